@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import yaml
 
 from tacho_cli.problems import CommandError
+from tacho_contract.codec import WHOLE_NUMBER_LIMIT
 from tacho_operator.api import KIND
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment
@@ -109,25 +110,30 @@ def _documents(file: str) -> list[Any]:
     except BROKEN as error:
         where = str(error).replace('in "<unicode string>", ', "")
         raise CommandError(f"{file}: not YAML: {where}") from None
-    if not is_bounded(found):
-        raise CommandError(f"{file}: its aliases stand for more than {VALUES_LIMIT} values; write them out")
+    if excess := beyond(found):
+        raise CommandError(f"{file}: {excess}")
     return found
 
 
-def is_bounded(document: object) -> bool:
-    """Whether a YAML document has at most VALUES_LIMIT values once its aliases are expanded.
+def beyond(document: object) -> str:
+    """What a YAML document has too much of, as a clause; "": nothing.
 
-    An alias that contains itself never ends.
+    An alias that contains itself never ends. A number of thousands of digits, which hexadecimal ones may
+    have, cannot be shown.
     """
     left, count = [document], 0
-    while left and count <= VALUES_LIMIT:
+    while left:
         count += 1
         item = left.pop()
+        if count > VALUES_LIMIT:
+            return f"its aliases stand for more than {VALUES_LIMIT} values; write them out"
+        if isinstance(item, int) and abs(item) >= WHOLE_NUMBER_LIMIT:
+            return "a number in it has more than 63 bits; shorten it"
         if isinstance(item, dict):
-            left.extend(item.values())
+            left.extend([*item, *item.values()])
         elif isinstance(item, list):
             left.extend(item)
-    return count <= VALUES_LIMIT
+    return ""
 
 
 def typed(raw: Manifest, file: str) -> tuple[Manifest, LLMDeployment]:

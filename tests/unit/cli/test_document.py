@@ -146,6 +146,14 @@ def test_aliases_of_aliases_are_refused(tmp_path: Path, last: str) -> None:
         document.read(str(path))
 
 
+@pytest.mark.parametrize("number", ["0x" + "f" * 50_000, ":".join(["59"] * 20_000), "-0x8000000000000001"])
+def test_numbers_too_long_to_be_shown_are_refused(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "long.yaml"
+    path.write_text(yaml.safe_dump(SMOLLM2).replace("spec:", f"spec:\n  replicas: {number}"))
+    with pytest.raises(CommandError, match="a number in it has more than 63 bits"):
+        document.read(str(path))
+
+
 def test_few_aliases_are_as_if_written_out(tmp_path: Path) -> None:
     path = tmp_path / "aliases.yaml"
     path.write_text("kind: LLMDeployment\nmetadata: &m {name: demo}\nspec: {a: *m, b: *m}\n")
