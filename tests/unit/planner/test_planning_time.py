@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from benchmarks.planner.models import facts
@@ -9,6 +11,7 @@ from tacho_engines.hardware.gpu_table import GPUS
 from tacho_engines.vllm.allocator import Allocator, kept_bytes
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.speed import DecodeStep
+from tests.unit.planner.test_expected_speed import loop
 from tools.mock.specs import CONFIG, gpu_node, spec
 
 NODES = tuple(
@@ -29,3 +32,10 @@ def test_nothing_long_is_computed_twice(slo, monkeypatch):
     plan_model(spec(**asks), facts("qwen2.5-72b"), nodes=NODES, history=(), config=CONFIG)
     assert 0 < len(looks) < 20_000, "of 3.5 million"
     assert 0 < len(times) < 200_000, "of 479,000 at the knee"
+
+
+def test_a_changed_step_is_timed_anew():
+    found = loop()
+    before = found.gap(8)
+    twice = dataclasses.replace(found.step, weights_bytes=2 * found.step.weights_bytes)
+    assert dataclasses.replace(found, step=twice).gap(8) > before == found.gap(8)

@@ -81,7 +81,7 @@ class Loop:
     """Highest throughput of the engine's HTTP front ends, in tokens per second."""
     batching: bool = True
     """Whether one step computes a token of every stream; False: each stream has steps of its own."""
-    _steps: dict[int, float] = field(default_factory=dict, compare=False, repr=False)
+    _steps: dict[int, float] = field(init=False, default_factory=dict, compare=False, repr=False)
     """Seconds of a step by the number of streams: a search asks for each several times."""
 
     def gap(self, streams: int) -> float:
