@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -102,3 +103,25 @@ async def test_a_client_that_reads_late_causes_no_error(
             await read_late(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         await asyncio.sleep(0.6)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("sent", [b"GET /%b\xff HTTP/1.1\r\n\r\n" % (b"a" * 4000), b"\x16\x03\x01\r\n\r\n"])
+async def test_what_is_no_request_is_not_logged(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """330 a second took all of the event loop, and 4 MB of the log."""
+    async with http_server(EMPTY, (0,)) as (port,):
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            assert b" 400 " in await reader.readline()
+            await ended(writer)
+    assert caplog.records == []
+
+
+async def test_an_own_failure_is_logged_once_of_each_kind(caplog: pytest.LogCaptureFixture) -> None:
+    def defect() -> str:
+        raise ZeroDivisionError
+
+    async with http_server(replace(EMPTY, hanging=defect), (0,)) as (port,):
+        for _ in range(3):
+            assert (await Served(port=port).read("/healthz"))[0] == 500
+    assert [record.message.split(";")[0] for record in caplog.records] == ["/healthz cannot be answered"]
