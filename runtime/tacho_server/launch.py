@@ -15,6 +15,7 @@ import time
 import traceback
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from tacho_server.app import ServerState, make_app
 from tacho_server.backend import Backend
@@ -41,16 +42,7 @@ def serve(backend: Backend, settings: ServerSettings, program: str) -> int:
     except LoadError as error:
         return fail(program, error)
     state = ServerState()
-    config = uvicorn.Config(
-        make_app(backend, settings, state),
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        http=BoundedProtocol,
-        ws="none",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(make_app(backend, settings, state)))
     failed: list[LoadError] = []
     loader = threading.Thread(
         target=_load, args=(backend, settings, state, server, failed, program), daemon=True
@@ -66,6 +58,21 @@ def serve(backend: Backend, settings: ServerSettings, program: str) -> int:
     if state.loaded:
         backend.close()
     return 0
+
+
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """How the app is served. Requests that are none are not logged: any client could push the cause of a
+    failure out of the log's last lines.
+    """
+    return uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        http=BoundedProtocol,
+        ws="none",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
 
 
 def allow_files() -> None:

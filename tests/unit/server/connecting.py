@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tacho_server.connections import BoundedProtocol
+from tacho_server.launch import server_config
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: m\r\n\r\n"
 
@@ -23,8 +24,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[int]:
     """The port of ``app`` behind the protocol."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-        config = uvicorn.Config(app, log_level="warning", lifespan="off", http=BoundedProtocol, ws="none")
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(server_config(app))
         task = asyncio.ensure_future(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.01)

@@ -62,3 +62,14 @@ async def test_little_is_read_of_the_requests_after_one_that_waits(monkeypatch: 
         assert 0 < len(made[0][0].conn.trailing_data[0]) <= 6 * READ_BYTES
         writer.transport.abort()
         backend.gate.set()
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\r\n\r\n", HEALTH.replace(b"Host: m", b"Upgrade: a\r\nHost: m")]
+)
+async def test_what_is_no_request_is_not_logged(sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """The runtime reads a failure's cause from the last lines of the log."""
+    async with serving(app_of(Scripted("a"))) as port, asyncio.timeout(20):
+        for _ in range(3):
+            assert await status(port, sent) in (b"400", b"200")
+    assert capfd.readouterr().err == ""
