@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 
 from benchmarks.gpu import goals
-from benchmarks.gpu.pages import h100_goals, h100_warm
+from benchmarks.gpu.pages import h100_goals, h100_warm, h200_goals
 from benchmarks.gpu.pages.recorded import ROOT
 
 
 def test_what_the_readme_says_of_the_goals_is_on_their_page() -> None:
     page, readme = h100_goals.page().partition("\n## Qwen3")[0], (ROOT / "README.md").read_text()
     kept = dict(re.findall(r"\*\*(tok/s|Edges)\*\* within \d %: (\d+ of \d+)", page))
+    assert f"[on an H100](docs/results/h100/goals.md), {kept['tok/s']} and {kept['Edges']}." in readme
+    kept = dict(re.findall(r"\*\*(tok/s|Edges)\*\* within \d %: (\d+ of \d+)", h200_goals.page()))
     assert (
         f"{kept['tok/s']} levels of an 8B are within 3 %, and {kept['Edges']} capacities within 5 %" in readme
     )
@@ -32,3 +34,9 @@ def test_a_warm_start_is_judged_by_loops_that_hold() -> None:
 def test_levels_of_one_server_are_in_the_order_of_their_streams() -> None:
     found = goals.comparison(h100_goals.PAIRED).probes["8b-fp8"]
     assert found == tuple(f"8b-fp8-levels-{streams}" for streams in (16, 64, 128, 256))
+
+
+def test_parts_of_a_loop_differ_less_the_longer_they_are() -> None:
+    rows = [line.split(" | ")[1] for line in h200_goals.waves()]
+    assert rows == sorted(rows, key=lambda share: -int(share.removesuffix(" %")))
+    assert max(h200_goals.parts(h200_goals.recorded()[0], 1.0)) < 2
