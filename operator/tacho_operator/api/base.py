@@ -94,9 +94,14 @@ def items(most: int, *, least: int | None = None, key: str = "", unique: bool = 
     return Field(min_length=least, max_length=most, json_schema_extra=extra)
 
 
-DECIMAL_PATTERN, DECIMAL_LENGTH = r"^\d+(\.\d{1,3})?$", 20
+DECIMAL_PATTERN, DECIMAL_LENGTH = r"^[0-9]+(\.[0-9]{1,3})?$", 20
 Decimal = Annotated[str, Field(pattern=DECIMAL_PATTERN, max_length=DECIMAL_LENGTH, examples=["812.4"])]
 """A decimal number as a string with at most three places: floats do not survive YAML, JSON and Go alike."""
+
+NO_BLANK = r"[^\t\n\f\r ]"
+"""Pattern of one character that is no ASCII white space. Of other blanks, a class such as ``[^\\s]`` means
+one thing to the API server and another to pydantic, so that what was accepted could not be read.
+"""
 
 Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC, e.g. 2026-11-20T08:49:21Z."""

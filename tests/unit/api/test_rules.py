@@ -53,6 +53,31 @@ def test_what_is_accepted_can_be_read_and_written_back(row: Row) -> None:
     assert LLMDeployment.read(read.to_wire()) == read
 
 
+def patterns(schema: dict[str, Any]) -> list[str]:
+    """Every pattern in a schema."""
+    found = [schema["pattern"]] if isinstance(schema.get("pattern"), str) else []
+    inner = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return found + [one for item in inner if isinstance(item, dict) for one in patterns(item)]
+
+
+def test_a_pattern_means_the_same_to_the_api_server_and_to_pydantic() -> None:
+    """Classes such as digits and blanks are those of ASCII for the one, and of Unicode for the other."""
+    found = patterns(resource_schema(()))
+    assert len(found) > 30
+    assert [one for one in found if re.search(r"\\[sSdDwWbB]", one)] == []
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u2003", "\u0085"])
+def test_other_blanks_are_accepted_and_read(blank: str) -> None:
+    image = f"registry.example/a{blank}b"
+    engine = {"name": "custom", "image": image, "custom": {"command": ["a"], "port": 80}}
+    document = {**TABLE[0].document(), "spec": {"model": {"uri": "pvc://models/a"}, "engine": engine}}
+    assert validate_offline(document) == []
+    found = LLMDeployment.read(document).spec.engine
+    assert found is not None
+    assert found.image == image
+
+
 def test_the_table_is_complete() -> None:
     assert len(TABLE) >= 60
     assert len({row.name for row in TABLE}) == len(TABLE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tacho_engines.registry import ENGINES, method_names, presets
-from tacho_operator.api.base import ApiModel, Label63, QualifiedName, Quantity, integer, items
+from tacho_operator.api.base import NO_BLANK, ApiModel, Label63, QualifiedName, Quantity, integer, items
 from tacho_operator.api.spec.sources import EnvList
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class CustomEngineSpec(ApiModel):
     Example: [serve, --model, $(TACHO_MODEL_PATH), --port, $(TACHO_PORT)]."""
     port: Annotated[int, integer(1, 65535)] | None = None
     """TCP port the engine listens on inside the pod. Absent: 8000, with a preset. Example: 8000."""
-    health_path: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^/[^\s]*$")] | None = None
+    health_path: Annotated[str, Field(min_length=1, max_length=256, pattern=f"^/{NO_BLANK}*$")] | None = None
     """HTTP path that answers 200 once the model serves. Absent: /health, or the preset's.
     Example: /health."""
     python: Annotated[str, Field(min_length=1, max_length=256)] | None = None
@@ -95,7 +95,7 @@ class VolumeMount(ApiModel):
 
     name: Label63
     """Name of the volume to mount."""
-    mount_path: Annotated[str, Field(min_length=2, max_length=512, pattern=r"^/[^:\s]+$")]
+    mount_path: Annotated[str, Field(min_length=2, max_length=512, pattern=r"^/[^:\t\n\f\r ]+$")]
     """Absolute path in the container. Example: /etc/engine."""
     sub_path: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Path inside the volume, relative and without "..". Absent: its root."""
@@ -108,7 +108,7 @@ class EngineSpec(ApiModel):
 
     name: EngineName | None = None
     """Engine. Absent: tacho ranks engine and quantization method together. Example: vllm."""
-    image: Annotated[str, Field(max_length=512, pattern=r"^[^\s]*$")] = ""
+    image: Annotated[str, Field(max_length=512, pattern=f"^{NO_BLANK}*$")] = ""
     """Image of the engine container. Empty: the image of the engine table. Example:
     vllm/vllm-openai:v0.32.0."""
     extra_args: Annotated[list[Argument], items(64)] = Field(default_factory=list)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tacho_operator.api.base import ApiModel, Decimal, Label63, integer, items
+from tacho_operator.api.base import NO_BLANK, ApiModel, Decimal, Label63, integer, items
 
 ProbePolicy = Literal["Auto", "Always", "Disabled"]
 
@@ -121,7 +121,9 @@ class ScalingBehavior(ApiModel):
 class ScalingSchedule(ApiModel):
     """Bounds that apply from certain times on, until another schedule begins or this one ends."""
 
-    schedule: Annotated[str, Field(min_length=9, max_length=128, pattern=r"^\S+( +\S+){4}$")]
+    schedule: Annotated[
+        str, Field(min_length=9, max_length=128, pattern=f"^{NO_BLANK}+( +{NO_BLANK}+){{4}}$")
+    ]
     """When the bounds begin to apply, in cron syntax: minute, hour, day of the month, month, day of the week.
     Example: 0 8 * * MON-FRI."""
     time_zone: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")] | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from tacho_contract.uri import ModelUri, parse_uri
-from tacho_operator.api.base import ApiModel, DataKey, Name, items
+from tacho_operator.api.base import NO_BLANK, ApiModel, DataKey, Name, items
 
 
 class HubTokenRef(ApiModel):
@@ -85,7 +85,7 @@ EnvList = Annotated[list[EnvVar], items(64, key="name")]
 class HubSpec(ApiModel):
     """How the Hugging Face Hub is reached by the pods that inspect and fetch the model."""
 
-    endpoint: Annotated[str, Field(max_length=512, pattern=r"^(https?://[^\s]+)?$")] = ""
+    endpoint: Annotated[str, Field(max_length=512, pattern=f"^(https?://{NO_BLANK}+)?$")] = ""
     """URL of a mirror that speaks the Hub's API. Empty: https://huggingface.co. Example:
     https://hub.corp.example."""
     ca_bundle_config_map_ref: CaBundleRef | None = None

@@ -50,13 +50,13 @@ class Condition(StatusModel):
         return {**given, "message": given.get("reason")} if lacks else given
 
 
-Shown = Annotated[str, Field(max_length=24, pattern=r"^~?\d+(\.\d{1,3})?$")]
+Shown = Annotated[str, Field(max_length=24, pattern=r"^~?[0-9]+(\.[0-9]{1,3})?$")]
 """A Decimal for a printer column."""
 
 
 Currency = Annotated[str, Field(max_length=3, pattern=r"^[A-Z]{3}$")]
 """Currency as an ISO 4217 code."""
-ShownCost = Annotated[str, Field(max_length=28, pattern=r"^~?\d+(\.\d{1,3})? [A-Z]{3}$")]
+ShownCost = Annotated[str, Field(max_length=28, pattern=r"^~?[0-9]+(\.[0-9]{1,3})? [A-Z]{3}$")]
 
 
 class Summary(StatusModel):
