@@ -71,6 +71,36 @@ def engine_ttft_milliseconds(readings: Sequence[CounterReading]) -> float | None
     return 1000 * (known[-1][0] - known[0][0]) / (known[-1][1] - known[0][1])
 
 
+LOADED_SHARE, LOADED_MILLISECONDS = 0.25, 20.0
+"""Limits of the mean time that first tokens of a loaded engine pass outside it, to be worth a message."""
+
+
+def waits_outside(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = True) -> str:
+    """A message about the part of a level's TTFT outside the engine; "" where that is small or unknown.
+
+    The engine's sum and the client's stamps are of the same time, from the first reading to the last.
+    ``near``: the engine is on this machine, so the network cannot be the cause.
+    """
+    engine = engine_ttft_milliseconds(trace.readings)
+    if engine is None or client_lateness(trace.client, tpot_milliseconds):
+        return ""
+    counted_ns = [one.stamp_ns for one in trace.readings if one.counters.ttft_seconds_sum is not None]
+    begins, ends = counted_ns[0], counted_ns[-1]
+    ours = [
+        ttft
+        for stream in trace.streams
+        if (ttft := stream.ttft_milliseconds) is not None and begins < stream.tokens[0][0] <= ends
+    ]
+    mine = math.fsum(ours) / len(ours) if ours else 0.0
+    if mine - engine <= max(LOADED_SHARE * mine, LOADED_MILLISECONDS):
+        return ""
+    cause = "in its HTTP front end" if near else "in its HTTP front end or the network"
+    return (
+        f"at {trace.concurrency} streams {mine - engine:.0f} ms of the {mine:.0f} ms to the first token "
+        f"passed outside the engine, {cause} (vLLM: --api-server-count N starts more front ends)"
+    )
+
+
 FRONTEND_BOUND = "FrontendBound"
 MISSING_SHARE, MISSING_STREAMS = 0.1, 2.0
 """Limits of the streams whose requests the engine did not have: a tenth and 2 streams. Only more than both is

@@ -15,6 +15,7 @@ from tacho_runtime.probe.cross_checks import (
     check_counters,
     engine_ttft_milliseconds,
     front_end_limit,
+    waits_outside,
 )
 from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.latencies import (
@@ -81,13 +82,13 @@ class LevelResult:
     """Percent of the time that prompts may take of which the window held none; part of the interval."""
     goodput: Goodput | None = None
     notes: tuple[str, ...] = ()
+    waits_outside: str = ""
+    """A message about first tokens that are late outside the engine, or ""."""
 
     @property
     def has_rate(self) -> bool:
         """Whether the level's throughput is known. Without it, the level may still certainly miss the SLO.
-
-        One stream's rate is the mean of whole requests, and is reported with its interval, however wide.
-        """
+        One stream's rate is the mean of whole requests, and is reported with its interval, however wide."""
         known = self.point.ci_percent is not None and self.point.ci_percent <= WIDEST_PERCENT
         return known or self.point.concurrency == 1
 
@@ -151,7 +152,8 @@ def evaluate(
         steady=steady,
         flags=tuple(sorted({*checked.flags, *(flag for flag, is_so in raised.items() if is_so)})),
     )
-    return replace(result, unseen_percent=unseen)
+    outside = "" if front_end else waits_outside(trace, median(found.tpot), near=near)
+    return replace(result, unseen_percent=unseen, waits_outside=outside)
 
 
 def _result(

@@ -245,6 +245,7 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         findings.failure,
         *(findings.shape.notes if findings.shape else ()),
         findings.search_ended,
+        _waits_outside(findings),
         _unrated(findings.single.streams),
         _reused(findings),
         findings.single.stall_note,
@@ -258,6 +259,14 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         own,
     )
     return in_clauses(why)[:MOST_NOTES_CHARACTERS]
+
+
+def _waits_outside(findings: ProbeFindings) -> str:
+    """Where TTFT sets the capacity: what of it passed outside the engine, which no GPU would shorten."""
+    _, high = bracket(findings.tried())
+    if high is None or (high.ttft_ratio or 0.0) <= 1 or (high.tpot_ratio or 0.0) > 1:
+        return ""
+    return findings.results[high.concurrency].waits_outside
 
 
 def _saturation(rated: Iterable[LevelResult]) -> Saturation | None:

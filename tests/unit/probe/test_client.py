@@ -11,6 +11,7 @@ from tacho_runtime.probe.cross_checks import (
     engine_ttft_milliseconds,
     front_end_limit,
     time_outside_engine,
+    waits_outside,
 )
 from tacho_runtime.probe.engine_under_test import ClientHealth
 from tacho_runtime.probe.load.engine_counters import CounterReading, EngineCounters
@@ -18,6 +19,8 @@ from tacho_runtime.probe.load.load_worker import ClientHealthMonitor
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import EngineEndpoint
 from tests.unit.probe.test_levels import trace_of
+
+MS = 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -133,3 +136,35 @@ def test_a_front_end_limits_where_the_engine_has_fewer_requests(
 )
 def test_what_is_near(address: str, near: bool) -> None:
     assert EngineEndpoint.of(address).near is near
+
+
+OUTSIDE = "50 ms of the 100 ms to the first token passed outside the engine, in its HTTP front end"
+
+
+@pytest.mark.parametrize(
+    ("ttft_ms", "engine_ms", "said"),
+    [(100, 50, OUTSIDE), (69, 50, ""), (400, 310, ""), (400, 290, "110 ms of the 400 ms")],
+)
+def test_first_tokens_under_load_that_wait_outside_the_engine(
+    ttft_ms: int, engine_ms: int, said: str
+) -> None:
+    """By 20 ms and a quarter at least. Of requests whose first token came between the readings."""
+    streams = tuple(
+        StreamResult(sent_ns=(stamp - ttft_ms) * MS, tokens=((stamp * MS, 1.0), ((stamp + 10) * MS, 1.0)))
+        for stamp in (600, 700, 1900)
+    )
+    late = (StreamResult(sent_ns=0, tokens=((stamp * MS, 1.0), (3000 * MS, 1.0))) for stamp in (450, 2100))
+    readings = tuple(
+        CounterReading(
+            stamp_ns=stamp * MS,
+            counters=EngineCounters(ttft_seconds_sum=count * engine_ms / 1000, ttft_seconds_count=count),
+        )
+        for stamp, count in ((500, 5.0), (2000, 8.0))
+    )
+    trace = trace_of([*streams, *late], 0, 2000, readings=readings)
+    found = waits_outside(trace, 20.0)
+    assert bool(found) == bool(said)
+    assert said in found
+    assert ("or the network" in waits_outside(trace, 20.0, near=False)) == bool(said)
+    assert not waits_outside(replace(trace, client=ClientHealth(cpu_share=0.95)), 20.0), "the client's"
+    assert not waits_outside(replace(trace, readings=readings[:1]), 20.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tacho_contract.launch import ServiceLevel
@@ -276,3 +278,18 @@ def test_an_edge_needs_the_rate_of_the_highest_level_that_keeps_the_service_leve
 
 def test_never_met_is_said_of_one_stream_alone() -> None:
     assert capacity_of(findings(results=levels(result(8, 700, slo_ratio=1.3))), WORKLOAD, SLO) is None
+
+
+@pytest.mark.parametrize(
+    ("ttft_ratio", "tpot_ratio", "said"), [(1.2, 0.8, True), (1.2, 1.1, False), (0.9, 1.1, False)]
+)
+def test_a_capacity_that_ttft_sets_says_what_passed_outside_the_engine(
+    ttft_ratio: float, tpot_ratio: float, said: bool
+) -> None:
+    missed = result(8, 300)
+    point = replace(missed.point, ttft_slo_ratio=ttft_ratio, tpot_slo_ratio=tpot_ratio)
+    missed = replace(missed, point=point, waits_outside="at 8 streams 50 ms passed outside the engine")
+    lower = replace(result(4, 200, slo_ratio=0.5), waits_outside="at 4 streams 20 ms passed outside")
+    found = report(findings(results=levels(result(1, 70, slo_ratio=0.4), lower, missed)), SLO)
+    assert ("at 8 streams 50 ms passed outside the engine" in found.message) == said
+    assert "at 4 streams" not in found.message
