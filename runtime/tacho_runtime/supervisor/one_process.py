@@ -33,16 +33,18 @@ class MetricsSource:
     def after(self, found: EngineCounters, now: float) -> MetricsSource:
         """What is known after a reading at ``now``.
 
-        Prompt tokens show no change: vLLM's fall by what its cache provides.
+        Prompt tokens show no change: vLLM's fall by what its cache provides. Nothing is known of another
+        process's counters that its page lacks: many servers show one from the first request on only.
         """
         counts = found.generated_tokens, found.ttft_seconds_count
         pairs = tuple(zip(self.counts, counts, strict=True))
         fell = any(was is not None and is_now is not None and is_now < was for was, is_now in pairs)
         is_other = None not in (self.started, found.started) and self.started != found.started
+        changed = fell or is_other
         return MetricsSource(
-            counts=tuple(was if is_now is None else is_now for was, is_now in pairs),
+            counts=counts if changed else tuple(was if is_now is None else is_now for was, is_now in pairs),
             started=self.started if found.started is None else found.started,
-            changed_seconds=(*self.changed_seconds, now)[-2:] if fell or is_other else self.changed_seconds,
+            changed_seconds=(*self.changed_seconds, now)[-2:] if changed else self.changed_seconds,
         )
 
     def alternates(self, now: float) -> bool:

@@ -43,6 +43,16 @@ async def test_one_process_is_read_whatever_its_prompts_do_and_over_a_restart() 
     assert await read(page(90, started=1.0), page(5, started=2.0), page(9, started=2.0)) == [90, 5, 9]
 
 
+async def test_counters_that_appear_one_by_one_after_a_restart_are_one_restart() -> None:
+    """Labelled counters of Prometheus's libraries appear with the first request, or with its end."""
+    start = "process_start_time_seconds"
+    told = [page(90, started=1.0), f"{start} 2", page(5, started=2.0), page(6, started=2.0)]
+    assert await read(*told) == [90, None, 5, 6]
+    first_token = "vllm:time_to_first_token_seconds_count 1"
+    assert await read(page(90, requests=9), first_token, page(5, requests=1)) == [90, None, 5]
+    assert await read(page(90, requests=9), page(5), page(6, requests=1)) == [90, 5, 6]
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("told", [True, False])
 async def test_of_two_in_turn_no_more_is_counted_than_was_served(seed: int, told: bool) -> None:
