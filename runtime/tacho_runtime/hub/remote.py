@@ -77,7 +77,8 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     def withhold_token(request: httpx2.Request) -> None:
         request.headers["Accept-Encoding"] = "identity"
         url = request.url
-        encrypted = url.scheme == "https" and url.host == own.host
+        # Another port of the hub's host may be another user's server. Only HTTPS's own port is privileged.
+        encrypted = (url.scheme, url.host, url.port) == ("https", own.host, None)
         if not encrypted and (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
             request.headers.pop("authorization", None)
 

@@ -128,6 +128,33 @@ def test_a_listing_that_goes_on_elsewhere_does_not_get_the_token(
     assert not any(entry["authorized"] for entry in elsewhere)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "url", "sent"),
+    [
+        ("https://hub", "https://hub:443/api", True),
+        ("https://hub", "https://HUB/api", True),
+        ("http://hub", "https://hub/api", True),
+        ("https://hub:8443", "https://hub:8443/api", True),
+        ("https://hub", "https://hub:8443/api", False),
+        ("http://hub", "https://hub:9000/api", False),
+        ("http://hub:80", "http://hub:81/api", False),
+        ("https://hub", "http://hub/api", False),
+        ("https://hub", "https://hub.other/api", False),
+        ("https://hub", "https://user@other/hub", False),
+    ],
+)
+def test_another_port_of_the_hub_does_not_get_the_token(endpoint: str, url: str, *, sent: bool) -> None:
+    """It may be the server of another user of that machine."""
+    from huggingface_hub.utils._http import get_session
+
+    remote.limit_client(endpoint, lambda _: None)
+    client = get_session()
+    request = client.build_request("GET", url, headers={"authorization": "Bearer right"})
+    for hook in client.event_hooks["request"]:
+        hook(request)
+    assert ("authorization" in request.headers) == sent
+
+
 @pytest.mark.parametrize("most", [remote.PAGES_LIMIT, 0], ids=["a cycle", "too many"])
 def test_a_listing_without_end_is_refused(
     hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch, most: int
