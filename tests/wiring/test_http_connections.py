@@ -117,6 +117,15 @@ async def test_what_is_no_request_is_not_logged(sent: bytes, caplog: pytest.LogC
     assert caplog.records == []
 
 
+async def test_a_format_that_nobody_has_is_answered_and_hides_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with http_server(EMPTY, (0,)) as (port,):
+        for accept in ("text/plain;version=a.b", "application/openmetrics-text;version=x"):
+            assert (await Served(port=port).read("/metrics", Accept=accept))[0] == 200
+    assert caplog.records == []
+
+
 async def test_an_own_failure_is_logged_once_of_each_kind(caplog: pytest.LogCaptureFixture) -> None:
     def defect() -> str:
         raise ZeroDivisionError

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import httpx
 from aiohttp import web
@@ -186,7 +187,7 @@ class _Scrapes:
         names = request.query.getall("name[]", [])
         if not only_operator_metrics(names):
             self._scraped()
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        encode, content_type = _encoder(request.headers.get("Accept", ""))
         zipped = gzip_accepted(request.headers.get("Accept-Encoding", ""))
 
         def render() -> bytes:
@@ -206,6 +207,16 @@ class _Scrapes:
             return await _sent(request, body, headers)
         finally:
             self._held -= len(body)
+
+
+def _encoder(accept: str) -> tuple[Callable[[Any], bytes], str]:
+    """The text format that the client prefers. The library fails at versions that are no numbers: such a
+    request would hide a failure of the operator's own, as one of each kind is logged.
+    """
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        return choose_encoder("")
 
 
 def _application(answers: Answers) -> web.Application:
