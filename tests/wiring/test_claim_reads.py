@@ -9,6 +9,7 @@ import pytest
 
 from tacho_operator.shell import claim_reads
 from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.bounded_reading import Unreadable
 from tacho_operator.shell.claim_reads import KIND, ClaimReads
 from tacho_operator.shell.kube import Kube, Page
 from tacho_operator.shell.store import objects
@@ -28,7 +29,7 @@ class World:
         self.found: dict[int, dict[str, Any]] = {}
         self.pages_read = 0
         self.meanwhile: Callable[[], None] = lambda: None
-        self.error: ApiError | None = None
+        self.error: Exception | None = None
         self.reads = ClaimReads(cast(Kube, self), self.store)
         for number in range(count):
             self.make(number)
@@ -128,10 +129,13 @@ async def test_a_claim_that_is_deleted_meanwhile_does_not_come_back() -> None:
     assert world.store.claim("ml", "c10") is not None
 
 
-async def test_an_error_or_no_right_leaves_them_unknown(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [ApiError(503, "busy"), Unreadable("an answer that is no list")])
+async def test_an_error_or_no_right_leaves_them_unknown(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     world = World(11)
     world.delete(*range(7))
-    world.error = ApiError(503, "busy")
+    world.error = error
     await world.reads.round()
     assert "namespace ml" in caplog.text
     world.error = None

@@ -36,8 +36,10 @@ class ClaimReads:
             if self._store.may_read(KIND, namespace):
                 try:
                     await self._read(namespace)
-                except (ApiError, OSError, TimeoutError) as error:
-                    logger.warning("the claims of namespace %s are read again later: %s", namespace, error)
+                except Exception as error:  # also an answer that is none of Kubernetes', as of a proxy
+                    unexpected = not isinstance(error, ApiError | OSError | TimeoutError)
+                    text = "the claims of namespace %s are read again later: %s"
+                    logger.warning(text, namespace, error, exc_info=unexpected)
 
     async def _read(self, namespace: str) -> None:
         """Stores the claims. Where there is still no place for all, they stay unknown."""
