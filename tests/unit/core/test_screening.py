@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,18 @@ import pytest
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.revisions.planning import screen
 from tacho_operator.core.types import Observed
-from tools.harness.resources import CLAIM_SPEC, CONFIG, HUB_SPEC, NOW, changed, raw_resource, resource
+from tools.harness.resources import (
+    CLAIM_SPEC,
+    CONFIG,
+    FILES,
+    HUB_SPEC,
+    NOW,
+    changed,
+    facts,
+    raw_resource,
+    resource,
+)
+from tools.harness.world import MOCK_SPEC, World
 
 
 def with_engine(**engine: Any) -> dict[str, Any]:
@@ -64,3 +76,31 @@ def test_ordinary_arguments_pass() -> None:
     assert screen(resource(changed(CLAIM_SPEC, engine=None)).spec) is None
     assert screen(resource(with_engine(extraArgs=["--threads", "2"])).spec) is None
     assert screen(resource(HUB_SPEC).spec) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "globs", "names"),
+    [
+        (["\u00e9" * 1024] * 24, (), "TACHO_RUNTIME_CONFIG"),
+        (["$" * 1024] * 64, (), ""),
+        (
+            ["a" * 1024] * 16,
+            tuple(f"{number:04}{'a' * 250}" for number in range(480)),
+            "TACHO_RUNTIME_CONFIG",
+        ),
+    ],
+    ids=["arguments", "dollars that the kubelet takes back", "files"],
+)
+def test_settings_that_linux_starts_no_process_with_are_named(
+    words: list[str], globs: tuple[str, ...], names: str
+) -> None:
+    """The pod's own error is that of its image's command: "argument list too long"."""
+    custom = {"command": [*words, "$(TACHO_MODEL_PATH)"][:64], "port": 8000}
+    world = World(changed(MOCK_SPEC, engine={**MOCK_SPEC["engine"], "custom": custom}))
+    world.settle()
+    world.inspected(facts(files=replace(FILES, globs=globs or FILES.globs)))
+    world.settle()
+    stalled = world.condition("Stalled")
+    assert bool(world.names("ControllerRevision")) == (not names)
+    assert (stalled["status"], stalled["reason"] == "InvalidConfig") == (str(bool(names)), bool(names))
+    assert f"{names}, and Linux starts no process" in stalled["message"] or not names

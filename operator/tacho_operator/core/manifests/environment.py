@@ -12,11 +12,27 @@ from tacho_operator.core.types import Manifest
 CA_DIR = "/etc/tacho-ca"
 CA_FILE = f"{CA_DIR}/ca.crt"
 RESERVED_PREFIX = "TACHO_"
+VARIABLE_LIMIT_BYTES = 128 * 1024
+"""Longest environment variable that Linux starts a process with: name, "=", value and a zero byte."""
 
 
 def literal(value: str) -> str:
     """``value`` escaped for the kubelet, which expands $(NAME) and $$."""
     return value.replace("$", "$$")
+
+
+def too_long_variable(template: Manifest) -> tuple[str, int] | None:
+    """(name, bytes) of the first variable of a pod template that Linux refuses; None: it takes all of them.
+
+    No engine starts with it. The container runtime's error names neither the variable nor the limit.
+    """
+    spec = template["spec"]
+    for container in (*spec.get("initContainers", ()), *spec["containers"]):
+        for item in container.get("env", ()):
+            size = len(f"{item['name']}={item.get('value', '').replace('$$', '$')}\0".encode())
+            if size > VARIABLE_LIMIT_BYTES:
+                return item["name"], size
+    return None
 
 
 def variable(name: str, value: str) -> Manifest:

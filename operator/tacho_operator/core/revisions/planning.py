@@ -14,6 +14,7 @@ from tacho_contract.uri import FileUri
 from tacho_operator.api.rules.deny_list import refused_arguments, refused_hub_variables, refused_variables
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core import problems as problem
+from tacho_operator.core.manifests.environment import VARIABLE_LIMIT_BYTES, too_long_variable
 from tacho_operator.core.planner.inputs import nodes_read, plan_inputs
 from tacho_operator.core.planner.plan import fails_for_any_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
@@ -72,7 +73,7 @@ def _freeze(
     revisions: Mapping[str, Revision],
     config: Config,
 ) -> Planning:
-    """The plan, with a new revision for it."""
+    """The plan, with a new revision for it, or the problem because of which its pods could not start."""
     assert inspection.facts is not None
     manifest = controller_revision.new_revision(
         resource,
@@ -82,8 +83,20 @@ def _freeze(
         number=1 + max((item.number for item in revisions.values()), default=0),
         config=config,
     )
+    if (too_long := too_long_variable(manifest["data"]["podTemplate"])) is not None:
+        return Planning(plan=plan, problem=_too_long(*too_long), inspection=inspection)
     return Planning(
         revision=controller_revision.read(manifest), plan=plan, inspection=inspection, apply=(manifest,)
+    )
+
+
+def _too_long(name: str, size_bytes: int) -> Problem:
+    return Problem(
+        reason=FailureClass.INVALID_CONFIG,
+        what=f"The pod's settings take {size_bytes} bytes in its variable {name}, and Linux starts no process"
+        f" with more than {VARIABLE_LIMIT_BYTES}.",
+        next_step="Shorten engine.custom.command and engine.extraArgs, or name fewer files in model.files; a"
+        " character beyond ASCII takes 6 or 12 bytes.",
     )
 
 
