@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import threading
 from random import Random
 from typing import Any, NoReturn
@@ -82,6 +84,32 @@ async def test_text_is_the_way_out() -> None:
         stream = await engine.complete(50, 4, 10)
     assert stream.prompt_tokens == 50
     assert engine.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("counted", "believed"), [(100, 100), (4000, 4000), (50_000, None), (10**9 - 1, None)]
+)
+async def test_a_prompt_of_more_tokens_than_bytes_is_not_believed(counted: int, believed: int | None) -> None:
+    """It became the workload's input tokens, and by them billions of tokens a second."""
+    usage = {"prompt_tokens": counted, "completion_tokens": 1}
+    events = [{"choices": [{"text": "x", "finish_reason": "length"}]}, {"choices": [], "usage": usage}]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        if length := re.search(r"(?i)content-length: (\d+)", head):
+            await reader.readexactly(int(length[1]))
+        text = body if head.startswith("POST") else "{}"
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        engine = await opened(server.sockets[0].getsockname()[1])
+        stream = await engine.complete(32, 1, 10)
+        await engine.close()
+    assert stream.prompt_tokens == believed
+    assert (socket_engine.IMPOSSIBLE_COUNTS in engine.notes) == (believed is None)
 
 
 async def test_an_engine_that_refuses_all_is_quoted() -> None:

@@ -85,6 +85,18 @@ def random_text(word_count: int, rng: Random) -> str:
     return " ".join(drawn)
 
 
+TEMPLATE_TOKENS = 4096
+"""Most tokens that a chat template puts around a prompt; real ones put some hundred."""
+
+
+def is_possible(prompt_tokens: int | None, prompt: str | list[int]) -> bool:
+    """Whether an engine may have counted ``prompt_tokens`` in ``prompt``: no token has less than a byte.
+
+    A list of ids takes its JSON's bytes, as some servers tokenize that.
+    """
+    return (prompt_tokens or 0) <= TEMPLATE_TOKENS + len(json.dumps(prompt))
+
+
 KNOWN_FIRST_VOCABULARY = 30_000
 """Size of the vocabulary to assume where the engine does not report it; nearly every model has a larger
 one.

@@ -50,6 +50,9 @@ SAMPLE_SECONDS = 10.0
 """Timeout in seconds of a sample of the machine; the first one waits for SETTLE_SECONDS."""
 CALIBRATION_WORDS = (16, 64, 16, 64)
 OTHER_ENGINES = "its metrics were those of another engine at times: only the first one's were used"
+IMPOSSIBLE_COUNTS = (
+    "the engine counts more prompt tokens than its prompts have bytes: these counts are not used"
+)
 
 MachineSampler = Callable[[bool], MachineSample]
 """Function that samples the machine now; its argument says whether to time the calibration."""
@@ -214,7 +217,12 @@ class SocketEngine:
                 f"POST {path}: {what}", answered=True, status=SERVER_ERROR if stream.error else 0
             )
         self.pace.learn(1, [stream])
-        return stream
+        prompt = body.get("prompt") or body["messages"][0]["content"]
+        if requests.is_possible(stream.prompt_tokens, prompt):
+            return stream
+        if IMPOSSIBLE_COUNTS not in self._notes:
+            self._notes.append(IMPOSSIBLE_COUNTS)
+        return replace(stream, prompt_tokens=None)
 
     async def steady_loop(self, workload: Workload, *, spread: float) -> SteadyLoop:
         return loops.SocketLoop(self._group(workload, spread), self._setting)
