@@ -53,12 +53,13 @@ def test_after_a_restart_there_are_as_many_as_there_were() -> None:
 @pytest.mark.parametrize(("scheduled", "most"), [(2, 8), (20, 20)])
 def test_what_somebody_scaled_meanwhile_is_no_more_than_the_maximum(scheduled: int, most: int) -> None:
     world = world_of(schedules=[{"schedule": "0 8 * * *", "maxReplicas": scheduled}])
-    deployment = next(item for (kind, _), item in world.objects.items() if kind == "Deployment")
-    deployment["spec"]["replicas"] = 100_000
-    world.reconcile(1)
-    assert size(world) == most
-    world.roll_out()
-    assert max(world.sizes().values()) == most
+    for revisions in (1, 2):
+        for name in world.sizes():
+            world.objects["Deployment", name]["spec"]["replicas"] = 100_000
+        world.reconcile(1)
+        assert (len(world.sizes()), max(world.sizes().values())) == (revisions, most)
+        world.roll_out()
+        assert max(world.sizes().values()) == most
 
 
 def test_until_the_scaler_has_looked_again_its_last_words_stand() -> None:
