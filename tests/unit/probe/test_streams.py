@@ -72,11 +72,12 @@ def test_vllm_with_continuous_usage_is_exact() -> None:
     assert (stream.prompt_tokens, stream.cached_tokens, stream.finish_reason) == (8, 0, "length")
 
 
+@pytest.mark.parametrize("time", [10**400, 1e-300, -1.0], ids=["long", "short", "negative"])
 @pytest.mark.parametrize("count", [-5, 10**15, 10**400, 1e308], ids=lambda count: str(count)[:9])
-def test_a_count_that_no_request_has_is_not_told(count: float) -> None:
+def test_a_count_that_no_request_has_is_not_told(count: float, time: float) -> None:
     events = [completion(10 * n, "a") for n in (1, 2, 3)]
     usage = {"choices": [], "usage": {"completion_tokens": count, "prompt_tokens": count}}
-    own = {"predicted_per_token_ms": 10**400}
+    own = {"predicted_per_token_ms": time}
     stream = read(*events, (30, json.dumps({**usage, "timings": own}).encode()), (30, DONE))
     assert (stream.output_tokens, stream.prompt_tokens, stream.tpot_milliseconds) == (3, None, 10)
     assert stream.engine_tpot_milliseconds is None

@@ -16,8 +16,8 @@ NS_PER_MS = 1e6
 LENGTH = "length"
 COUNT_DIGITS = 9
 """Most digits of a token count; a longer number is an error of the engine and is ignored."""
-HIGHEST_MILLISECONDS = 1e9
-"""Highest time per token in milliseconds that is believed from an engine's own timing."""
+LOWEST_MILLISECONDS, HIGHEST_MILLISECONDS = 1e-6, 1e9
+"""Times per token in milliseconds between which an engine's own timing is believed."""
 MOST_POINTS = 16
 """Most times of tokens kept per request of a loop: enough to divide its tokens at the edges of a window."""
 _DATA = re.compile(rb"\ndata:[ \t]*([^\r\n]*)(\r?\n)?")
@@ -316,7 +316,7 @@ def _read_usage(found: _Ends, document: dict[str, Any]) -> None:
     if (
         found.engine_tpot_milliseconds is None
         and isinstance(own, float | int)
-        and 0 < own < HIGHEST_MILLISECONDS
+        and LOWEST_MILLISECONDS < own < HIGHEST_MILLISECONDS
     ):
         found.engine_tpot_milliseconds = float(own)
 
