@@ -74,6 +74,10 @@ def test_of_controllers_whose_children_were_dropped_few_are_remembered(
     store, _ = told()
     dropped = store.bounds._dropped_owners
     for number in range(12):
+        store.put("Service", thing(f"s{number}", owner="ghost"))
+    assert not dropped._uids, "they have no controller that could come"
+    for number in range(12):
+        store.remove("Service", "ml", f"s{number}")
         store.put("Pod", pod(f"p{number}", metadata=owned_by("ReplicaSet", f"x{number}")))
     store.put("Pod", pod("elsewhere", metadata={"namespace": "honest", **owned_by("ReplicaSet", "y")}))
     assert dropped._uids == {"ml": {bounds.ANY}}
