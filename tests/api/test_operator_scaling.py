@@ -52,7 +52,7 @@ def await_size(api: Cluster, namespace: str, kubelet: Kubelet, wanted: int) -> N
 
 def steps(api: Cluster, namespace: str) -> list[tuple[int, int]]:
     """What was decided, the latest first."""
-    decisions = api.get("llmd", NAME, "-n", namespace)["status"]["autoscaling"]["decisions"]
+    decisions = api.get("llmd", NAME, "-n", namespace)["status"]["autoscaling"].get("decisions", [])
     return [(made["fromReplicas"], made["toReplicas"]) for made in decisions]
 
 
@@ -86,6 +86,10 @@ def test_up_by_need_blind_without_loads_and_down_one_by_one(
 
         kubelet.loads.demand = 2.9
         await_size(api, namespace, kubelet, 4)
+        # The Deployment is written before the status: killed in between, the decision is in no status.
+        eventually(
+            "the decision in status", lambda: [to for _, to in steps(api, namespace)[:1]] == [4] or None
+        )
         operator.kill()
         operator.start()
         await_looks(kubelet, 4)
