@@ -293,6 +293,17 @@ async def test_stuck_is_only_what_waits_and_does_not_move() -> None:
         assert queue.stuck_seconds() < stuck <= queue.oldest_seconds()
 
 
+async def stuck_at_first(queue: WorkQueue) -> float:
+    """How long the one worker is stuck, while A waits for its first answer, and B is queued."""
+    queue.add(A)
+    queue.add(B)
+    await settle()
+    await asyncio.sleep(0.05)
+    stuck = queue.stuck_seconds()
+    assert stuck >= 0.05, "A waits for its first answer"
+    return stuck
+
+
 async def test_workers_whose_reconciles_go_on_are_not_stuck() -> None:
     """Of twelve resources whose webhook took 34 s for each write no reconcile ended for 306 s: a restart."""
     answered, asked = asyncio.Semaphore(0), 0
@@ -304,12 +315,7 @@ async def test_workers_whose_reconciles_go_on_are_not_stuck() -> None:
             await answered.acquire()
 
     async with running(process, workers=1) as queue:
-        queue.add(A)
-        queue.add(B)
-        await settle()
-        await asyncio.sleep(0.05)
-        stuck = queue.stuck_seconds()
-        assert stuck >= 0.05, "A waits for its first answer"
+        stuck = await stuck_at_first(queue)
         answered.release()
         await settle()
         assert asked == 2, "it goes on, and has not ended"
@@ -330,12 +336,7 @@ async def test_workers_whose_requests_time_out_one_after_the_other_are_not_stuck
                     await asyncio.Event().wait()
 
     async with running(process, workers=1) as queue:
-        queue.add(A)
-        queue.add(B)
-        await settle()
-        await asyncio.sleep(0.05)
-        stuck = queue.stuck_seconds()
-        assert stuck >= 0.05, "A waits for its first answer"
+        stuck = await stuck_at_first(queue)
         timeouts[0].reschedule(asyncio.get_running_loop().time())
         await settle()
         assert asked == 2

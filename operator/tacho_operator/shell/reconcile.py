@@ -204,7 +204,7 @@ class Reconciler:
             raise outcome.error  # the queue tries again, after the pause that the API server requests
         delay = decision.requeue_after_seconds
         if outcome.refusals:
-            # A whole pause from each reconcile would put off what waits for its own, by as much again.
+            # The remaining back-off: restarting it at each reconcile would postpone the retry.
             left = (self._rewrites.left_seconds(key, item) for item in outcome.refusals)
             pause = min(REFUSED_RETRY_SECONDS, self._trials.left_seconds(key), *left)
             delay = min(delay or pause, pause)

@@ -123,7 +123,7 @@ def holding_of(observed: Observed, status: LLMDeploymentStatus, config: Config) 
     """The pods of a resource that hold GPUs, each as many as the plan in ``status`` says.
 
     Pods of another revision are counted with the same number. During a rollout that changes the number, the
-    sum is wrong. The operator's price comes first: nobody chooses what the own namespace is charged.
+    sum is wrong. The operator's configured price overrides spec.cost, so that a tenant cannot set its own.
     """
     gpu = status.plan.gpu if status.plan else None
     if gpu is None or not gpu.count:
