@@ -12,22 +12,16 @@ from dataclasses import dataclass, field, replace
 
 NOT_STEADY = "NotSteady"
 """Flag of a rate that changed during its measurement, or whose interval is wider than 100 %."""
-INVALIDATING = frozenset(
-    {
-        "AboveRoofline",
-        "CacheHit",
-        "ClientBound",
-        "Contended",
-        "LongOutput",
-        NOT_STEADY,
-        "OtherTraffic",
-        "Throttled",
-    }
-)
+INVALIDATING = frozenset((
+    "AboveRoofline", "CacheHit", "ClientBound", "Contended", "LongOutput", NOT_STEADY, "OtherTraffic",
+    "Throttled",
+))  # fmt: skip
 """Flags of measured values that something other than the engine influenced, or whose tokens are in doubt.
 Flagged values are provisional, are never a baseline, and are replaced by the next clean measurement of the
 same fingerprint."""
-LIMITING = frozenset({"BudgetExhausted", "FrontendBound", "LowEfficiency", "SharedGPU", "ShortOutput"})
+LIMITING = frozenset(
+    {"BudgetExhausted", "FrontendBound", "LowEfficiency", "OtherInput", "SharedGPU", "ShortOutput"}
+)
 """Flags that explain a value but do not make it provisional."""
 
 

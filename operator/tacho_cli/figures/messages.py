@@ -26,6 +26,7 @@ FLAGS = {
     "LongOutput": "answers had more tokens than were asked for",
     "LowEfficiency": "one stream uses less than 40 % of the memory's bandwidth",
     "NotSteady": "the throughput was still changing when it was measured",
+    "OtherInput": "the engine counted other prompts than were sent",
     "OtherTraffic": "the engine answered other requests",
     "SharedGPU": "another process held memory of the GPU when the engine started",
     "ShortOutput": "answers ended before the requested length",

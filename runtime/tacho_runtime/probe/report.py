@@ -41,6 +41,10 @@ FEWEST_FOR_FIT = 3
 NO_FIGURE_PERCENT = 100.0
 """Half width of an interval, in percent, from which a rate counts as unknown."""
 MOST_NOTES_CHARACTERS = 1500
+OTHER_PROMPT_TOKENS, OTHER_PROMPT_SHARE = 16, 0.1
+"""By how many tokens, and by what share, an engine's count of a prompt differs from what was sent before it
+is told. Start tokens and a calibration by words make smaller differences, and never half of a prompt.
+"""
 
 
 def engine_reported_rate(streams: Sequence[StreamResult]) -> float | None:
@@ -203,6 +207,8 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
         flags.add("ShortOutput")
     if findings.answers.longer:
         flags.add("LongOutput")
+    if _other_prompts(findings):
+        flags.add("OtherInput")
     capacity, _ = capacity_level(findings, slo)
     _, high = bracket(findings.tried())
     first_broken = findings.result(high.concurrency) if high else None
@@ -245,6 +251,7 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         findings.failure,
         *(findings.shape.notes if findings.shape else ()),
         findings.search_ended,
+        _other_prompts(findings),
         _waits_outside(findings),
         _unrated(findings.single.streams),
         _reused(findings),
@@ -259,6 +266,24 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         own,
     )
     return in_clauses(why)[:MOST_NOTES_CHARACTERS]
+
+
+def _counted_prompt(findings: ProbeFindings) -> int | None:
+    """Tokens of a prompt of the workload as the engine counts them; None where it does not."""
+    counts = [stream.prompt_tokens for stream in findings.single.streams if stream.prompt_tokens]
+    return round(median(counts)) if counts else None
+
+
+def _other_prompts(findings: ProbeFindings) -> str:
+    """That the engine counts other prompts than were sent: it cuts them, adds to them, or counts wrong."""
+    counted_tokens = _counted_prompt(findings)
+    if counted_tokens is None or findings.shape is None:
+        return ""
+    sent = findings.shape.workload.input_tokens
+    near = max(OTHER_PROMPT_TOKENS, OTHER_PROMPT_SHARE * sent)
+    if counted_tokens > sent / 2 and abs(counted_tokens - sent) <= near:
+        return ""
+    return f"prompts of {counted(sent, 'token')} were sent, which the engine counts as {counted_tokens}"
 
 
 def _waits_outside(findings: ProbeFindings) -> str:
@@ -293,9 +318,8 @@ def assemble(
     message explains it.
     """
     workload = findings.shape.workload if findings.shape else live.workload
-    prompts = [stream.prompt_tokens for stream in findings.single.streams if stream.prompt_tokens]
-    if prompts:
-        workload = Workload(input_tokens=round(median(prompts)), output_tokens=workload.output_tokens)
+    if (counted_tokens := _counted_prompt(findings)) is not None:
+        workload = Workload(input_tokens=counted_tokens, output_tokens=workload.output_tokens)
     single = _reported_single(findings)
     capacity, rated = capacity_of(findings, workload, live.slo), findings.rated
     own, apart = _cross_check(findings)

@@ -252,7 +252,7 @@ def test_a_percentile_that_too_few_requests_came_for_is_absent() -> None:
     ("flags", "confidence"),
     [
         ((), "Clean"),
-        (("BudgetExhausted", "FrontendBound", "SharedGPU", "ShortOutput"), "Clean"),
+        (("BudgetExhausted", "FrontendBound", "OtherInput", "SharedGPU", "ShortOutput"), "Clean"),
         (("WhatALaterRuntimeSays",), "Clean"),
         *(((flag,), "Provisional") for flag in sorted(INVALIDATING)),
         (("SharedGPU", "Contended"), "Provisional"),

@@ -194,6 +194,30 @@ def test_the_workload_is_what_was_sent() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sent", "counted", "told"),
+    [
+        (100, 100, False),
+        (100, 115, False),
+        (100, None, False),
+        (100, 1, True),
+        (100, 4000, True),
+        (16, 7, True),
+        (16, 30, False),
+        (1, 1, False),
+    ],
+)
+def test_prompts_that_the_engine_counts_otherwise_are_told(
+    sent: int, counted: int | None, *, told: bool
+) -> None:
+    """An engine that cuts prompts, or counts them wrong: both change the workload that was measured."""
+    shape = RequestShape(workload=Workload(input_tokens=sent, output_tokens=10))
+    found = report(findings(single={"streams": (stream(prompt_tokens=counted),)}, shape=shape))
+    assert ("were sent, which the engine counts as" in found.message) == told
+    assert ("OtherInput" in found.flags) == told
+    assert found.workload.input_tokens == (counted or sent)
+
+
 def test_what_others_may_have_taken_widens_the_single_streams_interval() -> None:
     plain, wide = (report(findings(single={"loss_percent": loss})).single_stream for loss in (0.0, 7.5))
     assert plain is not None

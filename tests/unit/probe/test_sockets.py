@@ -86,21 +86,22 @@ async def test_text_is_the_way_out() -> None:
     assert engine.notes == ()
 
 
-@pytest.mark.parametrize(
-    ("counted", "believed"), [(100, 100), (4000, 4000), (50_000, None), (10**9 - 1, None)]
-)
-async def test_a_prompt_of_more_tokens_than_bytes_is_not_believed(counted: int, believed: int | None) -> None:
-    """It became the workload's input tokens, and by them billions of tokens a second."""
+async def counting(counted: int, *, refused: str = "") -> tuple[int | None, tuple[str, ...]]:
+    """What is believed of an engine that counts ``counted`` tokens in each prompt, and its notes.
+
+    It refuses bodies that ``refused`` matches.
+    """
     usage = {"prompt_tokens": counted, "completion_tokens": 1}
     events = [{"choices": [{"text": "x", "finish_reason": "length"}]}, {"choices": [], "usage": usage}]
     body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        if length := re.search(r"(?i)content-length: (\d+)", head):
-            await reader.readexactly(int(length[1]))
+        length = re.search(r"(?i)content-length: (\d+)", head)
+        asked = (await reader.readexactly(int(length[1]))).decode() if length else ""
         text = body if head.startswith("POST") else "{}"
-        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+        status = "400 Bad Request" if refused and re.search(refused, asked) else "200 OK"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
         await writer.drain()
         writer.close()
 
@@ -108,8 +109,24 @@ async def test_a_prompt_of_more_tokens_than_bytes_is_not_believed(counted: int, 
         engine = await opened(server.sockets[0].getsockname()[1])
         stream = await engine.complete(32, 1, 10)
         await engine.close()
-    assert stream.prompt_tokens == believed
-    assert (socket_engine.IMPOSSIBLE_COUNTS in engine.notes) == (believed is None)
+    return stream.prompt_tokens, engine.notes
+
+
+@pytest.mark.parametrize(
+    ("counted", "believed"), [(100, 100), (4000, 4000), (50_000, None), (10**9 - 1, None)]
+)
+async def test_a_prompt_of_more_tokens_than_bytes_is_not_believed(counted: int, believed: int | None) -> None:
+    """It became the workload's input tokens, and by them billions of tokens a second."""
+    found, notes = await counting(counted)
+    assert found == believed
+    assert (socket_engine.IMPOSSIBLE_COUNTS in notes) == (believed is None)
+
+
+async def test_the_same_count_for_texts_of_any_length_is_none() -> None:
+    """It became the workload's input tokens, while words were sent."""
+    found, notes = await counting(1, refused=r'"prompt": ?\[')
+    assert found is None
+    assert any("input lengths are words, not tokens" in note for note in notes)
 
 
 async def test_an_engine_that_refuses_all_is_quoted() -> None:

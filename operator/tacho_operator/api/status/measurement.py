@@ -269,4 +269,4 @@ class MeasurementEntry(StatusModel):
     flags: Annotated[list[Word], items(16, unique=True)] = Field(default_factory=list)
     """What happened; see docs/design/measurement.md. These make the figures provisional: AboveRoofline,
     CacheHit, ClientBound, Contended, LongOutput, NotSteady, OtherTraffic, Throttled. These limit what they
-    mean: BudgetExhausted, FrontendBound, Incomplete, LowEfficiency, SharedGPU, ShortOutput."""
+    mean: BudgetExhausted, FrontendBound, Incomplete, LowEfficiency, OtherInput, SharedGPU, ShortOutput."""

@@ -86,6 +86,8 @@ class SocketEngine:
         self._target, self._endpoint, self._rng, self._machine = target, endpoint, rng, machine
         self._cpus, self._pool, self._tries = cpus, WorkerPool(), tries
         self._requests: RequestBuilder | None = None
+        self._counts_prompts = True
+        """False where the engine counts as many tokens in a long prompt as in a short one."""
         self._started: float | None = None
         """When the engine of the first reading of the counters began."""
 
@@ -186,6 +188,7 @@ class SocketEngine:
         length = requests.calibrate(counted)
         self._requests = replace(builder, text_length=length)
         if not length.calibrated:
+            self._counts_prompts = False
             self._notes.append("the engine does not count prompt tokens: input lengths are words, not tokens")
 
     def now_seconds(self) -> float:
@@ -218,6 +221,8 @@ class SocketEngine:
             )
         self.pace.learn(1, [stream])
         prompt = body.get("prompt") or body["messages"][0]["content"]
+        if not self._counts_prompts:
+            return replace(stream, prompt_tokens=None)
         if requests.is_possible(stream.prompt_tokens, prompt):
             return stream
         if IMPOSSIBLE_COUNTS not in self._notes:
