@@ -12,6 +12,7 @@ from tacho_operator.shell.observe import UndecidedResource
 from tacho_operator.shell.store import bounds, objects
 from tests.wiring.storing import KEY, owned_by, pod, thing, told
 from tests.wiring.test_namespace_children import SMOL, Live, chain, observer, own
+from tools.harness.resources import CLAIM_SPEC, raw_resource
 
 
 @pytest.mark.parametrize("late", ["ReplicaSet", "Deployment", "LLMDeployment"])
@@ -64,6 +65,41 @@ async def test_an_owner_that_comes_twice_has_its_children_read_once(monkeypatch:
     for kind, item in (*services, ("LLMDeployment", SMOL)):
         store.remove(kind, "ml", item["metadata"]["name"])
     assert all(store._kinds[kind].is_empty("ml") for kind in CHILDREN)
+
+
+@pytest.mark.parametrize("anew", ["LLMDeployment", "Deployment"])
+async def test_an_owner_that_a_list_shows_in_place_of_a_former_one_has_its_children(
+    anew: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its watch was interrupted while it was made anew. The present one's pods came meanwhile, and none is
+    dropped for pods that others forge later."""
+    monkeypatch.setattr(objects, "UNOWNED", 5)
+    store, _ = told()
+    for kind, item in chain()[:4]:
+        former = item | {"metadata": item["metadata"] | {"uid": "former"}}
+        store.put(kind, former if kind == anew else item)
+    owner = dict(chain())[anew]
+    store.put(anew, owner | {"metadata": owner["metadata"] | {"resourceVersion": "2"}}, listed=True)
+    for number in range(8):
+        for kind in ("Pod", "ReplicaSet", "Deployment"):
+            store.put(kind, thing(f"x{number}", metadata=owned_by("ReplicaSet", "ghost")))
+    assert store.holds("Deployment", "ml", "smol-1")
+    assert store.holds("ReplicaSet", "ml", "smol-1-a")
+    assert store.holds("Pod", "ml", "smol-1-a-x")
+
+
+async def test_an_owner_that_another_resource_had_has_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "UNOWNED", 5)
+    store, _ = told()
+    (resource, smol), (kind, deployment), (_, replica_set) = chain()[:3]
+    store.put(resource, raw_resource(CLAIM_SPEC, name="other", uid="uid-other", resourceVersion="1"))
+    store.put(kind, thing("smol-1", owner="other", metadata=owned_by("LLMDeployment", "other")))
+    store.put("ReplicaSet", replica_set)
+    store.put(resource, smol)
+    store.put(kind, deployment | {"metadata": deployment["metadata"] | {"resourceVersion": "2"}})
+    for number in range(8):
+        store.put("ReplicaSet", thing(f"x{number}", metadata=owned_by("Deployment", "ghost")))
+    assert store.holds("ReplicaSet", "ml", "smol-1-a")
 
 
 def test_of_controllers_whose_children_were_dropped_few_are_remembered(

@@ -107,8 +107,8 @@ class StoreBounds:
     def __init__(self, kinds: Mapping[str, StoredObjects], max_resources: int) -> None:
         self._kinds = kinds
         self.places = NamespacePlaces(max_resources)
-        self._owners: set[str] = set()
-        """Uids of the stored resources, and of their Deployments and ReplicaSets."""
+        self._owners: dict[str, str] = {}
+        """Name of the resource by uid of a stored owner: the resource, its Deployments and ReplicaSets."""
         self.declined: Counter[Name] = Counter()
         """How often a child of a resource had no place, since all had one."""
         self._nodes: defaultdict[Name, set[str]] = defaultdict(set)
@@ -130,15 +130,16 @@ class StoreBounds:
         """Most owned children of the namespace that are stored."""
         return max(objects.NAMESPACE_CHILDREN, objects.RESOURCE_CHILDREN * self.places.held(namespace))
 
-    def is_owner(self, uid: str) -> bool:
-        return uid in self._owners
+    def is_owner(self, uid: str, label: str) -> bool:
+        """Whether an object of that uid is an owner already, of the same resource."""
+        return self._owners.get(uid) == label
 
     def adopt(self, namespace: str, uid: str, label: str, *, is_known: bool = False) -> None:
         """Notes an owner, of the resource ``label``. Some of its children may have come before it.
 
         ``is_known``: whether it was an owner already.
         """
-        self._owners.add(uid)
+        self._owners[uid] = label
         if is_known:
             return
         is_resource = (namespace, label) in self._kinds["LLMDeployment"].by_name
@@ -205,7 +206,7 @@ class StoreBounds:
     def dropped(self, kind: str, uid: str) -> None:
         """Notes that an object is not stored any more."""
         if kind in OWNERS:
-            self._owners.discard(uid)
+            self._owners.pop(uid, None)
 
     def removed(self, kind: str, name: Name, uid: str) -> None:
         """Notes that an object was deleted, so that a read that began before does not bring it back."""

@@ -349,14 +349,13 @@ class Store(WatchStreams):
     def _add(self, kind: str, name: Name, new: Kept, version: str, *, is_owned: bool) -> StoredObject:
         """Stores an object in place of its former version."""
         held = self._kinds[kind]
-        former = held.by_name.get(name)
-        was_owner = former is not None and self.bounds.is_owner(former.uid)
+        label = name[1] if kind == "LLMDeployment" else label_of(new.stored)
+        was_owner = self.bounds.is_owner(new.stored["metadata"]["uid"], label)
         self._drop(kind, name)
         entry = held.add(name, new, version, is_owned=is_owned)
         if kind in POD_OWNERS:
             self._pod_owners.add(entry.uid)
         if kind in OWNERS and is_owned:
-            label = name[1] if kind == "LLMDeployment" else entry.owner
             self.bounds.adopt(name[0], entry.uid, label, is_known=was_owner)
         if not is_owned and (surplus := held.surplus(name[0])) is not None:
             self.bounds.dropped_unowned(name[0], held.by_name[surplus].owner_uid)
