@@ -13,7 +13,7 @@ from tacho_engines.profile import (
     MethodRule,
     MethodSupport,
 )
-from tacho_engines.shared.switches import ADMIN, OWN
+from tacho_engines.shared.switches import ADMIN, CODE, OWN
 
 DENIED = DeniedOptions(
     switches={
@@ -25,6 +25,15 @@ DENIED = DeniedOptions(
         "path": (ADMIN, "leave it out; files are not served"),
         "log-file": (ADMIN, "read the container's log"),
         "tools": (ADMIN, "leave it out"),
+        "tools-runtime": (ADMIN, "leave it out"),
+        "agent": (ADMIN, "leave it out"),
+        "ui-mcp-proxy": (ADMIN, "leave it out"),
+        "webui-mcp-proxy": (ADMIN, "leave it out"),
+        "mcp-servers-config": (CODE, "leave it out"),
+        "mcp-servers-json": (CODE, "leave it out"),
+        "video-ffmpeg-dir": (CODE, "leave it out"),
+        "log-prompts-dir": (ADMIN, "leave it out"),
+        "docker-repo": (OWN, "set model.uri"),
         "api-key-file": (
             "the probe would not know the key",
             "set LLAMA_API_KEY in engine.env, from a Secret",
@@ -39,6 +48,8 @@ DENIED = DeniedOptions(
         "parallel": (OWN, "set context.concurrency"),
     },
     short={
+        "ag": "agent",
+        "dr": "docker-repo",
         "m": "model",
         "mu": "model-url",
         "hf": "hf-repo",
@@ -49,6 +60,7 @@ DENIED = DeniedOptions(
         "c": "ctx-size",
         "np": "parallel",
     },
+    legitimate=("ui", "webui"),
     variable_prefixes={
         "LLAMA_ARG_": (
             "it sets a switch of llama.cpp past this check",

@@ -16,6 +16,7 @@ from tacho_engines.profile import (
 from tacho_engines.shared.switches import ADMIN, CODE, OWN
 from tacho_engines.vllm.speed import GGUF_BY_PLUGIN, LAW
 
+LOG_CONFIGURATION = ("a log's configuration may call any code", "set VLLM_LOGGING_LEVEL in engine.env")
 DENIED = DeniedOptions(
     switches={
         "worker-cls": (CODE, "leave it out"),
@@ -29,7 +30,14 @@ DENIED = DeniedOptions(
         "tool-parser-plugin": (CODE, "use a parser of the engine's own"),
         "reasoning-parser-plugin": (CODE, "use a parser of the engine's own"),
         "io-processor-plugin": (CODE, "leave it out"),
-        "kv-connector-module-path": (CODE, "use a connector of the engine's own"),
+        "module-path": (CODE, "use a connector of the engine's own"),
+        "model-class-overrides": (CODE, "leave it out"),
+        "encoder-cache-manager-cls": (CODE, "leave it out"),
+        "inductor-passes": (CODE, "leave it out"),
+        "custom-class": (CODE, "use a method of the engine's own"),
+        "log-config-file": LOG_CONFIGURATION,
+        "pylogging-config-file": LOG_CONFIGURATION,
+        "tool-server": (ADMIN, "leave it out"),
         "allowed-local-media-path": (ADMIN, "send media with the request"),
         "profiler-config": (ADMIN, "leave it out; the figures are in status.measurements"),
         "uds": (OWN, "leave it out"),
@@ -40,12 +48,16 @@ DENIED = DeniedOptions(
     short={"q": "quantization"},
     joined=("q",),
     legitimate=("reasoning-parser",),
-    inside=("kv-connector-module-path", "worker-cls", "worker-extension-cls", "logits-processors"),
+    inside=(
+        *("module-path", "worker-cls", "worker-extension-cls", "logits-processors", "custom-class"),
+        *("encoder-cache-manager-cls", "inductor-passes", "pylogging-config-file"),
+    ),
     variables={
         "VLLM_ALLOW_INSECURE_SERIALIZATION": (CODE, "leave it out"),
         "VLLM_SERVER_DEV_MODE": (ADMIN, "leave it out"),
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": (ADMIN, "leave it out"),
         "VLLM_TORCH_PROFILER_DIR": (ADMIN, "leave it out; the figures are in status.measurements"),
+        "VLLM_LOGGING_CONFIG_PATH": LOG_CONFIGURATION,
         "VLLM_USE_MODELSCOPE": (OWN, "set model.uri"),
     },
 )
