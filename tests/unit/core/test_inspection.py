@@ -324,3 +324,20 @@ def test_an_attempt_of_any_length_is_read() -> None:
     (pod,) = world.pods("inspect")
     pod["metadata"]["annotations"][names.ATTEMPT_ANNOTATION] = "9" * 5000
     assert look(world).reason
+
+
+def test_after_a_forged_attempt_one_pod_follows() -> None:
+    """Its number was not read: each decision created the pod or deleted it."""
+    world = hub_world()
+    world.reconcile()
+    world.inspected(GONE)
+    (forged,) = world.pods("inspect")
+    for digits in (1, 9, 20, 99):
+        del world.objects["Pod", forged["metadata"]["name"]]
+        forged["metadata"]["name"] = forged["metadata"]["name"].rpartition("-")[0] + "-" + "9" * digits
+        forged["metadata"]["annotations"][names.ATTEMPT_ANNOTATION] = "9" * digits
+        world.objects["Pod", forged["metadata"]["name"]] = forged
+        (pod,) = look(world, 900).apply
+        world.reconcile(900)
+        assert not world.reconcile(1).delete
+        del world.objects["Pod", pod["metadata"]["name"]]

@@ -44,8 +44,12 @@ CLOCK_AHEAD_SECONDS = 60.0
 """Seconds by which a node's clock may be ahead. A time further in the future is ignored, as it would delay
 the next attempt.
 """
-ATTEMPT_DIGITS = 9
-"""Longest attempt number in digits that is read from a pod's annotation, which a user may have edited."""
+ATTEMPT_DIGITS = 253
+"""Longest attempt number in digits that is read from a pod's annotation, which a user may have edited.
+
+It is that of a pod's name. Were it shorter, the attempt after a forged one would not be read: the operator
+would create and delete its pod for ever.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
