@@ -67,6 +67,9 @@ HOSTILE: list[dict[str, Any]] = [
     {"workload": Workload(output_tokens=2**70)},
     {"flags": tuple(f"Flag{number}" * 40 for number in range(50))},
     {"curve": (point(-1, 1.0),)},
+    {"curve": (dataclasses.replace(point(4, 100.0), counted_by=""),)},
+    {"capacity": Capacity(concurrency=4, output_tokens_per_second=100.0, basis="")},
+    {"capacity": Capacity(concurrency=4, output_tokens_per_second=100.0, boundary="")},
     {
         "capacity": Capacity(
             concurrency=2**40, requests_per_second=1, output_tokens_per_second=1, total_tokens_per_second=1

@@ -94,8 +94,8 @@ def usable(measurement: Measurement) -> bool:
 
 
 def _plausible(measurement: Measurement) -> bool:
-    """Whether the measurement has a valid time and duration, a finite throughput if any, and integers that
-    JSON represents exactly.
+    """Whether the measurement has a valid time and duration, a finite throughput if any, and values that
+    status gives back.
     """
     timed = parse_time(measurement.observed_time) is not None
     capacity = measurement.capacity
@@ -118,8 +118,13 @@ def flags_of(measurement: Measurement) -> frozenset[str]:
 
 
 def _exact(value: object) -> bool:
+    """Whether status gives the value back: integers that JSON holds, and no empty text in place of a default,
+    as empty texts are not stored."""
     if dataclasses.is_dataclass(value):
-        return all(_exact(getattr(value, item.name)) for item in dataclasses.fields(value))
+        parts = [(getattr(value, item.name), item.default) for item in dataclasses.fields(value)]
+        return all(
+            _exact(part) and not (part == "" and isinstance(usual, str) and usual) for part, usual in parts
+        )
     if isinstance(value, tuple):
         return all(map(_exact, value))
     return not isinstance(value, int) or 0 <= value < EXACT_LIMIT
