@@ -102,6 +102,19 @@ def test_more_tokens_than_were_asked_for_raise_no_figure(running: bool) -> None:
     assert raw.counted_later[0] <= 3
 
 
+@pytest.mark.parametrize("per_event", [2, 1], ids=["ahead", "in step"])
+def test_a_running_count_that_is_ahead_of_the_events_times_no_token(per_event: int) -> None:
+    """16 tokens came in 16 events, and all were counted in the eighth: twice the rate."""
+    told = [{"usage": used(min(16, per_event * n))} for n in range(1, 17)]
+    events = [completion(10 * n, "a", **more) for n, more in enumerate(told, 1)]
+    end = completion(160, "", finish_reason="length", usage=used(16))
+    stream = read(*events, end, (160, json.dumps({"choices": [], "usage": used(16)}).encode()), (160, DONE))
+    assert stream.output_tokens == pytest.approx(16)
+    assert stream.tpot_milliseconds == pytest.approx(10, rel=0.1)
+    assert stream.end_to_end_milliseconds == 160
+    assert stream.shared_out == (per_event == 2)
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_an_answer_that_goes_on_is_said_to_and_raises_no_figure(told: bool) -> None:
     """Six events where four tokens were asked for. Their count is no evidence: an engine that sends several

@@ -20,6 +20,8 @@ LOWEST_MILLISECONDS, HIGHEST_MILLISECONDS = 1e-6, 1e9
 """Times per token in milliseconds between which an engine's own timing is believed."""
 MOST_POINTS = 16
 """Most times of tokens kept per request of a loop: enough to divide its tokens at the edges of a window."""
+CLOSING_EVENTS, LATE_SHARE = 3, 0.1
+"""Events after the last token: a reason for the end, the usage and ``[DONE]``; and what share may be more."""
 _DATA = re.compile(rb"\ndata:[ \t]*([^\r\n]*)(\r?\n)?")
 _CHUNK_EDGE = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
 """Matches the boundary between two HTTP chunks, which may be in the middle of an event."""
@@ -141,7 +143,7 @@ def reduce_stream(
         events -= 1
     longer = _is_longer(ends.total, events, max_tokens)
     totals = [total for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events]
-    counted = bool(events and totals) and min(totals) >= 0
+    counted = bool(events and totals) and min(totals) >= 0 and not _runs_ahead(reads.marks, came)
     if ends.error:
         tokens: tuple[tuple[int, float], ...] = ()
     elif counted:
@@ -172,6 +174,16 @@ def _is_longer(total: int | None, events: int, limit: int | None) -> bool:
     ``total``; one extra event may end a stream.
     """
     return limit is not None and (events if total is None else total) > limit + 1
+
+
+def _runs_ahead(marks: Sequence[tuple[int, int, int]], events: int) -> bool:
+    """Whether the running count stands still while many more of the ``events`` come: it is that of an engine
+    whose texts come later, and tokens that were timed by it would be too fast."""
+    grew = before = 0
+    for _, begun, total in marks:
+        if total > before:
+            grew, before = begun, total
+    return events - grew > CLOSING_EVENTS + LATE_SHARE * events
 
 
 def _at_most(tokens: tuple[tuple[int, float], ...], limit: int | None) -> tuple[tuple[int, float], ...]:
