@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tacho_runtime.probe.load.timed_client import RequestFailed, StreamConnection
 from tacho_runtime.probe.load.wire import (
     Framing,
     WireError,
@@ -34,6 +35,19 @@ STREAM = HEAD + b"d\r\n" + BODY[:13] + b"\r\n%x\r\n" % len(BODY[13:]) + BODY[13:
 )
 def test_what_came_of_a_body(raw: bytes, body: bytes) -> None:
     assert body_of(raw) == body
+
+
+@pytest.mark.parametrize("seen", [b"", b"e\r\ndata: [DONE]\n\n\r\n"])
+async def test_a_chunk_that_ends_in_a_0_is_not_the_last(seen: bytes) -> None:
+    """Servers with sse-starlette write such comments while a prompt is computed."""
+    ping = b": ping - 2026-10-01 20:00:00+00:00\r\n\r\n"
+    stream = StreamConnection()
+    stream.data_received(HEAD + b"%x\r\n" % len(ping) + ping)
+    with pytest.raises(RequestFailed, match="no full answer"):
+        await stream.wait(0.01)
+    stream = StreamConnection()
+    stream.data_received(HEAD + seen + b"0\r\n\r\n")
+    await stream.wait(0.01)
 
 
 @pytest.mark.parametrize(
