@@ -8,7 +8,7 @@ last lines show. The runtime sends the requests.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig, ServiceLevel
@@ -219,6 +219,13 @@ class EngineStartup:
     """
     late_kernels: int = 0
     """Number of kernels that the engine compiled after its start. Requests stop while one is compiled."""
+
+    def updated(self, found: EngineStartup, *, starting: bool) -> EngineStartup:
+        """The values after a line in which ``found`` was read.
+
+        Once the engine answers, a line may hold what a client wrote, and counts for late kernels alone.
+        """
+        return found if starting else replace(self, late_kernels=found.late_kernels)
 
 
 @dataclass(frozen=True, slots=True)

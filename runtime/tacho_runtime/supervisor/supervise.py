@@ -223,7 +223,8 @@ class Supervisor:
     # --- the engine ------------------------------------------------------------------------------
     def _read_line(self, line: str) -> None:
         """Updates the values read from the engine's log by one line. Called in the thread of its output."""
-        self._figures = self._engine().read(self._figures, line)
+        found, starting = self._engine().read(self._figures, line), self.state.phase == lifecycle.STARTING
+        self._figures = self._figures.updated(found, starting=starting)
 
     def _start(self, reaper: Reaper, command: tuple[str, ...]) -> EngineProcess:
         preflight.check_program(command, self._environment)
