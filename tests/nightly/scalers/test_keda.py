@@ -20,10 +20,22 @@ pytestmark = pytest.mark.timeout(1500)
 EXAMPLES = lab.ROOT / "examples" / "autoscaling"
 TRIGGERS = ("metrics-api", "prometheus")
 FILES = {"metrics-api": "keda.yaml", "prometheus": "keda-prometheus.yaml"}
-LAW = ("--itl-base-ms=60", "--itl-per-seq-ms=1")
-"""Three requests at once of a good second each."""
-CLIENTS, PAUSE_SECONDS = 6, 0.05
-"""A little less than two full replicas, and so three that are to be 80 % full."""
+LAW = ("--itl-base-ms=63", "--itl-per-seq-ms=0")
+"""A good second for each request, however many run: no doubt about the speed changes the demand."""
+CONTEXT = {"maxModelLen": 3000, "concurrency": 6}
+CLIENTS = 14
+"""Each asks again at once, and every connection gets a pod by chance.
+
+Demand is what arrives in a second, over what a replica was measured to serve. Who waits for an answer sends
+nothing, so only what runs counts. Replayed with the mock's scheduler, for 1, 2 and 3 replicas of 6 places:
+
+    1: 6 run, demand 0.99, over 0.8 = 2 replicas
+    2: 11.0 of 12 run, as chance leaves places empty; demand 1.81 (1.71 to 1.87), 13 % over 2 x 0.8
+    3: 13.4 run, demand 2.18; more than 1.6, for which two suffice, less than 2.64, 10 % over 3 x 0.8
+
+A HorizontalPodAutoscaler tolerates 10 %: 1.76 of two. After a start of the operator the first sample knows
+no rate and counts requests: 14 / 6 = 2.33. Six clients for three places were 5.1 requests a second, or 1.65.
+"""
 PATIENCE_SECONDS = 420
 """Of a rise that is looked at every 30 s, and of a fall that is smoothed over three minutes."""
 
@@ -76,7 +88,7 @@ def both(scalers: Scalers, namespace: str) -> dict[str, Llmd]:
     found = {trigger: Llmd(scalers.cluster, namespace, f"by-{trigger}") for trigger in TRIGGERS}
     probe = {"budgetSeconds": 20, "timeoutSeconds": 90}
     for llmd in found.values():  # one after the other: each is to be measured without the other beside it
-        llmd.apply(mock(scalers.tacho, *LAW, replicas=1, probe=probe))
+        llmd.apply(mock(scalers.tacho, *LAW, context=CONTEXT, replicas=1, probe=probe))
         llmd.await_condition("Ready", "True", "Serving")
         llmd.await_figures()
     return found
@@ -97,7 +109,7 @@ def test_one_to_three_to_one_by_prometheus_and_by_json(scalers: Scalers, both: d
 
     body = {"model": "mine", "prompt": "Once upon a time", "max_tokens": OUTPUT_TOKENS, "ignore_eos": True}
     loads = [
-        Load(service_url(llmd, "/v1/completions"), body, clients=CLIENTS, pause_seconds=PAUSE_SECONDS)
+        Load(service_url(llmd, "/v1/completions"), body, clients=CLIENTS, pause_seconds=0)
         for llmd in both.values()
     ]
     try:
