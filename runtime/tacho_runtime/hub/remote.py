@@ -15,8 +15,9 @@ from tacho_contract.failure import FailedError
 from tacho_contract.text import visible
 from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid
+from tacho_runtime.hub.addresses import is_inward
 from tacho_runtime.hub.cache import is_digest
-from tacho_runtime.hub.failures import classify
+from tacho_runtime.hub.failures import classify, unreachable
 
 if TYPE_CHECKING:
     import httpx2
@@ -62,8 +63,8 @@ def prepare_environment(endpoint: str) -> None:
 
 
 def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
-    """Makes huggingface_hub's HTTP client safe: a timeout, answers of limited size, and the token for
-    ``endpoint`` only.
+    """Makes huggingface_hub's HTTP client safe: a timeout, answers of limited size, the token for
+    ``endpoint`` only, and no request to this machine or its cloud, unless the hub itself is there.
 
     By itself the client waits for ever for a listing, and sends the token to any host on which a listing
     continues. ``followed`` is called with the address of each further page before it is read.
@@ -82,13 +83,18 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
         if not encrypted and (url.scheme, url.host, url.port) != (own.scheme, own.host, own.port):
             request.headers.pop("authorization", None)
 
+    def stay_outside(request: httpx2.Request) -> None:
+        host = request.url.host
+        if host != own.host and is_inward(host) and not is_inward(own.host):
+            raise unreachable(f"{endpoint} leads to {host}, which is no address of a hub.", retryable=False)
+
     def follow(response: httpx2.Response) -> None:
         if url := response.links.get("next", {}).get("url"):
             followed(url)
 
     def factory() -> httpx2.Client:
         client = default_client_factory()
-        client.event_hooks["request"].append(withhold_token)
+        client.event_hooks["request"] += [withhold_token, stay_outside]
         client.event_hooks["response"] += [_bound(endpoint), follow]
         client.timeout = httpx2.Timeout(REQUEST_TIMEOUT_SECONDS)
         return client

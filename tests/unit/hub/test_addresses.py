@@ -1,0 +1,79 @@
+"""A hub leads its client nowhere inside: not to this machine, nor to its cloud's metadata service."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from tacho_contract.failure import FailureClass
+from tacho_contract.fetch import FetchConfig
+from tacho_contract.model import InspectConfig
+from tacho_runtime.hub import remote
+from tacho_runtime.hub.addresses import is_inward
+from tests.unit.hub.conftest import RunningHub
+from tests.unit.hub.fetching import failed
+from tests.unit.hub.inspecting import facts_of, failure_of
+
+INWARD = "leads to 169.254.169.254, which is no address of a hub"
+
+
+@pytest.fixture
+def far_hub(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> RunningHub:
+    """The hub, as if it were not on this machine."""
+    monkeypatch.setattr(remote, "is_inward", lambda host: host != "127.0.0.1" and is_inward(host))
+    return hub
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    is_inward.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("host", "inward"),
+    [
+        *((host, True) for host in ("169.254.169.254", "127.0.0.1", "0.0.0.0", "localhost", "::1")),
+        *((host, True) for host in ("2852039166", "0xa9fea9fe", "::ffff:169.254.169.254", "fe80::1")),
+        *((host, True) for host in ("fd00:ec2::254", "100.100.100.200")),
+        *((host, False) for host in ("10.0.0.7", "192.168.1.2", "140.82.121.3", "2606:4700::1", "")),
+    ],
+)
+def test_this_machine_and_metadata_services_are_inward(host: str, *, inward: bool) -> None:
+    assert is_inward(host) == inward
+
+
+@pytest.mark.parametrize(("proxy", "inward"), [("", True), ("http://proxy:3128", False)])
+def test_a_name_is_resolved_unless_a_proxy_does(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, *, inward: bool
+) -> None:
+    def resolve(host: str, *_: Any, flags: int = 0, **__: Any) -> list[Any]:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "no number")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    if proxy:
+        monkeypatch.setenv("https_proxy", proxy)
+    assert is_inward("metadata.example") == inward
+
+
+def test_an_inspection_is_not_led_inside(far_hub: RunningHub, published: InspectConfig) -> None:
+    far_hub.fake.faults.redirect_to = "http://169.254.169.254/latest"
+    failure = failure_of(published)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, False)
+    assert INWARD in failure.message
+
+
+def test_a_hub_on_this_machine_may_lead_to_this_machine(hub: RunningHub, published: InspectConfig) -> None:
+    hub.fake.faults.redirect_to = hub.url.replace("127.0.0.1", "localhost")
+    assert facts_of(published).tensors
+    assert hub.asked("GET", "/_elsewhere")
+
+
+def test_a_download_is_not_led_inside(far_hub: RunningHub, config: FetchConfig) -> None:
+    far_hub.fake.faults.redirect_to = "http://169.254.169.254/latest"
+    assert INWARD in failed(config).message
