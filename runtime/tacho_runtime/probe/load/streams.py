@@ -25,6 +25,8 @@ CLOSING_EVENTS, LATE_SHARE = 3, 0.1
 _DATA = re.compile(rb"\ndata:[ \t]*([^\r\n]*)(\r?\n)?")
 _CHUNK_EDGE = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
 """Matches the boundary between two HTTP chunks, which may be in the middle of an event."""
+_CUT_EDGE = re.compile(rb"\r\n[0-9a-fA-F]*(?:;[^\r\n]*)?\r?\Z")
+"""Matches such a boundary at the end of what has arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +306,7 @@ def _documents(data: bytes) -> Iterator[dict[str, Any]]:
     """The complete events of ``data`` as JSON objects; {} for ``[DONE]``. Raises an error for anything
     else.
     """
-    for match in _DATA.finditer(_CHUNK_EDGE.sub(b"", data)):
+    for match in _DATA.finditer(_CUT_EDGE.sub(b"", _CHUNK_EDGE.sub(b"", data))):
         try:
             document = json.loads(match[1]) if match[1] != b"[DONE]" else {}
         except (ValueError, RecursionError):
