@@ -141,6 +141,13 @@ def test_vllms_counters_as_recorded() -> None:
     assert read.by_step
 
 
+@pytest.mark.parametrize(("shown", "share"), [("0.25", 0.25), ("1", 1.0), ("45", None), ("1.5", None)])
+def test_a_use_of_the_cache_above_all_of_it_is_unknown(shown: str, share: float | None) -> None:
+    """An engine that counts in percent had 4,500 %."""
+    read = engine_counters.parse_counters(f"vllm:kv_cache_usage_perc {shown}\n", metric_names())
+    assert read.kv_cache_usage == share
+
+
 def test_counters_are_summed_over_engines_and_unknown_when_absent() -> None:
     text = (
         'vllm:generation_tokens_total{engine="0"} 5\nvllm:generation_tokens_total{engine="1"} 7.0\n# x\nbad'

@@ -126,7 +126,8 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
     """
     found = _samples(text, {names.cache_config for names in families if names.cache_config})
     sums = {name: all_of for name, values in found.values.items() if (all_of := sum(values)) <= NUMBER_LIMIT}
-    most = {name: max(values) for name, values in found.values.items()}
+    # Above 1 it is no share: percent, or blocks.
+    shares = {name: most for name, values in found.values.items() if (most := max(values)) <= 1}
 
     def total(field: str, suffix: str = "") -> float | None:
         return first_known(_names(families, field, suffix), sums)
@@ -143,7 +144,7 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
         cached_prompt_tokens=cached,
         computed_prompt_tokens=computed,
         kv_cache_tokens=found.kv_cache_tokens,
-        kv_cache_usage=first_known(_names(families, "kv_cache_usage"), most),
+        kv_cache_usage=first_known(_names(families, "kv_cache_usage"), shares),
         preemptions=total("preemptions"),
         running=total("running"),
         waiting=total("waiting"),
