@@ -10,6 +10,7 @@ import pytest
 
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.child_reads import ChildReads
 from tacho_operator.shell.kube import Kube, Page
 from tacho_operator.shell.observe import CHILDREN, Observer, UndecidedResource
 from tacho_operator.shell.reports import Reports
@@ -172,6 +173,64 @@ async def test_a_child_that_has_no_place_while_the_others_are_read_is_not_forgot
     assert len(observed.pods) == 2
 
 
+async def test_children_that_came_before_their_owner_have_no_place_beyond_the_others_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who gave one ReplicaSet after the other an owner, each with a thousand pods, filled the memory."""
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 14)
+    monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 0)
+    monkeypatch.setattr(objects, "UNOWNED", 5)
+    store, _ = told()
+    for kind, item in chain()[:2]:
+        store.put(kind, item)
+    live = Live(*chain()[:2])
+    for number in range(6):
+        alone = thing(f"r{number}", "1")
+        store.put("ReplicaSet", alone)
+        for index in range(5):
+            item = pod(f"p{number}-{index}", node="n1", metadata=owned_by("ReplicaSet", f"r{number}"))
+            store.put("Pod", item)
+            live.found.append(("Pod", item))
+        owned = thing(f"r{number}", "2", metadata=owned_by("Deployment", "smol-1"))
+        store.put("ReplicaSet", owned)
+        live.found.append(("ReplicaSet", owned))
+        assert sum(store._kinds[kind].owned["ml"] for kind in CHILDREN) <= 14
+    assert store.size("Pod") <= 14 + 5
+    assert store.bounds.incomplete_on("n1") == {KEY}
+    with pytest.raises(UndecidedResource, match="those of its namespace more than 14"):
+        await observer(store, live).observe(KEY)
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 100)
+    reads = ChildReads(cast(Kube, live), store)
+    await reads.read(KEY)  # the ReplicaSets come again, and pods of theirs had been dropped before
+    await reads.read(KEY)
+    observed = await observer(store, live).observe(KEY)
+    assert observed is not None
+    assert (len(observed.pods), len(observed.replica_sets)) == (30, 6)
+
+
+def test_a_child_that_gets_an_owner_has_no_place_beyond_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 1)
+    monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 0)
+    store, _ = told()
+    store.put(*chain()[0])
+    store.put(*own("Service", "smol"))
+    store.put("Service", thing("late"))
+    store.put("Service", thing("late", "2", metadata=owned_by("LLMDeployment", "smol")))
+    assert not store.holds("Service", "ml", "late")
+    assert store.bounds.declined[KEY] == 1
+
+
+def test_owners_that_own_each_other_are_no_chain_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand of them were more calls in each other than Python makes."""
+    store, _ = told()
+    store.put(*chain()[0])
+    for number in range(1000):
+        metadata = owned_by("Deployment", f"d{number}") if number else {}
+        store.put("Deployment", thing(f"d{number + 1}", metadata=metadata))
+    store.put("Deployment", thing("d1", "2", metadata=owned_by("LLMDeployment", "smol")))
+    assert store._kinds["Deployment"].owned["ml"] == 1
+
+
 async def test_children_are_not_put_while_the_reflector_lists_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     store, _ = told()
     store.put(*chain()[0])
@@ -278,6 +337,14 @@ def test_of_a_namespace_few_nodes_are_remembered_that_do_not_exist(monkeypatch: 
     store.remove("LLMDeployment", "ml", "a", uid="uid-a")
     store.put("Pod", pod("late", owner="b", node="b9", metadata=owned_by("LLMDeployment", "b")))
     assert remembers(store, "b9")
+    store.put("LLMDeployment", raw_resource(CLAIM_SPEC, name="c", uid="uid-c"))
+    store.put("Pod", pod("c9", owner="c", node="c9", metadata=owned_by("LLMDeployment", "c")))
+    store.remove("LLMDeployment", "ml", "c", uid="uid-c")
+    for number in range(4):
+        store.put(
+            "Pod", pod(f"e{number}", owner="b", node=f"e{number}", metadata=owned_by("LLMDeployment", "b"))
+        )
+    assert [remembers(store, f"e{number}") for number in range(4)] == [True, True, True, False]
 
 
 def remembers(store: Store, node: str) -> bool:

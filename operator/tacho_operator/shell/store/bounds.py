@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from sys import intern
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL, is_read
@@ -16,7 +16,12 @@ from tacho_operator.shell.store.stored_object import StoredObject
 from tacho_operator.shell.store.trimming import CONTROLLED, UNOWNED
 
 CHILDREN = CONTROLLED | UNOWNED
-OWNERS = ("LLMDeployment", "Deployment", "ReplicaSet")
+OWNED: Mapping[str, Collection[str]] = {
+    "LLMDeployment": CHILDREN - {"ReplicaSet"},
+    "Deployment": ("ReplicaSet",),
+    "ReplicaSet": ("Pod",),
+}
+"""Kinds of the children that decisions read, by the kind of their controller."""
 NODES = 1000
 """Most nodes of a namespace that are remembered, beside those that exist: anyone may name others."""
 DROPPED_OWNERS = 1000
@@ -134,21 +139,33 @@ class StoreBounds:
         """Whether an object of that uid is an owner already, of the same resource."""
         return self._owners.get(uid) == label
 
-    def adopt(self, namespace: str, uid: str, label: str, *, is_known: bool = False) -> None:
-        """Notes an owner, of the resource ``label``. Some of its children may have come before it.
+    def adopt(
+        self, kind: str, namespace: str, uid: str, label: str, *, is_known: bool = False
+    ) -> list[tuple[str, Name]]:
+        """Notes an owner, of the resource ``label``. Some of its children may have come before it: those that
+        have no place now are returned, by kind and name.
 
         ``is_known``: whether it was an owner already.
         """
         self._owners[uid] = label
         if is_known:
-            return
+            return []
         is_resource = (namespace, label) in self._kinds["LLMDeployment"].by_name
         if self._dropped_owners.take(namespace, uid) and is_resource:
             self.declined[namespace, label] += 1
-        for kind in CHILDREN:
-            for child in self._kinds[kind].adopt(namespace, uid):
-                if kind in OWNERS:
-                    self.adopt(namespace, child.uid, child.owner)
+        without: list[tuple[str, Name]] = []
+        for owned in OWNED[kind]:
+            held = self._kinds[owned]
+            for name in held.unowned_of(namespace, uid):
+                child = held.by_name[name]
+                if self.is_full(namespace):
+                    self._decline((namespace, child.owner), child.node)
+                    without.append((owned, name))
+                    continue
+                held.own(name)
+                if owned in OWNED:
+                    without += self.adopt(owned, namespace, child.uid, child.owner)
+        return without
 
     def dropped_unowned(self, namespace: str, owner_uid: str) -> None:
         """Notes that a child whose controller is not stored was dropped, so that it is read if that comes."""
@@ -169,14 +186,23 @@ class StoreBounds:
             return None
         if not self.is_full(name[0]) and not held.is_over(name[0], owner_uid(kept) or ""):
             return None
-        resource = (name[0], label_of(kept))
-        self.declined[resource] += 1
         node = (kept.get("spec") or {}).get("nodeName", "") if kind == "Pod" else ""
-        is_known = ("", node) in self._kinds["Node"].by_name
-        if node and node not in self._nodes[resource] and (is_known or self._node_counts[name[0]] < NODES):
-            self._nodes[resource].add(intern(node))
-            self._node_counts[name[0]] += 1
+        self._decline((name[0], label_of(kept)), node)
         return name
+
+    def _decline(self, resource: Name, node: str) -> None:
+        """Notes a child without a place. Labels of no resource would be remembered for ever."""
+        if resource not in self._kinds["LLMDeployment"].by_name:
+            return
+        self.declined[resource] += 1
+        is_known = ("", node) in self._kinds["Node"].by_name
+        if (
+            node
+            and node not in self._nodes[resource]
+            and (is_known or self._node_counts[resource[0]] < NODES)
+        ):
+            self._nodes[resource].add(intern(node))
+            self._node_counts[resource[0]] += 1
 
     def claims_due(self) -> list[str]:
         """Namespaces of which not all claims are stored, although half of the places are free. Where it were
@@ -205,7 +231,7 @@ class StoreBounds:
 
     def dropped(self, kind: str, uid: str) -> None:
         """Notes that an object is not stored any more."""
-        if kind in OWNERS:
+        if kind in OWNED:
             self._owners.pop(uid, None)
 
     def removed(self, kind: str, name: Name, uid: str) -> None:

@@ -207,15 +207,16 @@ class StoredObjects:
         """Whether no more objects of that controller are stored: it has twice what is read of it."""
         return self._controlled[namespace, owner_uid] >= 2 * child_limit(self._kind)
 
-    def adopt(self, namespace: str, uid: str) -> list[StoredObject]:
+    def unowned_of(self, namespace: str, uid: str) -> list[Name]:
         """The objects whose controller, of that uid, was not stored until now."""
         unowned = self._unowned.get(namespace, {})
-        found = [name for name in unowned if self.by_name[name].owner_uid == uid]
-        for name in found:
-            self._uncount(name, is_owned=False)
-            self.by_name[name].is_owned = True
-            self.owned[namespace] += 1
-        return [self.by_name[name] for name in found]
+        return [name for name in unowned if self.by_name[name].owner_uid == uid]
+
+    def own(self, name: Name) -> None:
+        """Notes that the controller of an object is stored now."""
+        self._uncount(name, is_owned=False)
+        self.by_name[name].is_owned = True
+        self.owned[name[0]] += 1
 
     def is_empty(self, namespace: str) -> bool:
         """Whether nothing of the namespace is stored."""

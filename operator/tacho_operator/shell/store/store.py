@@ -33,7 +33,7 @@ from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store import objects
-from tacho_operator.shell.store.bounds import CHILDREN, OWNERS, StoreBounds, label_of
+from tacho_operator.shell.store.bounds import CHILDREN, OWNED, StoreBounds, label_of
 from tacho_operator.shell.store.objects import Crowd, Name, StoredObjects
 from tacho_operator.shell.store.stored_object import (
     HubWait,
@@ -355,8 +355,9 @@ class Store(WatchStreams):
         entry = held.add(name, new, version, is_owned=is_owned)
         if kind in POD_OWNERS:
             self._pod_owners.add(entry.uid)
-        if kind in OWNERS and is_owned:
-            self.bounds.adopt(name[0], entry.uid, label, is_known=was_owner)
+        if kind in OWNED and is_owned:
+            for without in self.bounds.adopt(kind, name[0], entry.uid, label, is_known=was_owner):
+                self._drop(*without)
         if not is_owned and (surplus := held.surplus(name[0])) is not None:
             self.bounds.dropped_unowned(name[0], held.by_name[surplus].owner_uid)
             self._drop(kind, surplus)
