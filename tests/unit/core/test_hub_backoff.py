@@ -92,3 +92,13 @@ def test_nobody_waits_for_long_because_of_another_namespace(
 def test_a_hub_is_known_by_its_endpoint(hub: dict[str, Any] | None, endpoint: str) -> None:
     assert hub_endpoint({"model": {"hub": hub}}) == endpoint
     assert hub_endpoint({}) == ""
+
+
+def test_of_a_very_long_address_a_digest_is_kept() -> None:
+    """Addresses of 16 KB of 10,000 hubs would be remembered after their resources are deleted."""
+    long = [f"https://hub.example/{'x' * 4000}{number}" for number in range(2)]
+    env = [[{"name": "HF_ENDPOINT", "value": address}] for address in (*long, f"{long[0]}/")]
+    found = [hub_endpoint({"model": {"hub": {"env": item}}}) for item in env]
+    assert max(map(len, found)) < 100
+    assert found[0] != found[1]
+    assert found[0] == found[2]

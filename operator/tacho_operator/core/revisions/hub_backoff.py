@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.rules.deny_list import ENDPOINT
+from tacho_operator.core.names import digest
 from tacho_operator.core.types import HubWaiters, Manifest
 
 SHARED_REASONS = frozenset({FailureClass.HUB_UNREACHABLE.value})
@@ -21,12 +22,21 @@ TRIES_PER_SECOND = 1.0
 OTHERS_LIMIT_SECONDS = 300.0
 """Longest additional delay in seconds because of resources in other namespaces."""
 
+LONGEST_ADDRESS = 256
+"""Longest address of a hub in characters that is kept. The variable of a spec may have 4,096, of four bytes
+each.
+"""
+
 
 def hub_endpoint(spec: Manifest) -> str:
-    """Address of the hub that a spec names, in its field or its environment variable; "": the default hub."""
+    """Address of the hub that a spec names, in its field or its environment variable; "": the default hub.
+
+    Of a longer one than LONGEST_ADDRESS a digest, as those of 10,000 hubs are remembered.
+    """
     hub = (spec.get("model") or {}).get("hub") or {}
     named = (item.get("value") for item in hub.get("env") or () if item.get("name") == ENDPOINT)
-    return str(hub.get("endpoint") or next(named, "") or "").rstrip("/").lower()
+    address = str(hub.get("endpoint") or next(named, "") or "").rstrip("/").lower()
+    return address if len(address) <= LONGEST_ADDRESS else digest(address, 32)
 
 
 def ended_wait(before: str, now: str) -> str:
