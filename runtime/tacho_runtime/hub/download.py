@@ -21,7 +21,7 @@ from tacho_contract.failure import FailedError, FailureClass
 from tacho_runtime.files import open_theirs
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
-from tacho_runtime.hub.failures import unreachable
+from tacho_runtime.hub.failures import first_line, unreachable
 from tacho_runtime.hub.remote import FILE, REQUEST_TIMEOUT_SECONDS
 
 LOG = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Downloader:
             if isinstance(error, OSError) and error.errno:
                 raise
             LOG.warning(
-                "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, _first_line(error)
+                "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, first_line(error)[:200]
             )
             return False
         finally:
@@ -185,7 +185,7 @@ class Downloader:
                 failures = 0 if _present(partial) > before else failures + 1
                 if failures >= ATTEMPTS_WITHOUT_PROGRESS:
                     raise
-                LOG.warning("%s: %s; continuing", target.path, _first_line(error))
+                LOG.warning("%s: %s; continuing", target.path, first_line(error)[:200])
                 time.sleep(min(8.0, 2.0**failures))
 
     def _stream(self, target: DownloadTarget, url: str, partial: Path, start: int) -> bool:
@@ -278,7 +278,3 @@ def _present(path: Path) -> int:
 def _same_origin(url: str, endpoint: str) -> bool:
     one, other = urlsplit(url), urlsplit(endpoint)
     return (one.scheme, one.netloc.lower()) == (other.scheme, other.netloc.lower())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

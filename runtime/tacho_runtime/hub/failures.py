@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import replace
 from typing import Any
 
 from tacho_contract.failure import FailedError, FailureClass
 
+_QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
 RETRYABLE_STATUS = {408, 425, 429}
 AUTHORIZE = (
     "Put a hub token that may read it into a Secret and name that in spec.model.tokenSecretRef "
@@ -168,7 +170,12 @@ def _error_code(error: BaseException) -> str:
     return str(headers.get("X-Error-Code", ""))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of the exception's text, without what signs a link to storage."""
+    return _QUERY.sub("?...", (str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
 def _short(error: BaseException, token: str) -> str:
-    """The first line of the exception's text. The token goes before the cut, which may leave a part of it."""
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return (first_line.replace(token, "***") if token else first_line)[:200]
+    """The beginning of the exception's text. The token goes before the cut, which may leave a part of it."""
+    text = first_line(error)
+    return (text.replace(token, "***") if token else text)[:200]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import httpx2
 import huggingface_hub.hf_api
 import pytest
 
@@ -105,6 +106,32 @@ def test_a_token_that_a_hub_sends_back_is_not_told(padding: int) -> None:
     told = classify(error, repository="a/b", revision="c", endpoint="https://hub", token="hf_secret")
     assert "/***" in told.failure.message
     assert "hf_" not in told.failure.message
+
+
+def test_what_signs_a_link_to_storage_is_not_told() -> None:
+    """It opens a private file to who reads the status."""
+    request = httpx2.Request("GET", "https://storage/file.bin?sv=1&sig=secret")
+    error = httpx2.HTTPStatusError(
+        "503 for url 'https://storage/file.bin?sv=1&sig=secret'\nmore",
+        request=request,
+        response=httpx2.Response(503, request=request),
+    )
+    told = classify(error, repository="a/b", revision="c", endpoint="https://hub", token="")
+    assert "503 for url 'https://storage/file.bin?...'" in told.failure.message
+    assert "secret" not in told.failure.message
+
+
+def test_the_client_asks_for_plain_answers_and_does_not_wait_for_ever() -> None:
+    """What is compressed is refused, so a hub that compresses where it may would be of no use."""
+    from huggingface_hub.utils._http import get_session
+
+    remote.limit_client("https://hub", lambda _: None)
+    client = get_session()
+    request = client.build_request("GET", "https://hub/api")
+    for hook in client.event_hooks["request"]:
+        hook(request)
+    assert request.headers["Accept-Encoding"] == "identity"
+    assert client.timeout == httpx2.Timeout(remote.REQUEST_TIMEOUT_SECONDS)
 
 
 def test_an_answer_that_would_take_more_memory_than_there_is_is_not_parsed(
