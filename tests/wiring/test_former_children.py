@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,10 +20,11 @@ from tacho_operator.shell.former_children import (
     LONGEST_PAUSE_SECONDS,
     PERIOD_SECONDS,
     ROUND_LIMIT,
+    keep_due,
 )
 from tacho_operator.shell.store import objects
 from tacho_operator.shell.store.objects import STRAYS_STEP
-from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.store.store import Store, Stray
 from tests.wiring.uncollected import Cluster, Manifest, child, owner, unreadable
 
 OTHERS = [kind for kind in KINDS if kind != "Deployment"]
@@ -288,6 +290,13 @@ async def test_children_that_are_refused_hold_up_no_other_of_their_namespace() -
     cluster.errors = {item["metadata"]["name"]: Forbidden(403, "no") for item in forgeries}
     await cluster.rounds(COLLECTION_SECONDS + 60 * PERIOD_SECONDS)
     assert ("Service", "team", "demo-service") not in cluster.objects
+
+
+def test_of_those_that_are_due_the_ones_that_wait_for_longest_are_kept() -> None:
+    heap: list[Any] = []
+    for number in random.Random(1).sample(range(3 * ROUND_LIMIT), 3 * ROUND_LIMIT):
+        keep_due(heap, (-float(number), number, cast(Stray, None), cast(Any, None)))
+    assert sorted(-due for due, *_ in heap) == [float(number) for number in range(ROUND_LIMIT)]
 
 
 async def test_thousands_that_are_refused_hold_up_no_other_of_their_namespace() -> None:
