@@ -240,6 +240,22 @@ def test_xet_storages_address_answers_without_end(
     assert "answers with more than" in caplog.text
 
 
+def test_an_error_of_storage_without_end_is_not_read_to_its_end(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file has no bound; what is said in its place does."""
+    monkeypatch.setattr(remote, "ANSWER_LIMIT_BYTES", 100_000)
+    original = hub.fake._send
+
+    async def send(request: web.Request, file: Stored, headers: dict[str, str]) -> web.StreamResponse:
+        if request.method == "HEAD":
+            return await original(request, file, headers)
+        return web.Response(body=b" " * 3_000_000, status=500)
+
+    monkeypatch.setattr(hub.fake, "_send", send)
+    assert "answers with more than" in failed(config).message
+
+
 def test_native_code_that_writes_without_end_is_ended(
     hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
