@@ -38,6 +38,8 @@ DENIED = DeniedOptions(
         "log-config-file": LOG_CONFIGURATION,
         "pylogging-config-file": LOG_CONFIGURATION,
         "tool-server": (ADMIN, "leave it out"),
+        "enable-fault-tolerance": (ADMIN, "leave it out"),
+        "enable-elastic-ep": (ADMIN, "leave it out; autoscaling says how many replicas there are"),
         "allowed-local-media-path": (ADMIN, "send media with the request"),
         "profiler-config": (ADMIN, "leave it out; the figures are in status.measurements"),
         "uds": (OWN, "leave it out"),

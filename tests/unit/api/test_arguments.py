@@ -59,6 +59,8 @@ from tacho_operator.api.rules.deny_list import (
         (["--mcp-servers-json", "{}"], "mcp-servers-json"),
         (["--ui-mcp-proxy"], "ui-mcp-proxy"),
         (["-ag"], "agent"),
+        (["--enable_fault_tolerance"], "enable-fault-tolerance"),
+        (["--enable-elastic-ep"], "enable-elastic-ep"),
     ],
 )
 def test_a_refused_switch_is_found(arguments: list[str], name: str) -> None:
@@ -77,6 +79,7 @@ def test_a_refused_switch_is_found(arguments: list[str], name: str) -> None:
         ["-tp", "2"],
         ["--speculative-config", '{"method": "ngram", "num_speculative_tokens": 3}'],
         ["--log-level", "debug"],
+        ["--enable-eplb", "--enable-expert-parallel", "--enable-lora"],
         ["--ui", "--webui", "--no-ui", "--no-webui"],
         ['-cc={"mode": 3}'],
         ["-tb=2", "-ngl", "99", "-fa"],
