@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
 import httpx2
 import huggingface_hub.hf_api
 import pytest
+from aiohttp import web
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import InspectConfig
 from tacho_contract.uri import HubUri, parse_uri
 from tacho_runtime.hub import remote
 from tacho_runtime.hub.failures import classify
+from tacho_runtime.hub.remote import HubSource
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
 from tools.mock.checkpoints import facts_for
@@ -233,6 +236,27 @@ def test_an_answer_that_is_cut_is_asked_for_again(
     monkeypatch.setattr("tools.mock.hub.PIECE_BYTES", 16)
     hub.fake.faults.cut_after, hub.fake.faults.cuts = 16, 1
     assert facts_of(published).tensors == facts_for("small").tensors
+
+
+def test_of_a_file_that_is_sent_whole_only_the_part_is_read(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model of 100 GB, in a container of 512 MiB."""
+    sent: list[int] = []
+
+    async def send(request: web.Request, _file: Stored, _headers: dict[str, str]) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                await response.write(b"{" * 100_000)
+                sent.append(100_000)
+        return response
+
+    monkeypatch.setattr(hub.fake, "_send", send)
+    source = HubSource("acme/llama", "main", endpoint=published.endpoint)
+    assert source.read("config.json", 3, 8) == b"{" * 8
+    assert sum(sent) < 50_000_000
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1", "/loop"])
