@@ -285,7 +285,7 @@ def test_what_joins_signs_belongs_to_a_name_and_hides_nothing(path: str, sound: 
 
 
 @pytest.mark.parametrize(
-    "path", ["../../escape", "/etc/passwd", "a//b", "a\0b", "", "x" * 2000, "\ud800", "\x1b[2J"]
+    "path", ["../../escape", "..\\escape", "/etc/passwd", "a//b", "a\0b", "", "x" * 2000, "\ud800", "\x1b[2J"]
 )
 def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig, path: str) -> None:
     original = hub.fake._commit
@@ -297,6 +297,16 @@ def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig
 
     hub.fake._commit = lying  # type: ignore[method-assign]
     assert failure_of(published).failure_class == FailureClass.MODEL_INVALID
+
+
+def test_a_listing_of_very_many_files_is_refused(
+    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(HubSource("acme/llama", "main", endpoint=hub.url).files()) > 3
+    monkeypatch.setattr(remote, "FILE_LIMIT", 3)
+    failure = failure_of(published)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "lists more than 3 files" in failure.message
 
 
 def test_sizes_that_no_status_can_hold(
