@@ -92,6 +92,31 @@ class Server:
         return written(manifest)
 
 
+class Ordered(Server):
+    """Keeps each status that was written, and all writes in their order."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.refuses = False
+        self.order: list[str] = []
+        self.statuses: list[dict[str, Any]] = []
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.order.append(manifest["kind"])
+        return await super().create(manifest)
+
+    async def apply(self, manifest: dict[str, Any], **options: Any) -> dict[str, Any]:
+        self.order.append(manifest["kind"])
+        found = await super().apply(manifest, **options)
+        self.statuses.append(self.status)
+        return found
+
+    def of(self, type_: str) -> list[tuple[str, str]]:
+        """What each status said of a condition, and since when."""
+        found = (item for status in self.statuses for item in status["conditions"] if item["type"] == type_)
+        return [(item["status"], item["lastTransitionTime"]) for item in found]
+
+
 def written(manifest: dict[str, Any]) -> dict[str, Any]:
     """As the API server answers."""
     return {**manifest, "metadata": {"uid": "u", **manifest["metadata"], "resourceVersion": "7"}}

@@ -11,8 +11,9 @@ from tacho_operator.core.types import Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites
-from tacho_operator.shell.execute import ExecuteResult, NotCollected, delete_measured, execute, write_status
+from tacho_operator.shell.execute import ExecuteResult, NotCollected, delete_measured, execute
 from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.status_writes import write_status
 from tools.harness.resources import NOW, resource
 
 RAW = {

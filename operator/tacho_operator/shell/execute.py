@@ -1,5 +1,4 @@
-"""Executes a decision: applies and deletes children, then writes the status. Sends no request where nothing
-differs.
+"""Executes a decision: applies and deletes children. Sends no request where nothing differs.
 
 A child that the API server refuses is reported, and the others are still written. After a temporary error
 (408, 429, 5xx, no answer) no more children are written in this pass, only the status; the queue retries.
@@ -13,13 +12,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from tacho_operator.api.conditions import ConditionType
-from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
 from tacho_operator.core.pods.view import controller, owner_uid
-from tacho_operator.core.status.lost_ready import lost_ready
 from tacho_operator.core.status.reachability import refused_policy
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import (
@@ -28,7 +23,6 @@ from tacho_operator.shell.api_errors import (
     Conflict,
     Forbidden,
     Invalid,
-    Missing,
 )
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites, abandoned, contains, managed_entry
@@ -112,14 +106,14 @@ async def execute(
     for desired in decision.apply:
         kind, name = desired["kind"], desired["metadata"]["name"]
         found = live.get((kind, name))
-        needs_write = found is None or _needs_write(found, desired)
-        if needs_write and is_outdated():
+        is_changed = found is None or needs_write(found, desired)
+        if is_changed and is_outdated():
             return ExecuteResult(tuple(refusals), writes, is_outdated=True)
-        if needs_write and time.monotonic() > ends:
+        if is_changed and time.monotonic() > ends:
             return _unfinished(refusals, writes, kind, name)
         if kind == "Deployment" and _is_premature(observed, name, found, refusals):
             continue
-        if needs_write and (withheld := rewrites.withheld(found, desired)) is not None:
+        if is_changed and (withheld := rewrites.withheld(found, desired)) is not None:
             refusals.append(withheld)
             continue
         try:
@@ -236,7 +230,7 @@ async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
     """Creates or updates one child as desired. Returns the number of writing requests."""
     if live is None:
         return await _create(kube, desired)
-    if not _needs_write(live, desired):
+    if not needs_write(live, desired):
         return 0
     writes = 0
     for part, manager in _parts(live, desired):
@@ -250,7 +244,8 @@ async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
     return writes
 
 
-def _needs_write(live: Manifest, desired: Manifest) -> bool:
+def needs_write(live: Manifest, desired: Manifest) -> bool:
+    """Whether a live child differs from the desired one, so that it has to be written."""
     return desired["kind"] not in UNCHANGING and bool(_parts(live, desired))
 
 
@@ -321,74 +316,9 @@ def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:
     return bool(ours) and all(ours[key] == theirs.get(key) for key in ("apiVersion", "kind", "name"))
 
 
-async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
-    """Writes the whole status by server-side apply if it changed. Returns whether it was written.
-
-    An apply keeps what others wrote there, as `kubectl edit` or a restored backup. It would stay for ever, or
-    make each later status invalid, so a second write removes it. Conditions of other types stay.
+def existing(observed: Observed, desired: Iterable[Manifest], applied: Iterable[Manifest]) -> tuple[str, ...]:
+    """Kind and name of the desired children that exist. A refused child does not, and so cannot vanish
+    later.
     """
-    stored = raw.get("status") or {}
-    wire, _ = _by_writer(status.to_wire()) if status else (None, [])
-    if wire is None or _by_writer(stored)[0] == wire:
-        return False
-    metadata = raw["metadata"]
-    body = {
-        "apiVersion": raw["apiVersion"],
-        "kind": raw["kind"],
-        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
-        "status": wire,
-    }
-    try:
-        found = await kube.apply(body, uid=metadata["uid"], subresource="status")
-        live = wire if METADATA_ONLY in found else found["status"]
-        own, others = _by_writer(live)
-    except Missing:
-        return False  # deleted meanwhile
-    except Invalid:
-        if contains(wire, stored):
-            raise
-        live, own, others = stored, stored, []
-    if not contains(wire, own):
-        whole = _replacement(live, {**wire, "conditions": wire.get("conditions", []) + others})
-        await kube.merge(body, {"metadata": {"uid": metadata["uid"]}, "status": whole}, subresource="status")
-    return True
-
-
-async def with_lost_ready(kube: Kube, observed: Observed, decision: ReconcileDecision) -> Manifest:
-    """Writes that Ready is lost before the children are written. Returns the resource as it is then. What is
-    refused is written again, and told, after the children.
-    """
-    early = lost_ready(observed.resource.status, decision.status)
-    if early is None or not _has_writes(observed, decision):
-        return observed.raw
-    try:
-        await write_status(kube, observed.raw, early)
-    except ApiError:
-        return observed.raw
-    return {**observed.raw, "status": early.to_wire()}
-
-
-def _has_writes(observed: Observed, decision: ReconcileDecision) -> bool:
-    """Whether anything is to be written before the status."""
-    live = {child_name(child): child for child in children(observed)}
-    found = ((live.get(child_name(desired)), desired) for desired in decision.apply)
-    return bool(decision.trial or decision.deletion_costs or decision.delete) or any(
-        child is None or _needs_write(child, desired) for child, desired in found
-    )
-
-
-def _by_writer(status: Manifest) -> tuple[Manifest, list[Any]]:
-    """A stored status without the conditions of types that the operator does not set, and these."""
-    found = status.get("conditions")
-    if not isinstance(found, list):  # of an old CRD
-        return status, []
-    others = [item for item in found if isinstance(item, dict) and item.get("type") not in set(ConditionType)]
-    return {**status, "conditions": [item for item in found if item not in others]}, others
-
-
-def _replacement(live: Any, desired: Any) -> Any:
-    """The JSON merge patch that turns ``live`` into ``desired``."""
-    if not isinstance(live, dict) or not isinstance(desired, dict):
-        return desired
-    changed = {key: _replacement(live.get(key), value) for key, value in desired.items()}
-    return dict.fromkeys(live.keys() - desired.keys()) | changed
+    found = set(map(child_name, (*children(observed), *applied)))
+    return tuple(name for name in map(child_name, desired) if name in found)

@@ -16,8 +16,8 @@ from tacho_operator.core.status.undecided import StoredResource, namespace_full,
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
-from tacho_operator.shell.execute import write_status
 from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.status_writes import write_status
 from tacho_operator.shell.store.store import Store, utc_now
 
 logger = logging.getLogger(__name__)

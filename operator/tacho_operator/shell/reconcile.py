@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 
@@ -39,8 +39,7 @@ from tacho_operator.shell.execute import (
     children,
     delete_measured,
     execute,
-    with_lost_ready,
-    write_status,
+    existing,
 )
 from tacho_operator.shell.heavy import HeavyTurns
 from tacho_operator.shell.kube import Kube
@@ -51,6 +50,7 @@ from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.ready_pods import ReadyPods
 from tacho_operator.shell.scaler import Scaler
+from tacho_operator.shell.status_writes import early_events, with_early_status, write_status
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
 from tacho_operator.shell.workqueue import Key
@@ -179,13 +179,14 @@ class Reconciler:
             decision = dataclasses.replace(decision, delete=(), delete_measured=())
         kube, desired, measured = RecordingClient(self._kube), decision.apply, decision.delete_measured
         try:
-            raw = await with_lost_ready(kube, observed, decision)
+            raw = await with_early_status(kube, observed, decision)
             outcome = await self._execute(key, kube, observed, decision)
             if outcome.is_outdated:
+                await self.events.post(observed.raw, early_events(observed, raw), decision.now)
                 return 0.0  # a new decision says first whether Ready is lost
             decision = self._with_refusals(key, observed, decision, outcome)
             self._show(key, observed, decision)
-            changed = await self._write_status(key, kube, raw, decision.status) or raw is not observed.raw
+            changed = await self._write_last(key, kube, observed, raw, decision)
             await delete_measured(kube, observed, measured)
             is_noted = live_config_name(key.name) in {item["metadata"]["name"] for item in kube.applied}
             noted = decision.noted_events if is_noted else ()
@@ -193,7 +194,7 @@ class Reconciler:
             self._metrics.cut(key, decision.cut_requests if is_noted else 0)
         finally:
             self._expect(key, kube)
-            self._children[key] = _existing(observed, desired, kube.applied)
+            self._children[key] = existing(observed, desired, kube.applied)
         self._metrics.writes_avoided.inc(max(0, len(decision.apply) + 1 - outcome.writes - changed))
         if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
             self._logged_reasons[key] = decision.reason
@@ -343,6 +344,16 @@ class Reconciler:
         finally:
             self._expect(key, kube)
 
+    async def _write_last(
+        self, key: Key, kube: Kube, observed: Observed, raw: Manifest, decision: ReconcileDecision
+    ) -> bool:
+        """Writes the status after the children. Returns whether this pass changed it."""
+        try:
+            return await self._write_status(key, kube, raw, decision.status) or raw is not observed.raw
+        except ApiError:
+            await self.events.post(observed.raw, early_events(observed, raw), decision.now)
+            raise
+
     async def _write_status(
         self, key: Key, kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
     ) -> bool:
@@ -386,13 +397,3 @@ def _deciding(observed: Observed) -> Iterator[None]:
             services=observed.services,
         )
         raise UndecidedResource(found, error) from error
-
-
-def _existing(
-    observed: Observed, desired: Iterable[Manifest], applied: Iterable[Manifest]
-) -> tuple[str, ...]:
-    """Kind and name of the desired children that exist. A refused child does not, and so cannot vanish
-    later.
-    """
-    found = set(map(child_name, (*children(observed), *applied)))
-    return tuple(name for name in map(child_name, desired) if name in found)

@@ -143,16 +143,14 @@ class Scaler:
         target = target_of(observed)
         if known is None or (known.target.mode is None) != (mode is None):
             known = ScaledResource(
-                uid=uid,
-                target=target,
-                state=restored(target.former),
-                replicas=target.replicas,
-                recommendations=restored_recommendations(target.former),
-                phase=self._made,
+                uid=uid, target=target, state=State(), replicas=target.replicas, phase=self._made
             )
             self._made += 1
             self._watched[key] = known
             self._sink.unknown(key)  # what a former resource of the name had
+        if not known.decided:  # until then what an earlier process has written last may still arrive
+            known.state, known.replicas = restored(target.former), target.replicas
+            known.recommendations = restored_recommendations(target.former)
         known.target, known.observed, known.is_unread = target, self._clock(), False
         if mode != "Enforce" or not same_mode:
             known.replicas = target.replicas

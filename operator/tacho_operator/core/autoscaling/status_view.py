@@ -126,6 +126,11 @@ def scaled(
     )
 
 
+def newest_change(status: AutoscalingStatus | None) -> ScalingDecision | None:
+    """The newest decision in status that was to be applied; None: there is none."""
+    return next((item for item in status.decisions if item.mode is None), None) if status else None
+
+
 def failed(
     error: Exception, replicas: int, former: Scaled | None, stored: AutoscalingStatus | None
 ) -> Scaled:

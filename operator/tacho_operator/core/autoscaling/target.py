@@ -42,7 +42,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     State,
     Track,
 )
-from tacho_operator.core.autoscaling.status_view import RECOMMEND
+from tacho_operator.core.autoscaling.status_view import RECOMMEND, newest_change
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.claims import ClaimBound, claim_bound_of
 from tacho_operator.core.pods.deadlines import start_limits
@@ -128,8 +128,25 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         claim=claim_bound_of(observed, serving.active),
         # Quota still counts a terminating pod: its successor is refused for a moment only.
         refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
-        former=resource.status.autoscaling,
+        former=_applied(observed),
     )
+
+
+def _applied(observed: Observed) -> AutoscalingStatus | None:
+    """status.autoscaling, without a latest decision of an earlier process that the Deployment does not have.
+
+    It is written before the size. Whoever is killed in between has changed nothing, and the load of now
+    decides.
+    """
+    former, sizes = observed.resource.status.autoscaling, deployment_sizes(observed.deployments)
+    last = newest_change(former)
+    is_known = observed.scaling is not None or scaling_mode(observed.resource.spec) != "Enforce"
+    if former is None or last is None or is_known or set(sizes) != {read_serving(observed).active}:
+        return former
+    if last.from_replicas not in sizes.values() or last.from_replicas == last.to_replicas:
+        return former
+    kept = [item for item in former.decisions if item is not last]
+    return former.model_copy(update={"decisions": kept})
 
 
 def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:

@@ -1,0 +1,97 @@
+"""Writes the status: the whole one after the children, and before them what must not wait for these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tacho_operator.api.conditions import ConditionType
+from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.core.planner.history import stored_status
+from tacho_operator.core.status.early import early_status
+from tacho_operator.core.status.events import transition_events
+from tacho_operator.core.types import Manifest, Observed, ReconcileDecision, ResourceEvent
+from tacho_operator.shell.api_errors import ApiError, Invalid, Missing
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
+from tacho_operator.shell.drift import contains
+from tacho_operator.shell.execute import child_name, children, needs_write
+from tacho_operator.shell.kube import Kube
+
+
+async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
+    """Writes the whole status by server-side apply if it changed. Returns whether it was written.
+
+    An apply keeps what others wrote there, as `kubectl edit` or a restored backup. It would stay for ever, or
+    make each later status invalid, so a second write removes it. Conditions of other types stay.
+    """
+    stored = raw.get("status") or {}
+    wire, _ = _by_writer(status.to_wire()) if status else (None, [])
+    if wire is None or _by_writer(stored)[0] == wire:
+        return False
+    metadata = raw["metadata"]
+    body = {
+        "apiVersion": raw["apiVersion"],
+        "kind": raw["kind"],
+        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
+        "status": wire,
+    }
+    try:
+        found = await kube.apply(body, uid=metadata["uid"], subresource="status")
+        live = wire if METADATA_ONLY in found else found["status"]
+        own, others = _by_writer(live)
+    except Missing:
+        return False  # deleted meanwhile
+    except Invalid:
+        if contains(wire, stored):
+            raise
+        live, own, others = stored, stored, []
+    if not contains(wire, own):
+        whole = _replacement(live, {**wire, "conditions": wire.get("conditions", []) + others})
+        await kube.merge(body, {"metadata": {"uid": metadata["uid"]}, "status": whole}, subresource="status")
+    return True
+
+
+async def with_early_status(kube: Kube, observed: Observed, decision: ReconcileDecision) -> Manifest:
+    """Writes what is told before the children are written. Returns the resource as it is then. What is
+    refused is written again, and told, after the children.
+    """
+    early = early_status(observed.resource.status, decision.status)
+    if early is None or not _has_writes(observed, decision):
+        return observed.raw
+    try:
+        await write_status(kube, observed.raw, early)
+    except ApiError:
+        return observed.raw
+    return {**observed.raw, "status": early.to_wire()}
+
+
+def early_events(observed: Observed, raw: Manifest) -> tuple[ResourceEvent, ...]:
+    """The events of the early status, which ``raw`` has: no later decision sees that it is new."""
+    if raw is observed.raw:
+        return ()
+    return transition_events(observed.resource.status, stored_status(raw))
+
+
+def _has_writes(observed: Observed, decision: ReconcileDecision) -> bool:
+    """Whether anything is to be written before the status."""
+    live = {child_name(child): child for child in children(observed)}
+    found = ((live.get(child_name(desired)), desired) for desired in decision.apply)
+    return bool(decision.trial or decision.deletion_costs or decision.delete) or any(
+        child is None or needs_write(child, desired) for child, desired in found
+    )
+
+
+def _by_writer(status: Manifest) -> tuple[Manifest, list[Any]]:
+    """A stored status without the conditions of types that the operator does not set, and these."""
+    found = status.get("conditions")
+    if not isinstance(found, list):  # of an old CRD
+        return status, []
+    others = [item for item in found if isinstance(item, dict) and item.get("type") not in set(ConditionType)]
+    return {**status, "conditions": [item for item in found if item not in others]}, others
+
+
+def _replacement(live: Any, desired: Any) -> Any:
+    """The JSON merge patch that turns ``live`` into ``desired``."""
+    if not isinstance(live, dict) or not isinstance(desired, dict):
+        return desired
+    changed = {key: _replacement(live.get(key), value) for key, value in desired.items()}
+    return dict.fromkeys(live.keys() - desired.keys()) | changed
