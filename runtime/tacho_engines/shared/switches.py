@@ -86,6 +86,7 @@ def decimal(text: str | None) -> float | None:
 CODE = "it makes the engine load code that is not part of its image"
 ADMIN = "it opens administration or private data to every client that reaches the server"
 OWN = "tacho sets it itself"
+PROGRAM = ("it names a library or a program to load", "build it into an image and set engine.image")
 
 COMMON = DeniedOptions(
     switches={
@@ -122,9 +123,10 @@ COMMON = DeniedOptions(
             (
                 *("CUDA_INJECTION64_PATH", "NVTX_INJECTION64_PATH", "NCCL_NET_PLUGIN", "NCCL_TUNER_PLUGIN"),
                 *("NCCL_PROFILER_PLUGIN", "NCCL_CONF_FILE", "VLLM_NCCL_SO_PATH", "VLLM_CUDART_SO_PATH"),
-                *("GGML_BACKEND_PATH", "TRITON_LIBCUDA_PATH", "LOCPATH", "CC"),
+                *("GGML_BACKEND_PATH", "TRITON_LIBCUDA_PATH", "TRITON_PTXAS_PATH", "TRITON_CUOBJDUMP_PATH"),
+                *("TRITON_NVDISASM_PATH", "LOCPATH", "CC", "CXX", "CUDACXX", "CUDAHOSTCXX"),
             ),
-            ("it names a library or a program to load", "build it into an image and set engine.image"),
+            PROGRAM,
         ),
         "GLIBC_TUNABLES": ("it changes how the C library allocates and loads", "leave it out"),
         # Read by container runtimes on the node. Those that an engine reads choose among its own devices.

@@ -13,7 +13,7 @@ from tacho_engines.profile import (
     MethodSupport,
     PluginImage,
 )
-from tacho_engines.shared.switches import ADMIN, CODE, OWN
+from tacho_engines.shared.switches import ADMIN, CODE, OWN, PROGRAM
 from tacho_engines.vllm.speed import GGUF_BY_PLUGIN, LAW
 
 LOG_CONFIGURATION = ("a log's configuration may call any code", "set VLLM_LOGGING_LEVEL in engine.env")
@@ -60,6 +60,9 @@ DENIED = DeniedOptions(
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": (ADMIN, "leave it out"),
         "VLLM_TORCH_PROFILER_DIR": (ADMIN, "leave it out; the figures are in status.measurements"),
         "VLLM_LOGGING_CONFIG_PATH": LOG_CONFIGURATION,
+        "VLLM_MODEL_REDIRECT_PATH": (OWN, "set model.uri"),
+        "VLLM_RUST_FRONTEND_PATH": PROGRAM,
+        "VLLM_CUDA_COMPATIBILITY_PATH": PROGRAM,
         "VLLM_USE_MODELSCOPE": (OWN, "set model.uri"),
     },
 )
