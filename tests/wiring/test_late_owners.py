@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
 import pytest
 
+from tacho_contract.units import format_time
 from tacho_operator.shell.child_reads import CHILDREN, ChildReads
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import UndecidedResource
 from tacho_operator.shell.store import bounds, objects
+from tacho_operator.shell.store.store import Store
 from tests.wiring.storing import KEY, owned_by, pod, thing, told
 from tests.wiring.test_namespace_children import SMOL, Live, chain, observer, own
-from tools.harness.resources import CLAIM_SPEC, raw_resource
+from tools.harness.resources import CLAIM_SPEC, NOW, raw_resource
 
 
 @pytest.mark.parametrize("late", ["ReplicaSet", "Deployment", "LLMDeployment"])
@@ -120,6 +123,24 @@ def test_of_controllers_whose_children_were_dropped_few_are_remembered(
     for number in range(12):
         store.remove("Pod", "ml", f"p{number}")
     assert not dropped._uids, "nothing of the namespace is stored any more"
+
+
+@pytest.mark.parametrize(("minutes", "may_lack"), [(59, True), (61, False)])
+def test_owners_that_are_made_long_after_the_last_child_was_dropped_lack_none(
+    minutes: int, may_lack: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a flood each new Deployment and ReplicaSet made its resource undecided, for ever."""
+    monkeypatch.setattr(objects, "UNOWNED", 5)
+    monkeypatch.setattr(bounds, "DROPPED_OWNERS", 3)
+    store = Store(lambda _: None, lambda: NOW)
+    store.put("LLMDeployment", SMOL)
+    for number in range(12):
+        store.put("Pod", pod(f"p{number}", metadata=owned_by("ReplicaSet", f"x{number}")))
+    assert store.bounds._dropped_owners._uids == {"ml": {bounds.ANY}}
+    made = {"creationTimestamp": format_time(NOW + timedelta(minutes=minutes))}
+    _, deployment = own("Deployment", "smol-1")
+    store.put("Deployment", deployment | {"metadata": deployment["metadata"] | made})
+    assert bool(store.bounds.declined) == may_lack
 
 
 def test_a_forged_label_names_no_resource_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
 from sys import intern
 
+from tacho_contract.units import parse_time
 from tacho_operator.core.names import DEPLOYMENT_LABEL, is_read
 from tacho_operator.core.places import ResourceOrder, rank, reports_full
 from tacho_operator.core.pods.view import owner_uid
@@ -28,6 +30,10 @@ DROPPED_OWNERS = 1000
 """Most controllers of a namespace that are remembered, of which a child was dropped before they came."""
 ANY = ""
 """Instead of the uids of more than DROPPED_OWNERS."""
+CLOCKS_DIFFER = timedelta(hours=1)
+"""Time by which the operator's clock may be behind the API server's. A controller that was made so long after
+the last child was dropped had none that was.
+"""
 REMOVED = 10_000
 """Most removed objects that are remembered."""
 
@@ -84,32 +90,45 @@ class NamespacePlaces:
 class DroppedOwners:
     """Controllers that were not stored when a child of theirs was dropped, as of such few are stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
         self._uids: defaultdict[str, set[str]] = defaultdict(set)
+        self._last: dict[str, datetime] = {}
+        """When the last child was dropped, by namespace."""
 
     def add(self, namespace: str, uid: str) -> None:
+        self._last[namespace] = self._clock()
         found = self._uids[namespace]
         found.add(uid)
         if len(found) > DROPPED_OWNERS:
             self._uids[namespace] = {ANY}
 
-    def take(self, namespace: str, uid: str) -> bool:
-        """Whether a child of that controller, which is stored from now on, may have been dropped."""
+    def take(self, namespace: str, uid: str, created: str) -> bool:
+        """Whether a child of that controller, which is stored from now on, may have been dropped.
+
+        ``created``: when the controller was made; "": unknown.
+        """
         found = self._uids.get(namespace, set())
         if uid in found:
             found.remove(uid)
             return True
-        return ANY in found
+        if ANY not in found:
+            return False
+        made = parse_time(created)
+        return made is None or made <= self._last[namespace] + CLOCKS_DIFFER
 
     def forget(self, namespace: str) -> None:
         """Notes that nothing of the namespace is stored any more."""
         self._uids.pop(namespace, None)
+        self._last.pop(namespace, None)
 
 
 class StoreBounds:
     """The places of all kinds, and what is known of objects without one."""
 
-    def __init__(self, kinds: Mapping[str, StoredObjects], max_resources: int) -> None:
+    def __init__(
+        self, kinds: Mapping[str, StoredObjects], max_resources: int, clock: Callable[[], datetime]
+    ) -> None:
         self._kinds = kinds
         self.places = NamespacePlaces(max_resources)
         self._owners: dict[str, str] = {}
@@ -123,7 +142,7 @@ class StoreBounds:
         self.without_claims: Counter[str] = Counter()
         """How often a claim had no place, by namespace of which not all claims are stored."""
         self._removed: dict[str, None] = {}
-        self._dropped_owners = DroppedOwners()
+        self._dropped_owners = DroppedOwners(clock)
 
     def is_owned(self, kind: str, name: Name, kept: Manifest) -> bool:
         """Whether a stored resource of the label's name controls the child, directly or through others."""
@@ -140,18 +159,18 @@ class StoreBounds:
         return self._owners.get(uid) == label
 
     def adopt(
-        self, kind: str, namespace: str, uid: str, label: str, *, is_known: bool = False
+        self, kind: str, namespace: str, uid: str, label: str, created: str = "", *, is_known: bool = False
     ) -> list[tuple[str, Name]]:
         """Notes an owner, of the resource ``label``. Some of its children may have come before it: those that
         have no place now are returned, by kind and name.
 
-        ``is_known``: whether it was an owner already.
+        ``created``: when it was made; "": unknown. ``is_known``: whether it was an owner already.
         """
         self._owners[uid] = label
         if is_known:
             return []
         is_resource = (namespace, label) in self._kinds["LLMDeployment"].by_name
-        if self._dropped_owners.take(namespace, uid) and is_resource:
+        if self._dropped_owners.take(namespace, uid, created) and is_resource:
             self.declined[namespace, label] += 1
         without: list[tuple[str, Name]] = []
         for owned in OWNED[kind]:

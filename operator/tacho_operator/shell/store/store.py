@@ -102,7 +102,7 @@ class Store(WatchStreams):
         self._kinds = {kind: StoredObjects(kind) for kind in KINDS}
         self._pod_owners: set[str] = set()
         """Uids of the stored objects that may own pods (kinds in POD_OWNERS)."""
-        self.bounds = StoreBounds(self._kinds, max_resources)
+        self.bounds = StoreBounds(self._kinds, max_resources, clock)
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._node_facts: dict[Name, NodeFacts] = {}
         """Facts of the nodes that have not changed: a kubelet may change its own many times a second."""
@@ -350,13 +350,15 @@ class Store(WatchStreams):
         """Stores an object in place of its former version."""
         held = self._kinds[kind]
         label = name[1] if kind == "LLMDeployment" else label_of(new.stored)
-        was_owner = self.bounds.is_owner(new.stored["metadata"]["uid"], label)
+        metadata = new.stored["metadata"]
+        was_owner = self.bounds.is_owner(metadata["uid"], label)
         self._drop(kind, name)
         entry = held.add(name, new, version, is_owned=is_owned)
         if kind in POD_OWNERS:
             self._pod_owners.add(entry.uid)
         if kind in OWNED and is_owned:
-            for without in self.bounds.adopt(kind, name[0], entry.uid, label, is_known=was_owner):
+            owner = (kind, name[0], entry.uid, label, str(metadata.get("creationTimestamp") or ""))
+            for without in self.bounds.adopt(*owner, is_known=was_owner):
                 self._drop(*without)
         if not is_owned and (surplus := held.surplus(name[0])) is not None:
             self.bounds.dropped_unowned(name[0], held.by_name[surplus].owner_uid)
