@@ -68,6 +68,26 @@ def test_so_many_start_at_once_and_the_first_in_line_is_called_when_one_ends() -
     assert not line.reconcile("d")
 
 
+def test_a_pod_that_measures_nothing_takes_no_turn() -> None:
+    line = Line(1)
+    for role in (names.ROLE_INSPECT, names.ROLE_AVOID):
+        helper = {**PROBE, "metadata": {**PROBE["metadata"], "labels": {names.ROLE_LABEL: role}}}
+        line.turns.follow(Key("ml", role), OBSERVED, decided(apply=(helper,)))
+    assert line.reconcile("a")
+
+
+def test_who_was_called_once_is_called_again_the_next_time() -> None:
+    line = Line(1)
+    assert [line.reconcile(name) for name in "ab"] == [True, False]
+    line.reconcile("a", pod="Succeeded", wants=False)
+    assert line.called == ["b"]
+    assert line.reconcile("b")
+    line.reconcile("b", pod="Succeeded", wants=False)
+    assert [line.reconcile(name) for name in "cb"] == [True, False]
+    line.reconcile("c", pod="Succeeded", wants=False)
+    assert line.called == ["b", "b"]
+
+
 def test_another_namespace_comes_first() -> None:
     line = Line(1)
     assert line.reconcile("a", "many")
