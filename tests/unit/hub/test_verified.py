@@ -1,9 +1,10 @@
-"""Which files of a cache count as verified, where others change them meanwhile."""
+"""Which files of a cache are verified, and which left over, where others change them meanwhile."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,3 +45,15 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
     assert cache.sound(TARGET)
     monkeypatch.undo()
     assert not cache.sound(TARGET)
+
+
+def test_a_partial_file_that_another_pod_writes_is_not_left_over(cache: HubCache) -> None:
+    """Where a file system honours no locks, it may be one of this moment."""
+    partial = cache.blobs / f"{TARGET.etag}.0a1b2c3d.incomplete"
+    for age_seconds in (0, 2 * cache_module.STRAY_AGE_SECONDS):
+        partial.write_bytes(b"part")
+        os.utime(partial, (time.time() - age_seconds,) * 2)
+        seen = HubCache(str(cache.root.parent), "acme/model", "c" * 40)
+        seen.hold()
+        seen.drop_strays(TARGET.etag)
+        assert partial.exists() == (age_seconds == 0)
