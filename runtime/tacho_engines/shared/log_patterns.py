@@ -37,6 +37,8 @@ class StartupPatterns:
         """``startup`` completed with the values in ``line``, and with the fallback that it reports."""
         if self.late_kernel and self.late_kernel.search(line):
             return replace(startup, late_kernels=startup.late_kernels + 1)
+        if startup.answers or _STARTED in line:
+            return replace(startup, answers=True)
         for pattern in self.values:
             if match := pattern.search(line):
                 values = _startup_values(match)

@@ -64,6 +64,7 @@ def test_the_figures_of_a_start(row):
         compile_seconds=compiled,
         graph_seconds=captured,
         fallbacks=fallbacks,
+        answers=True,  # after all of these
     )
 
 

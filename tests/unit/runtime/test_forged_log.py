@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from tacho_contract.launch import LiveConfig, ProbeSettings
 from tacho_contract.measurement import Workload
 from tacho_engines.base import EngineStartup
+from tacho_engines.registry import run_half
 from tests.launching import changed
 from tests.unit.runtime.running import custom_config, running
+from tests.unit.runtime.test_late_kernels import LINE
 from tools.cluster.paths import REPOSITORY
 
 OWN = "INFO [kv_cache_utils.py:1316] GPU KV cache size: 4,096 tokens"
@@ -66,3 +69,10 @@ def test_late_kernels_are_counted_all_the_time(*, starting: bool) -> None:
     found = EngineStartup(weights_bytes=2, late_kernels=1)
     now = EngineStartup(weights_bytes=1).updated(found, starting=starting)
     assert (now.weights_bytes, now.late_kernels) == (2 if starting else 1, 1)
+
+
+def test_what_a_client_writes_before_the_first_health_check_is_no_figure() -> None:
+    """Half a second may pass until then, and loaded weights that are too large end a start."""
+    lines = (OWN, "(APIServer pid=1) INFO:     Application startup complete.", FORGED, LINE)
+    startup = reduce(run_half("vllm").read, lines, EngineStartup())
+    assert startup == EngineStartup(kv_cache_tokens=4096, late_kernels=1, answers=True)
