@@ -4,6 +4,7 @@ tools/tiers.py reads; one ends a process that does not end by itself."""
 from __future__ import annotations
 
 import faulthandler
+import os
 
 import pytest
 
@@ -11,6 +12,9 @@ NOTE = "tacho/whole"
 """In pytest's cache: the run ended with failed tests, and by nothing else."""
 ENDING_SECONDS = 120.0
 """After which a process whose tests have ended says where its threads are, and ends with 1."""
+
+MUTANT = "MUTANT_UNDER_TEST"
+"""mutmut's variable, which its runs of pytest have."""
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -24,6 +28,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True)  # the run's own cluster is taken down first, which has its time
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """A thread that is left behind is waited for without end, and without a word. Workers wait for others."""
-    if not hasattr(config, "workerinput"):
+    """A thread that is left behind is waited for without end, and without a word. Workers wait for others.
+
+    mutmut runs pytest within its own process, which goes on (tools/mutation.py).
+    """
+    if not hasattr(config, "workerinput") and MUTANT not in os.environ:
         faulthandler.dump_traceback_later(ENDING_SECONDS, exit=True)
