@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.fetch import FetchConfig, FetchProgress
+from tacho_contract.fetch import FetchConfig, FetchProgress, snapshot_dir
 from tacho_contract.model import InspectConfig
 from tacho_contract.uri import HubUri
 from tacho_runtime.hub import download, fetch as fetch_module, remote
@@ -242,6 +242,17 @@ def test_a_proxy_that_changes_headers(
 
     monkeypatch.setattr(hub.fake, "_send", send)
     fetched(config)
+
+
+def test_a_file_that_a_neighbour_added_is_not_loaded(config: FetchConfig) -> None:
+    """Its name fits the planned patterns, and an engine would load it with the others."""
+    fetched(config)
+    snapshot = Path(snapshot_dir(config.cache_dir, config.repository, config.files.commit))
+    (snapshot / "more.bin").write_bytes(b"x")
+    Path(config.state_dir, "complete").unlink()
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "is not what was planned" in failure.message
 
 
 def test_disk_too_small_beforehand(
