@@ -123,3 +123,42 @@ async def test_one_that_is_lost_while_children_are_written_is_told_before_the_ne
     await reconcile(KEY)
     assert server.order[1:3] == ["LLMDeployment", "PodDisruptionBudget"]
     assert conditions(server)["Ready"][0] == "False"
+
+
+class Touched(LosesReady):
+    """Somebody annotates its pods again and again."""
+
+    version = 5
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.version += 1
+        self.show(str(self.version))
+        return await Ordered.create(self, manifest)
+
+
+async def test_pods_that_are_changed_again_and_again_keep_no_refusal_from_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a webhook took seconds, each pass ended after its first write, and no status was written."""
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.0)
+    world = World(resourceVersion="1")
+    world.raw["spec"]["replicas"] = 2
+    world.come_up()
+    world.settle()
+    for kind in ("NetworkPolicy", "PodDisruptionBudget"):
+        (name,) = world.names(kind)
+        world._remove(kind, name)
+    server = Touched(world, store_at("7"))
+    server.forbids = "NetworkPolicy"
+    reconcile = reconciler(server, server.store)
+    for _ in range(ready_pods.MOST_EARLY):
+        assert await reconcile(KEY) == 0.0
+    assert "LLMDeployment" not in server.order
+    assert await reconcile(KEY)
+    assert server.created[:1] == ["PodDisruptionBudget"]
+    assert conditions(server)["Stalled"][0] == "True"
+    assert await reconcile(KEY) == 0.0, "a pass was completed between"
+    assert reconcile._early._counts
+    server.gone = True
+    await reconcile(KEY)
+    assert not reconcile._early._counts

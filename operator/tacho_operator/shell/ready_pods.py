@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Observed
 from tacho_operator.shell.store.expectations import RecordingClient
 from tacho_operator.shell.store.store import Store
+from tacho_operator.shell.workqueue import Key
 
 CHECK_SECONDS = 1.0
 """Seconds between two checks: a resource may have thousands of pods, and its usual writes take less."""
+
+MOST_EARLY = 3
+"""Most passes in a row that end early: somebody may change a ready pod each second, and webhooks be slow."""
 
 
 class ReadyPods:
@@ -36,3 +41,26 @@ class ReadyPods:
             return False
         found = self._store.find("Pod", self._namespace, name)
         return found is None or found not in ((uid, version), (uid, own.version if own else version))
+
+
+class EarlyEnds:
+    """How many passes of each resource have ended early in a row. Status is written by the others alone."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Key, int] = {}
+
+    def check(self, key: Key, pods: ReadyPods) -> Callable[[], bool]:
+        """Function that tells whether the present pass ends early."""
+        former = self._counts.pop(key, 0)
+
+        def is_outdated() -> bool:
+            if former >= MOST_EARLY or not pods.changed():
+                return False
+            self._counts[key] = former + 1
+            return True
+
+        return is_outdated
+
+    def forget(self, key: Key) -> None:
+        """Drops the count of a deleted resource."""
+        self._counts.pop(key, None)

@@ -48,7 +48,7 @@ from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
-from tacho_operator.shell.ready_pods import ReadyPods
+from tacho_operator.shell.ready_pods import EarlyEnds, ReadyPods
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.status_writes import early_events, with_early_status, write_status
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
@@ -126,7 +126,7 @@ class Reconciler:
         self._trials = Trials(kube)
         self.events = EventPosts(kube)
         self._rewrites = Rewrites()
-        self._heavy = HeavyTurns()
+        self._heavy, self._early = HeavyTurns(), EarlyEnds()
         self._waiting = 0
         """Number of reconciles that wait for the operator's own writes."""
         self._unanswered: dict[Key, int] = {}
@@ -240,7 +240,7 @@ class Reconciler:
         """Drops everything that is kept of a deleted resource."""
         sources = self._sources
         held = (sources.scaler, sources.plans, sources.probe_turns)
-        for part in (self._metrics, self._trials, self._rewrites, *held):
+        for part in (self._metrics, self._trials, self._rewrites, self._early, *held):
             part.forget(key)
         for known in (self._logged_reasons, self._expectations, self._children, self._unanswered):
             known.pop(key, None)
@@ -268,7 +268,8 @@ class Reconciler:
         self, key: Key, kube: RecordingClient, observed: Observed, decision: ReconcileDecision
     ) -> ExecuteResult:
         """Executes the decision, without the children that a refused trial withholds."""
-        trial, is_outdated = decision.trial, ReadyPods(self._store, observed, kube).changed
+        is_outdated = self._early.check(key, ReadyPods(self._store, observed, kube))
+        trial = decision.trial
         if trial is None or not decision.apply:
             return await execute(kube, observed, decision, self._rewrites, is_outdated)
         refusal, error = None, None
