@@ -1,0 +1,41 @@
+"""Scaling policies and tolerance count as those of a HorizontalPodAutoscaler."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_operator.core.autoscaling.algorithm.behavior import UNLIMITED, limit, tolerated
+from tacho_operator.core.autoscaling.algorithm.types import SCALE_UP, Pace, Rules
+
+
+def rules(*paces: Pace, tolerance: float = 0.0) -> Rules:
+    return dataclasses.replace(SCALE_UP, paces=paces, tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "percent", "up", "down"), [(3, 50, 5, 1), (4, 50, 6, 2), (5, 10, 6, 4), (1000, 100, 2000, 0)]
+)
+def test_a_share_of_the_replicas_is_rounded_to_the_larger_step(
+    replicas: int, percent: int, up: int, down: int
+) -> None:
+    """Else 10 % of five would be no step in either direction."""
+    found = rules(Pace(kind="Percent", value=percent, period_seconds=60))
+    assert limit(found, replicas, (), 0.0, upwards=True) == up
+    assert limit(found, replicas, (), 0.0, upwards=False) == down
+
+
+def test_without_policies_any_step_is_allowed() -> None:
+    assert limit(rules(), 3, (), 0.0, upwards=True) == UNLIMITED
+    assert limit(rules(), 3, (), 0.0, upwards=False) == 0
+
+
+@pytest.mark.parametrize(
+    ("need", "replicas", "is_tolerated"),
+    [(2.19, 2, True), (2.21, 2, False), (1.81, 2, True), (1.79, 2, False), (1.05, 1, True), (0.0, 0, False)],
+)
+def test_the_tolerance_is_of_the_ratio_in_both_directions(
+    need: float, replicas: int, is_tolerated: bool
+) -> None:
+    assert tolerated(rules(tolerance=0.1), need, replicas) is is_tolerated
