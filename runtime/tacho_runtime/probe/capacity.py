@@ -112,7 +112,8 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         level = rated.get(findings.knee) or rated[knee.concurrency]
         # A search that was cut may not have measured whether more streams bring more throughput.
         above = max(rated) > level.point.concurrency and not _cut(findings)
-        return level, "Plateau" if above or findings.boundary == "Plateau" else "Floor"
+        flat = (above or findings.boundary == "Plateau") and not _faster_unsteady(findings, level)
+        return level, "Plateau" if flat else "Floor"
     low, high = bracket(findings.tried())
     if low is None:
         return (rated.get(1), "NeverMet") if 1 in findings.results else (None, "")
@@ -133,6 +134,17 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         if rate / PLATEAU_GAIN <= one.point.output_tokens_per_second <= PLATEAU_GAIN * rate
     )
     return next(alike), "Plateau"
+
+
+def _faster_unsteady(findings: ProbeFindings, level: LevelResult) -> bool:
+    """Whether a level with more streams, too unsteady to be the capacity, has clearly more throughput."""
+    used = {one.concurrency for one in findings.tried()}
+    enough = level.point.output_tokens_per_second / KNEE_SHARE
+    return any(
+        streams > level.point.concurrency and one.point.output_tokens_per_second > enough
+        for streams, one in findings.rated.items()
+        if streams not in used
+    )
 
 
 def _cut(findings: ProbeFindings) -> bool:
