@@ -13,6 +13,7 @@ out=$1 name=$2 model=$3 levels=$4 repeat=$5 budget=$6 port=${PORT:-8001}
 shift 6
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out"
+export PYTHONPATH="$here/../..${PYTHONPATH:+:$PYTHONPATH}"
 # The module of the API server would start one front end whatever --api-server-count says.
 ${SERVER_CORES:+taskset -c "$SERVER_CORES"} python3 "$here/vllm_command.py" serve "$model" --served-model-name m --host 127.0.0.1 \
   --port "$port" --load-format dummy --max-model-len 4096 "$@" >"$out/$name.log" 2>&1 &
@@ -35,12 +36,12 @@ probe() { # FILE OPTION ...
 truth() { # FILE REPEAT LEVEL ...
   local file=$1 times=$2
   shift 2
-  python3 "$here/truth.py" "http://127.0.0.1:$port" "$out/$file.json" --levels "$@" --repeat "$times" \
+  python3 -m benchmarks.gpu.truth "http://127.0.0.1:$port" "$out/$file.json" --levels "$@" --repeat "$times" \
     --budget "$budget" --seconds "${SECONDS_A_LEVEL:-45}" --requests "${REQUESTS_A_LEVEL:-200}" --vocabulary "${VOCABULARY:-120000}" \
     --processes 8
 }
 loop() { # LEVEL
-  python3 "$here/truth.py" "http://127.0.0.1:$port" "$out/$name.json" --levels "$1" --repeat 1 --append \
+  python3 -m benchmarks.gpu.truth "http://127.0.0.1:$port" "$out/$name.json" --levels "$1" --repeat 1 --append \
     --budget 600 --seconds "${SECONDS_A_LEVEL:-45}" --vocabulary 120000 --processes 8
 }
 in_time() {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from benchmarks.gpu import goals
-from benchmarks.gpu.pages import h100_goals, h100_warm, h200_goals
+from benchmarks.gpu.pages import h100_goals, h100_warm, h200_front_ends, h200_goals
 from benchmarks.gpu.pages.recorded import ROOT
 
 
@@ -40,3 +40,17 @@ def test_parts_of_a_loop_differ_less_the_longer_they_are() -> None:
     rows = [line.split(" | ")[1] for line in h200_goals.waves()]
     assert rows == sorted(rows, key=lambda share: -int(share.removesuffix(" %")))
     assert max(h200_goals.parts(h200_goals.recorded()[0], 1.0)) < 2
+
+
+def test_with_four_front_ends_ttft_is_steady_and_one_has_more_tokens() -> None:
+    """What the page of front ends says in words beside its tables."""
+    page = h200_front_ends.page()
+    (most,) = h200_front_ends.loops("fp8-four-third", streams=1024)
+    assert most["ttft_ms"]["p95"] <= h200_front_ends.TTFT["ttft"]
+    assert h200_front_ends.read("fp8-four-ttft-300ms")["capacity"]["concurrency"] == 1024
+    assert re.search(r"have 7 to 16 % more tokens a second than with four", page)
+    four = h200_front_ends.loops("fp8-four", streams=128)
+    one = h200_front_ends.loops("fp8-one", streams=128)
+    assert max(map(h200_front_ends.rate, four)) < min(map(h200_front_ends.rate, one))
+    held = [level["streams"] for level in four + one if not level["steady"]]
+    assert held == []

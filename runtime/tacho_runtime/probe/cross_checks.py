@@ -133,7 +133,10 @@ def front_end_limit(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = 
         return ""
     own = engine_ttft_milliseconds(trace.readings)
     counted = f", and by its own count a first token takes {own:.0f} ms" if own is not None else ""
-    limits = "its HTTP front end limits it (vLLM: --api-server-count N starts more of them)"
+    limits = (
+        "its HTTP front end limits it (vLLM: --api-server-count N starts more, for an earlier first token; "
+        "they may also cost throughput)"
+    )
     return (
         f"at {trace.concurrency} streams the engine had {trace.concurrency - missing:.0f} requests at a time"
         f"{counted}: {limits if near else 'its HTTP front end or the network limits it'}"

@@ -1,0 +1,3 @@
+module tacho.dev/benchmarks/closed_loop
+
+go 1.26
