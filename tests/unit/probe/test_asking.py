@@ -141,6 +141,16 @@ def test_vllms_counters_as_recorded() -> None:
     assert read.by_step
 
 
+@pytest.mark.parametrize("count", ["+Inf", "1e300", "NaN", "-1"])
+def test_a_bucket_without_a_possible_count_makes_its_histogram_unknown(count: str) -> None:
+    name = "vllm:time_to_first_token_seconds_bucket"
+    whole = f'{name}{{le="1"}} 5\n{name}{{le="+Inf"}} 5\n'
+    read = engine_counters.parse_counters(whole, metric_names())
+    assert read.ttft is not None
+    read = engine_counters.parse_counters(whole.replace('"} 5', f'"}} {count}', 1), metric_names())
+    assert read.ttft is None
+
+
 @pytest.mark.parametrize(("shown", "share"), [("0.25", 0.25), ("1", 1.0), ("45", None), ("1.5", None)])
 def test_a_use_of_the_cache_above_all_of_it_is_unknown(shown: str, share: float | None) -> None:
     """An engine that counts in percent had 4,500 %."""
