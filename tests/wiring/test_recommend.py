@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from tacho_operator.core.names import DELETION_COST_ANNOTATION
-from tests.wiring.sampled import Looking
+from tests.wiring.sampled import KEY, Looking
 from tools.harness.world import AUTOSCALING, MOCK_SPEC, World, changed
 
 Status = dict[str, Any]
@@ -87,6 +87,20 @@ async def test_enforce_begins_from_what_is_there_and_not_from_stale_advice() -> 
     assert looking.world.brief("ScalingActive")[0] == "absent", "RecommendOnly is of the other mode"
     after = await busy(looking, 1)
     assert [(item["fromReplicas"], item.get("mode")) for item in after["decisions"]] == [(1, None)]
+
+
+async def test_no_advice_is_applied_before_the_first_decision_of_the_new_mode() -> None:
+    """Whatever else wakes the resource in between."""
+    looking = looking_at(mode="Recommend")
+    advised = await busy(looking)
+    assert advised["desiredReplicas"] > 1
+    looking.world.change(autoscaling=AUTOSCALING)
+    for _ in range(3):
+        looking.reconcile()
+        assert looking.world.scaling is None
+        assert size(looking) == 1
+    known = looking.scaler._watched[KEY]
+    assert (known.replicas, known.shown) == (1, None)
 
 
 async def test_another_process_that_enforces_ignores_the_advice_in_status() -> None:
