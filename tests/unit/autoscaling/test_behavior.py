@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from tacho_operator.core.autoscaling.algorithm.behavior import UNLIMITED, limit, tolerated
-from tacho_operator.core.autoscaling.algorithm.types import SCALE_UP, Pace, Rules
+from tacho_operator.core.autoscaling.algorithm.types import SCALE_UP, Bounds, Pace, Policy, Rules
+from tests.unit.autoscaling.fleet import PERIOD_SECONDS, Fleet
 
 
 def rules(*paces: Pace, tolerance: float = 0.0) -> Rules:
@@ -39,3 +40,23 @@ def test_the_tolerance_is_of_the_ratio_in_both_directions(
     need: float, replicas: int, is_tolerated: bool
 ) -> None:
     assert tolerated(rules(tolerance=0.1), need, replicas) is is_tolerated
+
+
+@pytest.mark.parametrize(
+    ("pods", "told"),
+    [
+        (1, [(3, "LowDemand", "ScaleDownLimit"), (3, "Steady", "ScaleDownLimit")]),
+        (9, [(1, "LowDemand", "DesiredWithinRange"), (1, "Steady", "DesiredWithinRange")]),
+    ],
+)
+def test_a_policy_that_limits_a_scale_down_is_told_with_it_and_while_it_holds(
+    pods: int, told: list[tuple[int, str, str]]
+) -> None:
+    down = rules(Pace(kind="Pods", value=pods, period_seconds=4 * PERIOD_SECONDS))
+    fleet = Fleet(Policy(bounds=Bounds(least=1, most=9), down=down), replicas=4)
+    while fleet.wanted == 4:
+        fleet.serve(0.1)
+        fleet.look()
+    fleet.serve(0.1)
+    fleet.look()
+    assert [(item.replicas, item.cause, item.limited.reason) for item in fleet.decisions[-2:]] == told
