@@ -60,7 +60,7 @@ DENIED = DeniedOptions(
         "c": "ctx-size",
         "np": "parallel",
     },
-    legitimate=("ui", "webui"),
+    legitimate=("ui", "webui", "reasoning", "rea"),
     variable_prefixes={
         "LLAMA_ARG_": (
             "it sets a switch of llama.cpp past this check",

@@ -81,6 +81,8 @@ def test_a_refused_switch_is_found(arguments: list[str], name: str) -> None:
         ["--log-level", "debug"],
         ["--enable-eplb", "--enable-expert-parallel", "--enable-lora"],
         ["--ui", "--webui", "--no-ui", "--no-webui"],
+        ["--reasoning", "off"],
+        ["-rea", "off", "--reasoning-format", "none", "--reasoning-budget", "0"],
         ['-cc={"mode": 3}'],
         ["-tb=2", "-ngl", "99", "-fa"],
         ["--rope-scale", "-1.5"],
@@ -114,6 +116,7 @@ def test_variables_are_not_expanded_in_arguments() -> None:
         *("OPENSSL_ENGINES", "CUDA_INJECTION64_PATH", "NCCL_NET_PLUGIN", "VLLM_NCCL_SO_PATH", "CC"),
         *("GLIBC_TUNABLES", "PYTHONWARNINGS", "PYTHON_PRESITE", "VLLM_LOGGING_CONFIG_PATH"),
         *("VLLM_RUST_FRONTEND_PATH", "VLLM_MODEL_REDIRECT_PATH", "CXX", "TRITON_PTXAS_PATH"),
+        *("TRITON_PTXAS_BLACKWELL_PATH", "TRITON_LIBHIP_PATH"),
         *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_IMEX_CHANNELS", "AMD_VISIBLE_DEVICES", "HABANA_VISIBLE_DEVICES"),
     ],
 )
