@@ -14,7 +14,7 @@ from tacho_operator.shell.api_errors import ApiError
 from tests.wiring.reconciling import Ordered, reconciler
 from tests.wiring.sampled import KEY, Looking
 from tools.harness.resources import CONFIG
-from tools.harness.world import World, world_of
+from tools.harness.world import AUTOSCALING, World, world_of
 
 
 class Killed(BaseException):
@@ -154,6 +154,28 @@ async def test_a_size_that_arrives_after_the_first_look_at_it_is_kept(looking: L
     await looking.look(running=0, waiting=0, generation_tokens_total=1e6)
     looking.reconcile()
     assert (size(world), steps(world)) == (wanted, [(1, wanted)])
+
+
+@pytest.mark.parametrize("is_back", [True, False], ids=["decided", "not yet decided"])
+async def test_a_size_that_mode_recommend_has_taken_back_leaves_the_record(
+    looking: Looking, *, is_back: bool
+) -> None:
+    world = looking.world
+    for number in range(4):
+        await looking.look(running=8, waiting=0, generation_tokens_total=1e4 * number)
+        looking.reconcile()
+    made = steps(world)
+    assert [before for before, _ in made] == [1]
+    for mode in ("Recommend", "Enforce"):
+        world.change(replicas=1, autoscaling={**AUTOSCALING, "mode": mode})
+        looking.reconcile()
+        if mode == "Recommend" or is_back:
+            await looking.look(running=0, waiting=0, generation_tokens_total=1e6)
+            looking.reconcile()
+    restart(looking)
+    await looking.look(running=0, waiting=0, generation_tokens_total=1e6)
+    looking.reconcile()
+    assert (size(world), steps(world)) == (1, made)
 
 
 @pytest.mark.parametrize("ends", ["outdated", "refused"])
