@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import socket
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 METADATA = frozenset(
     map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"))
@@ -17,11 +17,12 @@ METADATA = frozenset(
 def is_inward(host: str) -> bool:
     """Whether ``host`` is this machine, its link or a metadata service.
 
-    A name is resolved, except where there is a proxy, which does that. It may have another address next time.
+    A name is resolved, except where a proxy does that. It may have another address next time.
     """
     if host == "localhost":
         return True
-    only_numbers = socket.AI_NUMERICHOST if getproxies().keys() - {"no"} else 0
+    by_proxy = getproxies().keys() - {"no"} and not proxy_bypass(host)
+    only_numbers = socket.AI_NUMERICHOST if by_proxy else 0
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=only_numbers)
     except (OSError, UnicodeError):  # the request itself says so

@@ -46,9 +46,18 @@ def test_this_machine_and_metadata_services_are_inward(host: str, *, inward: boo
     assert is_inward(host) == inward
 
 
-@pytest.mark.parametrize(("proxy", "inward"), [("", True), ("http://proxy:3128", False)])
+@pytest.mark.parametrize(
+    ("proxy", "without", "inward"),
+    [
+        ("", "", True),
+        ("http://proxy:3128", "", False),
+        ("http://proxy:3128", ".svc", False),
+        ("http://proxy:3128", ".svc,.example", True),
+        ("http://proxy:3128", "*", True),
+    ],
+)
 def test_a_name_is_resolved_unless_a_proxy_does(
-    monkeypatch: pytest.MonkeyPatch, proxy: str, *, inward: bool
+    monkeypatch: pytest.MonkeyPatch, proxy: str, without: str, *, inward: bool
 ) -> None:
     def resolve(host: str, *_: Any, flags: int = 0, **__: Any) -> list[Any]:
         if flags & socket.AI_NUMERICHOST:
@@ -58,6 +67,7 @@ def test_a_name_is_resolved_unless_a_proxy_does(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     if proxy:
         monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setenv("no_proxy", without)
     assert is_inward("metadata.example") == inward
 
 
