@@ -96,11 +96,17 @@ async def test_it_is_in_status_first_and_nothing_else_that_a_write_may_refuse(lo
     assert size(world) == early["autoscaling"]["desiredReplicas"] == steps(world)[0][1]
 
 
-async def test_a_figure_alone_takes_no_write_before_children(looking: Looking) -> None:
+@pytest.mark.parametrize("made", [0, 1])
+async def test_a_figure_alone_takes_no_write_before_children(looking: Looking, made: int) -> None:
+    """Nor does a decision that is in status already."""
     world = looking.world
+    for number in range(4 * made):
+        await looking.look(running=8, waiting=0, generation_tokens_total=1e4 * number)
+        looking.reconcile()
+    assert not made or len(steps(world)) == made
     (service,) = world.names("Service")
     world._remove("Service", service)
-    await looking.look(running=3, waiting=0, generation_tokens_total=0.0)
+    await looking.look(running=3, waiting=0, generation_tokens_total=4e4 * made)
     world.scaling = looking.scaler.observed(KEY, world.observed()).scaling
     server = Dying(world)
     server.refuses = False

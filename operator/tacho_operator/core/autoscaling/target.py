@@ -140,12 +140,12 @@ def _applied(observed: Observed) -> AutoscalingStatus | None:
     """
     former, sizes = observed.resource.status.autoscaling, deployment_sizes(observed.deployments)
     last = newest_change(former)
-    is_known = observed.scaling is not None or scaling_mode(observed.resource.spec) != "Enforce"
-    if former is None or last is None or is_known or set(sizes) != {read_serving(observed).active}:
+    is_whole = set(sizes) == {read_serving(observed).active}
+    if former is None or last is None or not is_whole or scaling_mode(observed.resource.spec) != "Enforce":
         return former
     # Any other desired size is newer than that decision, as after mode Recommend.
     is_newest = (former.mode, former.desired_replicas) == (None, last.to_replicas)
-    if not is_newest or last.from_replicas not in sizes.values() or last.from_replicas == last.to_replicas:
+    if not is_newest or last.from_replicas not in sizes.values():
         return former
     kept = [item for item in former.decisions if item is not last]
     return former.model_copy(update={"decisions": kept})

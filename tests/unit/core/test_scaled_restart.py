@@ -1,0 +1,24 @@
+"""What of status.autoscaling the scaler reads after a restart of the operator."""
+
+from __future__ import annotations
+
+import pytest
+
+from tacho_contract.units import format_time
+from tacho_operator.core.autoscaling.target import target_of
+from tools.harness.world import AUTOSCALING, world_of
+
+
+@pytest.mark.parametrize("also", ["", "Recommend", "a candidate"])
+def test_a_decision_that_no_size_follows_is_left_out_of_what_a_restart_reads(also: str) -> None:
+    """Where the mode or another revision changes the size, it says nothing about the decision."""
+    world = world_of()
+    if also == "a candidate":
+        world.roll_out()
+    elif also:
+        world.change(autoscaling={**AUTOSCALING, "mode": also})
+    made = {"time": format_time(world.now), "fromReplicas": 1, "toReplicas": 4}
+    world.raw["status"] = {**world.status, "autoscaling": {"desiredReplicas": 4, "decisions": [made]}}
+    former = target_of(world.observed()).former
+    assert former is not None
+    assert len(former.decisions) == bool(also)
