@@ -202,6 +202,8 @@ def test_the_workload_is_what_was_sent() -> None:
         (100, None, False),
         (100, 1, True),
         (100, 4000, True),
+        (1000, 1090, False),
+        (1000, 1110, True),
         (16, 7, True),
         (16, 30, False),
         (1, 1, False),
