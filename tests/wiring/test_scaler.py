@@ -287,14 +287,27 @@ async def test_the_first_figures_after_a_pause_are_of_now_and_not_of_the_pause()
     for _ in range(int(LISTENING_SECONDS / 10) + 1):
         await looking.look(running=0, waiting=0, generation_tokens_total=3e4)
     looking.now += 3600
-    looking.scaler.scraped()
-    await looking.look(running=8, waiting=0, generation_tokens_total=3.1e4)
-    first, fresh = looking.sample("demand_replicas"), Looking(world)
+    fresh = Looking(world)
     fresh.reconcile()
-    fresh.scaler.scraped()
-    await fresh.look(running=8, waiting=0, generation_tokens_total=3.1e4)
-    assert first is not None
-    assert first == fresh.sample("demand_replicas")
+    for one in (looking, fresh):
+        one.scaler.scraped()
+        await one.look(running=8, waiting=0, generation_tokens_total=3.1e4)
+        assert one.sample("demand_replicas") is None, "no rate is known yet"
+        assert one.sample("requests_running") == 8
+        for _ in range(3):
+            await one.look(running=8, waiting=0, generation_tokens_total=3.2e4)
+    after, anew = (one.sample("demand_replicas") or 0.0 for one in (looking, fresh))
+    assert after >= anew > 0.1, "over the hour it would be a hundredth of it"
+
+
+async def test_an_engine_without_counters_tells_its_load_at_once() -> None:
+    world = World(changed(MOCK_SPEC, replicas=1))
+    world.come_up()
+    looking = Looking(world)
+    looking.reconcile()
+    looking.scaler.scraped()
+    await looking.look(running=8, waiting=0)
+    assert looking.sample("demand_replicas") is not None
 
 
 async def test_whoever_scales_one_resource_makes_no_other_pods_asked() -> None:

@@ -33,6 +33,8 @@ class Reading:
     waiting: int
     kv_cache_usage: float | None
     """Sum of the pods' KV cache usage, each 0 to 1."""
+    is_first: bool = False
+    """Whether no pod was read before, so that no rate is known."""
     slow: tuple[str, ...] = ()
     """Uids of pods that are much slower than the others, which is a fault of their machine and not of the
     capacity.
@@ -62,6 +64,7 @@ def read(
         running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
+        is_first=not any(uid in former for uid in tracks),
         slow=guards.slow(tracks, minute(cost), pods=pods),
     )
 

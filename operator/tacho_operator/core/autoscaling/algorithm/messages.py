@@ -122,9 +122,15 @@ def _replicas(count: int) -> str:
 
 
 def figures_of(at: ScalingInput, reading: Reading, found: ReplicaNeed, attainment: Attainment) -> Figures:
-    """The load figures of a decision, for status.autoscaling and the metrics."""
+    """The load figures of a decision, for status.autoscaling and the metrics.
+
+    Where pods count tokens, a first sample tells no load: what runs at one instant, of a part of the pods
+    perhaps, is no rate, and an HPA would give replicas up for it.
+    """
     reporting = len(at.pods) - reading.silent
-    filled = max(found.loads.values(), default=None)
+    counts = any(item.sample.generated_tokens is not None for item in reading.tracks.values())
+    is_rateless = reading.is_first and counts and found.offered is None
+    filled = None if is_rateless else max(found.loads.values(), default=None)
     measured = None if at.capacity.unverified else at.capacity.requests_per_second
     rate = measured * found.trust if measured else None
     return Figures(
@@ -139,7 +145,7 @@ def figures_of(at: ScalingInput, reading: Reading, found: ReplicaNeed, attainmen
         cold_start_seconds=found.cold_start_seconds,
         silent=reading.silent,
         attainment=attainment,
-        counts_tokens=any(item.sample.generated_tokens is not None for item in reading.tracks.values()),
+        counts_tokens=counts,
     )
 
 
