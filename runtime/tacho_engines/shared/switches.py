@@ -133,12 +133,18 @@ COMMON = DeniedOptions(
         # Read by container runtimes on the node. Those that an engine reads choose among its own devices.
         **dict.fromkeys(
             (
-                *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_IMEX_CHANNELS", "NVIDIA_NVSWITCH", "NVIDIA_MOFED"),
-                *("NVIDIA_GDS", "NVIDIA_GDRCOPY", "NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES"),
+                *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_MIG_CONFIG_DEVICES", "NVIDIA_MIG_MONITOR_DEVICES"),
                 *("AMD_VISIBLE_DEVICES", "HABANA_VISIBLE_DEVICES", "ASCEND_VISIBLE_DEVICES"),
                 *("AWS_NEURON_VISIBLE_DEVICES", "MTHREADS_VISIBLE_DEVICES", "METAX_VISIBLE_DEVICES"),
             ),
             ("it reaches GPUs the pod was not given", "set gpu.count"),
+        ),
+        **dict.fromkeys(
+            (
+                *("NVIDIA_IMEX_CHANNELS", "NVIDIA_NVSWITCH", "NVIDIA_MOFED", "NVIDIA_GDS"),
+                "NVIDIA_GDRCOPY",
+            ),
+            ("it reaches devices of the node that the pod was not given", "leave it out"),
         ),
         "HF_TOKEN": ("the token stays out of the engine's container", "use model.tokenSecretRef"),
         "HUGGING_FACE_HUB_TOKEN": (

@@ -104,6 +104,12 @@ def test_a_refusal_says_where_why_and_what_instead() -> None:
     assert refusal.message == "--max-model-len is refused: tacho sets it itself; set context.maxModelLen"
 
 
+def test_a_device_that_is_no_gpu_is_not_called_one() -> None:
+    (refusal,) = refused_variables(["NVIDIA_MOFED"])
+    assert "devices of the node" in refusal.message
+    assert "gpu.count" not in refusal.message
+
+
 def test_variables_are_not_expanded_in_arguments() -> None:
     assert [refusal.name for refusal in refused_arguments(["$(HIDDEN)"])] == ["$("]
 
