@@ -98,6 +98,8 @@ async def test_figures_of_pods_that_may_be_others_by_now_are_unknown(cause: str)
     looking.is_stale = False
     looking.reconcile()
     await look(looking, 21)
+    assert looking.sample("demand_replicas") is None, "a first sample has no rate"
+    await look(looking, 22)
     assert is_known(looking)
 
 
