@@ -100,12 +100,8 @@ class LosesReady(Ordered):
         return made
 
 
-@pytest.mark.parametrize("check_seconds", [0.0, 1000.0], ids=["slow", "fast"])
-async def test_one_that_is_lost_while_children_are_written_is_told_before_the_next_one(
-    check_seconds: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With webhooks of 34 s for each write it was told after 306 s."""
-    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", check_seconds)
+def serving_without_policies() -> World:
+    """Two ready replicas, and two children that the next reconcile writes."""
     world = World(resourceVersion="1")
     world.raw["spec"]["replicas"] = 2
     world.come_up()
@@ -113,6 +109,16 @@ async def test_one_that_is_lost_while_children_are_written_is_told_before_the_ne
     for kind in ("NetworkPolicy", "PodDisruptionBudget"):
         (name,) = world.names(kind)
         world._remove(kind, name)
+    return world
+
+
+@pytest.mark.parametrize("check_seconds", [0.0, 1000.0], ids=["slow", "fast"])
+async def test_one_that_is_lost_while_children_are_written_is_told_before_the_next_one(
+    check_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With webhooks of 34 s for each write it was told after 306 s."""
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", check_seconds)
+    world = serving_without_policies()
     server = LosesReady(world, store_at("7"))
     reconcile = reconciler(server, server.store)
     delay = await reconcile(KEY)
@@ -141,13 +147,7 @@ async def test_pods_that_are_changed_again_and_again_keep_no_refusal_from_status
 ) -> None:
     """Where a webhook took seconds, each pass ended after its first write, and no status was written."""
     monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.0)
-    world = World(resourceVersion="1")
-    world.raw["spec"]["replicas"] = 2
-    world.come_up()
-    world.settle()
-    for kind in ("NetworkPolicy", "PodDisruptionBudget"):
-        (name,) = world.names(kind)
-        world._remove(kind, name)
+    world = serving_without_policies()
     server = Touched(world, store_at("7"))
     server.forbids = "NetworkPolicy"
     reconcile = reconciler(server, server.store)

@@ -51,8 +51,8 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
 
 
 async def with_early_status(kube: Kube, observed: Observed, decision: ReconcileDecision) -> Manifest:
-    """Writes what is told before the children are written. Returns the resource as it is then. What is
-    refused is written again, and told, after the children.
+    """Writes the early status, before the children. Returns the resource as it is then. What is refused is
+    written again, and reported, after the children.
     """
     early = early_status(observed.resource.status, decision.status)
     if early is None or not _has_writes(observed, decision):

@@ -42,8 +42,8 @@ NO_FIGURE_PERCENT = 100.0
 """Half width of an interval, in percent, from which a rate counts as unknown."""
 MOST_NOTES_CHARACTERS = 1500
 OTHER_PROMPT_TOKENS, OTHER_PROMPT_SHARE = 16, 0.1
-"""By how many tokens, and by what share, an engine's count of a prompt differs from what was sent before it
-is told. Start tokens and a calibration by words make smaller differences, and never half of a prompt.
+"""Differences between an engine's count of a prompt and what was sent, in tokens and as a share, that are
+flagged only if both are exceeded. Start tokens and a calibration by words differ by less, never by half.
 """
 
 

@@ -16,9 +16,9 @@ from tacho_operator.core.autoscaling.status_view import newest_change
 def early_status(
     stored: LLMDeploymentStatus, decided: LLMDeploymentStatus | None
 ) -> LLMDeploymentStatus | None:
-    """``stored`` with what of ``decided`` is told before children are written; None: nothing is.
+    """``stored`` with those fields of ``decided`` that are written before the children; None: there are none.
 
-    The rest of ``decided`` tells of writes that may be refused: a new revision, that nothing is stalled.
+    The rest of ``decided`` depends on writes that may be refused: a new revision, that nothing is stalled.
     """
     if decided is None:
         return None
