@@ -19,6 +19,35 @@ from typing import Any
 
 from benchmarks.engines.random_forms import FORMS, save
 
+
+def _experts(
+    wide: int, *, of: int, each: int, hidden: int, layers: int, heads: tuple[int, int, int]
+) -> dict[str, Any]:
+    """A Qwen3-MoE whose tokens take ``each`` ``of`` its experts, ``wide`` elements wide. ``heads``: number of
+    queries', number of keys', and their size.
+    """
+    return {
+        "model_type": "qwen3_moe",
+        "hidden_size": hidden,
+        "intermediate_size": wide,
+        "moe_intermediate_size": wide,
+        "num_experts": of,
+        "num_experts_per_tok": each,
+        "norm_topk_prob": True,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads[0],
+        "num_key_value_heads": heads[1],
+        "head_dim": heads[2],
+        "vocab_size": 151936,
+        "max_position_embeddings": 40960,
+        "rope_theta": 1000000.0,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+
+
 SHAPES: dict[str, dict[str, Any]] = {
     # meta-llama/Llama-3.1-8B config.json
     "llama-3.1-8b": {
@@ -186,26 +215,20 @@ SHAPES: dict[str, dict[str, Any]] = {
         "eos_token_id": 2,
     },
     # Qwen/Qwen3-30B-A3B config.json with 12 of its 48 layers: 16 GiB, and each layer is the whole one's.
-    "qwen3-moe-12-layers": {
-        "model_type": "qwen3_moe",
-        "hidden_size": 2048,
-        "intermediate_size": 6144,
-        "moe_intermediate_size": 768,
-        "num_experts": 128,
-        "num_experts_per_tok": 8,
-        "norm_topk_prob": True,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 4,
-        "head_dim": 128,
-        "vocab_size": 151936,
-        "max_position_embeddings": 40960,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
+    "qwen3-moe-12-layers": _experts(768, of=128, each=8, hidden=2048, layers=12, heads=(32, 4, 128)),
+    # The numbers of other models' config.json, as a Qwen3-MoE with another vocabulary.
+    # allenai/OLMoE-1B-7B-0924
+    "olmoe-as-qwen3": _experts(1024, of=64, each=8, hidden=2048, layers=16, heads=(16, 16, 128)),
+    # ibm-granite/granite-3.1-3b-a800m-instruct
+    "granite-moe-as-qwen3": _experts(512, of=40, each=8, hidden=1536, layers=32, heads=(24, 8, 64)),
+    # mistralai/Mixtral-8x7B-v0.1
+    "mixtral-as-qwen3": _experts(14336, of=8, each=2, hidden=4096, layers=32, heads=(32, 8, 128)),
+    # microsoft/Phi-3.5-MoE-instruct and Phi-mini-MoE-instruct
+    "phi-3.5-moe-as-qwen3": _experts(6400, of=16, each=2, hidden=4096, layers=32, heads=(32, 8, 128)),
+    "phi-mini-moe-as-qwen3": _experts(960, of=16, each=2, hidden=4096, layers=32, heads=(32, 8, 128)),
+    # baidu/ERNIE-4.5-21B-A3B-PT and zai-org/GLM-4.5-Air, without shared experts and dense layers
+    "ernie-21b-as-qwen3": _experts(1536, of=64, each=6, hidden=2560, layers=28, heads=(20, 4, 128)),
+    "glm-air-as-qwen3": _experts(1408, of=128, each=8, hidden=4096, layers=46, heads=(96, 8, 128)),
     # meta-llama/Llama-2-7b-hf config.json, with the vocabulary of the tokenizer that is used here
     "llama-2-7b": {
         "model_type": "llama",
