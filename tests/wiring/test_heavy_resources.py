@@ -182,16 +182,19 @@ async def test_of_very_many_long_pods_a_thousand_are_read() -> None:
     assert asked == {"Pod": 1000}
 
 
-@pytest.mark.parametrize(("heavy", "together"), [(True, 1), (False, 3)])
+@pytest.mark.parametrize(("heavy", "together"), [("manifests", 1), ("reports", 1), ("", 3)])
 async def test_of_heavy_resources_of_a_namespace_one_is_reconciled_at_a_time(
-    heavy: bool, together: int, monkeypatch: pytest.MonkeyPatch
+    heavy: str, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight at once, of seven megabytes each, took 600 MiB."""
     store, world = held(), World(resourceVersion="1")
-    monkeypatch.setattr(store, "is_heavy", lambda key: heavy and key.namespace == "ml")
+    monkeypatch.setattr(store, "is_heavy", lambda key: heavy == "manifests" and key.namespace == "ml")
     running, most = 0, 0
 
     class Slow(Server):
+        def has_long_reports(self, key: Key) -> bool:
+            return heavy == "reports" and key.namespace == "ml"
+
         async def observe(self, key: Key) -> None:
             nonlocal running, most
             running += 1

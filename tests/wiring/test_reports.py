@@ -17,7 +17,7 @@ from tacho_contract.codec import dumps, loads
 from tacho_contract.launch import Again, LiveConfig
 from tacho_contract.measurement import CurvePoint, Measurement, Workload
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
-from tacho_operator.shell import loads as loads_module, reports
+from tacho_operator.shell import held_reports, loads as loads_module, reports
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.workqueue import Key
 
@@ -185,19 +185,22 @@ async def test_an_answer_that_is_waited_for_again_and_again_wakes_its_resource_o
         assert not one._slow
 
 
-def test_the_memory_of_a_true_report_is_far_below_its_limit() -> None:
+def full_report() -> Report:
     levels = tuple(
         CurvePoint(**{part.name: float(n) for part in dataclasses.fields(CurvePoint)} | {"flags": ()})
         for n in range(16)
     )
     measured = loads(Report, MEASURED).measurement
     assert measured is not None
-    full = dataclasses.replace(
+    return dataclasses.replace(
         loads(Report, GOOD),
         measurement=dataclasses.replace(measured, curve=levels, message="m" * 1024),
         fallbacks=("f" * 200,) * 8,
     )
-    assert reports.MOST_BYTES / 4 < reports.memory_bytes(full) * 2 < reports.MOST_BYTES
+
+
+def test_the_memory_of_a_true_report_is_far_below_its_limit() -> None:
+    assert reports.MOST_BYTES / 4 < reports.memory_bytes(full_report()) * 2 < reports.MOST_BYTES
 
 
 async def test_the_pods_of_a_resource_share_the_memory_of_its_reports(
@@ -209,6 +212,47 @@ async def test_the_pods_of_a_resource_share_the_memory_of_its_reports(
     async with answering(monkeypatch, ok(MEASURED)), asking() as (one, _):
         assert len(await one.collect(KEY, [pod(f"u{number}") for number in range(3)], LIVE)) == 3
         assert await one.collect(KEY, [pod(f"u{number}") for number in range(4)], LIVE) == {}
+
+
+async def test_the_reports_of_all_resources_share_the_memory_by_namespace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """8,000 running pods filled the operator's memory. The namespace with most has no place, nor is it woken."""
+    size = held_reports.held(loads(Report, MEASURED), "True 127.0.0.1 engine:0", 0, 0.0).held_bytes
+    monkeypatch.setattr(held_reports, "ALL_BYTES", 6 * size)
+    crowd = [pod(f"u{number}") for number in range(4)]
+    woken: list[Key] = []
+    async with answering(monkeypatch, ok(MEASURED)), asking(woken.append) as (one, counted):
+        for name in ("a", "b"):
+            await one.collect(Key("ns", name), crowd, LIVE)
+        assert len(one._held.of(Key("ns", "a"))) + len(one._held.of(Key("ns", "b"))) == 6
+        assert counted["silent"] == 2
+        assert len(await one.collect(Key("other", "a"), crowd, LIVE)) == 3, "as many as those of the other"
+        assert one._held._bytes == 6 * size
+        assert counted["silent"] == 3
+        for name in ("a", "b"):
+            one.forget(Key("ns", name))
+        assert len(await one.collect(Key("other", "a"), crowd, LIVE)) == 4
+        assert woken == []
+        one.forget(Key("other", "a"))
+        assert (one._held._bytes, one._held._namespaces, one._held._sizes) == (0, {}, {})
+
+
+async def test_a_resource_with_long_reports_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = reports.memory_bytes(loads(Report, MEASURED))
+    monkeypatch.setattr(held_reports, "HEAVY_REPORTS_BYTES", 2 * size)
+    async with answering(monkeypatch, ok(MEASURED)), asking() as (one, _):
+        for pods, heavy in ((1, False), (2, True), (1, False)):
+            await one.collect(KEY, [pod(f"u{number}") for number in range(pods)], LIVE)
+            assert one.is_heavy(KEY) is heavy
+        assert not one.is_heavy(Key("ns", "other"))
+
+
+def test_a_report_is_held_in_a_fraction_of_its_memory() -> None:
+    report = full_report()
+    item = held_reports.held(report, "", 0, 0.0)
+    assert item.report == report
+    assert item.held_bytes < reports.memory_bytes(report) / 4
 
 
 async def test_a_pod_that_never_answers_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +298,7 @@ async def test_a_report_goes_with_its_pod(monkeypatch: pytest.MonkeyPatch) -> No
         assert set(await one.collect(KEY, [pod("u2")], LIVE)) == {"u2"}
         assert set(await one.collect(KEY, [pod("u2", phase="Failed")], LIVE)) == set()
         one.forget(KEY)
-        assert one._known == {}
+        assert not one._held._namespaces
 
 
 async def test_pods_without_an_address_are_not_asked() -> None:

@@ -115,6 +115,10 @@ class Observer:
         self._kube, self._store, self._reports = kube, store, reports
         self._child_reads = ChildReads(kube, store)
 
+    def has_long_reports(self, key: Key) -> bool:
+        """Whether the reports of the resource are so long that few like it may be in memory at once."""
+        return self._reports.is_heavy(key)
+
     async def observe(self, key: Key) -> Observed | None:
         """The resource and everything that its decision depends on; None when it was deleted. Raises
         UndecidedResource.

@@ -137,7 +137,7 @@ class Reconciler:
         change.
         """
         begin_reconcile(key)
-        is_heavy = self._store.is_heavy(key)
+        is_heavy = self._store.is_heavy(key) or self._sources.observer.has_long_reports(key)
         async with self._heavy.turn(key.namespace) if is_heavy else nullcontext():
             return await self._counted(key)
 

@@ -14,9 +14,9 @@ import logging
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -27,6 +27,7 @@ from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Manifest
+from tacho_operator.shell.held_reports import HeldReports, held
 from tacho_operator.shell.loads import MAX_SILENT, ReadLimits, read_many
 from tacho_operator.shell.workqueue import Key
 
@@ -47,7 +48,7 @@ NAMESPACE_SHARE = 4
 MOST_ITEMS = 2000
 """Most commas of a report; true ones have some hundreds."""
 MOST_BYTES = 64 << 10
-"""Largest report in bytes of memory. It is kept of each pod, of which a resource may have thousands.
+"""Largest report in bytes of memory.
 
 64 KiB of JSON may take 340 KB: texts with one wide character, or points of a curve. True reports take 30 KB.
 """
@@ -55,6 +56,8 @@ HELD_BYTES = 64 << 20
 """Most bytes of memory of a resource's reports, shared evenly by its pods: 5,000 forged ones took
 340 MiB. A resource of 1,000 replicas and as many of a candidate has room for true ones.
 """
+STEP_SECONDS = 0.01
+"""Seconds of unpacking after which other tasks may run."""
 FINAL_SECONDS = 1800.0
 """Age in seconds after which a final report is read again at the next reconcile; a random factor of 1 to 2
 applies.
@@ -101,33 +104,6 @@ def memory_bytes(document: Any) -> int:
     return sys.getsizeof(document) + sum(memory_bytes(part) for part in parts if part is not None)
 
 
-def is_final(report: Report, pod: PodView, live: LiveConfig) -> bool:
-    """Whether a pod's report will not change, so that it need not be read again.
-
-    That is so for a pod that serves and was measured as requested, until the pod changes, which the watch
-    shows.
-    """
-    measured = report.measurement
-    if report.phase != "Serving" or not report.ready or not pod.ready:
-        return False
-    if measured is None:
-        return live.probe.policy == "Disabled"
-    return measured.measure_key == live.measure_key and live.again.request in ("", measured.request)
-
-
-@dataclass(slots=True)
-class KnownReport:
-    """The last report of a pod, and which state of the pod it belongs to."""
-
-    pod: str
-    """Readiness, address and restart counts of the pod. The report is valid while these are unchanged."""
-    report: Report
-    size: int
-    """Bytes of memory of the report."""
-    until: float
-    """Time on the event loop's clock at which the report is read again even if it was final."""
-
-
 class Reports:
     """Reads the reports of pods that start or are measured; keeps the last report of pods that serve.
 
@@ -143,7 +119,7 @@ class Reports:
         self._shares: WeakValueDictionary[tuple[str, bool], asyncio.Semaphore] = WeakValueDictionary()
         """Semaphore for each (namespace, whether its silent pods), while one of its pods is being asked."""
         self._counted = counted
-        self._known: dict[Key, dict[str, KnownReport]] = {}
+        self._held = HeldReports()
         self._requests: dict[str, asyncio.Task[bool]] = {}
         self._slow: dict[str, set[Key]] = {}
         """For each pod whose request lasts, the resources to be reconciled once it has answered."""
@@ -155,24 +131,23 @@ class Reports:
         """
         # An unreadable text requests nothing that was measured.
         live_config = codec.read(LiveConfig, live) or LiveConfig(measure_key="")
-        known = self._known.setdefault(key, {})
         views = {view.uid: view for view in map(PodView, pods)}
         most_bytes = min(MOST_BYTES, HELD_BYTES // max(1, len(views)))
-        for uid in known.keys() - views.keys():
-            del known[uid]
+        for uid in self._held.of(key).keys() - views.keys():
+            self._held.drop(key, uid)
         tasks = []
         now = asyncio.get_running_loop().time()
         for uid, view in views.items():
             if not view.address or view.phase != "Running":
-                known.pop(uid, None)
+                self._held.drop(key, uid)
                 continue
-            last = known.get(uid)
+            last = self._held.of(key).get(uid)
             if (
                 last
                 and last.pod == _stamp(view)
                 and last.until > now
                 and last.size <= most_bytes
-                and is_final(last.report, view, live_config)
+                and last.is_final(view, live_config)
             ):
                 self._counted("held")
                 continue
@@ -185,9 +160,21 @@ class Reports:
             await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
             for uid in self._requests.keys() & views.keys():
                 self._slow.setdefault(uid, set()).add(key)
-        if not known:
-            self._known.pop(key, None)
-        return {uid: item.report for uid, item in known.items()}
+        return await self._unpacked(key)
+
+    async def _unpacked(self, key: Key) -> dict[str, Report]:
+        found: dict[str, Report] = {}
+        rested = time.monotonic()
+        for uid, item in tuple(self._held.of(key).items()):
+            found[uid] = item.report
+            if time.monotonic() - rested >= STEP_SECONDS:
+                await asyncio.sleep(0)
+                rested = time.monotonic()
+        return found
+
+    def is_heavy(self, key: Key) -> bool:
+        """Whether the reports of the resource are so long that few like it may be in memory at once."""
+        return self._held.is_heavy(key)
 
     def _answered(self, uid: str, done: asyncio.Task[bool]) -> None:
         self._requests.pop(uid, None)
@@ -198,7 +185,7 @@ class Reports:
 
     def forget(self, key: Key) -> None:
         """Drops the reports of a deleted resource."""
-        self._known.pop(key, None)
+        self._held.forget(key)
 
     async def _request(self, key: Key, pod: PodView, most_bytes: int) -> bool:
         """Reads the report of one pod; returns whether it answered."""
@@ -212,10 +199,14 @@ class Reports:
         try:
             async with share:
                 report, size = await asyncio.get_running_loop().run_in_executor(threads, reading)
+            spread = 1.0 + random.random()  # noqa: S311 - spreads requests, guards nothing
+            until = asyncio.get_running_loop().time() + FINAL_SECONDS * spread
+            if not self._held.put(key, pod.uid, held(report, _stamp(pod), size, until)):
+                raise DocumentError("the reports of its namespace leave no place")
         except DocumentError as error:
             self._counted("silent")
             logger.debug("pod %s: no report: %s", pod.name, error)
-            self._known.get(key, {}).pop(pod.uid, None)
+            self._held.drop(key, pod.uid)
             self._silent[pod.uid] = None
             if len(self._silent) > MAX_SILENT:
                 del self._silent[next(iter(self._silent))]
@@ -223,9 +214,6 @@ class Reports:
         finally:
             leaving.set()  # a thread cannot be cancelled
         self._counted("answered")
-        spread = 1.0 + random.random()  # noqa: S311 - spreads requests, guards nothing
-        until = asyncio.get_running_loop().time() + FINAL_SECONDS * spread
-        self._known.setdefault(key, {})[pod.uid] = KnownReport(_stamp(pod), report, size, until)
         return True
 
 

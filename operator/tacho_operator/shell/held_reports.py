@@ -1,0 +1,142 @@
+"""The last reports of running pods, packed: of all resources together they take a limited part of the memory."""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from tacho_contract.launch import LiveConfig
+from tacho_contract.report import Report
+from tacho_operator.core.pods.view import PodView
+from tacho_operator.shell.store.objects import HEAVY_BYTES
+from tacho_operator.shell.workqueue import Key
+
+ALL_BYTES = 64 << 20
+"""Most bytes that the packed reports of all resources take: 25,000 true ones, or 1,000 forged of random text."""
+HELD_OVERHEAD_BYTES = 500
+"""About what a held report takes beside its packed text and the state of its pod."""
+HEAVY_REPORTS_BYTES = 8 * HEAVY_BYTES
+"""Bytes of memory of a resource's reports from which it is heavy; manifests take eight times their weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldReport:
+    """The last report of a pod, and which state of the pod it belongs to."""
+
+    pod: str
+    """Readiness, address and restart counts of the pod. The report is valid while these are unchanged."""
+    size: int
+    """Bytes of memory of the report, unpacked."""
+    until: float
+    """Time on the event loop's clock at which the report is read again even if it was final."""
+    text: bytes
+    serves: bool
+    measure_key: str | None
+    """Key of the pod's measurement; None: it has none."""
+    request: str
+    """Request that its measurement answers."""
+
+    @property
+    def report(self) -> Report:
+        found: Report = pickle.loads(zlib.decompress(self.text))  # noqa: S301 - packed below
+        return found
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self.text) + len(self.pod) + HELD_OVERHEAD_BYTES
+
+    def is_final(self, pod: PodView, live: LiveConfig) -> bool:
+        """Whether the pod's report will not change, so that it need not be read again.
+
+        That is so for a pod that serves and was measured as requested, until the pod changes, which the watch
+        shows.
+        """
+        if not self.serves or not pod.ready:
+            return False
+        if self.measure_key is None:
+            return live.probe.policy == "Disabled"
+        return self.measure_key == live.measure_key and live.again.request in ("", self.request)
+
+
+def held(report: Report, pod: str, size: int, until: float) -> HeldReport:
+    """``report`` as it is held."""
+    measured = report.measurement
+    return HeldReport(
+        pod=pod,
+        size=size,
+        until=until,
+        text=zlib.compress(pickle.dumps(report, pickle.HIGHEST_PROTOCOL), level=1),
+        serves=report.phase == "Serving" and report.ready,
+        measure_key=measured.measure_key if measured else None,
+        request=measured.request if measured else "",
+    )
+
+
+@dataclass(slots=True)
+class _Namespace:
+    of_keys: defaultdict[Key, dict[str, HeldReport]] = field(default_factory=lambda: defaultdict(dict))
+    """By pod uid."""
+    held_bytes: int = 0
+
+
+class HeldReports:
+    """Where there is no place, the namespace that holds most has none, and loses what others need."""
+
+    def __init__(self) -> None:
+        self._namespaces: dict[str, _Namespace] = {}
+        self._bytes = 0
+        self._sizes: Counter[Key] = Counter()
+        """Bytes of memory of a resource's reports, unpacked."""
+
+    def of(self, key: Key) -> Mapping[str, HeldReport]:
+        """The reports of a resource, by pod uid."""
+        namespace = self._namespaces.get(key.namespace)
+        return namespace.of_keys.get(key, {}) if namespace else {}
+
+    def is_heavy(self, key: Key) -> bool:
+        """Whether the reports of the resource are so long that few like it may be in memory at once."""
+        return self._sizes[key] >= HEAVY_REPORTS_BYTES
+
+    def put(self, key: Key, uid: str, report: HeldReport) -> bool:
+        """Holds the report in place of the pod's former one; False: there is no place."""
+        self.drop(key, uid)
+        needed = report.held_bytes
+        while self._bytes + needed > ALL_BYTES:
+            most = max(self._namespaces.values(), key=attrgetter("held_bytes"), default=None)
+            own = self._namespaces.get(key.namespace)
+            if most is None or most.held_bytes <= (own.held_bytes if own else 0) + needed:
+                return False
+            last = next(reversed(most.of_keys))
+            self.drop(last, next(reversed(most.of_keys[last])))
+        namespace = self._namespaces.setdefault(key.namespace, _Namespace())
+        namespace.of_keys[key][uid] = report
+        self._count(key, namespace, needed, report.size)
+        return True
+
+    def drop(self, key: Key, uid: str) -> None:
+        """Forgets the report of a pod, if there is one."""
+        if (report := self.of(key).get(uid)) is None:
+            return
+        namespace = self._namespaces[key.namespace]
+        del namespace.of_keys[key][uid]
+        if not namespace.of_keys[key]:
+            del namespace.of_keys[key]
+        self._count(key, namespace, -report.held_bytes, -report.size)
+        if not namespace.of_keys:
+            del self._namespaces[key.namespace]
+
+    def forget(self, key: Key) -> None:
+        """Forgets the reports of a deleted resource."""
+        for uid in list(self.of(key)):
+            self.drop(key, uid)
+
+    def _count(self, key: Key, namespace: _Namespace, change: int, size: int) -> None:
+        self._bytes += change
+        namespace.held_bytes += change
+        self._sizes[key] += size
+        if not self._sizes[key]:
+            del self._sizes[key]
