@@ -217,7 +217,7 @@ async def test_the_pods_of_a_resource_share_the_memory_of_its_reports(
 async def test_the_reports_of_all_resources_share_the_memory_by_namespace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """8,000 running pods filled the operator's memory. The namespace with most has no place, nor is it woken."""
+    """8,000 running pods filled the memory. The namespace with most has no place, nor is it woken."""
     size = held_reports.held(loads(Report, MEASURED), "True 127.0.0.1 engine:0", 0, 0.0).held_bytes
     monkeypatch.setattr(held_reports, "ALL_BYTES", 6 * size)
     crowd = [pod(f"u{number}") for number in range(4)]

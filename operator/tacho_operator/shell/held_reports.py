@@ -1,4 +1,4 @@
-"""The last reports of running pods, packed: of all resources together they take a limited part of the memory."""
+"""The last reports of running pods, packed: those of all resources take a limited part of the memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tacho_operator.shell.store.objects import HEAVY_BYTES
 from tacho_operator.shell.workqueue import Key
 
 ALL_BYTES = 64 << 20
-"""Most bytes that the packed reports of all resources take: 25,000 true ones, or 1,000 forged of random text."""
+"""Most bytes that the packed reports of all resources take: 25,000 true ones, 1,000 of random text."""
 HELD_OVERHEAD_BYTES = 500
 """About what a held report takes beside its packed text and the state of its pod."""
 HEAVY_REPORTS_BYTES = 8 * HEAVY_BYTES
