@@ -231,8 +231,8 @@ def test_gpu_time_is_counted_by_use_and_ends_with_the_last_resource_of_a_namespa
 
     pods: tuple[tuple[str, Use], ...] = (("a", "serving"), ("b", "serving"), ("c", "probing"))
     holding = GpuHolding(2, "NVIDIA-H200", Price(per_gpu_hour=3.6, currency="EUR"), pods)
-    gpu_time.observe(KEY, holding)
-    gpu_time.observe(Key("ml", "other"), GpuHolding())
+    gpu_time.observe(KEY, (holding,))
+    gpu_time.observe(Key("ml", "other"), ())
     gpu_time.add(lambda _: {"b": True})
     for _ in range(3):
         now += 10
@@ -252,7 +252,7 @@ def test_users_who_change_currencies_and_products_make_few_series() -> None:
     for index in range(100):
         now += 1
         price = Price(per_gpu_hour=1, currency=f"C{index:02}")
-        gpu_time.observe(KEY, GpuHolding(1, f"gpu-{index}", price, (("a", "serving"),)))
+        gpu_time.observe(KEY, (GpuHolding(1, f"gpu-{index}", price, (("a", "serving"),)),))
         gpu_time.add(lambda _: {})
     found = [item for family in registry.collect() for item in family.samples]
     costs = {item.labels["currency"] for item in found if "cost" in item.name}
@@ -264,7 +264,7 @@ def test_users_who_change_currencies_and_products_make_few_series() -> None:
 
 async def test_gpu_time_that_was_not_counted_once_is_counted_again() -> None:
     gpu_time, asked = GpuTime(CollectorRegistry()), asyncio.Queue[Key]()
-    gpu_time.observe(Key("ml", "a"), GpuHolding(gpus_per_pod=1, product="L4", pods=(("u", "serving"),)))
+    gpu_time.observe(Key("ml", "a"), (GpuHolding(1, "L4", pods=(("u", "serving"),)),))
 
     def idle(key: Key) -> dict[str, bool]:
         asked.put_nowait(key)

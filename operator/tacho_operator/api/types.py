@@ -73,7 +73,8 @@ class LLMDeploymentSpec(ApiModel):
     rollout: RolloutSpec | None = None
     """How a new revision replaces the active one, which serves until pods of the new one are available."""
     cost: CostSpec | None = None
-    """Hardware cost. Absent: the operator's price table; without a price, status has no cost."""
+    """Price of the GPUs that spec asks for. Absent, and for a revision on others: the operator's price
+    table; without a price, status has no cost."""
     endpoint: EndpointSpec | None = None
     """Access to the service. Absent: every pod in the cluster."""
     startup_timeout_seconds: Annotated[int, integer(10, 604800)] | None = None

@@ -68,7 +68,7 @@ class GpuTime:
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._held: dict[Key, GpuHolding] = {}
+        self._held: dict[Key, tuple[GpuHolding, ...]] = {}
         self._last: float | None = None
         self._seconds, self._cost = Totals(OTHER), Totals(None)
         series = partial(ResourceSeries, registry, family=CounterMetricFamily)
@@ -85,9 +85,9 @@ class GpuTime:
             self._cost.series,
         )
 
-    def observe(self, key: Key, holding: GpuHolding) -> None:
+    def observe(self, key: Key, holdings: tuple[GpuHolding, ...]) -> None:
         """Stores the GPUs that the resource holds, as its last reconcile observed them."""
-        self._held[key] = holding
+        self._held[key] = holdings
 
     def forget(self, key: Key) -> None:
         """Drops a deleted resource, and its namespace's sums with the last one."""
@@ -101,9 +101,10 @@ class GpuTime:
         request."""
         now = self._clock()
         seconds, self._last = counted_seconds(self._last, now), now
-        for key, holding in self._held.items():
-            if holding.pods:
-                spent, cost = gpu_interval(holding, idle(key), seconds)
+        for key, holdings in self._held.items():
+            unused = idle(key) if holdings else {}
+            for holding in holdings:
+                spent, cost = gpu_interval(holding, unused, seconds)
                 self._seconds.add(key.namespace, holding.product, spent)
                 self._cost.add(key.namespace, holding.price.currency if holding.price else "", cost)
 

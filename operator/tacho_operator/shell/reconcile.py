@@ -11,7 +11,7 @@ from datetime import datetime
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.target import desired_replicas
-from tacho_operator.core.measurement.cost import holding_of
+from tacho_operator.core.measurement.cost import holdings_of
 from tacho_operator.core.names import live_config_name
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.planner.history import stored_status
@@ -222,7 +222,7 @@ class Reconciler:
             desired_replicas=desired_replicas(observed),
             gpu_fault_nodes=decision.gpu_fault_nodes,
         )
-        self._metrics.gpu_time.observe(key, holding_of(observed, status, self._config))
+        self._metrics.gpu_time.observe(key, holdings_of(observed, self._config))
 
     async def _see(self, expected: tuple[Expectation, ...]) -> None:
         """Waits until the store has the operator's own writes. Raises UnseenWrites."""

@@ -9,9 +9,7 @@ import pytest
 from tacho_contract.measurement import Capacity
 from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_operator.api.status.plan import Plan, PlanGpu
-from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.core.measurement.cost import Price, cost_of, holding_of
+from tacho_operator.core.measurement.cost import Price, cost_of, holdings_of
 from tacho_operator.core.names import REVISION_LABEL
 from tacho_operator.core.pods.claims import claim_bound
 from tacho_operator.core.pods.view import PodView
@@ -70,16 +68,16 @@ def test_a_cost_below_what_a_decimal_holds_is_unknown_and_not_nothing() -> None:
 
 def test_a_pod_that_is_measured_uses_its_gpu_for_that() -> None:
     """A serving pod that measures itself, and a probe pod that has not answered yet."""
-    world = measured_world()
+    world = World(changed(MOCK_SPEC, gpu={"count": 1, "products": ["NVIDIA-L4"]}))
+    world.come_up()
     (server,) = world.pods("server")
     world.change(workload=NEW_WORKLOAD)
     world.settle()
     (probe,) = world.pods("probe")
     probe["spec"]["nodeName"] = "node-1"
     world.runs(server, "Probing")
-    gpu = PlanGpu(product="NVIDIA-L4", count=1)
-    status = LLMDeploymentStatus(plan=Plan(gpu=gpu))
-    uses = dict(holding_of(world.observed(), status, CONFIG).pods)
+    (found,) = holdings_of(world.observed(), CONFIG)
+    uses = dict(found.pods)
     assert set(uses.values()) == {"probing"}
     assert len(uses) == 2
 

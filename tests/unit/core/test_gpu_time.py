@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.api.status.plan import Plan, PlanGpu
-from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.measurement.cost import (
     GAP_SECONDS,
     GpuHolding,
     Price,
     counted_seconds,
     gpu_interval,
-    holding_of,
+    holdings_of,
+    own_cost,
 )
-from tools.harness.resources import CONFIG
+from tacho_operator.core.types import NodeFacts
+from tools.harness.resources import CONFIG, resource
 from tools.harness.world import MOCK_SPEC, World, changed
 
 USES = st.sampled_from(["serving", "probing", "unready"])
@@ -60,21 +60,76 @@ def test_an_interval_counts_each_gpu_once_whatever_the_clock_does(
         assert cost == pytest.approx({use: known.per_gpu_hour * found for use, found in hours.items()})
 
 
-def test_pods_on_a_node_hold_the_gpus_of_the_plan() -> None:
-    world = World(changed(MOCK_SPEC, cost={"pricePerGPUHour": "2", "currency": "EUR"}, replicas=2))
+def node(product: str, gpus: int) -> NodeFacts:
+    labels = {"nvidia.com/gpu.product": product}
+    return NodeFacts(name=f"node-{product}", labels=labels, allocatable={"nvidia.com/gpu": str(gpus)})
+
+
+def gpu_world(**fields: Any) -> World:
+    world = World(changed(MOCK_SPEC, gpu={"count": 1, "products": ["NVIDIA-L4"]}, **fields))
+    world.nodes = (node("NVIDIA-L4", 1), node("NVIDIA-H200", 4))
     world.come_up()
-    first, second = world.pods("server")
-    for pod in (first, second):
-        pod["spec"]["nodeName"] = "n"
-    status = LLMDeploymentStatus(plan=Plan(gpu=PlanGpu(product="NVIDIA-H200", count=4)))
-    found = holding_of(world.observed(), status, CONFIG)
-    assert (found.gpus_per_pod, found.product) == (4, "NVIDIA-H200")
+    return world
+
+
+def test_pods_on_a_node_hold_the_gpus_of_the_plan() -> None:
+    world = gpu_world(cost={"pricePerGPUHour": "2", "currency": "EUR"}, replicas=2)
+    (found,) = holdings_of(world.observed(), CONFIG)
+    assert (found.gpus_per_pod, found.product) == (1, "NVIDIA-L4")
     assert found.price == Price(per_gpu_hour=2, currency="EUR")
-    priced = dataclasses.replace(CONFIG, gpu_prices={"NVIDIA-H200": "3.50"})
-    ours = holding_of(world.observed(), status, priced).price
-    assert ours == Price(per_gpu_hour=3.5, currency="USD"), "a tenant sets no price of its own"
+    priced = dataclasses.replace(CONFIG, gpu_prices={"NVIDIA-L4": "3.50"})
+    (ours,) = holdings_of(world.observed(), priced)
+    assert ours.price == Price(per_gpu_hour=3.5, currency="USD"), "a tenant sets no price of its own"
     assert [use for _, use in found.pods] == ["serving", "serving"]
+    first, second = world.pods("server")
     second["status"]["phase"] = "Failed"
     del first["spec"]["nodeName"]
-    assert holding_of(world.observed(), status, CONFIG).pods == ()
-    assert holding_of(world.observed(), LLMDeploymentStatus(), CONFIG) == GpuHolding()
+    assert holdings_of(world.observed(), CONFIG) == ()
+
+
+def test_each_pod_holds_the_gpus_of_its_own_revision_at_their_own_price() -> None:
+    """A rollout may last for days, as where a candidate waits for a GPU."""
+    world = gpu_world(cost={"pricePerGPUHour": "0.60"})
+    before = world.status["summary"]["costPerMillionOutputTokens"]
+    world.change(gpu={"count": 4, "products": ["NVIDIA-H200"]}, cost={"pricePerGPUHour": "3.50"})
+    world.reconcile(1)
+    world.deployment_controller()
+    (candidate,) = [pod for pod in world.pods("server") if "status" not in pod]
+    world.runs(candidate, "Starting")
+    decision = world.reconcile(1)
+    held = holdings_of(world.observed(), CONFIG)
+    assert [(item.product, item.gpus_per_pod, item.price) for item in held] == [
+        ("NVIDIA-L4", 1, None),
+        ("NVIDIA-H200", 4, Price(per_gpu_hour=3.5)),
+    ]
+    assert decision.status is not None
+    assert decision.status.summary is not None
+    assert decision.status.summary.output_tokens_per_second is not None
+    assert decision.status.summary.cost_per_million_output_tokens is None, "the new price is no L4's"
+    world.config = dataclasses.replace(world.config, gpu_prices={"nvidia-l4": "0.60"})
+    world.reconcile(1)
+    assert world.status["summary"]["costPerMillionOutputTokens"] == before
+    world.serves(candidate)
+    world.settle(world.serve_all)
+    (found,) = holdings_of(world.observed(), CONFIG)
+    assert (found.product, found.gpus_per_pod) == ("NVIDIA-H200", 4)
+    assert world.status["summary"]["costPerMillionOutputTokens"] != before
+
+
+@pytest.mark.parametrize(
+    ("products", "planned", "applies"),
+    [
+        (["NVIDIA-H200"], None, False),
+        (["NVIDIA-H200", "L4"], None, True),
+        ([], None, True),
+        (["NVIDIA-H200", "NVIDIA-L4"], "NVIDIA-H200", False),
+        (["NVIDIA-H200"], "NVIDIA-L4", True),
+        ([], "", False),
+    ],
+)
+def test_the_price_in_spec_is_that_of_the_gpus_that_spec_asks_for(
+    products: list[str], planned: str | None, applies: bool
+) -> None:
+    gpu = {"count": 1, **({"products": products} if products else {})}
+    spec = resource(changed(MOCK_SPEC, gpu=gpu, cost={"pricePerGPUHour": "2"})).spec
+    assert own_cost(spec, "NVIDIA-L4", planned) == (spec.cost if applies else None)

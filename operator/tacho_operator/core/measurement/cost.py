@@ -10,16 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tacho_engines.hardware.gpus import normalise
+from tacho_engines.hardware.gpus import matches, normalise
 from tacho_operator.api.base import decimal
-from tacho_operator.api.defaults import CURRENCY
+from tacho_operator.api.defaults import CURRENCY, gpu_resource
 from tacho_operator.api.spec.service import CostSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.measurement.rounding import rounded
 from tacho_operator.core.measurement.traffic import carried
+from tacho_operator.core.planner.devices import sliced
 from tacho_operator.core.pods.view import FINISHED, PodView, views
+from tacho_operator.core.revisions.controller_revision import read_all
+from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.types import Config, Observed
 
 SLO, SATURATION = "SLO", "Saturation"
@@ -60,6 +63,19 @@ def price_of(
     searched = normalise(product)
     found = next((price for name, price in prices.items() if normalise(name) == searched), None)
     return _price(found, currency) if product and found is not None else None
+
+
+def own_cost(spec: LLMDeploymentSpec, product: str, planned: str | None) -> CostSpec | None:
+    """``spec.cost``, if it is the price of ``product``; None where it is that of the GPUs that spec asks for
+    instead, as during a rollout from one product to another.
+
+    ``planned``: product of spec's own revision; None: it has no plan yet, and ``gpu.products`` decides.
+    """
+    if planned is not None:
+        return spec.cost if normalise(planned) == normalise(product) else None
+    requested = spec.gpu.products if spec.gpu else []
+    known = (sliced(name, gpu_resource(spec)) for name in requested)
+    return spec.cost if not requested or any(matches(name, product) for name in known) else None
 
 
 def _price(text: str, currency: str) -> Price | None:
@@ -109,7 +125,7 @@ changed, and the use is unknown.
 
 @dataclass(frozen=True, slots=True)
 class GpuHolding:
-    """The pods of one resource that hold GPUs, and the number of GPUs per pod."""
+    """Pods of one resource that hold GPUs of one product, and the number of GPUs per pod."""
 
     gpus_per_pod: int = 0
     product: str = ""
@@ -119,23 +135,29 @@ class GpuHolding:
     """Uid and use of each pod on a node. A pod that is ready has the use serving, whatever its load."""
 
 
-def holding_of(observed: Observed, status: LLMDeploymentStatus, config: Config) -> GpuHolding:
-    """The pods of a resource that hold GPUs, each as many as the plan in ``status`` says.
+def holdings_of(observed: Observed, config: Config) -> tuple[GpuHolding, ...]:
+    """The pods of a resource that hold GPUs, each as many as its own revision plans.
 
-    Pods of another revision are counted with the same number. During a rollout that changes the number, the
-    sum is wrong. The operator's configured price overrides spec.cost, so that a tenant cannot set its own.
+    The operator's configured price overrides spec.cost, so that a tenant cannot set its own. Pods of a
+    revision that cannot be read are left out: what they hold is unknown.
     """
-    gpu = status.plan.gpu if status.plan else None
-    if gpu is None or not gpu.count:
-        return GpuHolding()
-    product = gpu.product or ""
+    resource, revisions = observed.resource, read_all(observed.revisions)
+    desired = revisions.get(desired_revision_name(resource))
     pods = (*views(observed.pods, names.ROLE_SERVER), *views(observed.pods, names.ROLE_PROBE))
-    return GpuHolding(
-        gpus_per_pod=gpu.count,
-        product=product,
-        price=price_of(None, product, config.gpu_prices, config.currency)
-        or price_of(observed.resource.spec.cost, product, {}),
-        pods=tuple((pod.uid, _use(pod, observed)) for pod in pods if pod.node and pod.phase not in FINISHED),
+    held: dict[tuple[str, int], list[tuple[str, Use]]] = {}
+    for pod in pods:
+        revision = revisions.get(pod.revision)
+        if revision and revision.plan.gpu_count and pod.node and pod.phase not in FINISHED:
+            place = (revision.plan.gpu_product, revision.plan.gpu_count)
+            held.setdefault(place, []).append((pod.uid, _use(pod, observed)))
+
+    def price(product: str) -> Price | None:
+        own = own_cost(resource.spec, product, desired.plan.gpu_product if desired else None)
+        return price_of(None, product, config.gpu_prices, config.currency) or price_of(own, product, {})
+
+    return tuple(
+        GpuHolding(gpus_per_pod=count, product=product, price=price(product), pods=tuple(found))
+        for (product, count), found in held.items()
     )
 
 
