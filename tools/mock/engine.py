@@ -8,7 +8,9 @@ was kept on this machine, ``POST /_foreign {"streams": 4, "seconds": 5}`` adds o
 lines a real engine prints), crash-after:N and errors-after:N (requests to generate), errors, busy-every:N (a
 429), away-every:N (a 503 that asks to come back in a second), fault-every:N (a 500), drop-every:N (the
 connection ends in the middle of the answer), each of these as busy-at:N for the Nth alone, hang (no answer to
-them), wedged (no answer at all, health included).
+them), wedged (no answer at all, health included). While N requests are in the engine, further ones are
+refused (busy-above:N, a 429), get no token (empty-above:N), an eighth of their answer (cut-above:N), the same
+and a reason that says so (abort-above:N), or an end of the model's own without a token (stop-above:N).
 """
 
 from __future__ import annotations
@@ -190,7 +192,7 @@ class Engine:
             _die()
         if mode == "errors" or (mode == "errors-after" and self.requests > int(count)):
             raise Refused("the mock engine was told to fail", kind="InternalServerError", code=500)
-        if self._wrong("busy"):
+        if self._wrong("busy") or self._over("busy"):
             raise Refused("the mock engine was told to be busy", kind="RateLimitError", code=429)
         if self._wrong("away"):
             raise Refused("the mock engine was told to be away", kind="ServiceUnavailable", code=503)
@@ -203,6 +205,23 @@ class Engine:
         mode, _, count = self.settings.fail.partition(":")
         every = mode == f"{what}-every" and self.requests % int(count) == 0
         return every or (mode == f"{what}-at" and self.requests == int(count))
+
+    def _over(self, what: str) -> bool:
+        """Whether so many requests are in the engine that further ones go wrong so."""
+        mode, _, count = self.settings.fail.partition(":")
+        within = len(self.scheduler.running) + len(self.scheduler.waiting)
+        return mode == f"{what}-above" and within >= int(count)
+
+    def _without_token(self, reply: Reply, answer: wire.Answer) -> bool:
+        """Whether the request is answered at once, without a token."""
+        if self._over("empty"):
+            reply.events(b"data: [DONE]\n\n", last=True)
+        elif self._over("stop"):
+            end = answer.chunk("", 0, "stop", continuous=True, closing=False)
+            reply.events(wire.event(end) + b"data: [DONE]\n\n", last=True)
+        else:
+            return False
+        return True
 
     def _generate(self, request: Request, reply: Reply, *, chat: bool) -> None:
         arrived = self.loop.time()
@@ -225,18 +244,23 @@ class Engine:
             chat=chat,
             prompt_tokens=prompt_tokens,
         )
+        if self._without_token(reply, answer):
+            return
+        aborts = self._over("abort")
+        share = 1 / 8 if aborts or self._over("cut") else self.settings.short_share
         streamed = bool(body.get("stream"))
         sending = self._stream(body, reply, answer) if streamed else self._whole(reply, answer)
         sequence = self.scheduler.submit(
             prompt_tokens=prompt_tokens,
             prompt_key=prompt_key,
-            max_tokens=max(1, round(self.settings.short_share * min(output_tokens, room))),
+            max_tokens=max(1, round(share * min(output_tokens, room))),
             min_tokens=body.get("min_tokens") or 0,
             ignore_eos=bool(body.get("ignore_eos")),
             arrived=arrived,
             sink=sending,
             streamed=streamed,
         )
+        sequence.finish_reason = "abort" if aborts else sequence.finish_reason
         reply.on_close = lambda: self.scheduler.abort(sequence, self.loop.time())
 
     def _prompt(self, body: dict[str, Any], *, chat: bool) -> tuple[int, int]:

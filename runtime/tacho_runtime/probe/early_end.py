@@ -68,7 +68,8 @@ def _first_tokens(cohort: Cohort) -> tuple[list[float], list[float]]:
     ttfts = [
         (one.first_token_ns - one.sent_ns) / NS_PER_MS for one in requests if one.first_token_ns is not None
     ]
-    return ttfts, [(now - one.sent_ns) / NS_PER_MS for one in requests if one.first_token_ns is None]
+    waiting = (one for one in requests if one.first_token_ns is None and not one.ended)
+    return ttfts, [(now - one.sent_ns) / NS_PER_MS for one in waiting]
 
 
 def _tpots(cohort: Cohort, fewest_tokens: float) -> list[float]:

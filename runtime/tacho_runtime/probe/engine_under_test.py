@@ -91,7 +91,8 @@ class LoadTrace:
         return tuple(
             one
             for one in self.later
-            if one.finish_reason and self.start_ns <= one.sent_ns and one.tokens[-1][0] <= self.end_ns
+            if one.finish_reason and one.tokens
+            if self.start_ns <= one.sent_ns and one.tokens[-1][0] <= self.end_ns
         )
 
 

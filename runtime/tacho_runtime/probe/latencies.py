@@ -55,7 +55,7 @@ def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
     """
     found = Latencies()
     tpots: list[tuple[float, float]] = []
-    waiting_ns = min((one.sent_ns for one in trace.later if not one.tokens), default=trace.end_ns)
+    waiting_ns = min((one.sent_ns for one in trace.later if one.waits), default=trace.end_ns)
     for place, stream in enumerate(trace.streams):
         ttft = first_token_milliseconds(trace, place, stream)
         if ttft is None or (trace.first and trace.first[place]):
@@ -84,7 +84,7 @@ def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
         tpots = [(tokens, tpot) for tokens, tpot in every if tpot is not None]
     found.tpot = _founded_tpots(tpots, workload.output_tokens)
     found.tpot_error = tpot_error(trace)
-    found.waiting = [(trace.end_ns - one.sent_ns) / 1e6 for one in trace.cohort if not one.tokens]
+    found.waiting = [(trace.end_ns - one.sent_ns) / 1e6 for one in trace.cohort if one.waits]
     if not found.ttft:
         found.ttft = [ttft for one in trace.streams if (ttft := one.ttft_milliseconds) is not None]
         began = "that began inside the window was answered" if found.waiting else "began inside the window"

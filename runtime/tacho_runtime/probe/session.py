@@ -75,6 +75,7 @@ class AnswerCounts:
         """Counts prompt tokens that a prefix cache already held, and answers that did not stop at their
         length."""
         self.longer += sum(one.longer for one in streams)
+        self.short = self.short or any(one.shorter for one in streams)
         self.requests += len(streams)
         self.cached_tokens += sum(max(0, one.cached_tokens - self.known_tokens) for one in streams)
 

@@ -56,6 +56,12 @@ def test_three_verdicts(found: Cohort, verdict: bool | None) -> None:
     assert plain_verdict(found, SLO, TOKENS) is verdict
 
 
+def test_an_answer_that_ended_without_a_token_waits_for_none() -> None:
+    ended = [RequestProgress(at * MS, None, 0.0, None, True) for at in range(5)]
+    found = Cohort(5.0, (*cohort().requests, *ended))
+    assert plain_verdict(found, SLO, TOKENS) is True
+
+
 def test_what_is_allowed_over_a_limit_grows_with_the_cohort() -> None:
     over, most = cohort(count=4, tpot=21.0), cohort(count=76)
     assert plain_verdict(over, SLO, TOKENS) is False

@@ -265,3 +265,16 @@ def test_a_halt_at_an_end_of_the_window_counts_as_one_inside(lost: slice, stream
     assert halted.point.output_tokens_per_second == pytest.approx(rate, rel=0.03)
     apart = 100 * (whole.point.output_tokens_per_second / rate - 1)
     assert halted.point.ci_percent is None or halted.point.ci_percent > 0.8 * apart
+
+
+def test_an_answer_that_the_model_ends_without_a_token_is_no_request_that_waits() -> None:
+    """It took the probe with it, or cut the times to a first token where it was sent."""
+    loop = closed_loop(2)
+    ended = StreamResult(sent_ns=loop.start_ns + MS, tokens=(), finish_reason="stop")
+    trace = replace(loop, streams=(*loop.streams, ended), first=(*loop.first, False), sent_until_ns=0)
+    assert ended not in trace.under_load
+    result = evaluate(trace, WORKLOAD, NO_SLO)
+    assert result is not None
+    whole = replace(trace, sent_until_ns=trace.end_ns)
+    assert latencies(whole, WORKLOAD).waiting == []
+    assert len(latencies(whole, WORKLOAD).ttft) == len(latencies(loop, WORKLOAD).ttft)

@@ -141,3 +141,25 @@ async def test_requests_are_those_of_the_length_that_came(silent: dict[str, obje
     for point in measured.curve:
         tokens = point.output_tokens_per_second / point.requests_per_second
         assert tokens == pytest.approx(OUTPUT_TOKENS / 2, rel=0.25), point
+
+
+@pytest.mark.parametrize(
+    ("fail", "flags", "said"),
+    [
+        ("cut-above:2", {"ShortOutput"}, ""),
+        ("abort-above:2", set(), "the engine gave up an answer: abort"),
+        ("empty-above:2", set(), "an answer without a token"),
+        ("stop-above:2", {"ShortOutput"}, ""),
+    ],
+)
+async def test_answers_that_a_full_engine_cuts_are_no_clean_capacity(
+    fail: str, flags: set[str], said: str
+) -> None:
+    """They made the requests a second eight times as many, without a flag, or ended the probe."""
+    measured = await probed(fail=fail)
+    assert measured.single_stream is not None
+    assert flags <= {*measured.flags}
+    assert said in measured.message
+    assert "IndexError" not in measured.message
+    clean = measured.capacity and not flags and "NotSteady" not in measured.flags
+    assert not clean or (measured.capacity and measured.capacity.concurrency == 1), measured

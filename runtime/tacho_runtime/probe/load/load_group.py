@@ -146,7 +146,7 @@ def trace_of(results: Sequence[LoadResult], window: MeasuredWindow, *, concurren
         unanswered_ns=tuple(
             sample.due_ns
             for sample in samples
-            if opened and not sample.stream.tokens and sample.due_ns <= window.end_ns
+            if opened and sample.stream.waits and sample.due_ns <= window.end_ns
         ),
         bin_nanoseconds=BIN_NS,
         bins=tuple(map(sum, itertools.zip_longest(*(one.bins for one in results), fillvalue=0.0))),

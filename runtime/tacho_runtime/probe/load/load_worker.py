@@ -22,11 +22,12 @@ from tacho_runtime.probe.load.job import (
     StreamSlot,
 )
 from tacho_runtime.probe.load.requests import RequestBuilder
-from tacho_runtime.probe.load.streams import StreamResult, thinned
+from tacho_runtime.probe.load.streams import LENGTH, StreamResult, thinned
 from tacho_runtime.probe.load.timed_client import RequestFailed, open_stream
 from tacho_runtime.probe.load.token_stream import TokenStream
 
 WAKE_SECONDS = 0.01
+NO_TOKEN = "an answer without a token"
 PREPARED_NS = 20_000_000
 """Nanoseconds before its due time at which a request is encoded and its connection opened."""
 
@@ -212,8 +213,10 @@ class LoadWorker:
             return
         raw.close()
         result = raw.result(whole=whole, tokens_per_event=self._tokens_per_event())
-        if result.error and not request.failed:
-            self._failures.append(result.error)
+        # Some servers answer so when they are full. One that ends with "stop" is the model's own.
+        empty = whole and not result.tokens and result.finish_reason in ("", LENGTH)
+        if (result.error or empty) and not request.failed:
+            self._failures.append(result.error or NO_TOKEN)
             request.failed = True
         if whole and result.has_total and result.events > 1:  # else the estimate would confirm itself
             self._later_tokens += result.output_tokens - 1

@@ -20,6 +20,11 @@ LOWEST_MILLISECONDS, HIGHEST_MILLISECONDS = 1e-6, 1e9
 """Times per token in milliseconds between which an engine's own timing is believed."""
 MOST_POINTS = 16
 """Most times of tokens kept per request of a loop: enough to divide its tokens at the edges of a window."""
+FAILED_ENDS = ("abort", "aborted", "cancelled", "canceled", "error", "timeout")
+"""Reasons for an answer's end that say that the engine gave it up, in an HTTP answer 200 all the same."""
+SHORT_SHARE, SHORT_EVENTS_SHARE = 0.98, 0.75
+"""Shares of the requested tokens below which an answer is short: by the engine's total, and by its events,
+of which a late front end merges some."""
 CLOSING_EVENTS, LATE_SHARE = 3, 0.1
 """Events after the last token: a reason for the end, the usage and ``[DONE]``; and what share may be more."""
 _DATA = re.compile(rb"\ndata:[ \t]*([^\r\n]*)(\r?\n)?")
@@ -62,6 +67,13 @@ class StreamResult:
     """Whether the engine generated more tokens than requested, or counts events as tokens. Known for cut
     answers, too.
     """
+    shorter: bool = False
+    """Whether the answer ended clearly before the requested length, whatever reason the engine gave."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether its first token is still awaited. A model may end an answer without one."""
+        return not self.tokens and not self.finish_reason
 
     @property
     def output_tokens(self) -> float:
@@ -144,6 +156,8 @@ def reduce_stream(
     if ends.textless_end and ends.total is not None and events > ends.total:
         events -= 1
     longer = _is_longer(ends.total, events, max_tokens)
+    finish_reason = ends.finish_reason or (LENGTH if ends.done else "")
+    shorter = bool(finish_reason) and _is_shorter(ends.total, events * tokens_per_event, max_tokens)
     totals = [total for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events]
     counted = bool(events and totals) and min(totals) >= 0 and not _runs_ahead(reads.marks, came)
     if ends.error:
@@ -157,7 +171,7 @@ def reduce_stream(
     return StreamResult(
         sent_ns=sent_ns,
         tokens=_at_most(tokens, max_tokens),
-        finish_reason=ends.finish_reason or (LENGTH if ends.done else ""),
+        finish_reason=finish_reason,
         prompt_tokens=ends.prompt_tokens,
         cached_tokens=ends.cached_tokens,
         engine_tpot_milliseconds=ends.engine_tpot_milliseconds,
@@ -166,6 +180,7 @@ def reduce_stream(
         shared_out=not counted and events > 1 and ends.total is not None,
         has_total=ends.total is not None,
         longer=longer,
+        shorter=shorter,
         first_textless=bool(events) and ends.first_textless,
         textless=min(events, max(0, reads.empty_texts - ends.leading - ends.textless_end)),
     )
@@ -176,6 +191,14 @@ def _is_longer(total: int | None, events: int, limit: int | None) -> bool:
     ``total``; one extra event may end a stream.
     """
     return limit is not None and (events if total is None else total) > limit + 1
+
+
+def _is_shorter(total: int | None, counted: float, limit: int | None) -> bool:
+    """Whether an ended answer has clearly fewer tokens than ``limit``. ``counted``: tokens by its events,
+    where the engine gives no ``total``."""
+    if limit is None:
+        return False
+    return counted + 1 < SHORT_EVENTS_SHARE * limit if total is None else total + 1 < SHORT_SHARE * limit
 
 
 def _runs_ahead(marks: Sequence[tuple[int, int, int]], events: int) -> bool:
@@ -260,6 +283,8 @@ def _ends(reads: CountedReads) -> _Ends:
             found.finish_reason = str(choice.get("finish_reason") or "")
             found.textless_end = bool(found.finish_reason) and not _has_text(choice)
         _read_usage(found, document)
+    if found.finish_reason in FAILED_ENDS:
+        found.error = found.error or f"the engine gave up an answer: {found.finish_reason}"
     return found
 
 
