@@ -136,7 +136,7 @@ def test_a_streams_first_request_counts_in_no_latency() -> None:
 
 def test_a_request_that_waits_ends_the_times_to_first_tokens() -> None:
     """Those sent after it and answered are the fast ones."""
-    waiting = replace(stream(700, 1), tokens=())
+    waiting = replace(stream(700, 1, whole=False), tokens=())
     asked = [stream(600, OUTPUT_TOKENS), waiting, stream(800, OUTPUT_TOKENS)]
     assert latencies(trace_of(asked, 500, 2000, first=(False,) * 3), WORKLOAD).ttft == [TTFT_MS]
 

@@ -27,7 +27,7 @@ from tacho_runtime.probe.load.timed_client import RequestFailed, open_stream
 from tacho_runtime.probe.load.token_stream import TokenStream
 
 WAKE_SECONDS = 0.01
-NO_TOKEN = "an answer without a token"
+EMPTY_ANSWER = "an answer without a token"
 PREPARED_NS = 20_000_000
 """Nanoseconds before its due time at which a request is encoded and its connection opened."""
 
@@ -216,7 +216,7 @@ class LoadWorker:
         # Some servers answer so when they are full. One that ends with "stop" is the model's own.
         empty = whole and not result.tokens and result.finish_reason in ("", LENGTH)
         if (result.error or empty) and not request.failed:
-            self._failures.append(result.error or NO_TOKEN)
+            self._failures.append(result.error or EMPTY_ANSWER)
             request.failed = True
         if whole and result.has_total and result.events > 1:  # else the estimate would confirm itself
             self._later_tokens += result.output_tokens - 1
