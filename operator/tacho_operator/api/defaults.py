@@ -30,7 +30,10 @@ MEANT: dict[tuple[str, ...], str | int] = {
     ("engine", "custom", "port"): ENGINE_PORT,
     ("podTemplate", "spec", "terminationGracePeriodSeconds"): GRACE_SECONDS,
 }
-"""Default values of the identity fields, by path. Setting a field to its default makes no new revision."""
+"""Default values of the identity fields, by path. Setting a field to its default makes no new revision.
+
+That of ``parallelism.pipeline`` holds beside ``tensor`` alone.
+"""
 
 
 def workload(spec: LLMDeploymentSpec) -> Workload:

@@ -69,6 +69,10 @@ IDENTITY_CHANGES: list[dict[str, Any]] = [
     {"parallelism": {"tensor": 2}},
     {"context": {"maxModelLen": 4096, "concurrency": 4}},
     {"podTemplate": {"metadata": {"labels": {"team": "a"}}}},
+    {"parallelism": {"pipeline": 1}},
+    {"podTemplate": {"metadata": {"labels": {"team": ""}}}},
+    {"podTemplate": {"metadata": {"annotations": {"note": ""}}}},
+    {"podTemplate": {"spec": {"nodeSelector": {"node-role.kubernetes.io/gpu": ""}}}},
     {"podTemplate": {"spec": {"tolerations": [{}]}}},
     {"podTemplate": {"spec": {"affinity": {"podAntiAffinity": {}}}}},
 ]
@@ -89,7 +93,6 @@ SAME_MEANING: list[dict[str, Any]] = [
     {"cache": {}},
     {"gpu": {"count": 0, "resourceName": "nvidia.com/gpu", "products": []}},
     {"engine": {"name": "llamacpp", "image": "", "env": [], "resources": {}}},
-    {"parallelism": {"pipeline": 1}},
     {"endpoint": {"allowedNamespaces": ["ml"]}},
     {"podTemplate": {"metadata": {"labels": {}}, "spec": {"terminationGracePeriodSeconds": 120}}},
     {"workload": {"inputTokens": 900}},
@@ -113,6 +116,13 @@ def test_served_name_left_out_is_the_resources_name() -> None:
     absent = changed(CLAIM_SPEC, model={"uri": "pvc://models/smollm2"})
     said = changed(CLAIM_SPEC, model={"uri": "pvc://models/smollm2", "servedName": "smol"})
     assert identity_hash(resource(absent).spec, "smol") == identity_hash(resource(said).spec, "smol")
+
+
+def test_one_stage_is_the_default_beside_a_tensor_size_alone() -> None:
+    """Without one the planner may choose stages for GPUs over which heads do not divide."""
+    split = changed(CLAIM_SPEC, parallelism={"tensor": 2})
+    said = changed(CLAIM_SPEC, parallelism={"tensor": 2, "pipeline": 1})
+    assert identity_hash(resource(split).spec, "smol") == identity_hash(resource(said).spec, "smol")
 
 
 def test_the_hash_of_today_is_the_hash_of_tomorrow() -> None:

@@ -128,8 +128,12 @@ def test_parallelism_the_user_set_is_kept():
 
 
 def test_heads_that_do_not_divide_become_pipeline_stages():
-    found = fitting("qwen2.5-7b", gpu={"products": ["L4"], "count": 8}, engine={"name": "vllm"})
+    asks = {"gpu": {"products": ["L4"], "count": 8}, "engine": {"name": "vllm"}}
+    found = fitting("qwen2.5-7b", **asks)
     assert (found.tensor_parallel, found.pipeline_parallel) == (4, 2)
+    assert (
+        refused("qwen2.5-7b", parallelism={"pipeline": 1}, **asks).failure.failure_class == "UnsupportedGPU"
+    )
 
 
 def test_what_would_fit_is_said_and_fits():

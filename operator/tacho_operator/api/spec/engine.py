@@ -146,7 +146,8 @@ class ParallelismSpec(ApiModel):
     tensor: Annotated[int, integer(1, 64)] | None = None
     """GPUs that each layer is split over. Absent: chosen by attention heads and memory. Example: 2."""
     pipeline: Annotated[int, integer(1, 64)] | None = None
-    """Groups of GPUs the layers are divided among. Absent: 1. Example: 1."""
+    """Groups of GPUs the layers are divided among. Absent: 1 beside tensor, else chosen with it. Example:
+    1."""
 
 
 class ContextSpec(ApiModel):

@@ -57,10 +57,13 @@ stands for its whole subtree.
 """
 
 _KEEP_EMPTY_BELOW = frozenset(
-    {"affinity", "tolerations", "topologySpreadConstraints", "volumes", "resourceClaims"}
+    {
+        *("affinity", "tolerations", "topologySpreadConstraints", "volumes", "resourceClaims"),
+        *("labels", "annotations", "nodeSelector"),
+    }
 )
-"""Fields whose empty objects are kept, since Kubernetes gives them a meaning: an empty selector selects
-everything.
+"""Fields whose empty members are kept, since Kubernetes gives them a meaning: an empty selector selects
+everything, and labels of a node's role have empty values.
 """
 
 
@@ -82,11 +85,14 @@ def _identity_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prune(value: Any) -> Any:
-    """``value`` without its empty objects and lists, which mean the same as absent ones."""
+    """``value`` without its empty objects, lists and texts, which mean the same as absent ones."""
     if not isinstance(value, dict):
         return value
     kept = {key: member if key in _KEEP_EMPTY_BELOW else _prune(member) for key, member in value.items()}
     return {key: member for key, member in kept.items() if member not in ({}, [], "", None)}
+
+
+_STAGES = ("parallelism", "pipeline")
 
 
 def _drop_defaults(fields: dict[str, Any], name: str) -> None:
@@ -95,6 +101,8 @@ def _drop_defaults(fields: dict[str, Any], name: str) -> None:
         *parents, leaf = path
         if preset and parents == ["engine", "custom"]:
             continue  # the preset has the default
+        if path == _STAGES and not fields.get("parallelism", {}).get("tensor"):
+            continue  # absent, both sizes are chosen
         target: Any = fields
         for parent in parents:
             target = target.get(parent, {}) if isinstance(target, dict) else {}
