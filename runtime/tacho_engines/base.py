@@ -194,6 +194,8 @@ class Exit:
     """The failure that the launcher wrote to the file named by ``tacho_contract.launch.ENV_ENGINE_FAILURE``;
     None: none.
     """
+    served: bool = False
+    """Whether clients could reach it, so that its log may hold what they sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

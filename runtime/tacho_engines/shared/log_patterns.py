@@ -84,17 +84,20 @@ class FailurePattern:
     next_step: str
     detail_groups: tuple[str, ...] = field(default=())
     """Named groups that are added to the failure's details under their camelCase names."""
+    while_serving: bool = False
+    """Whether an engine that serves may fail so; the cause of every other failure is there at its start."""
 
 
 LINE_START = r"(?:^|[\])] )"
 """Matches where a traceback's last line can begin: vLLM writes process, level and file before it."""
 HOST_MEMORY = FailurePattern(
-    pattern=r"DefaultCPUAllocator: can't allocate memory|Memory footprint \d+ is more"
+    pattern=r"(?:err == 0\. )?DefaultCPUAllocator: can't allocate memory|Memory footprint \d+ is more"
     r"|failed to allocate (?:CPU |compute )?buffer|unable to allocate CPU"
     rf"|{LINE_START}(?:MemoryError\b|OSError: \[Errno 12\])|(?:what\(\): +|instance of ')std::bad_alloc",
     failure_class=FailureClass.HOST_OUT_OF_MEMORY,
     message="the container's memory did not suffice for weights and context",
     next_step="raise the memory in spec.engine.resources, or lower spec.context",
+    while_serving=True,
 )
 UNUSABLE_GPU = FailurePattern(
     pattern=r"(?P<why>NVIDIA driver on your system is too old|CUDA driver version is insufficient.*"
@@ -113,9 +116,11 @@ COMMON_FAILURES = (
         failure_class=FailureClass.DISK_FULL,
         message="the engine found no space left on a disk",
         next_step="give the cache volume or the pod's ephemeral storage more space",
+        while_serving=True,
     ),
     FailurePattern(
-        pattern=r"CUDA out of memory|(?:cudaMalloc failed|CUDA error): out of memory"
+        pattern=r"CUDA out of memory"
+        r"|(?:(?:allocating [\d.]+ MiB on device \d+: )?cudaMalloc failed|CUDA error): out of memory"
         r"|Cuda failure (?:\d+ )?'out of memory'|Triton Error \[CUDA\]: out of memory"
         r"|CUBLAS_STATUS_ALLOC_FAILED|unable to allocate CUDA\d* buffer"
         r"|(?:ggml_cuda|CUDA\d* )(?:(?!ggml_cuda|CUDA\d* ).)*(?:out of memory|failed to allocate)",
@@ -123,6 +128,7 @@ COMMON_FAILURES = (
         message="the GPU's memory did not suffice",
         next_step="lower spec.context.maxModelLen or spec.context.concurrency, quantize further, or take a "
         "larger GPU; make sure that nothing else uses this one",
+        while_serving=True,
     ),
     FailurePattern(
         pattern=r"(?P<why>\bX[Ii][Dd]\b\D{0,100}\d+|CUDA error: (?:uncorrectable ECC|an illegal memory"
@@ -130,6 +136,7 @@ COMMON_FAILURES = (
         failure_class=FailureClass.GPU_FAULT,
         message="the GPU reported a fault: {why}",
         next_step="look for Xid messages in the node's kernel log; drain the node when they repeat",
+        while_serving=True,
     ),
     FailurePattern(
         pattern=r"(?i)address already in use|couldn't bind HTTP server socket",
@@ -173,12 +180,31 @@ def names_cause(patterns: Sequence[FailurePattern], line: str) -> bool:
     return known or _import_error(line) is not None or _STARTED in line
 
 
-def first_match(patterns: Sequence[FailurePattern], lines: Sequence[str]) -> Failure | None:
-    """The failure of the first pattern that matches a line; patterns are ordered from cause to effect."""
+_SPAN = re.compile(r"\[[^\[\]]*(?:\]|$)|\([^()]*(?:\)|$)")
+"""Matches process, file and the like in brackets, also where the last one is not closed."""
+_OWN_WORD = re.compile(r"[A-Z]+|[\d:,.+TZ-]+|[\w./:]*:")
+"""Matches a level, a date, or an exception's class; no word before what a client sent that is quoted."""
+
+
+def _is_own(line: str, start: int) -> bool:
+    """Whether nothing but an engine's own words stands before ``start``."""
+    return all(map(_OWN_WORD.fullmatch, _SPAN.sub(" ", line[:start]).split()))
+
+
+def first_match(
+    patterns: Sequence[FailurePattern], lines: Sequence[str], *, served: bool = False
+) -> Failure | None:
+    """The failure of the first pattern that matches a line; patterns are ordered from cause to effect.
+
+    ``served``: clients may have written parts of lines: ``GET /Xid HTTP/1.1`` is no fault of a GPU. Then what
+    can only fail at a start is none, and nothing but the engine's own words may stand before the cause.
+    """
     for known in patterns:
+        if served and not known.while_serving:
+            continue
         for index, line in enumerate(lines):
             match = re.search(known.pattern, line)
-            if match is None:
+            if match is None or (served and not _is_own(line, match.start())):
                 continue
             groups = {key: value for key, value in match.groupdict().items() if value}
             return Failure(
@@ -258,10 +284,10 @@ def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[Fa
     """The failure of an engine that ended: by its own patterns, the common ones, then its exit status.
 
     Where no pattern matches, the launcher's report counts; its line on stderr is left out of the log tail.
-    Failed imports are checked last, as engines continue after many of them, and only for an exit code other
-    than 0.
+    Failed imports are checked last, as engines continue after many of them, and only at a start that ends
+    with an exit code other than 0.
     """
-    known = first_match((*patterns, *COMMON_FAILURES), lines)
+    known = first_match((*patterns, *COMMON_FAILURES), lines, served=end.served)
     if known is not None:
         return known
     tail = log_tail(lines)
@@ -290,7 +316,11 @@ def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[Fa
             next_step=clipped(end.reported.next_step, 600),
             log_tail=log_tail(line for line in lines if not message or message not in line),
         )
-    if 0 < (end.code or 0) < 128 and (missing := import_failure(engine, lines)) is not None:
+    if (
+        not end.served
+        and 0 < (end.code or 0) < 128
+        and (missing := import_failure(engine, lines)) is not None
+    ):
         return missing
     ended = f"exit code {end.code}" if end.signal is None else f"signal {_signal_name(end.signal)}"
     last = f": {tail[-1]}" if tail else " and no output"

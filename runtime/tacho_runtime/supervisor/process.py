@@ -177,7 +177,9 @@ async def ended_during(child: EngineProcess, work: Coroutine[None, None, None]) 
             await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
 
 
-def exit_of(status: int, kills_before: int | None, kills: int | None, reported: Failure | None) -> Exit:
+def exit_of(
+    status: int, kills_before: int | None, kills: int | None, reported: Failure | None, *, served: bool
+) -> Exit:
     """How an engine ended. ``kills_before``, ``kills``: how often the kernel had killed in the container for
     lack of memory, at start and now.
     """
@@ -186,6 +188,7 @@ def exit_of(status: int, kills_before: int | None, kills: int | None, reported: 
         signal=-status if status < 0 else None,
         out_of_memory_kills=None if kills is None or kills_before is None else kills - kills_before,
         reported=reported,
+        served=served,
     )
 
 

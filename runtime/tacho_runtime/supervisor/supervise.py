@@ -250,7 +250,8 @@ class Supervisor:
 
     async def _why_ended(self, child: EngineProcess, kills_before: int | None) -> Failure:
         reported = state_files.read_engine_failure(self.config.paths.state_dir)
-        end = exit_of(child.exit_status.result(), kills_before, machine.out_of_memory_kills(), reported)
+        served, kills = self.state.startup.total is not None, machine.out_of_memory_kills()
+        end = exit_of(child.exit_status.result(), kills_before, kills, reported, served=served)
         return self._engine().classify(end, await child.final_output())
 
     async def _serve(self, pid: int) -> None:

@@ -228,10 +228,11 @@ def test_last_words(line, failure_class):
         ("trap", "EngineCrashed"),
     ],
 )
-def test_what_an_h200_did_to_an_engine_that_served(cell, failure_class):
+@pytest.mark.parametrize("served", [True, False])
+def test_what_an_h200_did_to_an_engine_that_served(cell, failure_class, served):
     log = (FAULTS / f"{cell}.log").read_text()
     lines = [line for line in log.splitlines() if not line.startswith("tacho-runtime")]
-    assert RUN.classify(Exit(code=1), lines).failure_class == failure_class
+    assert RUN.classify(Exit(code=1, served=served), lines).failure_class == failure_class
 
 
 def test_a_method_without_bitsandbytes_is_refused():

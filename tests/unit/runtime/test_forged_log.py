@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tacho_contract.launch import LiveConfig, ProbeSettings
+from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_contract.measurement import Workload
-from tacho_engines.base import EngineStartup
+from tacho_engines.base import EngineStartup, Exit
 from tacho_engines.registry import run_half
 from tests.launching import changed
 from tests.unit.runtime.running import custom_config, running
@@ -19,22 +19,22 @@ from tools.cluster.paths import REPOSITORY
 
 OWN = "INFO [kv_cache_utils.py:1316] GPU KV cache size: 4,096 tokens"
 FORGED = (
-    "ERROR [serving.py:274] Error with model error=ErrorInfo(message='The model `GPU KV cache size: "
+    "ERROR [serving.py:274] Error with model error=ErrorInfo(message='The model `Xid 79, GPU KV cache size: "
     "999,999,999 tokens. Available KV cache memory: 500.00 GiB. Model loading took 900.0 GiB and 1 seconds. "
     "Falling back to nothing at all` does not exist.')"
 )
 """As vLLM 0.32 logs a request for a model that it does not have."""
 ENGINE = f"""
-import sys, threading, time, urllib.request
+import os, sys, threading, time, urllib.request
 sys.path.insert(0, {str(REPOSITORY)!r})
 from tools.mock import engine_start
 
 def forging():
-    while b'"phase":"Probing"' not in urllib.request.urlopen("http://127.0.0.1:RUNTIME/report").read():
+    while b'"phase":"PHASE"' not in urllib.request.urlopen("http://127.0.0.1:RUNTIME/report").read():
         time.sleep(0.05)
     while True:
-        print({FORGED!r}, file=sys.stderr, flush=True)
-        time.sleep(0.05)
+        print(LINE, file=sys.stderr, flush=True)
+        THEN
 
 print({OWN!r}, file=sys.stderr, flush=True)
 threading.Thread(target=forging, daemon=True).start()
@@ -42,13 +42,19 @@ given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 sys.argv[1:] = ["--port", given["--port"], "--served-name", given["--served-model-name"]]
 engine_start.main()
 """
-"""The mock engine behind vLLM's command line; once it is measured, a client writes to its log."""
+"""The mock engine behind vLLM's command line; in a phase of the runtime, a client writes to its log."""
+
+
+def engine_config(folder: Path, *, phase: str, line: str, then: str) -> RuntimeConfig:
+    """``then``: what the engine does after each ``line``."""
+    config = custom_config(folder)
+    program = ENGINE.replace("RUNTIME", str(config.runtime_port)).replace("PHASE", phase)
+    program = program.replace("THEN", then).replace("LINE", repr(line))
+    return changed(config, engine="vllm", custom=None, entrypoint=(sys.executable, "-c", program))
 
 
 def test_a_clients_text_in_the_log_is_no_figure_of_a_measurement(tmp_path: Path) -> None:
-    config = custom_config(tmp_path)
-    program = ENGINE.replace("RUNTIME", str(config.runtime_port))
-    config = changed(config, engine="vllm", custom=None, entrypoint=(sys.executable, "-c", program))
+    config = engine_config(tmp_path, phase="Probing", line=FORGED, then="time.sleep(0.05)")
     live = LiveConfig(
         measure_key="m",
         workload=Workload(input_tokens=8, output_tokens=8),
@@ -76,3 +82,66 @@ def test_what_a_client_writes_before_the_first_health_check_is_no_figure() -> No
     lines = (OWN, "(APIServer pid=1) INFO:     Application startup complete.", FORGED, LINE)
     startup = reduce(run_half("vllm").read, lines, EngineStartup())
     assert startup == EngineStartup(kv_cache_tokens=4096, late_kernels=1, answers=True)
+
+
+REQUEST = 'INFO:     10.0.0.9:41404 - "GET /Xid HTTP/1.1" 404 Not Found'
+"""As vLLM logs a request for a path that it does not have."""
+
+
+def test_a_clients_text_in_the_log_is_no_cause_of_a_failure(tmp_path: Path) -> None:
+    """It called a crash a fault of the GPU, for which new pods avoid the node."""
+    config = engine_config(tmp_path, phase="Serving", line=REQUEST, then="os._exit(3)")
+    with running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+        assert runtime.failure().failure_class == "EngineCrashed", runtime.log()
+
+
+VLLM_ERROR = "(EngineCore pid=9) ERROR 07-01 12:00:00 [core.py:650] "
+
+
+@pytest.mark.parametrize(
+    ("engine", "line", "serving", "starting"),
+    [
+        ("vllm", REQUEST, "EngineCrashed", "GPUFault"),
+        ("vllm", FORGED, "EngineCrashed", "GPUFault"),
+        ("vllm", FORGED.replace("Xid 79,", "] MemoryError"), "EngineCrashed", "HostOutOfMemory"),
+        ("vllm", VLLM_ERROR + "1 validation error: Value error, n is 0", "EngineCrashed", "InvalidConfig"),
+        ("vllm", "ModuleNotFoundError: No module named 'x'", "EngineCrashed", "ImportFailed"),
+        (
+            "llamacpp",
+            "srv  log_server_r: done request: GET /CUDA error: out of memory 10.0.0.9 404",
+            "EngineCrashed",
+            "GPUOutOfMemory",
+        ),
+        *(
+            (engine, line, failure_class, failure_class)
+            for engine, line, failure_class in (
+                ("vllm", VLLM_ERROR + "torch.OutOfMemoryError: CUDA out of memory. Tried", "GPUOutOfMemory"),
+                ("vllm", VLLM_ERROR + "MemoryError", "HostOutOfMemory"),
+                ("vllm", VLLM_ERROR + "RuntimeError: CUDA error: an illegal memory access", "GPUFault"),
+                ("vllm", "[rank0]: RuntimeError: Triton Error [CUDA]: out of memory", "GPUOutOfMemory"),
+                (
+                    "transformers",
+                    "RuntimeError: [enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't "
+                    "allocate memory: you tried to allocate 9 bytes.",
+                    "HostOutOfMemory",
+                ),
+                ("transformers", "  what():  std::bad_alloc", "HostOutOfMemory"),
+                ("vllm", "OSError: [Errno 28] No space left on device", "DiskFull"),
+                ("llamacpp", "1.20.1 E CUDA error: out of memory", "GPUOutOfMemory"),
+                (
+                    "llamacpp",
+                    "0.01.2 E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 44.49 MiB on device 0: "
+                    "cudaMalloc failed: out of memory",
+                    "GPUOutOfMemory",
+                ),
+            )
+        ),
+    ],
+)
+def test_the_cause_of_a_failure_of_what_served_is_in_the_engines_own_words(
+    engine: str, line: str, serving: str, starting: str
+) -> None:
+    for served, failure_class in ((True, serving), (False, starting)):
+        end = Exit(code=1, served=served)
+        assert run_half(engine).classify(end, ["before", line, "after"]).failure_class == failure_class
