@@ -10,6 +10,7 @@ from typing import Any
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, CurvePoint, Goodput, Workload
+from tacho_runtime.probe.consistency import filling_cache, inconsistency
 from tacho_runtime.probe.cross_checks import (
     FRONTEND_BOUND,
     check_counters,
@@ -51,14 +52,8 @@ WIDEST_PERCENT = 30.0
 FITTED_SHARE = 0.5
 """Rate and confidence interval are those with prompts set apart where that interval is below this share of
 the one from the bins, or the bins give none."""
-FULL_CACHE, FILLING_SHARE = 0.85, 0.1
-"""Use of the KV cache by which a window ends, and by how much it rises within, where it is filling up."""
 NEAR_ERRORS = 2.0
 """Number of standard errors within which a level counts as close to the SLO's limit."""
-CONSISTENT_SHARE = 0.03
-"""Largest difference, as a share of the streams, between the rate and the latencies of a level (Little's
-law).
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +129,7 @@ def evaluate(
     rate = received * checked.factor
     if not (math.isfinite(rate) and rate > 0):
         rate, interval = 0.0, None
-    contradiction = inconsistency(trace, received, interval) or filling_cache(trace)
+    contradiction = inconsistency(trace, received, interval) or filling_cache(trace, workload)
     steady = trace.started and not trace.failures and not drifts(kept) and not contradiction
     raised = {NOT_STEADY: not steady, FRONTEND_BOUND: near and bool(front_end)}
     result = _result(
@@ -180,51 +175,6 @@ def _result(
         goodput=goodput_of(found, slo, point.requests_per_second),
         notes=notes,
     )
-
-
-def inconsistency(trace: LoadTrace, tokens_per_second: float, interval_percent: float | None) -> str:
-    """A message about figures of a closed-loop level that contradict each other; "": none.
-
-    By Little's law, tokens per second times mean seconds per token equals the number of streams. The rate,
-    ``tokens_per_second``, is known to ``interval_percent``.
-    """
-    whole = _ended_under_load(trace)
-    tokens = math.fsum(one.output_tokens for one in whole)
-    if len(whole) < FEW_REQUESTS or not tokens:
-        return ""
-    took_seconds = math.fsum(one.end_to_end_milliseconds or 0.0 for one in whole) / 1000
-    streams = tokens_per_second * took_seconds / tokens
-    allowed = max(CONSISTENT_SHARE, (interval_percent or 0.0) / 100)
-    if abs(streams - trace.concurrency) <= allowed * trace.concurrency:
-        return ""
-    return (
-        f"at {trace.concurrency} streams latencies and tokens per second are those of {streams:.0f}: "
-        "that level was not steady"
-    )
-
-
-def filling_cache(trace: LoadTrace) -> str:
-    """A message that the KV cache was still filling up in the window; "": it was not.
-
-    Once it is full, requests wait or are preempted.
-    """
-    usages = [
-        one.counters.kv_cache_usage for one in trace.readings if one.counters.kv_cache_usage is not None
-    ]
-    if len(usages) < 2 or usages[-1] < FULL_CACHE or usages[-1] - usages[0] < FILLING_SHARE:
-        return ""
-    return (
-        f"at {trace.concurrency} streams the KV cache filled from {usages[0]:.0%} to {usages[-1]:.0%}: that "
-        "level was not steady"
-    )
-
-
-def _ended_under_load(trace: LoadTrace) -> tuple[StreamResult, ...]:
-    """The requests from which mean times are taken: the whole cohort if it has ended. Else those that began
-    and ended under load, among which short ones prevail.
-    """
-    cohort = trace.cohort
-    return cohort if cohort and all(one.finish_reason for one in cohort) else trace.under_load
 
 
 def _received(kept: Sequence[float], trace: LoadTrace, output_tokens: float) -> tuple[float, float | None]:
