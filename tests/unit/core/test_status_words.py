@@ -151,7 +151,7 @@ def test_the_way_of_a_revision_in_status() -> None:
     assert accepted["observedGeneration"] == 2
     world.change(context={"maxModelLen": 512, "concurrency": 2})
     world.settle(world.serve_all)
-    assert shown(world) == [serves, gone, gone]
+    assert shown(world) == [serves, gone, (*gone[:2], "Accepted", gone[3])], "the first has served"
 
 
 def test_a_first_revision_that_fails_is_a_candidate_with_its_reason() -> None:

@@ -16,7 +16,7 @@ from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.planner.shown_plan import ALTERNATIVES_LIMIT, shown_plan, shown_prediction
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.controller_revision import Revision
-from tacho_operator.core.status.conditions import conditions
+from tacho_operator.core.status.conditions import ACCEPTED, conditions, served_revisions
 from tacho_operator.core.status.snapshot import Snapshot
 
 REVISIONS_SHOWN = 5
@@ -75,23 +75,28 @@ def _revisions(snapshot: Snapshot) -> list[RevisionStatus]:
 
 def _revision(snapshot: Snapshot, revision: Revision) -> RevisionStatus:
     rollout = snapshot.rollout
+    outcome = ACCEPTED if revision.name in served_revisions(snapshot) else None
+
+    def shown(phase: str, reason: str, message: str) -> RevisionStatus:
+        return _revision_status(revision, phase, reason, message, outcome=outcome)
+
     if revision.name == rollout.active:
-        return _revision_status(revision, "Active", "Serving", "It serves.", outcome="Accepted")
+        if outcome is None:
+            return shown("Active", "Starting", "It has not served yet.")
+        return shown("Active", "Serving", "It serves.")
     if revision.name in (rollout.candidate, snapshot.planning.desired_revision):
         own = snapshot.problems.candidate if rollout.candidate else snapshot.problems.subject
         problem = snapshot.held_back or own
         if problem is not None:
-            return _revision_status(revision, "Candidate", problem.reason, problem.message)
-        return _revision_status(revision, "Candidate", "Starting", rollout.reason)
+            return shown("Candidate", problem.reason, problem.message)
+        return shown("Candidate", "Starting", rollout.reason)
     if rollout.replicas.get(revision.name):
-        return _revision_status(
-            revision, "Retired", "Superseded", "It serves until its successor has all replicas."
-        )
-    return _revision_status(revision, "Retired", "Superseded", "Another revision replaced it.")
+        return shown("Retired", "Superseded", "It serves until its successor has all replicas.")
+    return shown("Retired", "Superseded", "Another revision replaced it.")
 
 
 def _revision_status(
-    revision: Revision, phase: str, reason: str, message: str, *, outcome: str | None = None
+    revision: Revision, phase: str, reason: str, message: str, *, outcome: str | None
 ) -> RevisionStatus:
     hashed = f"sha256:{revision.runtime_sha256}" if revision.runtime_sha256 else ""
     return RevisionStatus(

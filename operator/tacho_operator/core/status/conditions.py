@@ -27,6 +27,10 @@ from tacho_operator.core.status.snapshot import Snapshot
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
 
 
+ACCEPTED = "Accepted"
+"""Outcome in status of a revision that has served."""
+
+
 def conditions(snapshot: Snapshot, now: datetime) -> list[Condition]:
     """All conditions at ``now``; those that no longer apply are removed."""
     found = [condition for condition in snapshot.former.conditions if condition.type in _VALUES]
@@ -127,6 +131,12 @@ def planned(snapshot: Snapshot) -> ConditionValue:
     return ConditionValue("Unknown", Reason.INSPECTING, _inspection_message(snapshot))
 
 
+def served_revisions(snapshot: Snapshot) -> frozenset[str]:
+    """Names of the revisions that have served: by the stored status, and the active one if it serves now."""
+    found = {item.name for item in snapshot.former.revisions if item.outcome == ACCEPTED}
+    return frozenset(found | {snapshot.rollout.active} if snapshot.pods.reached else found)
+
+
 def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
     """The condition RolloutAccepted: whether the newest revision serves, or was rolled back; None: absent."""
     rollout, problem = snapshot.rollout, snapshot.problems.candidate
@@ -146,6 +156,11 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
         return ConditionValue("Unknown", Reason.JUDGING, rollout.reason)
     if snapshot.held_back is not None:
         return ConditionValue.of("False", snapshot.held_back)
+    if rollout.active not in served_revisions(
+        snapshot
+    ):  # changed while it was scaled to zero, and nothing has tried it since
+        what = f"Revision {rollout.active} has not served yet."
+        return ConditionValue("Unknown", Reason.JUDGING, what) if len(snapshot.revisions) > 1 else None
     if len(snapshot.revisions) <= 1:
         return ConditionValue("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
     return ConditionValue("True", Reason.ACCEPTED, f"Revision {rollout.active} serves.")

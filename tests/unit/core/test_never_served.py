@@ -1,0 +1,59 @@
+"""A revision that has not served yet, as none does that is made at zero replicas: it is not accepted."""
+
+from __future__ import annotations
+
+from tools.harness.resources import changed, facts
+from tools.harness.world import MOCK_SPEC, World
+
+
+def newest(world: World) -> tuple[str, ...]:
+    item = world.status["revisions"][0]
+    return (item["phase"], item["reason"], item.get("outcome", ""), item["message"])
+
+
+def test_a_revision_made_at_zero_replicas_is_accepted_once_it_has_served() -> None:
+    world = World()
+    world.come_up()
+    world.change(replicas=0)
+    world.settle()
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.settle()
+    assert newest(world) == ("Active", "Starting", "", "It has not served yet.")
+    assert world.brief("RolloutAccepted") == ("Unknown", "Judging")
+    world.change(replicas=1)
+    world.reconcile(1)
+    world.deployment_controller()
+    (pod,) = world.pods("server")
+    world.crash(pod, 5)
+    world.reconcile(20)
+    assert world.brief("Stalled") == ("True", "EngineCrashed")
+    assert world.brief("RolloutAccepted") == ("Unknown", "Judging")
+    world.serves(pod)
+    world.reconcile(1)
+    assert newest(world) == ("Active", "Serving", "Accepted", "It serves.")
+    assert world.brief("RolloutAccepted") == ("True", "Accepted")
+    world.change(replicas=0)
+    world.settle()
+    assert world.brief("RolloutAccepted") == ("True", "Accepted"), "it has served before"
+
+
+def test_a_reverted_spec_at_zero_replicas_is_one_that_has_served() -> None:
+    world = World()
+    world.come_up()
+    world.change(replicas=0)
+    world.settle()
+    before = world.raw["spec"]["context"]
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    world.settle()
+    world.change(context=before)
+    world.settle()
+    assert world.brief("RolloutAccepted") == ("True", "Accepted")
+
+
+def test_the_first_revision_at_zero_replicas_is_not_judged() -> None:
+    world = World(changed(MOCK_SPEC, replicas=0))
+    world.reconcile()
+    world.inspected(facts())
+    world.settle()
+    assert world.brief("Ready") == ("False", "ScaledToZero")
+    assert world.brief("RolloutAccepted") == ("absent", "")
