@@ -49,6 +49,32 @@ def test_a_pod_that_reports_a_phase_for_ever(phase: str) -> None:
     assert world.brief("Stalled")[0] == "False"
 
 
+GATE = 'the status of pod readiness gate "example.com/target" is not "True", but False'
+
+
+@pytest.mark.parametrize("words", [GATE, "containers with unready status: [istio-proxy]"])
+def test_what_a_webhook_added_to_a_pod_and_keeps_it_unready_is_told_in_the_kubelets_words(words: str) -> None:
+    world = starting()
+    (pod,) = world.pods("server")
+    world.serves(pod)
+    pod["status"]["conditions"][-1] |= {"status": "False", "message": words}
+    world.reconcile(1)
+    told = f"Pod {pod['metadata']['name']}: the engine is ready, the pod is not: {words}."
+    assert world.condition("Ready")["message"] == told
+    world.reconcile(deadline(world))
+    assert world.brief("Stalled") == ("True", "StartupTimeout")
+    assert f"Details: {words}; phase Serving" in world.condition("Stalled")["message"]
+
+
+def test_of_its_engine_that_is_not_ready_the_runtime_tells() -> None:
+    world = starting()
+    (pod,) = world.pods("server")
+    world.runs(pod, "Starting", message="busy")
+    pod["status"]["conditions"][-1]["message"] = "containers with unready status: [engine]"
+    world.reconcile(deadline(world) + 1)
+    assert world.condition("Stalled")["message"].endswith("Details: phase Starting: busy")
+
+
 def test_a_node_that_pulls_images_for_ever_is_told_without_an_event_of_the_cluster() -> None:
     world = starting()
     (pod,) = world.pods("server")

@@ -79,9 +79,13 @@ def never_ready(pod: PodView, limit_seconds: float, report: Report | None, now: 
         reason=FailureClass.STARTUP_TIMEOUT,
         what=f"Unready since {format_time(since)}, longer than a start may take: pod {pod.name}.",
         next_step="See its log and kubectl describe pod, then delete the pod.",
-        quotation=f"phase {report.phase}: {report.message}" if report else "",
+        quotation="; ".join(filter(None, (pod.unready_because, _reported(report)))),
         escalations=frozenset({Escalation.NOT_READY}),
     )
+
+
+def _reported(report: Report | None) -> str:
+    return f"phase {report.phase}: {report.message}".removesuffix(": ") if report else ""
 
 
 def stuck(pod: PodView) -> Problem:

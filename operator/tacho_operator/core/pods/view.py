@@ -224,6 +224,15 @@ class PodView:
                 )
         return PodCondition()
 
+    @property
+    def unready_because(self) -> str:
+        """What the kubelet says keeps the pod unready besides its engine, such as a sidecar or a readiness
+        gate that a webhook added; "": nothing.
+        """
+        found = self.condition("Ready")
+        own = f"containers with unready status: [{names.ENGINE_CONTAINER}]"
+        return "" if found.status == "True" or found.message == own else found.message.strip()
+
     def condition_time(self, kind: str) -> datetime | None:
         """When the condition of type ``kind`` became True; None where it is not True."""
         found = self.condition(kind)

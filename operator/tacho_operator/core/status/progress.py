@@ -15,6 +15,7 @@ from tacho_operator.api.conditions import Reason
 from tacho_operator.api.status.status import Startup
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import UNKNOWN_PHASE, PodView
+from tacho_operator.core.problems import with_full_stop
 
 
 class _Step(enum.IntEnum):
@@ -90,6 +91,8 @@ def _reported(pod: PodView, report: Report) -> tuple[_Step, Reason, str]:
     step, reason, text = _PHASES.get(report.phase, other)
     if step == _Step.SERVING and report.ready:
         text = ": the engine is ready, which the kubelet's readiness check has yet to confirm."
+        if why := clipped(pod.unready_because, WHY_LIMIT_CHARS):
+            text = f": the engine is ready, the pod is not: {with_full_stop(why)}"
     elif step == _Step.SERVING and report.message:
         text += f" It reports: {clipped(report.message, WHY_LIMIT_CHARS)}."
     return step, reason, f"Pod {pod.name}{text}"
