@@ -87,6 +87,10 @@ CODE = "it makes the engine load code that is not part of its image"
 ADMIN = "it opens administration or private data to every client that reaches the server"
 OWN = "tacho sets it itself"
 PROGRAM = ("it names a library or a program to load", "build it into an image and set engine.image")
+PTXAS = "TRITON_PTXAS"
+"""Beginning of the variables for an assembler in place of Triton's own, which may be too old (DGX Spark)."""
+PTXAS_PATTERN = "/usr/local/cuda(-[0-9]{1,3}([.][0-9]{1,3})?)?/bin/ptxas"
+"""Matches the values that they may have. A volume mounted there is run, as is one over Triton's own."""
 
 COMMON = DeniedOptions(
     switches={
@@ -123,11 +127,15 @@ COMMON = DeniedOptions(
             (
                 *("CUDA_INJECTION64_PATH", "NVTX_INJECTION64_PATH", "NCCL_NET_PLUGIN", "NCCL_TUNER_PLUGIN"),
                 *("NCCL_PROFILER_PLUGIN", "NCCL_CONF_FILE", "VLLM_NCCL_SO_PATH", "VLLM_CUDART_SO_PATH"),
-                *("GGML_BACKEND_PATH", "TRITON_LIBCUDA_PATH", "TRITON_PTXAS_PATH", "TRITON_CUOBJDUMP_PATH"),
-                *("TRITON_PTXAS_BLACKWELL_PATH", "TRITON_NVDISASM_PATH", "TRITON_LIBHIP_PATH"),
-                *("LOCPATH", "CC", "CXX", "CUDACXX", "CUDAHOSTCXX"),
+                *("GGML_BACKEND_PATH", "TRITON_LIBCUDA_PATH", "TRITON_CUOBJDUMP_PATH"),
+                *("TRITON_NVDISASM_PATH", "TRITON_LIBHIP_PATH", "LOCPATH", "CC", "CXX"),
+                *("CUDACXX", "CUDAHOSTCXX"),
             ),
             PROGRAM,
+        ),
+        **dict.fromkeys(
+            (f"{PTXAS}_PATH", f"{PTXAS}_BLACKWELL_PATH"),
+            (PROGRAM[0], "name the image's, /usr/local/cuda/bin/ptxas"),
         ),
         "GLIBC_TUNABLES": ("it changes how the C library allocates and loads", "leave it out"),
         # Read by container runtimes on the node. Those that an engine reads choose among its own devices.

@@ -200,6 +200,15 @@ ENGINE = (
     _refused("the development mode", "engine-env-refused",
              engine__env=[{"name": "VLLM_SERVER_DEV_MODE", "value": "1"}]),
     _refused("tacho's own variable", "engine-env-refused", engine__env=[{"name": "TACHO_X", "value": "1"}]),
+    *(_accepted(f"the image's {path}", engine__env=[{"name": name, "value": path}])
+      for name, path in (("TRITON_PTXAS_PATH", "/usr/local/cuda/bin/ptxas"),
+                         ("TRITON_PTXAS_BLACKWELL_PATH", "/usr/local/cuda-12.8/bin/ptxas"))),
+    *(_refused(f"an assembler {variable}", "engine-env-refused",
+               engine__env=[{"name": "TRITON_PTXAS_PATH", **variable}])
+      for variable in ({"value": "/tmp/ptxas"}, {"value": "/usr/local/cuda/../../../tmp/ptxas"},
+                       {"value": "/usr/local/cuda-x/bin/ptxas"}, {"value": "/usr/local/cuda/bin/ptxas2"},
+                       {"value": "/usr/local/cuda/bin/ptxas\n"}, {}, {"valueFrom": SECRET_VALUE},
+                       {"name": "triton_ptxas_path", "value": "/usr/local/cuda/bin/ptxas"})),
     _refused("a value twice", "engine-env-one-value", engine__env=_env(value="", valueFrom=SECRET_VALUE)),
     _refused("a value from nowhere", "engine-env-one-source", engine__env=_env(valueFrom={})),
     _refused("GPUs among the requests", "resources-requests-names",

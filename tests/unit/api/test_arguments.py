@@ -105,7 +105,7 @@ def test_a_refusal_says_where_why_and_what_instead() -> None:
 
 
 def test_a_device_that_is_no_gpu_is_not_called_one() -> None:
-    (refusal,) = refused_variables(["NVIDIA_MOFED"])
+    (refusal,) = refused_variables([("NVIDIA_MOFED", "x")])
     assert "devices of the node" in refusal.message
     assert "gpu.count" not in refusal.message
 
@@ -127,7 +127,7 @@ def test_variables_are_not_expanded_in_arguments() -> None:
     ],
 )
 def test_a_refused_variable_is_found(name: str) -> None:
-    (refusal,) = refused_variables(["OMP_NUM_THREADS", name])
+    (refusal,) = refused_variables([("OMP_NUM_THREADS", "1"), (name, "x")])
     assert (refusal.index, refusal.name) == (1, name)
     assert "refused" in refusal.message
     assert re.search(variables_pattern(), name)
@@ -147,14 +147,26 @@ def test_a_refused_variable_is_found(name: str) -> None:
     ],
 )
 def test_other_variables_are_let_through(name: str) -> None:
-    assert refused_variables([name]) == ()
+    assert refused_variables([(name, "x")]) == ()
     assert not re.search(variables_pattern(), name)
+
+
+@pytest.mark.parametrize(
+    ("value", "refused"),
+    [("/usr/local/cuda/bin/ptxas", False), ("/usr/local/cuda-13.0/bin/ptxas", False), ("/models/ptxas", True),
+     ("/usr/local/cuda/../ptxas", True), ("/usr/local/cuda/bin/ptxas\n", True), ("", True), (None, True)],
+)  # fmt: skip
+def test_an_assembler_is_the_images(value: str | None, refused: bool) -> None:
+    for name in ("TRITON_PTXAS_PATH", "TRITON_PTXAS_BLACKWELL_PATH"):
+        assert bool(refused_variables([(name, value)])) is refused
+    others = [("triton_ptxas_path", value), ("TRITON_LIBCUDA_PATH", value)]
+    assert len(refused_variables(others)) == 2
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_variable_with_an_engines_key_can_be_set(engine: str) -> None:
     key = getattr(run_half(engine), "key_variable", "")
-    assert refused_variables([key]) == ()
+    assert refused_variables([(key, None)]) == ()
 
 
 @given(

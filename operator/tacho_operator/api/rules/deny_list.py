@@ -12,9 +12,10 @@ import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from tacho_engines.registry import engine_profiles, presets
-from tacho_engines.shared.switches import COMMON, split_switch
+from tacho_engines.shared.switches import COMMON, PTXAS, PTXAS_PATTERN, split_switch
 
 _ROWS = (*engine_profiles(), *(preset.profile for preset in presets().values()))
 _REFUSED = functools.reduce(operator.or_, (row.rules.denied for row in _ROWS), COMMON)
@@ -116,10 +117,12 @@ def _abbreviated(name: str, least: int) -> str | None:
     return next((refused for refused in LONG_SWITCHES if refused.startswith(name)), None)
 
 
-def refused_variables(names: Iterable[str]) -> tuple[RefusedSetting, ...]:
-    """The variables of `engine.env` that are refused, in order."""
+def refused_variables(variables: Iterable[tuple[str, str | None]]) -> tuple[RefusedSetting, ...]:
+    """The variables of `engine.env`, as (name, value), that are refused, in order. None: from a source."""
     found = []
-    for index, name in enumerate(names):
+    for index, (name, value) in enumerate(variables):
+        if name.startswith(PTXAS) and value is not None and re.fullmatch(PTXAS_PATTERN, value):
+            continue
         entry = VARIABLES.get(name.upper())
         if entry is None:
             entry = next((v for p, v in VARIABLE_PREFIXES.items() if name.upper().startswith(p)), None)
@@ -151,8 +154,12 @@ def arguments_pattern() -> str:
 
 
 def variables_pattern() -> str:
-    """A regular expression for CEL that finds refused variables."""
-    return f"^(?i:{'|'.join(VARIABLES)}|({'|'.join(VARIABLE_PREFIXES)}).*)$"
+    """A regular expression for CEL that finds refused variables, also those that may have some values."""
+    found = []  # grouped by their first word, as the CRD has a limited length
+    for first, names in groupby(VARIABLES, lambda name: name[: name.find("_") + 1]):
+        rest = [name.removeprefix(first) for name in names]
+        found.append(f"{first}({'|'.join(rest)})" if first and rest[1:] else first + "|".join(rest))
+    return f"^(?i:{'|'.join(found)}|({'|'.join(VARIABLE_PREFIXES)}).*)$"
 
 
 def hub_variables_pattern() -> str:

@@ -10,6 +10,7 @@ from tacho_contract.uri import (
     HUB_SCHEME,
     PARENT_PATTERN,
 )
+from tacho_engines.shared.switches import PTXAS, PTXAS_PATTERN
 from tacho_operator.api.rules.deny_list import arguments_pattern, hub_variables_pattern, variables_pattern
 from tacho_operator.api.rules.engines import custom_rules, engine_rules
 from tacho_operator.api.rules.rule import Rule, exactly_one
@@ -151,7 +152,8 @@ _ENGINE = (
     Rule(
         "engine-env-refused",
         "spec.engine.env",
-        f"self.all(e, !e.name.matches('{variables_pattern()}'))",
+        f"self.all(e, !e.name.matches('{variables_pattern()}') || (e.name.startsWith('{PTXAS}')"
+        f" && has(e.value) && e.value.matches('^{PTXAS_PATTERN}$')))",
         "env must not load code, open administrative endpoints or repeat a field of spec; remove the"
         " variable, or use the field (model.tokenSecretRef, gpu.count, engine.extraArgs, ...)",
     ),

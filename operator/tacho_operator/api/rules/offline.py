@@ -124,7 +124,7 @@ def _bypasses(spec: dict[str, Any]) -> Iterator[Violation]:
         for step in steps:
             node = node.get(step, {})
         path = ".".join(("spec", *steps))
-        yield from _refusals(path, refused_variables([variable["name"] for variable in node]))
+        yield from _refusals(path, refused_variables([(item["name"], item.get("value")) for item in node]))
 
 
 def _refusals(path: str, refusals: tuple[RefusedSetting, ...]) -> Iterator[Violation]:

@@ -152,7 +152,7 @@ def screen(spec: LLMDeploymentSpec) -> Problem | None:
     engine, hub = spec.engine, spec.model.hub
     lists = (
         ("engine.extraArgs", refused_arguments(engine.extra_args if engine else ())),
-        ("engine.env", refused_variables(item.name for item in (engine.env if engine else ()))),
+        ("engine.env", refused_variables((item.name, item.value) for item in (engine.env if engine else ()))),
         (
             "model.hub.env",
             refused_hub_variables((item.name, item.value or "") for item in (hub.env if hub else ())),
