@@ -76,8 +76,10 @@ class EngineProcess:
         loop: asyncio.AbstractEventLoop,
         on_line: Callable[[str], None],
         is_diagnostic: Callable[[str], bool],
+        secret: str = "",
     ) -> None:
         self.pid = process.pid
+        self._secret = secret.encode()
         self.exit_status: asyncio.Future[int] = loop.create_future()
         self._process = process
         self._lines = LogTail(is_diagnostic)
@@ -99,12 +101,16 @@ class EngineProcess:
             while data := os.read(source.fileno(), 65536):
                 with contextlib.suppress(OSError):
                     _write_all(target, data)
-                *whole, rest = (rest + data).split(b"\n")
+                *whole, rest = self._without_secret(rest + data).split(b"\n")
                 for line in whole:
                     self._remember(line)
                 rest = rest[-TAIL_LINE_BYTES:]
         if rest:
             self._remember(rest)
+
+    def _without_secret(self, output: bytes) -> bytes:
+        """Before a line is cut, which may leave a part of it."""
+        return output.replace(self._secret, b"***") if self._secret else output
 
     def _remember(self, line: bytes) -> None:
         shown = line.rstrip(b"\r").rsplit(b"\r", 1)[-1]  # of a progress bar, what it ended at
@@ -212,11 +218,12 @@ class Reaper:
         environment: Mapping[str, str],
         on_line: Callable[[str], None] = lambda _line: None,
         is_diagnostic: Callable[[str], bool] = lambda _line: False,
+        secret: str = "",
     ) -> EngineProcess:
         """Starts ``command`` in a session of its own. Raises OSError when it cannot be started.
 
         ``on_line`` gets every line of its output, one at a time, in a thread of its own; those that are
-        ``is_diagnostic`` are remembered longer than others.
+        ``is_diagnostic`` are remembered longer than others. Of those kept, none has the ``secret``.
 
         At the runtime's own priority: tried at nice +5 on two saturated cores, the runtime answered no
         faster (p95 7 ms either way), and the engine lost to everything else on the machine.
@@ -231,7 +238,7 @@ class Reaper:
             # The kernel ends all of a container with its PID 1; elsewhere this signal ends the child.
             preexec_fn=None if os.getpid() == 1 else _die_with_parent,
         )
-        child = EngineProcess(process, self._loop, on_line, is_diagnostic)
+        child = EngineProcess(process, self._loop, on_line, is_diagnostic, secret)
         self._children[child.pid] = child
         return child
 

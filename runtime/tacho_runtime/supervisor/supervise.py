@@ -236,9 +236,9 @@ class Supervisor:
             own = observed_machine.with_bytecode(own, self._machine, self.config)
             failure_path = state_files.engine_failure_path(self.config.paths.state_dir)
             environment = {**own, ENV_ENGINE_FAILURE: failure_path}
-            read, is_diagnostic = self._read_line, self._engine().names_cause
+            read, names, key = self._read_line, self._engine().names_cause, self._engine_address()[1]
             self._child = reaper.start(
-                command, environment=environment, on_line=read, is_diagnostic=is_diagnostic
+                command, environment=environment, on_line=read, is_diagnostic=names, secret=key
             )
         except OSError as error:
             raise FailedError.of(

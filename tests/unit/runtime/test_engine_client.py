@@ -12,6 +12,7 @@ import pytest
 
 from tacho_runtime.probe.load import wire
 from tacho_runtime.probe.load.timed_client import StreamConnection
+from tacho_runtime.probe.load.token_stream import TokenStream
 from tacho_runtime.supervisor import engine_client, process
 from tacho_runtime.supervisor.engine_client import EngineClient
 
@@ -20,7 +21,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 @contextlib.asynccontextmanager
 async def engine(
-    begin: bytes, again: bytes = b"", pause: float = 0.0, *, stays: bool = False
+    begin: bytes, again: bytes = b"", pause: float = 0.0, *, stays: bool = False, api_key: str = ""
 ) -> AsyncIterator[EngineClient]:
     """Sends ``begin``, then ``again`` without end. ``stays``: it leaves the connection open."""
 
@@ -43,7 +44,7 @@ async def engine(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        client = EngineClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        client = EngineClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", api_key=api_key)
         yield client
         await asyncio.gather(*filter(None, served))
 
@@ -118,3 +119,35 @@ async def test_work_that_loses_a_cancellation_is_cancelled_again(monkeypatch: py
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+KEY = "sk-secret"
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (b"HTTP/1.1 401 No\r\n\r\nyou sent Bearer sk-secret", "you sent Bearer ***"),
+        (b"HTTP/1.1 401 No\r\n\r\n" + b"a" * 295 + b"sk-secret", "a***"),
+        (b"Bearer sk-secret\r\n\r\n", "not an HTTP/1.1 response"),
+    ],
+)
+async def test_an_engine_that_repeats_its_key_does_not_have_it_shown(answer: bytes, shown: str) -> None:
+    async with engine(answer, api_key=KEY) as client:
+        healthy, why = await client.healthy("/health")
+    assert not healthy
+    assert why.endswith(shown)
+    assert "sk-" not in why
+
+
+def test_a_stream_that_repeats_the_key_does_not_have_it_shown() -> None:
+    """A key may be any word: what is parsed keeps it."""
+    stream = TokenStream()
+    stream.secret = b"length"
+    event = b'data: {"choices":[{"text":"a","finish_reason":"length"}]}\n\ndata: [DONE]\n\n'
+    stream.data_received(HEAD + b"\r\n" + event)
+    assert stream.result(whole=True).finish_reason == "length"
+    failed = TokenStream()
+    failed.secret = KEY.encode()
+    failed.data_received(HEAD + b'\r\ndata: {"error":"Bearer sk-secret"}\n\n')
+    assert failed.result(whole=True).error.endswith("Bearer ***")

@@ -20,3 +20,22 @@ async def test_of_a_line_without_end_the_last_bytes_are_kept() -> None:
         reaper.close()
     assert line.endswith("xthe end")
     assert len(line) <= TAIL_LINE_BYTES
+
+
+async def test_the_engines_key_is_in_no_line_that_is_kept() -> None:
+    """Some servers print their arguments as they start; the last lines of one that ends are in status."""
+    reaper = Reaper(asyncio.get_running_loop())
+    lines = ["args: api_key='sk-secret'", "x" * (TAIL_LINE_BYTES - 4) + "sk-secret"]
+    read: list[str] = []
+    try:
+        child = reaper.start(
+            (sys.executable, "-c", f"print(*{lines!r}, sep='\\n')"),
+            environment=os.environ,
+            on_line=read.append,
+            secret="sk-secret",
+        )
+        await asyncio.wait_for(child.exit_status, 30)
+        kept = await child.final_output()
+    finally:
+        reaper.close()
+    assert kept == tuple(read) == ("args: api_key='***'", "x" * (TAIL_LINE_BYTES - 4) + "***")

@@ -37,6 +37,7 @@ from tacho_runtime.probe.load.timed_client import (
     exchange,
     open_stream,
     request_bytes,
+    without,
 )
 from tacho_runtime.probe.load.workers import WorkerPool
 from tacho_runtime.probe.target import ProbeTarget
@@ -267,7 +268,9 @@ class SocketEngine:
             stream.send(request_bytes(self._endpoint, "POST", path, body))
             with contextlib.suppress(RequestFailed):  # told by the status below
                 await stream.wait(POST_SECONDS)
-            return stream.status, json.loads(stream.body() or b"null")
+            body = stream.body() or b"null"
+            # What an error says is shown.
+            return stream.status, json.loads(body if stream.status == 200 else without(stream.secret, body))
         finally:
             stream.close()
 

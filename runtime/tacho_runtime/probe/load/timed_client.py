@@ -76,6 +76,8 @@ class EngineEndpoint:
     prefix: str
     headers: tuple[tuple[str, str], ...] = ()
     encrypted: bool = False
+    secret: bytes = b""
+    """The API key, which an engine may repeat in an error that status shows."""
 
     @classmethod
     def of(cls, base_url: str, api_key: str = "") -> EngineEndpoint:
@@ -89,7 +91,8 @@ class EngineEndpoint:
             raise AddressError(f"the probe measures http:// and https:// addresses, not {base_url!r}")
         headers = (("Authorization", f"Bearer {api_key}"),) if api_key else ()
         port = port or DEFAULT_PORTS[url.scheme]
-        return cls(url.hostname, port, url.path.rstrip("/"), headers, encrypted=url.scheme == "https")
+        path, encrypted, secret = url.path.rstrip("/"), url.scheme == "https", api_key.encode()
+        return cls(url.hostname, port, path, headers, encrypted=encrypted, secret=secret)
 
     @property
     def near(self) -> bool:
@@ -112,7 +115,7 @@ class StreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_begun", "_ended", "_error", "_head", "_raw_bytes", "_tail", "_transport",
-        "connected_ns", "reads", "sent_ns",
+        "connected_ns", "reads", "secret", "sent_ns",
     )  # fmt: skip
     limit_bytes = REPLY_LIMIT_BYTES
 
@@ -120,6 +123,7 @@ class StreamConnection(asyncio.Protocol):
         self.reads: list[tuple[int, bytes]] = []
         """(time in ns after a read from the socket, the bytes read)."""
         self.connected_ns = self.sent_ns = 0
+        self.secret = b""
         self._begun = asyncio.Event()
         self._ended = asyncio.Event()
         self._error: RequestFailed | None = None
@@ -145,10 +149,12 @@ class StreamConnection(asyncio.Protocol):
         if self._raw_bytes > self.limit_bytes:
             return self._finish(RequestFailed(f"the answer is larger than {self.limit_bytes} bytes"))
         if self._head is None:
+            raw = b"".join(read for _, read in self.reads)
             try:
-                self._head = wire.framing(b"".join(read for _, read in self.reads))
+                self._head = wire.framing(raw)
             except wire.WireError as error:
-                return self._finish(RequestFailed(str(error)))
+                hidden = self.secret and self.secret in raw
+                return self._finish(RequestFailed("not an HTTP/1.1 response" if hidden else str(error)))
         head = self._head
         if head is None:
             return None
@@ -196,7 +202,8 @@ class StreamConnection(asyncio.Protocol):
         status = self._head.status
         if status // 100 != 2:
             requested = wire.retry_after_seconds(b"".join(read for _, read in self.reads))
-            message = f"HTTP {status}: {self.body()[:300].decode(errors='replace').strip()}"
+            shown = without(self.secret, self.body())[:300]  # the cut may leave a part of it
+            message = f"HTTP {status}: {shown.decode(errors='replace').strip()}"
             raise RequestFailed(message, answered=True, status=status, retry_after_seconds=requested)
 
     async def _until(self, event: asyncio.Event, missing: str, timeout_seconds: float) -> None:
@@ -232,6 +239,11 @@ class StreamConnection(asyncio.Protocol):
 StreamT = TypeVar("StreamT", bound=StreamConnection)
 
 
+def without(secret: bytes, text: bytes) -> bytes:
+    """``text`` with ``***`` in place of the ``secret``: for messages alone, as a key may be any word."""
+    return text.replace(secret, b"***") if secret else text
+
+
 def request_bytes(endpoint: EngineEndpoint, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
     """An HTTP request as the bytes to send.
 
@@ -259,7 +271,9 @@ async def open_stream(endpoint: EngineEndpoint, kind: Callable[[], StreamT]) -> 
     try:
         await asyncio.wait({connecting}, timeout=CONNECT_SECONDS)
         if connecting.done():
-            return connecting.result()[1]
+            stream = connecting.result()[1]
+            stream.secret = endpoint.secret
+            return stream
     except OSError as error:
         raise RequestFailed(f"cannot connect to {where}: {error}", broke=True) from None
     except asyncio.CancelledError:

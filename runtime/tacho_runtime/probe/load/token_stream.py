@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from tacho_runtime.probe.load.streams import (
     COUNT_DIGITS,
@@ -11,7 +12,7 @@ from tacho_runtime.probe.load.streams import (
     leading_events,
     reduce_stream,
 )
-from tacho_runtime.probe.load.timed_client import TAIL_BYTES, StreamConnection
+from tacho_runtime.probe.load.timed_client import TAIL_BYTES, StreamConnection, without
 
 _EVENT = b"\ndata:"
 """The bytes at which every event begins. Inside an event they cannot occur, as JSON escapes line ends."""
@@ -116,6 +117,10 @@ class TokenStream(StreamConnection):
             whole=whole,
             opens_empty=self._opens_empty,
         )
-        return reduce_stream(
+        found = reduce_stream(
             self.sent_ns, reads, tokens_per_event=tokens_per_event, max_tokens=self.max_tokens
         )
+        if not found.error or not self.secret:
+            return found
+        opening, closing = (without(self.secret, data) for data in (self._opening, self._tail))
+        return replace(found, error=reduce_stream(0, replace(reads, opening=opening, closing=closing)).error)
