@@ -268,9 +268,11 @@ class SocketEngine:
             stream.send(request_bytes(self._endpoint, "POST", path, body))
             with contextlib.suppress(RequestFailed):  # told by the status below
                 await stream.wait(POST_SECONDS)
-            body = stream.body() or b"null"
+            answer = stream.body() or b"null"
             # What an error says is shown.
-            return stream.status, json.loads(body if stream.status == 200 else without(stream.secret, body))
+            return stream.status, json.loads(
+                answer if stream.status == 200 else without(stream.secret, answer)
+            )
         finally:
             stream.close()
 
