@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tacho_contract.units import format_time
-from tacho_operator.core.autoscaling.target import target_of
+from tacho_operator.core.autoscaling.target import desired_replicas, target_of
 from tools.harness.world import AUTOSCALING, world_of
 
 
@@ -22,3 +22,25 @@ def test_a_decision_that_no_size_follows_is_left_out_of_what_a_restart_reads(als
     former = target_of(world.observed()).former
     assert former is not None
     assert len(former.decisions) == bool(also)
+
+
+@pytest.mark.parametrize(
+    ("stored", "replicas"),
+    [
+        ({"desiredReplicas": 6}, 6),
+        ({"mode": "Recommend", "desiredReplicas": 6}, 3),
+        ({"desiredReplicas": 99}, 8),
+        ({}, 3),
+    ],
+)
+def test_during_a_rollout_a_restart_keeps_what_was_decided_and_takes_no_recommendation(
+    stored: dict[str, object], replicas: int
+) -> None:
+    """The mode may have been changed to Enforce meanwhile. Each Deployment has a part of the pods."""
+    world = world_of(minReplicas=3)
+    world.roll_out()
+    for key, item in world.objects.items():
+        if key[0] == "Deployment":
+            item["spec"]["replicas"] = 1
+    world.raw["status"] = {**world.status, "autoscaling": stored}
+    assert desired_replicas(world.observed()) == replicas
