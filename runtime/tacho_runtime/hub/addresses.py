@@ -12,6 +12,14 @@ METADATA = frozenset(
 )
 """Metadata services without a link-local address: Alibaba's, Azure's, and AWS' and Google's by IPv6."""
 
+CARRIERS = tuple(
+    ipaddress.IPv6Network(prefix)
+    for prefix in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48")
+)
+"""IPv6 addresses whose last 32 bits are one of IPv4, to which a gateway (NAT64) leads (RFC 4291, 6052, 7915,
+8215). The prefix of a network's own gateway is not known here.
+"""
+
 
 @functools.cache
 def is_inward(host: str) -> bool:
@@ -32,5 +40,10 @@ def is_inward(host: str) -> bool:
 
 def _is_inward(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
-    plain = getattr(address, "ipv4_mapped", None) or address
-    return plain.is_link_local or plain.is_loopback or plain.is_unspecified or plain in METADATA
+    found = [address]
+    if isinstance(address, ipaddress.IPv6Address):
+        found += [ipaddress.IPv4Address(address.packed[-4:]) for carrier in CARRIERS if address in carrier]
+        found += [address.sixtofour] if address.sixtofour else []
+    return any(
+        item.is_link_local or item.is_loopback or item.is_unspecified or item in METADATA for item in found
+    )

@@ -39,6 +39,10 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         *((host, True) for host in ("169.254.169.254", "127.0.0.1", "0.0.0.0", "localhost", "::1")),
         *((host, True) for host in ("2852039166", "0xa9fea9fe", "::ffff:169.254.169.254", "fe80::1")),
         *((host, True) for host in ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")),
+        *((host, True) for host in ("64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "64:ff9b::127.0.0.1")),
+        *((host, True) for host in ("::169.254.169.254", "::ffff:0:169.254.169.254", "2002:a9fe:a9fe::1")),
+        *((host, True) for host in ("::ffff:100.100.100.200", "64:ff9b::168.63.129.16", "64:ff9b::")),
+        *((host, False) for host in ("64:ff9b::8c52:7903", "2002:8c52:7903::a9fe:a9fe", "2606::a9fe:a9fe")),
         *((host, False) for host in ("10.0.0.7", "192.168.1.2", "140.82.121.3", "2606:4700::1", "")),
     ],
 )
