@@ -17,7 +17,7 @@ from tacho_runtime.probe.early_end import cohort_size, plain_verdict
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace, SteadyLoop
 from tacho_runtime.probe.level_search import SearchLimits
 from tacho_runtime.probe.levels import LevelResult, evaluate
-from tacho_runtime.probe.phases import arrivals
+from tacho_runtime.probe.phases import arrivals, undecided_levels
 from tacho_runtime.probe.phases.single_stream import settled_reading
 from tacho_runtime.probe.session import SPREAD, ProbeSession
 
@@ -46,6 +46,8 @@ class _Levels:
     """Number of streams of the loop now."""
     refined: dict[int, int] = field(default_factory=dict)
     """Number of levels known by then, for each level that was measured for longer."""
+    failing: set[int] = field(default_factory=set)
+    """Levels that have no result, as their requests fail."""
 
     async def time_prompts(self) -> None:
         """Measures the seconds of one prompt: each of several prompts sent at once delays the last one's
@@ -90,6 +92,8 @@ class _Levels:
                 whole = near or not result.point.steady
             if bench.clock.left() < AGAIN_TIMES * (bench.clock.now() - began):
                 break
+        if bench.findings.result(streams) is None:
+            self.failing.add(streams)
         return True
 
     async def refine(self) -> bool:
@@ -308,21 +312,6 @@ def _level_seconds(terms: LevelTerms) -> float:
     return terms.ramp_seconds + time_plan.WINDOW_SECONDS + terms.follow_seconds
 
 
-def _nearer(bench: ProbeSession, streams: int) -> tuple[int, int]:
-    """(An untried level between the highest known one and ``streams``, 0), as ``streams`` decide nothing.
-
-    (0, the lowest undecided level): a level below that one would tell no more.
-    """
-    tried, results = bench.findings.tried(), bench.findings.results
-    decided = [one.concurrency for one in tried if one.rated or one.slo_ratio is not None]
-    known = max((one for one in decided if one < streams), default=1)
-    undecided = min(one for one in results if one > known)
-    while streams in results and streams > known:
-        streams = (known + streams) // 2
-    close = streams == known or undecided <= level_search.KNEE_CLOSE * known
-    return (0, undecided) if close else (streams, 0)
-
-
 async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
     """Measures levels above one stream until the capacity is known, or the time is over.
 
@@ -355,14 +344,13 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
             if further < 0 or (ended and not levels.has_time(step.concurrency)):
                 break
             streams = step.concurrency
-            if streams in findings.results:
-                streams, undecided = _nearer(bench, streams)
-                if undecided and ended:
-                    break
-                if undecided:
-                    findings.levels_missing = True
-                    findings.search_ended = f"{counted(undecided, 'stream')} had no steady rate"
-                    return
+            streams, undecided = undecided_levels.instead_of(findings, streams, levels.failing)
+            if undecided and ended:
+                break
+            if undecided:
+                findings.levels_missing = True
+                findings.search_ended = undecided
+                return
             streams = levels.affordable(streams)
             if streams in findings.results or streams <= 1 or not await levels.measure(streams):
                 break

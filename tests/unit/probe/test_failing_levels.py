@@ -1,0 +1,54 @@
+"""Levels without a result, as an engine refuses what is beyond its queue."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Workload
+from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
+from tests.unit.probe.probing import LAW, probed
+from tools.mock.virtual_engine import VirtualEngine, VirtualLoop
+
+MOST = 20
+
+
+class Refusing(VirtualEngine):
+    """Answers 429 while it has more than ``MOST`` requests."""
+
+    tried: Counter[int]
+
+    async def steady_loop(self, workload: Workload, *, spread: float) -> VirtualLoop:
+        return RefusingLoop(self, workload, spread)
+
+
+class RefusingLoop(VirtualLoop):
+    _engine: Refusing
+
+    async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
+        trace = await super().level(terms, enough)
+        if terms.streams <= MOST:
+            return trace
+        self._engine.tried[terms.streams] += 1
+        return replace(trace, broken=True, started=False, failures=("HTTP 429: too many",) * 3)
+
+
+@pytest.mark.parametrize("slo", [None, ServiceLevel(ttft_milliseconds=5000, tpot_milliseconds=200)])
+async def test_below_a_level_whose_requests_fail_the_search_goes_on(slo: ServiceLevel | None) -> None:
+    """The same level was tried until the time was over, which was said to be the reason."""
+    engine = Refusing(LAW, Random(1))
+    engine.tried = Counter()
+    measured = await probed(LAW, 1, slo, engine=engine, budget=90.0)
+    assert measured.capacity is not None
+    assert measured.capacity.boundary == "Floor"
+    assert measured.capacity.concurrency is not None
+    assert MOST / 1.25 <= measured.capacity.concurrency <= MOST
+    assert max(engine.tried.values()) <= 2
+    assert f"{min(engine.tried)} streams could not be measured" in measured.message
+    assert "lack of time" not in measured.message
+    assert measured.state == "Partial"
