@@ -276,6 +276,23 @@ def test_facts_do_not_depend_on_the_token_but_on_the_question() -> None:
     assert facts_key(asked) != key()
 
 
+def test_a_hub_that_a_variable_names_is_asked_as_one_in_a_field_is() -> None:
+    """Its commits are its own: of another hub's, files would be downloaded that are not there."""
+
+    def key(hub: str) -> str:
+        variables = [
+            {"name": "HF_HUB_DOWNLOAD_TIMEOUT", "value": "30"},
+            {"name": "HF_ENDPOINT", "value": hub},
+        ]
+        model = {**HUB_SPEC["model"], "hub": {"env": variables if hub else variables[:1]}}
+        return facts_key(resource(changed(HUB_SPEC, model=model)))
+
+    hubs = ("", "https://a.example", "https://b.example")
+    assert len({key(hub) for hub in hubs}) == len(hubs)
+    plain = {name: value for name, value in HUB_SPEC["model"].items() if name != "hub"}
+    assert key("") == facts_key(resource(changed(HUB_SPEC, model=plain)))
+
+
 def test_an_unencrypted_hub_is_refused_unless_allowed() -> None:
     hub = {**HUB_SPEC["model"], "hub": {"endpoint": "http://hub.example"}}
     world = World(changed(HUB_SPEC, model=hub))

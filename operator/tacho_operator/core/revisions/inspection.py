@@ -15,6 +15,7 @@ from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.model import DEFAULT_REVISION, FULL, HEADERS, InspectConfig, InspectResult, ModelFacts
 from tacho_contract.uri import ClaimUri, HubUri
 from tacho_engines.registry import engine_profile
+from tacho_operator.api.rules.deny_list import ENDPOINT
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.manifests.environment import hub_endpoint
@@ -67,12 +68,15 @@ class Inspection:
 
 def facts_key(resource: LLMDeployment) -> str:
     """Key of the stored model facts: a hash of the model's source and the replan annotation. The hub token is
-    not part of it.
+    not part of it; a hub that a variable names is, as a commit of one hub need not be on another.
     """
+    hub = resource.spec.model.hub
+    named = next((item.value for item in (hub.env if hub else ()) if item.name == ENDPOINT), None)
     return names.digest(
         {
             "question": codec.to_dict(inspect_config(resource)),
             "replan": resource.metadata.annotations.get(names.REPLAN_ANNOTATION, ""),
+            **({"hub": named} if named else {}),
         },
         16,
     )
