@@ -114,6 +114,14 @@ class Ordered(Server):
         self.statuses.append(self.status)
         return found
 
+    async def annotate(self, live: dict[str, Any], _annotations: dict[str, str]) -> dict[str, Any]:
+        self.order.append("annotation")
+        return written(live)
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str, version: str = "") -> None:
+        self.order.append("deletion")
+        await super().delete(kind, namespace, name, uid=uid, version=version)
+
     def of(self, type_: str) -> list[tuple[str, str]]:
         """What each status said of a condition, and since when."""
         found = (item for status in self.statuses for item in status["conditions"] if item["type"] == type_)

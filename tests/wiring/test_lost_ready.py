@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tacho_contract.units import format_time
+from tacho_operator.core.children import VICTIM_COST
+from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_INSPECT, ROLE_LABEL
 from tacho_operator.shell import ready_pods
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.store.store import Store
@@ -50,6 +52,24 @@ async def test_it_takes_no_write_of_its_own_where_no_child_is_written() -> None:
     server = Ordered(lost(service=True))
     await reconciler(server)(KEY)
     assert [kind for kind in server.order if kind != "Event"] == ["LLMDeployment"]
+
+
+@pytest.mark.parametrize("change", ["annotation", "deletion"])
+async def test_it_is_told_before_pods_are_annotated_or_deleted(change: str) -> None:
+    """A webhook may take seconds for each of hundreds."""
+    world = lost(service=True)
+    (pod,) = world.pods("server")
+    if change == "annotation":
+        cost = {DELETION_COST_ANNOTATION: VICTIM_COST}
+        pod["metadata"] |= {"namespace": KEY.namespace, "annotations": cost}
+    else:
+        labels = {**pod["metadata"]["labels"], ROLE_LABEL: ROLE_INSPECT}
+        ended = {**pod["metadata"], "name": "inspect", "uid": "inspect", "labels": labels}
+        world.objects["Pod", "inspect"] = {**pod, "metadata": ended}
+    server = Ordered(world)
+    await reconciler(server)(KEY)
+    order = [kind for kind in server.order if kind != "Event"]
+    assert order[:2] == ["LLMDeployment", change]
 
 
 async def test_what_no_write_has_shown_yet_is_not_told_beside_it() -> None:

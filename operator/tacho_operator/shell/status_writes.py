@@ -72,10 +72,10 @@ def early_events(observed: Observed, raw: Manifest) -> tuple[ResourceEvent, ...]
 
 
 def _has_writes(observed: Observed, decision: ReconcileDecision) -> bool:
-    """Whether anything is to be written before the status."""
+    """Whether anything is to be written before the status. A trial precedes the creation of what it tries."""
     live = {child_name(child): child for child in children(observed)}
     found = ((live.get(child_name(desired)), desired) for desired in decision.apply)
-    return bool(decision.trial or decision.deletion_costs or decision.delete) or any(
+    return bool(decision.deletion_costs or decision.delete) or any(
         child is None or needs_write(child, desired) for child, desired in found
     )
 
