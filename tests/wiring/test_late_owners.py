@@ -13,7 +13,7 @@ from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import UndecidedResource
 from tacho_operator.shell.store import bounds, objects
 from tacho_operator.shell.store.store import Store
-from tests.wiring.storing import KEY, owned_by, pod, thing, told
+from tests.wiring.storing import KEY, own_config_map, owned_by, pod, thing, told
 from tests.wiring.test_namespace_children import SMOL, Live, chain, observer, own
 from tools.harness.resources import CLAIM_SPEC, NOW, raw_resource
 
@@ -214,3 +214,18 @@ async def test_while_the_next_read_waits_nothing_is_decided(monkeypatch: pytest.
     store.remove("LLMDeployment", "ml", "smol", uid="uid-smol")
     assert await watched.observe(KEY) is None
     assert not watched._child_reads._ended
+
+
+def test_children_without_a_place_are_noted_of_resources_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A label names anything: of none that is no resource a note would ever be removed."""
+    monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 1)
+    monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 1)
+    store, _ = told()
+    for number in range(4):
+        metadata = owned_by("LLMDeployment", "smol")
+        store.put("Service", thing(f"x{number}", owner=f"ghost-{number}", metadata=metadata))
+    store.put("Service", thing("smol", metadata=owned_by("LLMDeployment", "smol")))
+    store.put("ConfigMap", own_config_map())
+    store.put("LLMDeployment", SMOL)
+    assert set(store.bounds.declined) <= {KEY}
+    assert store.bounds.declined[KEY]

@@ -70,6 +70,14 @@ def test_an_unsteady_level_with_more_throughput_contradicts_a_plateau(rate: floa
     assert (capacity.concurrency, capacity.boundary) == (1, boundary)
 
 
+def test_a_steady_level_with_more_throughput_does_not_contradict_a_knee_by_first_windows() -> None:
+    """No time was left for a further level after the knee's longer window: the interval has it."""
+    found = findings(results=levels(result(8, 150), result(16, 200)), boundary="Plateau", knee=8)
+    capacity = capacity_of(found, WORKLOAD, ServiceLevel())
+    assert capacity is not None
+    assert (capacity.concurrency, capacity.boundary) == (8, "Plateau")
+
+
 @pytest.mark.parametrize(
     ("slo_ratios", "best", "boundary"),
     [
