@@ -107,6 +107,15 @@ Splits = tuple[tuple[int, int], ...]
 """Pairs (tensor, pipeline) of parallelism to try, in order of preference."""
 
 
+def other_stages(engine: str, stages: int, gpus: int) -> EngineRefusal:
+    """The refusal of a number of pipeline stages by an engine that spreads whole layers over all GPUs."""
+    return EngineRefusal(
+        failure_class=FailureClass.INVALID_CONFIG,
+        message=f"parallelism.pipeline {stages} has no effect: {engine} spreads layers over all {gpus} GPUs",
+        next_step="Remove parallelism.pipeline, or set it to gpu.count",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class PlanHalf:
     """The interface of an engine to the planner; what it answers by default is true of most engines.
@@ -143,7 +152,10 @@ class PlanHalf:
                 message=f"parallelism.tensor has no effect: {self.profile.name} splits no layer over GPUs",
                 next_step="Remove parallelism.tensor; whole layers are spread over gpu.count GPUs",
             )
-        return ((1, max(1, placement.count)),)
+        gpus, stages = max(1, placement.count), placement.options.pipeline
+        if stages is not None and stages != gpus:
+            return other_stages(self.profile.name, stages, gpus)
+        return ((1, gpus),)
 
     def settings_refusal(self, _placement: Placement) -> EngineRefusal | None:
         """The refusal of settings that the engine itself would refuse on this device at its start; None: it

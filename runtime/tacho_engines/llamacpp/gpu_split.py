@@ -11,7 +11,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits
+from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits, other_stages
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import first_of, integer, parse_arguments
@@ -101,7 +101,11 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
     if tensor > 1 and tensor != gpus:
         message = f"parallelism.tensor {tensor} is not gpu.count {gpus}: llama.cpp splits layers or tensors"
         return _wrong(message, "Set parallelism.tensor to gpu.count, or remove it")
-    return ((gpus, 1),) if tensor > 1 else ((1, gpus),)
+    if tensor > 1:
+        return ((gpus, 1),)
+    if options.pipeline is not None and options.pipeline != gpus:
+        return other_stages("llamacpp", options.pipeline, gpus)
+    return ((1, gpus),)
 
 
 def fallbacks(placement: Placement) -> tuple[str, ...]:
