@@ -144,12 +144,19 @@ def cost(raw: Manifest) -> Section:
     if price := spec.get("pricePerGPUHour"):
         currency, gpus = spec.get("currency", "USD"), gpus_of(status)
         terms.append(("a GPU for an hour", f"{price} {currency}"))
-        terms.append((f"now: {gpus} GPUs for an hour", f"{gpus * float(price):.2f} {currency}"))
+        if not rolls_out(status):
+            terms.append((f"now: {gpus} GPUs for an hour", f"{gpus * float(price):.2f} {currency}"))
     return {"title": "Cost", "terms": terms}
 
 
+def rolls_out(status: Manifest) -> bool:
+    """Whether a candidate starts beside the active revision: its GPUs, and their price, may be others."""
+    phases = {item.get("phase") for item in status.get("revisions") or ()}
+    return {"Active", "Candidate"} <= phases
+
+
 def gpus_of(status: Manifest) -> int:
-    """The number of GPUs that all server pods hold together."""
+    """The number of GPUs that all server pods hold together, if they are of one revision."""
     gpu = (status.get("plan") or {}).get("gpu") or {}
     return int(status.get("replicas") or 0) * int(gpu.get("count") or 0)
 
@@ -246,7 +253,8 @@ def _gpus(resources: Sequence[Manifest]) -> Section:
     """The section with the GPUs by product, and their cost per hour where a price is known."""
     held: dict[str, int] = defaultdict(int)
     prices: dict[str, float] = defaultdict(float)
-    for raw in resources:
+    settled = [raw for raw in resources if not rolls_out(raw.get("status") or {})]
+    for raw in settled:
         status, price = raw.get("status") or {}, (raw.get("spec") or {}).get("cost") or {}
         if gpus := gpus_of(status):
             held[status["plan"]["gpu"].get("product", "")] += gpus
@@ -256,6 +264,8 @@ def _gpus(resources: Sequence[Manifest]) -> Section:
     notes = [
         f"{amount:.2f} {currency} an hour, by the prices in spec." for currency, amount in prices.items()
     ]
+    if moving := len(resources) - len(settled):
+        notes.append(f"Without {counted(moving, 'model')} in a rollout, whose revisions may differ in GPUs.")
     return {"title": "GPUs", "chart": bar_chart("GPUs of server pods", bars, "GPUs"), "notes": notes}
 
 

@@ -107,6 +107,17 @@ def test_the_page_of_a_fleet_adds_up() -> None:
     assert fleet_page([], "ml").count("<svg") == 0
 
 
+def test_during_a_rollout_no_price_is_applied_to_the_gpus_of_two_revisions() -> None:
+    candidate = {"name": "mistral-2", "phase": "Candidate", "reason": "Starting", "message": "It starts."}
+    status = {**STATUS, "revisions": [candidate, *STATUS["revisions"]]}
+    settled, moving = deployment(), deployment(status=status)
+    assert "GPUs for an hour" in deployment_page(settled)
+    assert "GPUs for an hour" not in deployment_page(moving)
+    page = fleet_page([settled, moving], "ml")
+    assert "3.20 EUR an hour" in page
+    assert "Without 1 model in a rollout" in page
+
+
 def test_a_lower_bound_is_no_exact_figure() -> None:
     bound = entry()
     bound["capacity"] = {**bound["capacity"], "boundary": "Floor"}

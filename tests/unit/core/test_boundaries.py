@@ -10,6 +10,7 @@ from tacho_contract.measurement import Capacity
 from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.measurement.cost import Price, cost_of, holdings_of
+from tacho_operator.core.measurement.records import summary_of
 from tacho_operator.core.names import REVISION_LABEL
 from tacho_operator.core.pods.claims import claim_bound
 from tacho_operator.core.pods.view import PodView
@@ -64,6 +65,20 @@ def test_a_cost_below_what_a_decimal_holds_is_unknown_and_not_nothing() -> None:
         capacity=Capacity(concurrency=1, output_tokens_per_second=1e9, basis="SLO", boundary="Edge"),
     )
     assert cost_of(found, 1, Price(per_gpu_hour=0.001)) is None
+
+
+def test_a_cost_above_what_a_decimal_holds_is_unknown() -> None:
+    """A typing error in spec.cost: the API server accepts 20 digits."""
+    found = MeasurementEntry(
+        fingerprint="f",
+        state="Complete",
+        capacity=Capacity(concurrency=1, output_tokens_per_second=1.0, basis="SLO", boundary="Edge"),
+    )
+    price = Price(per_gpu_hour=float("9" * 20))
+    assert cost_of(found, 1, price) is None
+    summary = summary_of([found], gpu_count=1, price=price)
+    assert summary is not None
+    assert summary.cost_shown is None
 
 
 def test_a_pod_that_is_measured_uses_its_gpu_for_that() -> None:
