@@ -10,7 +10,8 @@ lines a real engine prints), crash-after:N and errors-after:N (requests to gener
 connection ends in the middle of the answer), each of these as busy-at:N for the Nth alone, hang (no answer to
 them), wedged (no answer at all, health included). While N requests are in the engine, further ones are
 refused (busy-above:N, a 429), get no token (empty-above:N), an eighth of their answer (cut-above:N), the same
-and a reason that says so (abort-above:N), or an end of the model's own without a token (stop-above:N).
+and a reason that says so (abort-above:N), half of it without an end (close-above:N), or an end of the model's
+own without a token (stop-above:N).
 """
 
 from __future__ import annotations
@@ -329,6 +330,7 @@ class Engine:
         continuous = usage and self.settings.continuous_usage and bool(options.get("continuous_usage_stats"))
         middle = answer.middle(continuous=continuous)
         dropped = self._wrong("drop")
+        closed = self._over("close")
         total = 0
         if self.settings.opening_event:
             opening = answer.chunk("", 0, None, continuous=False, closing=False)
@@ -338,6 +340,8 @@ class Engine:
             nonlocal total
             if dropped and total >= sequence.output_tokens / 2:
                 return reply.drop()
+            if closed and total >= sequence.output_tokens / 2:
+                return reply.events(b": the server closes\n\n", last=True)
             for _ in range(self.settings.empty_chunks):
                 empty = answer.chunk("", total, None, continuous=continuous, closing=False)
                 reply.events(wire.event(empty), last=False)

@@ -27,7 +27,7 @@ from tacho_runtime.probe.load.timed_client import RequestFailed, open_stream
 from tacho_runtime.probe.load.token_stream import TokenStream
 
 WAKE_SECONDS = 0.01
-EMPTY_ANSWER = "an answer without a token"
+EMPTY_ANSWER, CUT_ANSWER = "an answer without a token", "the connection ended within the answer"
 PREPARED_NS = 20_000_000
 """Nanoseconds before its due time at which a request is encoded and its connection opened."""
 
@@ -213,10 +213,9 @@ class LoadWorker:
             return
         raw.close()
         result = raw.result(whole=whole, tokens_per_event=self._tokens_per_event())
-        # Some servers answer so when they are full. One that ends with "stop" is the model's own.
-        empty = whole and not result.tokens and result.finish_reason in ("", LENGTH)
-        if (result.error or empty) and not request.failed:
-            self._failures.append(result.error or EMPTY_ANSWER)
+        error = result.error or (_cut(result) if whole else "")
+        if error and not request.failed:
+            self._failures.append(error)
             request.failed = True
         if whole and result.has_total and result.events > 1:  # else the estimate would confirm itself
             self._later_tokens += result.output_tokens - 1
@@ -278,6 +277,17 @@ class LoadWorker:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _cut(result: StreamResult) -> str:
+    """Why an answer whose connection ended without an error is a failure; "": it is none.
+
+    Servers that are full answer with no token. Where neither a length nor chunks tell an answer's end, a
+    connection that breaks looks like it.
+    """
+    if not result.tokens and result.finish_reason in ("", LENGTH):  # the model's own end is "stop"
+        return EMPTY_ANSWER
+    return "" if result.finish_reason else CUT_ANSWER
 
 
 async def _until(due_ns: int) -> None:
