@@ -80,10 +80,12 @@ def limits_of(model: Mapping[str, Any]) -> Limits:
     )
 
 
-def model_entry(models: object) -> Mapping[str, Any]:
-    """The first model in an answer of /v1/models; empty for an answer of another shape."""
+def model_entry(models: object, served_name: str = "") -> Mapping[str, Any]:
+    """The model ``served_name`` in an answer of /v1/models, else the first one; empty for an answer of another
+    shape."""
     data = models.get("data") if isinstance(models, dict) else None
-    return data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
+    entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+    return next((entry for entry in entries if entry.get("id") == served_name), entries[0] if entries else {})
 
 
 def owner_of(model: Mapping[str, Any]) -> str:

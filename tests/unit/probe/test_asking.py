@@ -32,13 +32,20 @@ LLAMA_MODELS = {"data": [{"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 1
 
 def test_what_engines_say_of_themselves() -> None:
     vllm = {"data": [{"id": "m", "owned_by": "vllm", "max_model_len": 2048}]}
-    said = dialect_of("custom", vllm, DIALECTS)
+    said = dialect_of("custom", model_entry(vllm), DIALECTS)
     assert (said.name, limits_of(model_entry(vllm))) == ("vllm", Limits(max_model_len=2048))
-    said = dialect_of("custom", LLAMA_MODELS, DIALECTS)
+    said = dialect_of("custom", model_entry(LLAMA_MODELS), DIALECTS)
     assert said.name == "llamacpp"
     assert limits_of(model_entry(LLAMA_MODELS)) == Limits(max_model_len=1024, vocabulary=49152)
-    assert dialect_of("vllm", {"data": [{"owned_by": "llama.cpp"}]}, DIALECTS).name == "llamacpp"
+    assert dialect_of("vllm", {"owned_by": "llama.cpp"}, DIALECTS).name == "llamacpp"
     assert [dialect.name for dialect in DIALECTS.values()] == list(DIALECTS)
+
+
+def test_of_several_models_the_one_that_is_asked_for_tells_its_limits() -> None:
+    """A gateway's first was one for embeddings, to whose context the workload was cut."""
+    models = {"data": [{"id": "embed", "max_model_len": 512}, "x", {"id": "m", "max_model_len": 8192}]}
+    assert limits_of(model_entry(models, "m")).max_model_len == 8192
+    assert limits_of(model_entry(models, "other")).max_model_len == 512
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ def test_what_engines_say_of_themselves() -> None:
 )
 def test_an_engine_that_says_nothing(models: object) -> None:
     for engine, name in (("vllm", "vllm"), ("llamacpp", "llamacpp"), ("custom", "common"), ("", "common")):
-        dialect = dialect_of(engine, models, DIALECTS)
+        dialect = dialect_of(engine, model_entry(models), DIALECTS)
         assert (dialect.name, limits_of(model_entry(models))) == (name, Limits())
 
 

@@ -119,10 +119,10 @@ class RequestFormat:
         return f"{self.path} with {prompt} ({self.dialect.name} fields)"
 
 
-def dialect_of(engine: str, models: object, known: Mapping[str, Dialect]) -> Dialect:
-    """The engine's dialect of the API: by its own answer to /v1/models, else by the engine's name in the
+def dialect_of(engine: str, model: Mapping[str, Any], known: Mapping[str, Dialect]) -> Dialect:
+    """The engine's dialect of the API: by its own entry of ``model``, else by the engine's name in the
     plan."""
-    owner = owner_of(model_entry(models))
+    owner = owner_of(model)
     answered = next((dialect for dialect in known.values() if dialect.owner and dialect.owner == owner), None)
     return answered or known.get(engine, COMMON)
 
@@ -223,8 +223,8 @@ async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBu
         models = json.loads(answer.body())
     except (ValueError, RecursionError):
         models = {}
-    dialect = dialect_of(target.engine, models, run_parts.dialects())
-    stated = limits_of(model_entry(models))
+    model = model_entry(models, target.served_name)
+    dialect, stated = dialect_of(target.engine, model, run_parts.dialects()), limits_of(model)
     known = [length for length in (target.max_model_len, stated.max_model_len) if length > 0]
     return DiscoveredEngine(
         max_model_len=min(known, default=0),
