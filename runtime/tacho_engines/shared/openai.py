@@ -81,7 +81,7 @@ def limits_of(model: Mapping[str, Any]) -> Limits:
 
 
 def model_entry(models: object, served_name: str = "") -> Mapping[str, Any]:
-    """The model ``served_name`` in an answer of /v1/models, else the first one; empty for an answer of another
+    """The model ``served_name`` in an answer of /v1/models, else the first; empty for an answer of another
     shape."""
     data = models.get("data") if isinstance(models, dict) else None
     entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
