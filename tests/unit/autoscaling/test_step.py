@@ -16,7 +16,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Bounds,
     Correction,
     Pace,
-    Point,
     Policy,
     Sample,
     ScalingInput,
@@ -142,69 +141,6 @@ def test_bounds_hold_whatever_is_known(least: int) -> None:
     fleet.run(lambda _: 100.0, 300)
     assert fleet.wanted == 3
     assert fleet.decisions[-1].limited.reason == "TooManyReplicas"
-
-
-def test_a_refusal_by_quota_is_remembered_for_a_while() -> None:
-    fleet = Fleet(replicas=2)
-    fleet.run(lambda _: 9.0, 60)
-    refused = ScalingInput(
-        replicas=fleet.wanted,
-        pods=fleet.loads(),
-        capacity=CAPACITY,
-        policy=POLICY,
-        refused_above=3,
-    )
-    first = step(refused, fleet.state, fleet.now)
-    assert first.decision.replicas == 3
-    assert first.state.changes[0].cause == "Quota"
-    again = dataclasses.replace(refused, replicas=3, refused_above=None)
-    second = step(again, first.state, fleet.now + 10)
-    assert (second.decision.replicas, second.decision.limited.reason) == (3, "QuotaExceeded")
-    assert step(again, first.state, fleet.now + 601).decision.limited.reason != "QuotaExceeded"
-
-
-def test_of_maximum_and_quota_the_lower_one_counts() -> None:
-    """A need beyond both is limited to what quota allows, and not to the maximum, which it would refuse."""
-    fleet = Fleet(replicas=2)
-    fleet.run(lambda _: 2.0, 300)
-    fleet.serve(40.0)
-    policy = dataclasses.replace(POLICY, bounds=Bounds(least=1, most=5))
-    at = ScalingInput(replicas=2, pods=fleet.loads(), capacity=CAPACITY, policy=policy, refused_above=3)
-    decision = step(at, fleet.state, fleet.now).decision
-    assert (decision.replicas, decision.limited.reason) == (3, "QuotaExceeded")
-    fewer = dataclasses.replace(at, refused_above=9)
-    decision = step(fewer, fleet.state, fleet.now).decision
-    assert (decision.replicas, decision.limited.reason) == (5, "TooManyReplicas")
-    same = dataclasses.replace(at, refused_above=5)
-    decision = step(same, fleet.state, fleet.now).decision
-    assert (decision.replicas, decision.limited.reason) == (5, "TooManyReplicas"), "not by quota alone"
-
-
-def test_a_refusal_below_the_minimum_backs_off_and_is_tried_again() -> None:
-    """The first may be a webhook that is away for a moment."""
-    policy = dataclasses.replace(POLICY, bounds=Bounds(least=5, most=9))
-    at = ScalingInput(replicas=5, pods=(), capacity=CAPACITY, policy=policy)
-    refused = dataclasses.replace(at, refused_above=2)
-    first = step(refused, State(), 0.0)
-    assert first.decision.replicas == 5
-    assert step(at, first.state, 10.0).decision.replicas == 5, "it was away for a moment"
-    second = step(refused, first.state, 10.0)
-    assert (second.decision.replicas, second.decision.limited.reason) == (2, "QuotaExceeded")
-    fewer = dataclasses.replace(at, replicas=2)
-    assert step(fewer, second.state, 600.0).decision.replicas == 2
-    third = step(fewer, second.state, 611.0)
-    assert (third.decision.replicas, third.decision.limited.reason) == (5, "TooFewReplicas")
-
-
-def test_a_refusal_from_before_the_clock_was_set_back_has_ended() -> None:
-    fleet = Fleet(replicas=2)
-    fleet.run(lambda _: 9.0, 60)
-    refused = Point(fleet.now + 1000, 2)
-    for state in (fleet.state, dataclasses.replace(fleet.state, read_seconds=None)):
-        at = ScalingInput(replicas=2, pods=fleet.loads(), capacity=CAPACITY, policy=POLICY)
-        found = step(at, dataclasses.replace(state, refused=refused), fleet.now)
-        assert found.state.refused is None
-        assert found.decision.limited.reason != "QuotaExceeded"
 
 
 def test_without_a_clean_measurement_requests_at_once_decide() -> None:

@@ -11,12 +11,13 @@ from tacho_operator.core.autoscaling.algorithm.types import Outcome, Point, Scal
 def refused(at: ScalingInput, state: State, now: float) -> Point | None:
     """The number of replicas that quota or admission allows, until the next try; None: no limit.
 
-    A number below the minimum counts only from the second refusal on, so that a short failure of a webhook
-    costs no replicas.
+    A number below the minimum counts only from the second such refusal on, so that a short failure of a
+    webhook costs no replicas.
     """
-    former = state.refused
+    former, least = state.refused, at.policy.bounds.least
     if at.refused_above is not None:
-        return Point(now, at.refused_above if former else max(at.refused_above, at.policy.bounds.least))
+        again = former is not None and former.value <= least
+        return Point(now, at.refused_above if again else max(at.refused_above, least))
     return former if former and 0 <= now - former.time_seconds < tuning.RETRY_SECONDS else None
 
 
