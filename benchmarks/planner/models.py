@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from benchmarks.engines.random_model import SHAPES
 from tacho_contract.model import ModelFacts, StoredQuantization, TensorClass
 from tacho_runtime.headers.facts import facts_from_config_and_tensors
 from tacho_runtime.headers.safetensors import DTYPE_BITS
@@ -168,6 +169,11 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
         _like("qwen3-30b-a3b", quantization_config=BLOCK_FP8),
         lambda c: block_fp8(BY_FAMILY["qwen3_moe"](c)),
     ),
+    **{
+        name: ({**shape, "torch_dtype": "bfloat16"}, BY_FAMILY["qwen3_moe"])
+        for name, shape in SHAPES.items()
+        if name.endswith("-as-qwen3")
+    },
     "qwen3-moe-12-layers": (_like("qwen3-30b-a3b", num_hidden_layers=12), BY_FAMILY["qwen3_moe"]),
     "qwen3-235b-a22b": (QWEN3_235B, BY_FAMILY["qwen3_moe"]),
     "qwen3-235b-a22b-block-fp8": (

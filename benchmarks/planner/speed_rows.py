@@ -6,12 +6,12 @@ count, by configuration:
 
 - ``truth``: long steady loops with the server's own counter. Where a checkpoint has them or the next,
   no other loads of it are used, but those of a probe with longer prompts.
-- ``loop``: loops of 8 or 12 s by ``benchmarks/gpu/speed.sh``, where they are steady and 99 of 100 tokens are
+- ``loop``: loops of 8 to 14 s by ``benchmarks/gpu/speed.sh``, where they are steady and 99 of 100 tokens are
   text. The rate of one stream is by its TPOT.
-- ``probe``: levels of an earlier probe whose interval is at most 6 %, over at least 1.5 s, that was steady.
+- ``probe``: levels of an earlier probe, steady, with an interval of at most 6 % over at least 1.5 s.
 - ``by hand``: two waves of requests, begun together.
 
-The loads of the 0.6B are what their clients' cores allow. They judge nothing.
+The loads of the 0.6B, which are what their clients' cores allow, judge nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ ON_H100 = {"gpu": "NVIDIA-H100-80GB-HBM3"}
 LOOPS: dict[Path, dict[str, Any]] = {
     ROOT / H200 / "speed": {},
     ROOT / H200 / "speed-four": {},
+    ROOT / H200 / "experts": {},
     ROOT / H100 / "speed": ON_H100,
+    ROOT / H100 / "experts": ON_H100,
 }
 H100_SERVERS = {"8b-bf16": "none", "8b-fp8": "fp8"}
 """Of an 8B: the method of each."""
@@ -50,7 +52,7 @@ STORED = {
     "gptq": "gptq",
     "w8a8": "compressed-tensors",
     "w4a16": "compressed-tensors",
-    "20b": "none",
+    **dict.fromkeys(("20b", "120b"), "none"),
 }
 """Form of a quantized checkpoint, by the end of its name, and the method of its plan."""
 NAMED = ("mistral-7b", "danube3-4b", "phi-3-mini-as-llama")
@@ -116,6 +118,8 @@ SHAPES = (
     *("llama-3.1-8b", "llama-2-7b", "mistral-7b", "phi-2"),
     *("qwen2.5-1.5b", "qwen2.5-32b", "qwen2.5-3b", "qwen2.5-7b", "qwen3-0.6b"),
     *("qwen3-30b-a3b", "qwen3-8b", "qwen3-moe", "llama-3.2-1b", "danube3-4b", "phi-3-mini", "gpt-oss-20b"),
+    *("gpt-oss-120b", "olmoe", "granite-moe", "mixtral", "phi-3.5-moe", "phi-mini-moe", "ernie-21b"),
+    "glm-air",
 )
 
 
@@ -224,6 +228,12 @@ def _counts(level: dict[str, Any]) -> bool:
     return bool(level["steady"] and level["events_without_text_percent"] < 1)
 
 
+def _same_experts(cell: dict[str, Any]) -> bool:
+    """Whether made-up weights send all tokens to the same experts: four streams are as fast as one."""
+    experts = _step(json.dumps(cell), USUAL_TOKENS, 1).placement.architecture.experts
+    return (bool(experts) and cell["method"] == "fp8") or cell["model"].startswith("gpt-oss")
+
+
 def _loop_name(file: Path) -> str:
     """On an H200 with its folder's name, on others with the card's too."""
     card, folder = file.parts[-3:-1]
@@ -247,14 +257,15 @@ def _loop_cell(file: Path, gpu: dict[str, Any]) -> dict[str, Any]:
 
 def _loops() -> Iterator[Row]:
     for file, gpu in _loop_files():
+        cell = _loop_cell(file, gpu)
         for level in _read(file):
             alone = level["streams"] == 1
-            if alone or _counts(level):
+            if alone or (_counts(level) and not _same_experts(cell)):
                 yield Row(
                     name=_loop_name(file) + ("" if alone else f"@{level['streams']}"),
                     figure="one stream" if alone else "load",
                     kind="loop",
-                    cell=_loop_cell(file, gpu),
+                    cell=cell,
                     measured=1e3 / level["tpot_ms"]["p50"]
                     if alone
                     else level["output_tokens_per_second"]["server"],
@@ -268,13 +279,8 @@ def _another_gpu() -> Iterator[Row]:
     """Long loops on an H100, two of most levels, and the median of what the probe told of one stream."""
     folder = ROOT / H100 / "goals-paired"
     for name, method in H100_SERVERS.items():
-        cell = {
-            "model": "llama-3.1-8b",
-            "method": method,
-            "version": "0.26.0",
-            "args": [],
-            "maxModelLen": 4096,
-        }
+        cell = {"model": "llama-3.1-8b", "method": method, "version": "0.26.0", "args": []}
+        cell["maxModelLen"] = 4096
         shared: dict[str, Any] = {
             "cell": {**cell, **ON_H100},
             "input_tokens": USUAL_TOKENS,
@@ -299,8 +305,10 @@ def _edges() -> Iterator[Row]:
     for name, cell in TRUTH.items():
         yield from _edges_of(f"truth/{name}", "truth", cells()[cell], _levels(name))
     for file, gpu in _loop_files():
+        cell = _loop_cell(file, gpu)
         levels = [level for level in _read(file) if level["streams"] > 1 and _counts(level)]
-        yield from _edges_of(_loop_name(file), "loop", _loop_cell(file, gpu), levels)
+        if not _same_experts(cell):
+            yield from _edges_of(_loop_name(file), "loop", cell, levels)
 
 
 def _edges_of(name: str, kind: str, cell: dict[str, Any], levels: list[dict[str, Any]]) -> Iterator[Row]:

@@ -97,6 +97,8 @@ class KernelTiming:
     """The engine's versions that the row applies to, from ``since`` and below ``before``; "": all."""
     products: tuple[str, ...] = ()
     """GPU products that were measured; (): those of the ``StepLaw``."""
+    experts: bool = False
+    """Whether the row applies to models with experts, or to dense ones."""
     unpacking: float = 0.0
     """Time per byte of the weights in addition to reading it, for one stream, in operations at the GPU's
     dense 16-bit rate.
@@ -111,6 +113,8 @@ class KernelTiming:
     """Microseconds for which the host launches the kernels of each layer, in a step that computes a prompt
     too: such a step has no whole CUDA graph. 0: unknown, and no more than the GPU takes.
     """
+    graph_tokens: int = 512
+    """Most tokens of a step that has a CUDA graph, whose kernels are not launched one by one."""
     overlap: float = 3.0
     """Exponent of the mean of what the GPU computes and the host launches meanwhile. 1: their sum; the more,
     the nearer to the longer of both.
@@ -153,10 +157,6 @@ class StepLaw:
     """Time of attention over a prompt, as a multiple of its operations at the matrix products' rate."""
     kernels: tuple[KernelTiming, ...]
     """Timings by kind of weights; the first is for weights in 16 bits."""
-    expert_traffic: float = 0.0
-    """The same as ``traffic`` for the experts' weights, where it is more."""
-    expert_tile: int = 1
-    """Tokens that an expert's product computes at a time: its share of a prompt fills up whole tiles."""
     alike: tuple[str, ...] = ()
     """Arguments (without dashes) and environment variables that do not change the step time. With any other,
     the prediction is a guess.

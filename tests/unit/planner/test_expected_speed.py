@@ -125,11 +125,11 @@ def test_a_first_token_comes_after_two_steps_and_its_prompt():
     found = loop()
     first = 1e3 * found.first_token(32)
     computed = 2 * found.gap(32) + found.step.prompt_seconds(LAW, LAW.kernels[0])
-    assert 1e3 * computed < first < 1e3 * (computed + found.step.launch_seconds(LAW.kernels[0]))
+    assert 1e3 * computed < first < 1e3 * (computed + found.step.launch_seconds(32, 1, LAW.kernels[0]))
     assert found.keeps(32, ServiceLevel(ttft_milliseconds=math.ceil(first)))
     assert not found.keeps(32, ServiceLevel(ttft_milliseconds=math.floor(first)))
     alone = found.step.seconds(1, LAW, LAW.kernels[0]) + found.step.prompt_seconds(LAW, LAW.kernels[0])
-    assert alone < found.first_token(1) < alone + found.step.launch_seconds(LAW.kernels[0])
+    assert found.first_token(1) == pytest.approx(alone)
 
 
 def test_8_bits_are_as_fast_as_the_units_that_a_gpu_has_for_them():
@@ -154,7 +154,7 @@ def test_8_bits_are_as_fast_as_the_units_that_a_gpu_has_for_them():
         {"count": 2, "tensor": 2},
         {"count": 2, "pipeline": 2},
         {"method": "gptq"},
-        {"model": "qwen3-moe-12-layers"},
+        {"model": "qwen3-moe-12-layers", "method": "bnb-nf4"},
         {"model": "qwen3-8b-block-fp8", "method": "fp8"},
         {"model": "deepseek-coder-v2"},
         {"arguments": ("--enforce-eager",)},

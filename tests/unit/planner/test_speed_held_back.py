@@ -20,8 +20,10 @@ NEAR_SHORT_EDGE = 0.25
 FAR = {
     "awq": {"one stream": 0.071, "load": 0.18, "edge": 0.1},
     "bnb-nf4": {"one stream": 0.06, "load": 0.19, "edge": 0.39},
+    "experts": {"one stream": 0.14, "load": 0.29, "edge": 0.36},
+    "experts in 4 bits": {"one stream": 0.061, "load": 0.24, "edge": 0.33},
 }
-"""Of methods of 4 bits."""
+"""Of methods of 4 bits, and of models with experts."""
 
 
 def of(figure: str, *kinds: str) -> list[held_back.Judged]:
@@ -46,7 +48,7 @@ def test_16_and_8_bits_held_back_are_as_near_as_the_goal(figure):
 @pytest.mark.parametrize(
     ("kind", "figure"), [(kind, figure) for kind, errors in FAR.items() for figure in errors]
 )
-def test_4_bits_held_back_are_as_near_as_is_published(kind, figure):
+def test_4_bits_and_experts_held_back_are_as_near_as_is_published(kind, figure):
     found = of(figure, kind)
     assert found
     assert max(abs(item.error) for item in found) <= FAR[kind][figure]
@@ -80,7 +82,7 @@ def test_launching_a_step_with_a_prompt_earns_its_constant(kind):
     small = [
         item.row
         for item in of("load", kind)
-        if item.row.model in {"qwen2.5-1.5b", "qwen2.5-3b"} and item.row.streams == 64
+        if item.row.model in {"qwen2.5-1.5b", "qwen2.5-3b", "olmoe", "granite-moe"} and item.row.streams == 64
     ]
     assert small
     for row in small:
@@ -109,9 +111,10 @@ def test_the_constants_are_what_all_rows_give():
 
 def test_the_design_page_has_these_constants_and_bands():
     plain, fp8, w8a8, machete, nf4, *_ = LAW.kernels
+    experts, marlin, in_fp8, in_mxfp4 = (kernel for kernel in LAW.kernels if kernel.experts)
     bands = [
         f"{kernel.decode_within:.0%} and {kernel.output_within:.0%}".replace("%", "", 1).replace("%", " %")
-        for kernel in (plain, fp8, machete, nf4)
+        for kernel in (plain, fp8, machete, nf4, experts, marlin)
     ]
     page = " ".join((ROOT / "docs/design/planner.md").read_text(encoding="utf-8").split())
     for told in (
@@ -129,6 +132,14 @@ def test_the_design_page_has_these_constants_and_bands():
         f"| `u` | one stream: Machete {machete.unpacking:.0f}, NF4 {nf4.unpacking:.0f}; several: NF4 "
         f"{nf4.batch_unpacking:,.0f} |",
         f"several: {bands[0]} in 16 bits, {bands[1]} in 8, {bands[2]} on Machete, {bands[3]} in NF4.",
+        f"| Experts in 16 bits (Triton) | {experts.layer_microseconds:.1f} us | "
+        f"{experts.batch_layer_microseconds:.1f} us | {experts.launch_microseconds:,.0f} us | {bands[4]} |",
+        f"| Experts in 4 bits (Marlin) | {marlin.layer_microseconds:.1f} us | "
+        f"{marlin.batch_layer_microseconds:.1f} us | {marlin.launch_microseconds:,.0f} us | {bands[5]} |",
+        f"| Experts in FP8 | {in_fp8.layer_microseconds:.1f} us | as in 16 bits | as in 16 bits "
+        "| a factor of two |",
+        f"| Experts in MXFP4 | {in_mxfp4.layer_microseconds:.1f} us | as in 16 bits | "
+        f"{in_mxfp4.launch_microseconds:,.0f} us | a factor of two |",
     ):
         assert told in page
     assert nf4.arithmetic == machete.arithmetic == plain.arithmetic
@@ -150,10 +161,8 @@ def test_each_configuration_names_the_file_it_was_read_from():
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize(("figure", "near"), [("one stream", 0.08), ("load", 0.16)])
-def test_experts_in_16_bits_are_read_as_slowly_as_loops_showed(figure, near):
-    """Its loops came after the law was fitted to four pods of the same model."""
-    found = [item for item in of(figure, "untimed") if item.row.cell["model"].startswith("qwen3-")]
-    sixteen = [item for item in found if item.row.cell["method"] == "none"]
-    assert len(sixteen) >= 2
-    assert max(abs(item.error) for item in sixteen) < near
+def test_loads_of_experts_that_all_tokens_share_judge_nothing():
+    """Of made-up weights in FP8 and MXFP4 one stream alone is a row."""
+    loads = [row for row in rows() if row.figure != "one stream" and row.step.placement.architecture.experts]
+    assert {row.cell["method"] for row in loads} == {"none", "gptq"}
+    assert not any(row.model.startswith("gpt-oss") for row in loads)

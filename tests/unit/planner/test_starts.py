@@ -14,7 +14,11 @@ from tacho_contract.units import GIB
 ROOT = Path(__file__).resolve().parents[3]
 HIGH_GIB = 0.41
 """Most that it cost (gpt-oss-20b), of about 112 GiB."""
-FAR_WEIGHTS = {"speed-four/qwen2.5-1.5b-gptq-stored": 0.015, "h100/speed/qwen3-30b-a3b-gptq-stored": 0.011}
+FAR_WEIGHTS = {
+    "speed-four/qwen2.5-1.5b-gptq-stored": 0.015,
+    "h100/speed/qwen3-30b-a3b-gptq-stored": 0.011,
+    "experts/qwen3-30b-a3b-gptq-stored": 0.011,
+}
 """16 MiB more of 1.12 GiB; 0.16 GiB of experts in GPTQ less."""
 FURTHEST = {f"{part}: Weights, % off, worst" for part in ("H200, held back", "H100, nothing fitted")}
 """Goals that these miss."""
@@ -122,8 +126,9 @@ def test_starts_on_a_card_that_nothing_was_fitted_to():
     assert all(start.row["started"] and start.row["totalGiB"] == 79.18 for start in vllm)
     more = {start.name: predict(start.case).available_bytes / GIB - actual(start, "kvGiB") for start in vllm}
     assert (round(max(more.values()), 2), round(-min(more.values()), 2)) == (0.03, 0.4)
-    as_planned = [Start({**start.row, "totalGiB": None}, True).errors["kvTokens"] for start in vllm]
-    assert max(map(abs, as_planned)) == pytest.approx(0.014, abs=0.0005)
+    planned = {start.name: Start({**start.row, "totalGiB": None}, True).errors["kvTokens"] for start in vllm}
+    assert planned.pop("h100/experts/gpt-oss-120b-stored") == pytest.approx(-0.044, abs=0.0005)
+    assert max(map(abs, planned.values())) == pytest.approx(0.014, abs=0.0005)
     predicted = {start.name.removeprefix("h100/"): predict(start.case) for start in vllm}
     assert predicted["pods/llama-8b-gguf"].graph_bytes / GIB == pytest.approx(0.95, abs=0.005)
     assert predicted["probe/8b-fp8-warm"].activation_bytes / GIB == pytest.approx(1.16, abs=0.005)
@@ -141,7 +146,7 @@ def test_each_row_names_the_file_it_was_read_from():
 
 def test_names_are_unique():
     names = [start.name for start in starts.starts()]
-    assert len(set(names)) == len(names) == 265
+    assert len(set(names)) == len(names) == 288
 
 
 def test_a_figure_that_nobody_told_has_no_error():

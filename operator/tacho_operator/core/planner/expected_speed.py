@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.model import Architecture
 from tacho_engines.base import Placement
 from tacho_engines.hardware.gpus import guessed_rates, is_slice
 from tacho_engines.profile import EngineSpeed, KernelTiming, StepLaw
@@ -29,7 +28,8 @@ the throughput.
 """
 KNEE_WITHIN = 0.65
 """Expected error of the throughput at the knee: measured curves flatten earlier than expected ones. Of 26
-undisturbed pods with timed steps, 25 found 61 to 123 % of it (docs/results/planner.md).
+undisturbed pods with timed steps, 25 found 61 to 123 % of it (docs/results/planner.md). With experts, one
+pod found 30 %: there it is UNTIMED_WITHIN.
 """
 FEW_STREAMS = 8
 """Fewest streams for which the speed is predicted from timings. With fewer, fixed costs dominate, and one
@@ -92,24 +92,24 @@ class Loop:
             return streams * self._step(1) + self._prompts(streams - 1)
         others = (streams - 1) / self.step.output_tokens
         mixed, step = -math.expm1(-others), self._step(streams)
-        return step + mixed * (self._with_prompts(step, others / mixed) - step) if mixed else step
+        return step + mixed * (self._with_prompts(streams, others / mixed) - step) if mixed else step
 
     def first_token(self, streams: int) -> float:
         """Seconds until the first token of a request: its prompt waits for the step in progress."""
         waiting = self.gap(streams) if self.batching and streams > 1 else 0.0
-        return waiting + self._with_prompts(self._step(streams if self.batching else 1), 1)
+        return waiting + self._with_prompts(streams if self.batching else 1, 1)
 
     def _step(self, streams: int) -> float:
         if streams not in self._steps:
             self._steps[streams] = self.step.seconds(streams, self.law, self.kernel)
         return self._steps[streams]
 
-    def _with_prompts(self, step: float, prompts: float) -> float:
-        """Seconds of a step that computes ``prompts`` prompts too: its host launches its kernels one by one
-        while the GPU computes.
+    def _with_prompts(self, streams: int, prompts: float) -> float:
+        """Seconds of a step of ``streams`` requests that computes ``prompts`` of their prompts too: its host
+        launches kernels one by one while the GPU computes.
         """
-        computed = step + prompts * self.step.prompt_seconds(self.law, self.kernel)
-        launching, overlap = self.step.launch_seconds(self.kernel), self.kernel.overlap
+        computed = self._step(streams) + prompts * self.step.prompt_seconds(self.law, self.kernel)
+        launching, overlap = self.step.launch_seconds(streams, prompts, self.kernel), self.kernel.overlap
         return float((computed**overlap + launching**overlap) ** (1 / overlap))
 
     def _prompts(self, streams: int) -> float:
@@ -166,7 +166,7 @@ class Loop:
         streams.
         """
         if not (level.tpot_milliseconds or level.ttft_milliseconds):
-            return max(within, KNEE_WITHIN)
+            return max(within, UNTIMED_WITHIN if self.kernel.experts else KNEE_WITHIN)
         slow, expected, fast = (
             self.tokens_per_second(max(1, self.capacity(slots, level, slower))) / slower
             for slower in (1 + within, 1.0, 1 / (1 + within))
@@ -223,7 +223,7 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
     plain = law.kernels[0]
     kernel = next((row for row in law.kernels if _covers(row, placement)), None)
     if kernel is None:
-        return replace(law, traffic=1 / speed.efficiency, expert_traffic=0.0, expert_tile=1), plain, False
+        return replace(law, traffic=1 / speed.efficiency), plain, False
     if kernel.arithmetic > plain.arithmetic and not special_rate(placement):
         kernel = _weights_only(kernel, plain)
     untimed = _untimed(law, kernel, placement)
@@ -293,7 +293,8 @@ def _covers(row: KernelTiming, placement: Placement) -> bool:
     early = bool(row.since and key) and key < version_key(row.since)
     late = bool(row.before) and (not key or key >= version_key(row.before))
     alike = not row.schemes or set(schemes) <= set(row.schemes)
-    return placement.method.method in row.methods and alike and not early and not late
+    forms = placement.method.method in row.methods and row.experts == bool(placement.architecture.experts)
+    return forms and alike and not early and not late
 
 
 TIMED_LAYERS = ("full", "sliding")
@@ -303,22 +304,19 @@ attention.
 
 
 def _is_alike(law: StepLaw, placement: Placement) -> bool:
-    """Whether the timed steps apply: a dense text model on one whole GPU of that generation, in no earlier
-    version, with no setting that changes speed.
+    """Whether the timed steps apply: a text model on one whole GPU of that generation, in no earlier version,
+    with no setting that changes speed.
     """
-    options, device = placement.options, placement.device
+    options, device, architecture = placement.options, placement.device, placement.architecture
+    kinds = {group.kind for group in architecture.layer_groups}
     whole = placement.count == 1 and placement.tensor == placement.pipeline == 1
     return (
         whole
         and not is_slice(device)
-        and _dense(placement.architecture)
+        and not architecture.multimodal
+        and architecture.layers > 0
+        and kinds <= set(TIMED_LAYERS)
         and device.capability == law.capability
         and version_key(placement.version) >= version_key(law.version)
         and {*parse_arguments(options.arguments), *options.env} <= set(law.alike)
     )
-
-
-def _dense(architecture: Architecture) -> bool:
-    kinds = {group.kind for group in architecture.layer_groups}
-    plain = not architecture.experts and not architecture.multimodal
-    return plain and architecture.layers > 0 and kinds <= set(TIMED_LAYERS)

@@ -5,16 +5,16 @@ with ``n`` prompts take
 
     t(B) = layers (l + b) + sqrt(memory^2 + compute(B)^2) + (B L k / BW) m + B layers heads a
     p(I) = (2 P I + 2 layers width I^2 c) / (F f)
-    memory = (W m + X (x - m)) / BW + Q u / F,  compute(B) = 2 P B / (F f)
+    memory = W m / BW + Q u / F,  compute(B) = 2 P B / (F f)
     s(B, n) = ((t(B) + n p(I))^o + (layers h)^o)^(1/o)
 
-with W the weights that it reads, X those of experts, Q those that are quantized, k the KV cache of a token,
-P the active parameters, BW and F the GPU's memory bandwidth and rate in 16 bits, and l, b, m, x, u, f, a,
-c, h, o the constants of a ``StepLaw``. Experts' P of a prompt fill up whole tiles. Prompts of streams with
-``O`` output tokens come independently, so that ``M = 1 - exp(-(B - 1) / O)`` of all steps compute any, ``n
-= (B - 1) / O / M`` of them each, and take ``s``. The other steps have one CUDA graph each. The gap between
-two tokens is ``g = (1 - M) t(B) + M s(B, n)``. A request waits for one (alone for none), and its prompt is
-in the next step. So streams give ``B O / (O g + s(B, 1))`` tokens per second.
+with W the weights that it reads (of the experts those that ``B`` tokens hit), Q those that are quantized, k
+the KV cache of a token, P the active parameters, BW and F the GPU's memory bandwidth and rate in 16 bits,
+and l, b, m, u, f, a, c, h, o the constants of a ``StepLaw``. Prompts of streams with ``O`` output tokens
+come independently, so that ``M = 1 - exp(-(B - 1) / O)`` of all steps compute any, ``n = (B - 1) / O / M``
+of them each, and take ``s``. A step with no more tokens than its engine has CUDA graphs for has ``h = 0``.
+The gap between two tokens is ``g = (1 - M) t(B) + M s(B, n)``. A request waits for one (alone for none),
+and its prompt is in the next step. So streams give ``B O / (O g + s(B, 1))`` tokens per second.
 
 Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
 """
@@ -79,13 +79,6 @@ def _idle(architecture: Architecture, streams: int) -> float:
     return (1 - min(1.0, architecture.experts_per_token / architecture.experts)) ** max(1, streams)
 
 
-def expert_share(facts: ModelFacts, architecture: Architecture, streams: int) -> float:
-    """Share of the weights that one decoding step reads as experts."""
-    total = sum(t.stored_bytes for t in facts.tensors if t.kind != "draft")
-    experts = sum(t.stored_bytes for t in facts.tensors if t.kind == "expert")
-    return experts * (1 - _idle(architecture, streams)) / total if total else 0.0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeStep:
     """The bytes that one decoding step reads and the operations that it computes, for a model on given
@@ -140,9 +133,7 @@ class DecodeStep:
         weights = self.step_weights_bytes(streams)
         head = min(weights, HEAD_BYTES * architecture.vocabulary * architecture.hidden_size)
         unpacking = kernel.unpacking if streams == 1 else kernel.batch_unpacking
-        experts = self.weights_bytes * expert_share(self.placement.facts, architecture, streams)
-        read = law.traffic * weights + max(0.0, law.expert_traffic - law.traffic) * experts
-        memory = read / self.bandwidth + unpacking * (weights - head) / rate
+        memory = law.traffic * weights / self.bandwidth + unpacking * (weights - head) / rate
         compute = 2 * active_parameters(architecture) * streams / (rate * kernel.arithmetic)
         heads = architecture.layers * architecture.key_value_heads / self.gpus
         odd = law.odd_head if architecture.head_dim % COMMON_HEAD else 1.0
@@ -161,11 +152,16 @@ class DecodeStep:
         architecture, tokens = self.placement.architecture, self.input_tokens
         width = architecture.attention_heads * architecture.head_dim
         attention = law.prompt_attention * architecture.layers * width * tokens**2
-        products = prompt_parameters(architecture) * tokens + padding(architecture, tokens, law.expert_tile)
+        products = prompt_parameters(architecture) * tokens
         return 2 * (products + attention) / (self._rate * kernel.arithmetic)
 
-    def launch_seconds(self, kernel: KernelTiming) -> float:
-        """Seconds that the host takes to launch the kernels of a step that computes any prompt."""
+    def launch_seconds(self, streams: int, prompts: float, kernel: KernelTiming) -> float:
+        """Seconds that the host takes to launch the kernels of a step of ``streams`` requests that computes
+        ``prompts`` of their prompts; 0 where it has a CUDA graph.
+        """
+        tokens = streams + prompts * (self.input_tokens - 1)
+        if tokens <= kernel.graph_tokens:
+            return 0.0
         return self.placement.architecture.layers * kernel.launch_microseconds / 1e6
 
     @property
@@ -181,17 +177,6 @@ def special_rate(placement: Placement) -> float:
     device = placement.device
     rates = {"fp8": device.fp8_flops, "fp4": device.fp4_flops, "int8": device.int8_ops}
     return rates.get(arithmetic(placement), 0.0)
-
-
-def padding(architecture: Architecture, tokens: int, tile: int) -> float:
-    """Parameters times tokens that the experts' products compute for nothing: each expert's share of
-    ``tokens`` fills up whole tiles.
-    """
-    if not architecture.experts or not architecture.experts_per_token:
-        return 0.0
-    each = tokens * architecture.experts_per_token / architecture.experts
-    expert = architecture.layers * 3.0 * architecture.hidden_size * architecture.moe_intermediate_size
-    return architecture.experts * expert * (tile * math.ceil(each / tile) - each) if tile > 1 else 0.0
 
 
 def active_parameters(architecture: Architecture) -> float:

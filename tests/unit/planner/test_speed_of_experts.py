@@ -1,0 +1,62 @@
+"""Speed of models with experts: kernels of their own, and what launching them costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from benchmarks.planner.speed_rows import _step
+from tacho_contract.launch import ServiceLevel
+from tacho_engines.registry import engine_profile
+from tacho_operator.core.planner.expected_speed import KNEE_WITHIN, UNTIMED_WITHIN, expected_speed, timing
+
+SPEED = engine_profile("vllm").speed
+assert SPEED.law is not None
+LAW = SPEED.law
+
+
+def step_of(model, method="none"):
+    cell = {"model": model, "method": method, "version": "0.26.0", "args": [], "maxModelLen": 4096}
+    return _step(json.dumps(cell), 512, 200)
+
+
+def expect(model, method="none", streams=64):
+    level = ServiceLevel()
+    step = step_of(model, method)
+    return expected_speed(SPEED, step, concurrency=streams, slots=1024, level=level, front_ends=None)
+
+
+def test_a_step_within_the_cuda_graphs_launches_no_kernel():
+    step = step_of("llama-3.1-8b")
+    assert step.launch_seconds(1, 1, LAW.kernels[0]) == 0
+    assert step.launch_seconds(2, 1, LAW.kernels[0]) > 0
+    short = dataclasses.replace(step, input_tokens=100)
+    assert short.launch_seconds(100, 4, LAW.kernels[0]) == 0
+    kernel = timing(SPEED, step_of("gpt-oss-20b").placement)[1]
+    assert step.launch_seconds(256, 1, kernel) == 0 < step.launch_seconds(256, 2, kernel)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "within"),
+    [
+        ("qwen3-30b-a3b", "none", 0.17),
+        ("qwen3-30b-a3b-gptq", "gptq", 0.10),
+        ("qwen3-30b-a3b-w4a16", "compressed-tensors", 0.10),
+        ("qwen3-30b-a3b", "fp8", UNTIMED_WITHIN),
+        ("gpt-oss-20b", "none", UNTIMED_WITHIN),
+    ],
+)
+def test_experts_have_kernels_of_their_own(model, method, within):
+    """In 16 and in 4 bits they were timed. Of FP8 and MXFP4 one stream was."""
+    dense, found = expect("llama-3.1-8b"), expect(model, method)
+    assert found.decode_within == within
+    assert found.output_within > dense.output_within
+    assert found.ran not in ("", dense.ran)
+    assert (dense.capacity_within, found.capacity_within) == (KNEE_WITHIN, UNTIMED_WITHIN)
+
+
+def test_gpt_oss_loses_throughput_where_its_steps_have_no_cuda_graph():
+    few, many = (expect("gpt-oss-20b", streams=streams) for streams in (64, 256))
+    assert many.output_tokens_per_second < few.output_tokens_per_second
