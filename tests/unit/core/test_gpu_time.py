@@ -133,3 +133,44 @@ def test_the_price_in_spec_is_that_of_the_gpus_that_spec_asks_for(
     gpu = {"count": 1, **({"products": products} if products else {})}
     spec = resource(changed(MOCK_SPEC, gpu=gpu, cost={"pricePerGPUHour": "2"})).spec
     assert own_cost(spec, "NVIDIA-L4", planned) == (spec.cost if applies else None)
+
+
+SHARED = "nvidia.com/gpu.shared"
+
+
+def test_a_share_of_a_gpu_under_its_renamed_resource_is_a_product_of_its_own() -> None:
+    """With renameByDefault no label of the node says that its GPUs are shared."""
+    world = gpu_world()
+    whole = world.status["summary"]["outputTokensPerSecond"]
+    (first,) = world.names("ControllerRevision")
+    shared = dataclasses.replace(
+        node("NVIDIA-L4", 4),
+        labels={"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.replicas": "4"},
+        allocatable={SHARED: "4"},
+    )
+    world.nodes = (shared,)
+    world.config = dataclasses.replace(CONFIG, gpu_prices={"NVIDIA-L4": "0.60"})
+    world.reconcile(1)
+    assert "costShown" in world.status["summary"]
+    world.change(gpu={"count": 1, "products": ["NVIDIA-L4"], "resourceName": SHARED})
+    world.reconcile(1)
+    (second,) = world.names("ControllerRevision") - {first}
+    assert world.plan_key(second) != world.plan_key(first), "it is measured in full"
+    world.deployment_controller()
+    world.settle(world.serve_all)
+    (found,) = holdings_of(world.observed(), world.config)
+    assert (found.product, found.price) == ("NVIDIA-L4-SHARED", None)
+    assert world.status["summary"]["outputTokensPerSecond"] == whole
+    assert "costShown" not in world.status["summary"], "the price of a whole GPU is not that of a share"
+    world.config = dataclasses.replace(CONFIG, gpu_prices={"NVIDIA-L4-SHARED": "0.15"})
+    world.reconcile(1)
+    assert "costShown" in world.status["summary"]
+
+
+@pytest.mark.parametrize(
+    ("planned", "applies"), [(None, True), ("NVIDIA-L4-SHARED", True), ("NVIDIA-L4", False)]
+)
+def test_the_price_in_spec_is_of_a_share_where_spec_asks_for_one(planned: str | None, applies: bool) -> None:
+    gpu = {"count": 1, "products": ["NVIDIA-L4"], "resourceName": SHARED}
+    spec = resource(changed(MOCK_SPEC, gpu=gpu, cost={"pricePerGPUHour": "2"})).spec
+    assert own_cost(spec, "NVIDIA-L4-SHARED", planned) == (spec.cost if applies else None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tacho_engines.hardware.gpus import matches, normalise
+from tacho_engines.hardware.gpus import is_shared, matches, normalise
 from tacho_operator.api.base import decimal
 from tacho_operator.api.defaults import CURRENCY, gpu_resource
 from tacho_operator.api.spec.service import CostSpec
@@ -20,8 +20,9 @@ from tacho_operator.core import names
 from tacho_operator.core.measurement.rounding import rounded
 from tacho_operator.core.measurement.traffic import carried
 from tacho_operator.core.planner.devices import sliced
+from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.pods.view import FINISHED, PodView, views
-from tacho_operator.core.revisions.controller_revision import read_all
+from tacho_operator.core.revisions.controller_revision import Revision, read_all
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.types import Config, Observed
 
@@ -65,17 +66,48 @@ def price_of(
     return _price(found, currency) if product and found is not None else None
 
 
+RENAMED = ".shared"
+"""End of the name of a resource that NVIDIA's device plugin renames as its GPUs are shared
+(``renameByDefault``). No label of the node then says that they are, as ``-SHARED`` would.
+"""
+
+
+def priced_product(product: str, resource: str) -> str:
+    """``product`` as prices name it: a share of a GPU is a product of its own. ``resource``: its name."""
+    return f"{product}-SHARED" if resource.endswith(RENAMED) and not is_shared(product) else product
+
+
+def product_of(revision: Revision) -> str:
+    """The product of a revision's GPUs, as prices name it."""
+    containers = revision.pod_template["spec"]["containers"]
+    limits = [name for item in containers for name in (item.get("resources") or {}).get("limits") or {}]
+    renamed = next((name for name in limits if name.endswith(RENAMED)), "")
+    return priced_product(revision.plan.gpu_product, renamed)
+
+
 def own_cost(spec: LLMDeploymentSpec, product: str, planned: str | None) -> CostSpec | None:
     """``spec.cost``, if it is the price of ``product``; None where it is that of the GPUs that spec asks for
     instead, as during a rollout from one product to another.
 
-    ``planned``: product of spec's own revision; None: it has no plan yet, and ``gpu.products`` decides.
+    Products are as prices name them. ``planned``: that of spec's own revision; None: it has no plan yet, and
+    ``gpu.products`` decides.
     """
     if planned is not None:
         return spec.cost if normalise(planned) == normalise(product) else None
-    requested = spec.gpu.products if spec.gpu else []
-    known = (sliced(name, gpu_resource(spec)) for name in requested)
+    requested, resource = spec.gpu.products if spec.gpu else [], gpu_resource(spec)
+    known = (priced_product(sliced(name, resource), resource) for name in requested)
     return spec.cost if not requested or any(matches(name, product) for name in known) else None
+
+
+def revision_price(
+    spec: LLMDeploymentSpec, revision: Revision | None, plan: ModelPlan | None, config: Config
+) -> Price | None:
+    """Price of a GPU of ``revision`` for one hour. ``plan``: that of the present spec; None: it has none."""
+    if revision is None:
+        return None
+    product = product_of(revision)
+    planned = priced_product(plan.gpu_product, gpu_resource(spec)) if plan else None
+    return price_of(own_cost(spec, product, planned), product, config.gpu_prices, config.currency)
 
 
 def _price(text: str, currency: str) -> Price | None:
@@ -148,11 +180,11 @@ def holdings_of(observed: Observed, config: Config) -> tuple[GpuHolding, ...]:
     for pod in pods:
         revision = revisions.get(pod.revision)
         if revision and revision.plan.gpu_count and pod.node and pod.phase not in FINISHED:
-            place = (revision.plan.gpu_product, revision.plan.gpu_count)
+            place = (product_of(revision), revision.plan.gpu_count)
             held.setdefault(place, []).append((pod.uid, _use(pod, observed)))
 
     def price(product: str) -> Price | None:
-        own = own_cost(resource.spec, product, desired.plan.gpu_product if desired else None)
+        own = own_cost(resource.spec, product, product_of(desired) if desired else None)
         return price_of(None, product, config.gpu_prices, config.currency) or price_of(own, product, {})
 
     return tuple(

@@ -58,9 +58,15 @@ class _Variable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Resources:
+    limits: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Container:
     name: str
     env: tuple[_Variable, ...] = ()
+    resources: _Resources | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,14 @@ from typing import Any, Literal
 from tacho_contract import codec
 from tacho_contract.launch import LiveConfig, ProbeSettings, ServiceLevel
 from tacho_contract.measurement import Workload
-from tacho_operator.api.defaults import MEANT, probe_settings, service_level, workload
+from tacho_operator.api.defaults import (
+    GPU_RESOURCE,
+    MEANT,
+    gpu_resource,
+    probe_settings,
+    service_level,
+    workload,
+)
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.planner.probe_budget import planned_probe
@@ -168,7 +175,7 @@ def probe_config(
 def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
     """Hash of the parts of a plan that affect a measurement: model, quantization, image, arguments,
     parallelism, resources."""
-    engine = spec.engine
+    engine, resource = spec.engine, gpu_resource(spec)
     written = engine.model_dump(mode="json", by_alias=True, exclude_defaults=True) if engine else {}
     return names.digest(
         {
@@ -181,7 +188,8 @@ def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
             "image": [plan.engine, plan.image, list(plan.entrypoint)],
             "arguments": [list(plan.arguments), written.get("extraArgs", []), written.get("env", [])],
             "custom": written.get("custom", {}),
-            "gpu": [plan.gpu_product, plan.gpu_count],
+            # A renamed resource is a share of a GPU whose product it has.
+            "gpu": [plan.gpu_product, plan.gpu_count, *([] if resource == GPU_RESOURCE else [resource])],
             "parallelism": [plan.tensor_parallel, plan.pipeline_parallel],
             "context": [plan.max_model_len, plan.concurrency],
             "resources": written.get("resources", {}),

@@ -12,7 +12,7 @@ from tacho_operator.api.defaults import GRACE_SECONDS
 from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
-from tacho_operator.core.measurement.cost import Price, own_cost, price_of
+from tacho_operator.core.measurement.cost import Price, revision_price
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.names import FETCH_CONTAINER
@@ -187,8 +187,7 @@ def take_snapshot(
     described = rollout.active or reconcile_plan.desired_revision
     own = [pod for pod in live_pods(servers) if pod.revision == described]
     lost, leaving = lost_nodes(observed.nodes), tuple(_leaving(observed, reconcile_plan, servers, now))
-    reports, gpu = observed.reports, subject.plan.gpu_product if subject else ""
-    planned = planning.plan.gpu_product if planning.plan else None
+    reports = observed.reports
     probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
         resource=resource,
@@ -227,7 +226,7 @@ def take_snapshot(
         ),
         measuring=reconcile_plan.measuring,
         probing=probing,
-        price=price_of(own_cost(resource.spec, gpu, planned), gpu, config.gpu_prices, config.currency),
+        price=revision_price(resource.spec, subject, planning.plan, config),
         reporting=probing
         or bool(reconcile_plan.measuring.live.again.request)
         or reports_progress(live_pods((*servers, *probes))),
