@@ -71,17 +71,29 @@ def transition_events(former: LLMDeploymentStatus, status: LLMDeploymentStatus) 
 
 def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> ResourceEvent | None:
     """The event of a changed replica count, in the words of the HorizontalPodAutoscaler; None: it did not
-    change.
+    change. One that the API server refused is told again once it is accepted.
     """
     was, now = former.autoscaling, status.autoscaling
-    if now is None or not now.decisions or (was is not None and now.decisions[0] in was.decisions):
+    is_refused, was_refused = _refused_size(status), _refused_size(former)
+    if now is None or not now.decisions:
+        return None
+    if was is not None and now.decisions[0] in was.decisions and (is_refused or not was_refused):
         return None
     latest = now.decisions[0]
     if latest.mode == RECOMMEND:
         message = f"Recommended size: {latest.to_replicas}; reason: {latest.reason}"
         return ResourceEvent(type="Normal", reason=Reason.RESCALE_RECOMMENDED, message=message)
     message = f"New size: {latest.to_replicas}; reason: {latest.reason}"
+    if is_refused:
+        message = f"{message} Error: {is_refused}"
+        return ResourceEvent(type="Warning", reason="FailedRescale", message=message)
     return ResourceEvent(type="Normal", reason="SuccessfulRescale", message=message)
+
+
+def _refused_size(status: LLMDeploymentStatus) -> str:
+    """Why the API server refuses the present size; "": it does not."""
+    able = find_condition(status.conditions, ConditionType.ABLE_TO_SCALE)
+    return able.message if able is not None and able.reason == Reason.FAILED_UPDATE_SCALE else ""
 
 
 def revision_events(observed: Observed, planning: Planning) -> tuple[ResourceEvent, ...]:
