@@ -116,6 +116,16 @@ def test_each_pod_holds_the_gpus_of_its_own_revision_at_their_own_price() -> Non
     assert world.status["summary"]["costPerMillionOutputTokens"] != before
 
 
+def test_where_spec_names_no_product_its_plan_says_what_its_price_is_of() -> None:
+    """Only H200s are four on a node."""
+    world = gpu_world(cost={"pricePerGPUHour": "0.60"})
+    world.change(gpu={"count": 4}, cost={"pricePerGPUHour": "3.50"})
+    world.reconcile(1)
+    (found,) = holdings_of(world.observed(), CONFIG)
+    assert (found.product, found.price) == ("NVIDIA-L4", None)
+    assert "costShown" not in world.status["summary"]
+
+
 @pytest.mark.parametrize(
     ("products", "planned", "applies"),
     [
