@@ -85,6 +85,10 @@ class MethodSupport:
     gpu_only: bool = False
 
 
+GRAPH_TOKENS = 512
+"""Most tokens of a step for which engines capture CUDA graphs by default."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTiming:
     """How much longer the matrix products of one kind of weights take than reading these weights."""
@@ -113,8 +117,10 @@ class KernelTiming:
     """Microseconds for which the host launches the kernels of each layer, in a step that computes a prompt
     too: such a step has no whole CUDA graph. 0: unknown, and no more than the GPU takes.
     """
-    graph_tokens: int = 512
-    """Most tokens of a step that has a CUDA graph, whose kernels are not launched one by one."""
+    graph_tokens: int = GRAPH_TOKENS
+    """Most tokens of a step that has a CUDA graph, whose kernels are not launched one by one. If it is
+    GRAPH_TOKENS, twice the requests that run at once are the most, too.
+    """
     overlap: float = 3.0
     """Exponent of the mean of what the GPU computes and the host launches meanwhile. 1: their sum; the more,
     the nearer to the longer of both.

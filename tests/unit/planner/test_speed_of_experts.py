@@ -22,10 +22,9 @@ def step_of(model, method="none"):
     return _step(json.dumps(cell), 512, 200)
 
 
-def expect(model, method="none", streams=64):
-    level = ServiceLevel()
-    step = step_of(model, method)
-    return expected_speed(SPEED, step, concurrency=streams, slots=1024, level=level, front_ends=None)
+def expect(model, method="none", streams=64, slots=1024, step=None):
+    level, step = ServiceLevel(), step or step_of(model, method)
+    return expected_speed(SPEED, step, concurrency=streams, slots=slots, level=level, front_ends=None)
 
 
 def test_a_step_within_the_cuda_graphs_launches_no_kernel():
@@ -36,6 +35,14 @@ def test_a_step_within_the_cuda_graphs_launches_no_kernel():
     assert short.launch_seconds(100, 4, LAW.kernels[0]) == 0
     kernel = timing(SPEED, step_of("gpt-oss-20b").placement)[1]
     assert step.launch_seconds(256, 1, kernel) == 0 < step.launch_seconds(256, 2, kernel)
+
+
+@pytest.mark.parametrize(("model", "slower"), [("llama-3.1-8b", True), ("gpt-oss-20b", False)])
+def test_cuda_graphs_are_captured_for_twice_the_requests_at_once(model, slower):
+    """But for gpt-oss. Prompts are short, so that a step with one has a graph where many requests may run."""
+    step = dataclasses.replace(step_of(model), input_tokens=100)
+    many, few = (expect(model, streams=16, slots=slots, step=step) for slots in (256, 16))
+    assert (few.output_tokens_per_second < many.output_tokens_per_second) is slower
 
 
 @pytest.mark.parametrize(

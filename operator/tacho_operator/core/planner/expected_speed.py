@@ -11,7 +11,7 @@ from statistics import NormalDist
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.base import Placement
 from tacho_engines.hardware.gpus import guessed_rates, is_slice
-from tacho_engines.profile import EngineSpeed, KernelTiming, StepLaw
+from tacho_engines.profile import GRAPH_TOKENS, EngineSpeed, KernelTiming, StepLaw
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.speed import DecodeStep, special_rate
@@ -198,6 +198,8 @@ def expected_speed(
         return None
     law, kernel, timed = timing(speed, step.placement)
     timed = timed and rates is None
+    if kernel.graph_tokens == GRAPH_TOKENS:
+        kernel = replace(kernel, graph_tokens=min(GRAPH_TOKENS, 2 * slots))
     ceiling = law.front_end_tokens_per_second * front_ends if front_ends else float("inf")
     loop = Loop(step=step, law=law, kernel=kernel, ceiling=ceiling, batching=speed.batching)
     capacity = loop.capacity(slots, level)
