@@ -44,6 +44,17 @@ JOINED = re.compile(
 )
 """Matches invisible characters that join others, as in emoji and in Persian or Hindi words."""
 READ_RETRIES = 3
+XET_BYTES = {
+    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_SIZE": 384_000_000,
+    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_PERFILE_SIZE": 64_000_000,
+    "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_LIMIT": 640_000_000,
+    "HF_XET_RECONSTRUCTION_MIN_PREFETCH_BUFFER": 256_000_000,
+}
+"""What Xet's native client may hold of files that a disk is slower to write than the network to bring.
+
+By itself it holds 6.3 GB, where the fetch container has 2 GiB: the kernel would end it, and as the client
+begins such a file anew, again and again.
+"""
 PAUSES_SECONDS = (1.0, 3.0)
 """Pauses in seconds between attempts to list the files, after errors that may be temporary."""
 
@@ -56,6 +67,8 @@ def prepare_environment(endpoint: str) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if os.environ.get(name) and not os.environ.get("SSL_CERT_FILE"):
             os.environ["SSL_CERT_FILE"] = os.environ[name]
+    for name, size_bytes in XET_BYTES.items():
+        os.environ.setdefault(name, str(size_bytes))
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")
