@@ -64,6 +64,14 @@ def test_experts_have_kernels_of_their_own(model, method, within):
     assert (dense.capacity_within, found.capacity_within) == (KNEE_WITHIN, UNTIMED_WITHIN)
 
 
+def test_a_form_without_kernels_of_its_own_for_experts_has_those_of_dense_models():
+    """In NF4 as in a dense model, which is slower than in 16 bits under load. Nothing of it was timed."""
+    found = expect("qwen3-30b-a3b", "bnb-nf4")
+    assert timing(SPEED, step_of("qwen3-30b-a3b", "bnb-nf4").placement)[1].methods == ("bnb-nf4",)
+    assert (found.decode_within, found.ran) == (UNTIMED_WITHIN, "")
+    assert found.output_tokens_per_second < expect("qwen3-30b-a3b").output_tokens_per_second
+
+
 def test_gpt_oss_loses_throughput_where_its_steps_have_no_cuda_graph():
     few, many = (expect("gpt-oss-20b", streams=streams) for streams in (64, 256))
     assert many.output_tokens_per_second < few.output_tokens_per_second

@@ -223,7 +223,10 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
     """
     law = speed.law or _whole(speed.efficiency)
     plain = law.kernels[0]
-    kernel = next((row for row in law.kernels if _covers(row, placement)), None)
+    experts = bool(placement.architecture.experts)
+    rows = [row for row in law.kernels if _covers(row, placement)]
+    own = [row for row in rows if row.experts == experts]
+    kernel = next(iter((*own, *rows)), None)
     if kernel is None:
         return replace(law, traffic=1 / speed.efficiency), plain, False
     if kernel.arithmetic > plain.arithmetic and not special_rate(placement):
@@ -236,7 +239,8 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
             output_within=_halfway(kernel.output_within),
             ran=f"{kernel.ran}; {untimed[0]} was not measured",
         )
-    return law, kernel, speed.law is not None and len(untimed) <= 1 and _is_alike(law, placement)
+    timed = bool(own) and speed.law is not None and len(untimed) <= 1 and _is_alike(law, placement)
+    return law, kernel, timed
 
 
 def _weights_only(kernel: KernelTiming, plain: KernelTiming) -> KernelTiming:
@@ -295,8 +299,7 @@ def _covers(row: KernelTiming, placement: Placement) -> bool:
     early = bool(row.since and key) and key < version_key(row.since)
     late = bool(row.before) and (not key or key >= version_key(row.before))
     alike = not row.schemes or set(schemes) <= set(row.schemes)
-    forms = placement.method.method in row.methods and row.experts == bool(placement.architecture.experts)
-    return forms and alike and not early and not late
+    return placement.method.method in row.methods and alike and not early and not late
 
 
 TIMED_LAYERS = ("full", "sliding")
