@@ -8,7 +8,7 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from tacho_contract.report import Load
-from tacho_operator.shell.loads import Loads
+from tacho_operator.shell.loads import Loads, TimedLoad
 from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.workqueue import Key
@@ -24,23 +24,36 @@ class Pods:
     def __init__(self) -> None:
         self.answers: dict[str, Load] = {}
         self.asked: list[str] = []
+        self.now = 1_000_000.0
 
     async def read(
         self, addresses: Iterable[str], _namespaces: Mapping[str, str], _is_read: object
-    ) -> dict[str, Load]:
+    ) -> dict[str, TimedLoad]:
         self.asked = list(addresses)
-        return {address: self.answers[address] for address in self.asked if address in self.answers}
+        return {
+            address: TimedLoad(self.answers[address], self.now)
+            for address in self.asked
+            if address in self.answers
+        }
 
 
 class Looking:
     """A scaler over one world, and what it called for."""
 
     def __init__(self, world: World) -> None:
-        self.world, self.pods, self.called, self.now = world, Pods(), [], 1_000_000.0
+        self.world, self.pods, self.called = world, Pods(), []
         self.is_stale = False
         """Whether watches are interrupted."""
         self.registry = CollectorRegistry()
         self.scaler = self.start()
+
+    @property
+    def now(self) -> float:
+        return self.pods.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self.pods.now = now
 
     def start(self) -> Scaler:
         return Scaler(

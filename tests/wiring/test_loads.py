@@ -22,6 +22,7 @@ from tacho_operator.shell.loads import (
     HEAD_LIMIT_BYTES,
     Loads,
     ReadLimits,
+    TimedLoad,
     body_of,
     read_many,
     request_bytes,
@@ -67,7 +68,8 @@ def ask(address: str, port: int, each_seconds: float = 3.0) -> bytes | None:
     found = read_many(
         [address], port, "/load", limits=replace(LIMITS, each_seconds=each_seconds), is_needed=lambda: True
     )
-    return found[address]
+    answer = found[address]
+    return answer and answer.body
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,8 @@ async def test_each_pod_is_asked_once_at_its_address() -> None:
     seen: list[str] = []
     async with pods_saying(said(GOOD), seen) as loads:
         found = await loads.read(["127.0.0.1", "127.0.0.1", OTHER])
-    assert found == dict.fromkeys(("127.0.0.1", OTHER), Load(running=2, observed_time="t"))
+    loads_found = {address: answer.load for address, answer in found.items()}
+    assert loads_found == dict.fromkeys(("127.0.0.1", OTHER), Load(running=2, observed_time="t"))
     assert sorted(seen) == ["127.0.0.1 /load", "127.0.0.2 /load"]
 
 
@@ -256,7 +259,7 @@ def test_figures_that_no_engine_has_are_unknown() -> None:
         kv_cache_usage=7.0,
         observed_time="t",
     )
-    found = sample_of(wild, 5.0)
+    found = sample_of(TimedLoad(wild, 5.0))
     assert (found.running, found.waiting, found.generated_tokens, found.kv_cache_usage) == (
         None,
         None,
@@ -309,12 +312,14 @@ def test_an_answer_that_comes_byte_by_byte_is_given_up() -> None:
                 address=waiting.take(),
                 got=b"",
                 reads=0,
+                sent_seconds=0.0,
             )
             connections._open[ends.fileno()] = cast(loads_module.PodConnection, one)
             connections._selector.register(ends.fileno(), 1)
             while connections.count:
                 connections._receive(cast(loads_module.PodConnection, one))
-            assert connections.found == {"a": answer[-4000:] if whole else None}
+            found = connections.found["a"]
+            assert (found and found.body) == (answer[-4000:] if whole else None)
         assert len(parts) == 0 if whole else len(parts) > 3000
     port_of.close()
     ends.close()

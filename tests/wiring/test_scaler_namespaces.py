@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tacho_contract.report import Load
+from tacho_operator.shell.loads import TimedLoad
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.sampled import ADDRESS, KEY, Looking
@@ -49,15 +50,15 @@ async def test_a_namespace_is_decided_when_its_own_pods_are_read(
     async def read(
         addresses: Iterable[str],
         namespaces: Mapping[str, str],
-        is_read: Callable[[str, dict[str, Load]], None],
-    ) -> dict[str, Load]:
+        is_read: Callable[[str, dict[str, TimedLoad]], None],
+    ) -> dict[str, TimedLoad]:
         assert namespaces == {ADDRESS: KEY.namespace, SLOW_ADDRESS: "slow"}
-        is_read(KEY.namespace, {ADDRESS: load})
+        is_read(KEY.namespace, {ADDRESS: TimedLoad(load, looking.now)})
         for _ in range(5):
             await asyncio.sleep(0)
         assert [key for key, _ in decided] == [KEY]
         looking.now += 10
-        return dict.fromkeys(addresses, load)
+        return dict.fromkeys(addresses, TimedLoad(load, looking.now))
 
     monkeypatch.setattr(Scaler, "_decide", spied)
     monkeypatch.setattr(looking.pods, "read", read)
@@ -116,7 +117,7 @@ async def test_after_a_reading_that_failed_the_next_one_is_made(
 ) -> None:
     read = asyncio.Event()
 
-    async def reading(*_: object) -> dict[str, Load]:
+    async def reading(*_: object) -> dict[str, TimedLoad]:
         if looking.scaler._samples > 1:
             read.set()
             return {}
@@ -191,7 +192,7 @@ async def test_pods_of_two_namespaces_with_one_address_hide_no_load(
     looking.pods.answers[ADDRESS] = Load(running=1, waiting=0, observed_time="1")
     seen: dict[Key, set[str]] = {}
 
-    def decide(_scaler: Scaler, key: Key, _known: object, answers: dict[str, Load], _now: float) -> bool:
+    def decide(_scaler: Scaler, key: Key, _known: object, answers: dict[str, TimedLoad], _now: float) -> bool:
         seen[key] = set(answers)
         return False
 

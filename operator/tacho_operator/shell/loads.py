@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tacho_contract.codec import DocumentError, loads
 from tacho_contract.pod import RUNTIME_PORT
@@ -36,15 +37,27 @@ POLL_SECONDS = 0.5
 UNDER_WAY = frozenset({0, errno.EINPROGRESS})
 
 
+class PodAnswer(NamedTuple):
+    """The HTTP response body of one pod, and when the pod made it, by the monotonic clock."""
+
+    body: bytes
+    at_seconds: float
+    """The middle between the request and the answer. Where in between a pod reads its counters is not known,
+    and so the error is at most half of the delay.
+    """
+
+
 class PodConnection:
     """One HTTP request to one pod, and the part of its answer that has arrived."""
 
-    __slots__ = ("address", "got", "left", "reads", "socket", "until")
+    __slots__ = ("address", "got", "left", "reads", "sent_seconds", "socket", "until")
 
     def __init__(self, address: str, port: int, request_bytes: bytes, until: float) -> None:
         """Starts to connect without blocking. Raises OSError where no route to the address exists."""
         self.address, self.left, self.until = address, request_bytes, until
         self.got, self.reads = b"", 0
+        self.sent_seconds = 0.0
+        """When the request was sent, by the monotonic clock."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -83,13 +96,13 @@ def read_many(
     limits: ReadLimits,
     is_needed: Callable[[], bool],
     namespaces: Mapping[str, str] | None = None,
-    is_read: Callable[[str, Mapping[str, bytes | None]], None] = lambda _namespace, _found: None,
-) -> dict[str, bytes | None]:
-    """The HTTP response bodies of many pods, by address. None: no valid answer; absent: not reached in time.
+    is_read: Callable[[str, Mapping[str, PodAnswer | None]], None] = lambda _namespace, _found: None,
+) -> dict[str, PodAnswer | None]:
+    """The answers of many pods, by address. None: no valid answer; absent: not reached in time.
 
     Pods are read in the order of ``addresses``. With ``namespaces`` (by address) namespaces alternate, so
     that slow pods of one namespace delay no others. ``is_read`` is called with each namespace whose pods are
-    all read, and with the bodies so far. Returns early when ``is_needed`` is False.
+    all read, and with the answers so far. Returns early when ``is_needed`` is False.
     """
     waiting, end = (
         WaitingPods(addresses, namespaces or {}, limits.at_once),
@@ -116,13 +129,13 @@ class _OpenConnections:
         self,
         limit_bytes: int,
         waiting: WaitingPods,
-        is_read: Callable[[str, Mapping[str, bytes | None]], None],
+        is_read: Callable[[str, Mapping[str, PodAnswer | None]], None],
     ) -> None:
         self._limit_bytes, self._waiting, self._is_read = limit_bytes, waiting, is_read
         self._selector = selectors.DefaultSelector()
         self._open: dict[int, PodConnection] = {}
         """Open connections by file descriptor, in the order of their start: the first one times out first."""
-        self.found: dict[str, bytes | None] = {}
+        self.found: dict[str, PodAnswer | None] = {}
 
     def __enter__(self) -> _OpenConnections:
         return self
@@ -165,6 +178,7 @@ class _OpenConnections:
                 self._close(one, None)
 
     def _send(self, one: PodConnection) -> None:
+        one.sent_seconds = time.monotonic()
         one.left = one.left[one.socket.send(one.left) :]
         if not one.left:
             self._selector.modify(one.socket.fileno(), selectors.EVENT_READ)
@@ -177,17 +191,18 @@ class _OpenConnections:
         is_dripping = one.reads > FREE_READS + len(one.got) // MEAN_BYTES
         body = None if is_dripping else body_of(one.got, self._limit_bytes)
         if body is not None or is_dripping or not more or len(one.got) > longest:
-            self._close(one, body)
+            middle = (one.sent_seconds + time.monotonic()) / 2
+            self._close(one, None if body is None else PodAnswer(body, middle))
 
-    def _close(self, one: PodConnection, body: bytes | None) -> None:
+    def _close(self, one: PodConnection, answer: PodAnswer | None) -> None:
         number = one.socket.fileno()
         self._selector.unregister(number)
         del self._open[number]
         one.socket.close()
-        self._end(one.address, body)
+        self._end(one.address, answer)
 
-    def _end(self, address: str, body: bytes | None) -> None:
-        self.found[address] = body
+    def _end(self, address: str, answer: PodAnswer | None) -> None:
+        self.found[address] = answer
         if (namespace := self._waiting.give_back(address)) is not None:
             self._is_read(namespace, self.found)
 
@@ -220,17 +235,30 @@ AT_ONCE = 64
 """Most requests at the same time, to limit open sockets."""
 MAX_SILENT = 10_000
 """Most addresses that are remembered as not answering; deleted pods may be among them."""
-IsRead = Callable[[str, dict[str, Load]], None]
-"""Callback with a namespace and the loads of its pods, by address."""
 MAX_COUNTER = 1e15
 """Highest value of a counter that is believed."""
+
+
+class TimedLoad(NamedTuple):
+    """A pod's load, and the time of its counters by the operator's clock.
+
+    Each pod has a time of its own. A rate from a later time that all have in common would be too high or too
+    low by as much as that was late: slow pods and a busy event loop change it from sampling to sampling.
+    """
+
+    load: Load
+    time_seconds: float
+
+
+IsRead = Callable[[str, dict[str, TimedLoad]], None]
+"""Callback with a namespace and the loads of its pods, by address."""
 
 
 class Loads:
     """Reads the load of many pods at once, and remembers which pods did not answer."""
 
-    def __init__(self, port: int = RUNTIME_PORT) -> None:
-        self._port = port
+    def __init__(self, port: int = RUNTIME_PORT, clock: Callable[[], float] = time.time) -> None:
+        self._port, self._clock = port, clock
         self._silent: dict[str, None] = {}
         """Addresses of pods that did not answer the last request, the oldest request first."""
 
@@ -239,7 +267,7 @@ class Loads:
         addresses: Iterable[str],
         namespaces: Mapping[str, str] | None = None,
         is_read: IsRead = lambda _namespace, _answers: None,
-    ) -> dict[str, Load]:
+    ) -> dict[str, TimedLoad]:
         """The load by address; a pod that did not answer in time is absent: its load is unknown, not zero.
 
         Pods that did not answer the last time are read last and share few connections, so that they do not
@@ -269,24 +297,29 @@ class Loads:
 
     async def _read_in_thread(
         self, addresses: list[str], namespaces: Mapping[str, str], is_read: IsRead
-    ) -> dict[str, Load | None]:
+    ) -> dict[str, TimedLoad | None]:
         """Load by address. None: the pod gave no valid answer; a pod that was not reached in time is
         absent."""
         leaving, loop = threading.Event(), asyncio.get_running_loop()
-        parsed: dict[str, Load | None] = {}
+        parsed: dict[str, TimedLoad | None] = {}
         theirs: dict[str, list[str]] = {}
         for address in addresses:
             theirs.setdefault(namespaces.get(address, ""), []).append(address)
 
-        def namespace_read(namespace: str, bodies: Mapping[str, bytes | None]) -> None:
-            mine = theirs[namespace]
-            parsed.update((address, load_of(bodies[address])) for address in mine)
+        def timed(answer: PodAnswer | None, ahead_seconds: float) -> TimedLoad | None:
+            if answer is None or (load := load_of(answer.body)) is None:
+                return None
+            return TimedLoad(load, answer.at_seconds + ahead_seconds)
+
+        def namespace_read(namespace: str, answers: Mapping[str, PodAnswer | None]) -> None:
+            mine, ahead_seconds = theirs[namespace], self._clock() - time.monotonic()
+            parsed.update((address, timed(answers[address], ahead_seconds)) for address in mine)
             loads = {address: load for address in mine if (load := parsed[address]) is not None}
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(is_read, namespace, loads)
 
-        def read() -> dict[str, Load | None]:
-            bodies = read_many(
+        def read() -> dict[str, TimedLoad | None]:
+            answers = read_many(
                 addresses,
                 self._port,
                 "/load",
@@ -300,8 +333,9 @@ class Loads:
                 namespaces=namespaces,
                 is_read=namespace_read,
             )
-            rest = {address: load_of(body) for address, body in bodies.items() if address not in parsed}
-            return parsed | rest
+            ahead_seconds = self._clock() - time.monotonic()
+            left = ((address, answer) for address, answer in answers.items() if address not in parsed)
+            return parsed | {address: timed(answer, ahead_seconds) for address, answer in left}
 
         try:
             return await asyncio.to_thread(read)
@@ -309,21 +343,22 @@ class Loads:
             leaving.set()  # a thread cannot be cancelled
 
 
-def load_of(body: bytes | None) -> Load | None:
-    """The load in a pod's answer; None where the answer is missing or invalid."""
+def load_of(body: bytes) -> Load | None:
+    """The load in a pod's answer; None where the answer is invalid."""
     try:
-        return None if body is None else loads(Load, body)
+        return loads(Load, body)
     except DocumentError as error:
         logger.debug("no load: %s", error)
         return None
 
 
-def sample_of(load: Load, now: float) -> Sample:
+def sample_of(answer: TimedLoad) -> Sample:
     """A pod's load as a sample for the scaling algorithm. Impossible figures (a negative count) become
     unknown."""
+    load = answer.load
     usage = _figure(load.kv_cache_usage)
     return Sample(
-        time_seconds=now,
+        time_seconds=answer.time_seconds,
         running=_count(load.running),
         waiting=_count(load.waiting),
         generated_tokens=_figure(load.generation_tokens_total),

@@ -82,9 +82,9 @@ def _read(pod: PodView, most_bytes: int, is_needed: Callable[[], bool]) -> tuple
     found = answers.get(pod.address)
     if found is None:
         raise DocumentError(f"no answer of at most {REPORT_LIMIT_BYTES} bytes")
-    if found.count(b",") > MOST_ITEMS:
+    if found.body.count(b",") > MOST_ITEMS:
         raise DocumentError(f"a report of more than {MOST_ITEMS} items")
-    report = codec.loads(Report, found)
+    report = codec.loads(Report, found.body)
     if report.revision != pod.revision:
         raise DocumentError(f"a report of revision {report.revision}, not of {pod.revision}")
     if (size := memory_bytes(report)) > most_bytes:

@@ -11,7 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 
-from tacho_contract.report import Load
+from tacho_operator.shell.loads import TimedLoad
 from tacho_operator.shell.workqueue import Key, Priority, PriorityLines
 
 NAMESPACE_SHARE = 0.1
@@ -37,23 +37,23 @@ class PendingDecisions:
         """``with_pods``: the namespaces in which pods are read."""
         self._clock = clock
         self._period_seconds = period_seconds
-        self.answers: dict[str, Load] = {}
+        self.answers: dict[str, TimedLoad] = {}
         """The loads that were read so far, by address."""
         self.times: dict[str, float] = {}
-        """When the pods of each namespace were read."""
+        """When all pods of each namespace were read: the time of its decisions, after all of its samples."""
         self._used: defaultdict[str, float] = defaultdict(float)
         """CPU seconds of the decisions so far, by namespace."""
         self._unread: dict[str, list[Key]] = {}
         self._lines: PriorityLines[Key] = PriorityLines()
         self._changed = asyncio.Event()
-        self._reading: asyncio.Task[dict[str, Load]] | None = None
+        self._reading: asyncio.Task[dict[str, TimedLoad]] | None = None
         """The reading of all pods, once it has ended."""
         for key in watched:
             self._unread.setdefault(key.namespace, []).append(key)
         for namespace in [name for name in self._unread if name not in with_pods]:
             self.read(namespace, {})
 
-    def read(self, namespace: str, answers: Mapping[str, Load]) -> None:
+    def read(self, namespace: str, answers: Mapping[str, TimedLoad]) -> None:
         """Notes that the pods of a namespace are read, but for those that did not answer before."""
         self.answers.update(answers)
         self.times[namespace] = self._clock()
@@ -61,7 +61,7 @@ class PendingDecisions:
             self._lines.add(key, namespace, Priority.ROUTINE)
         self._changed.set()
 
-    def ended(self, reading: asyncio.Task[dict[str, Load]]) -> None:
+    def ended(self, reading: asyncio.Task[dict[str, TimedLoad]]) -> None:
         """Notes that the reading of all pods has ended, of some maybe without an answer."""
         self._reading = reading
         self._changed.set()

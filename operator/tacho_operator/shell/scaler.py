@@ -14,7 +14,6 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import cache
 
-from tacho_contract.report import Load
 from tacho_operator.api.defaults import scaling_mode
 from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import LLMDeploymentStatus
@@ -39,7 +38,7 @@ from tacho_operator.core.autoscaling.target import (
 )
 from tacho_operator.core.measurement.traffic import TrafficWindow, watch_traffic
 from tacho_operator.core.types import Observed, Scaled
-from tacho_operator.shell.loads import Loads, sample_of
+from tacho_operator.shell.loads import Loads, TimedLoad, sample_of
 from tacho_operator.shell.log_context import about
 from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.sampling import PendingDecisions
@@ -314,7 +313,7 @@ class Scaler:
         every = max(1, int(UNSCALED_SECONDS / self._period_seconds))
         return known.decision is None or (self._samples + known.phase) % every == 0
 
-    def _decide(self, key: Key, known: ScaledResource, answers: dict[str, Load], now: float) -> bool:
+    def _decide(self, key: Key, known: ScaledResource, answers: dict[str, TimedLoad], now: float) -> bool:
         """Makes the scaling decision of a resource. Returns whether a reconcile has something to apply or to
         report.
         """
@@ -322,7 +321,7 @@ class Scaler:
         policy, problems = policy_of(target, datetime.fromtimestamp(now, timezone.utc))
         at = ScalingInput(
             replicas=known.replicas,
-            pods=tuple(self._read(key, known, answers, now)),
+            pods=tuple(self._read(key, known, answers)),
             capacity=target.capacity,
             policy=policy,
             refused_above=target.refused_above,
@@ -358,7 +357,7 @@ class Scaler:
         )
         return known.shown is not former
 
-    def _watch_traffic(self, known: ScaledResource, answers: dict[str, Load], now: float) -> bool:
+    def _watch_traffic(self, known: ScaledResource, answers: dict[str, TimedLoad], now: float) -> bool:
         """Counts users' traffic of pods with a measured lower bound. Returns whether the traffic raises that
         bound.
         """
@@ -370,7 +369,7 @@ class Scaler:
         known.traffic = {**kept, **{(uid, place): one for uid, one in seen.items()}}
         return bool(seen)
 
-    def _read(self, key: Key, known: ScaledResource, answers: dict[str, Load], now: float) -> list[PodLoad]:
+    def _read(self, key: Key, known: ScaledResource, answers: dict[str, TimedLoad]) -> list[PodLoad]:
         """The resource's pods with their last samples. A sample that was delivered before keeps its first
         time.
         """
@@ -378,12 +377,12 @@ class Scaler:
         found = []
         for pod in known.target.pods:
             answer, last = answers.get(pod.address), known.samples.get(pod.uid)
-            if answer is not None and (last is None or last[0] != answer.observed_time):
-                newest = sample_of(answer, now)
+            if answer is not None and (last is None or last[0] != answer.load.observed_time):
+                newest = sample_of(answer)
                 if last is not None:
                     newest = continued(last[1], newest)
                     self._sink.served(key, last[1], newest)
-                last = (answer.observed_time, newest)
+                last = (answer.load.observed_time, newest)
             if last is not None:
                 samples[pod.uid] = last
             found.append(pod.load(last[1] if last else None))

@@ -193,10 +193,11 @@ def test_the_cost_is_of_the_tokens_that_the_summary_shows() -> None:
 
 def test_only_a_floor_is_watched() -> None:
     edge = ENTRY.model_copy(update={"capacity": dataclasses.replace(BOUND, boundary="Edge")})
-    assert watch_traffic({"pod": window()}, {"pod": load(65.0)}, edge, SLO, NOW) == ({}, {})
-    assert watch_traffic({}, {"pod": load(0.0)}, None, SLO, NOW) == ({}, {})
-    windows, seen = watch_traffic({}, {"pod": load(0.0)}, ENTRY, SLO, NOW)
+    assert watch_traffic({"pod": window()}, {"pod": (load(65.0), 65.0)}, edge, SLO, NOW) == ({}, {})
+    assert watch_traffic({}, {"pod": (load(0.0), 0.0)}, None, SLO, NOW) == ({}, {})
+    windows, seen = watch_traffic({}, {"pod": (load(0.0), 0.0)}, ENTRY, SLO, NOW)
     assert (list(windows), seen) == (["pod"], {})
+    assert windows["pod"].at_seconds == 0.0, "the time of the pod's counters, not that of the decision"
 
 
 def test_status_counts_on_it_until_a_probe_knows_better() -> None:

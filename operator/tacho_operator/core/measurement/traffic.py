@@ -81,15 +81,15 @@ def _since(first: Load, last: Load) -> Counters | None:
     return found if all(math.isfinite(one) and one >= 0 for one in found) else None
 
 
-def extended(window: TrafficWindow | None, load: Load, now: float) -> TrafficWindow:
+def extended(window: TrafficWindow | None, load: Load, at_seconds: float) -> TrafficWindow:
     """The window with one more sample; a new window where the last one is full, was interrupted, or the
     engine restarted."""
-    fresh = TrafficWindow(first=load, last=load, at_seconds=now)
+    fresh = TrafficWindow(first=load, last=load, at_seconds=at_seconds)
     if window is None or window.seconds >= WINDOW_SECONDS:
         return fresh
     if window.last.observed_time == load.observed_time:
         return window  # the same sample was delivered twice
-    passed = now - window.at_seconds
+    passed = at_seconds - window.at_seconds
     before, after = window.last.running, load.running
     if not 0 <= passed <= GAP_SECONDS or before is None or after is None:
         return fresh
@@ -99,22 +99,25 @@ def extended(window: TrafficWindow | None, load: Load, now: float) -> TrafficWin
         window,
         last=load,
         seconds=window.seconds + passed,
-        at_seconds=now,
+        at_seconds=at_seconds,
         running_seconds=window.running_seconds + passed * (before + after) / 2,
     )
 
 
 def watch_traffic(
     windows: Mapping[str, TrafficWindow],
-    loads: Mapping[str, Load],
+    loads: Mapping[str, tuple[Load, float]],
     entry: MeasurementEntry | None,
     slo: ServiceLevel,
     now: datetime,
 ) -> tuple[dict[str, TrafficWindow], dict[str, SeenTraffic]]:
-    """(windows with one more sample, traffic that raises the capacity's lower bound), both by pod uid."""
+    """(windows with one more sample, traffic that raises the capacity's lower bound), both by pod uid.
+
+    ``loads``: each pod's load, and the time of its counters in seconds.
+    """
     if entry is None or not _may_be_raised(entry):
         return {}, {}
-    found = {uid: extended(windows.get(uid), load, now.timestamp()) for uid, load in loads.items()}
+    found = {uid: extended(windows.get(uid), *timed) for uid, timed in loads.items()}
     seen = {uid: seen_traffic(window, entry, slo, now) for uid, window in found.items()}
     return found, {uid: one for uid, one in seen.items() if one is not None}
 

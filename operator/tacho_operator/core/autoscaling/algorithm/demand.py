@@ -59,7 +59,7 @@ def read(
     return Reading(
         tracks=tracks,
         silent=guards.silent(pods, tracks, now),
-        late=guards.late(tracks, now),
+        late=guards.late(former, tracks, now),
         counted=Mix(*map(math.fsum, zip(*counted, strict=True))) if counted else None,
         running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
@@ -77,7 +77,7 @@ def _followed(
     An engine may count an answer at its end: tokens are expected of its whole time. Of a pod that hangs no
     more are expected.
     """
-    if before is None or sample.time_seconds <= before.sample.time_seconds:
+    if before is None or not guards.is_new(sample, before):
         return before or Track(sample)
     former, seconds = before.sample, sample.time_seconds - before.sample.time_seconds
     since = guards.stalled_since(before, sample, rates[2] if rates else None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from statistics import median
+from statistics import fmean, median
 
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost, measured_mix
@@ -23,11 +23,33 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 )
 
 
+def timed(at: ScalingInput, former: Mapping[str, Track], now: float) -> tuple[ScalingInput, float]:
+    """``at`` without samples after ``now``, in case a clock was set back, and the mean time of the new
+    samples.
+
+    One pod may answer seconds after the others. The mean time is that of the sum of their loads, and the age
+    of a sample from an earlier sampling is counted from there. It is ``now`` where no sample is new.
+    """
+    pods = tuple(
+        pod if pod.sample is None or pod.sample.time_seconds <= now else replace(pod, sample=None)
+        for pod in at.pods
+    )
+    new = (pod.sample for pod in pods if pod.sample and is_new(pod.sample, former.get(pod.uid)))
+    # The track of a pod ends when its last sample is too old, and then that sample is not new again.
+    ages = [age for sample in new if (age := now - sample.time_seconds) <= tuning.MAX_AGE_SECONDS]
+    return replace(at, pods=pods), now - fmean(ages) if ages else now
+
+
+def is_new(sample: Sample, before: Track | None) -> bool:
+    """Whether the ``sample`` is of a later sampling than the one ``before``."""
+    return before is None or sample.time_seconds > before.sample.time_seconds
+
+
 def answered(pods: Collection[PodLoad], now: float) -> Iterator[tuple[str, Sample]]:
     """(uid, sample) of each pod whose load is known."""
     for pod in pods:
         sample = pod.sample
-        if sample and sample.known and 0 <= now - sample.time_seconds <= tuning.MAX_AGE_SECONDS:
+        if sample and sample.known and now - sample.time_seconds <= tuning.MAX_AGE_SECONDS:
             yield pod.uid, sample
 
 
@@ -39,9 +61,10 @@ def silent(pods: Collection[PodLoad], tracks: Mapping[str, Track], now: float) -
     return len(pods) - len(tracks) + sum(now - time > tuning.MAX_AGE_SECONDS for time in since)
 
 
-def late(tracks: Mapping[str, Track], now: float) -> int:
-    """Number of pods whose last sample is from an earlier sampling."""
-    return sum(now - track.sample.time_seconds > tuning.LATE_SECONDS for track in tracks.values())
+def late(former: Mapping[str, Track], tracks: Mapping[str, Track], now: float) -> int:
+    """Number of pods whose last sample is from an earlier sampling. One that answers slowly is not late."""
+    old = (track.sample for uid, track in tracks.items() if not is_new(track.sample, former.get(uid)))
+    return sum(now - sample.time_seconds > tuning.LATE_SECONDS for sample in old)
 
 
 def slow(

@@ -35,8 +35,9 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     cold_start = demand.cold_start((pod.start_seconds for pod in at.pods), state.cold_start_seconds)
     state = replace(state, cold_start_seconds=cold_start, refused=limits.refused(at, state, now))
     cost = None if state.mix is None else cost_of(at.capacity, state.mix, at.policy.tpot_seconds)
-    reading = demand.read(state.tracks, at.pods, now, cost)
-    former, state = state, _with_load(state, reading, cost, now)
+    at, read_at = guards.timed(at, state.tracks, now)
+    reading = demand.read(state.tracks, at.pods, read_at, cost)
+    former, state = state, _with_load(state, reading, cost, read_at)
     found = replica_need(at, state, reading, cost)
     if not reading.tracks or not found.terms:
         return _blind(at, guards.unwatched(state), reading, now)

@@ -63,7 +63,9 @@ MAX_AGE_SECONDS = 35.0
 three periods.
 """
 LATE_SECONDS = 1.0
-"""Age in seconds from which a sample is too old for a decision: the pod did not answer this time."""
+"""Age in seconds from which a sample that is not new is too old for a decision: the pod did not answer this
+time.
+"""
 EARLY_SECONDS = 0.25
 """Seconds by which a decision may come early: after two decisions a period of two counts as over."""
 MAX_POD_RATE = 3.0

@@ -287,7 +287,7 @@ class State:
     """Fingerprint of the measurement whose units the load and the correction have."""
     tracks: Mapping[str, Track] = field(default_factory=dict)
     read_seconds: float | None = None
-    """When the load was last known; None: never."""
+    """When the load was last known: the mean time of its samples. None: never."""
     in_progress: float | None = None
     """Unfinished work in the pods, in seconds of one replica; None: unknown."""
     mix: Mix | None = None
