@@ -188,7 +188,9 @@ async def test_a_level_that_failures_end_is_tried_once_more(breaks: int) -> None
         assert max(point.concurrency for point in measured.curve) == 8
     else:
         assert measured.state == "Partial"
-        assert [point.concurrency for point in measured.curve] == [1]
+        assert [point.concurrency for point in measured.curve] == [1, 4, 6, 7]
+        assert measured.capacity is not None
+        assert (measured.capacity.concurrency, measured.capacity.boundary) == (7, "Floor")
 
 
 async def test_a_level_is_not_judged_by_the_backlog_of_more_streams() -> None:
