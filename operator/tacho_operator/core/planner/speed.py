@@ -69,14 +69,9 @@ def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> f
         else sum(t.stored_bytes for t in facts.tensors if t.kind in EMBEDDINGS_READ)
     )
     experts = sum(t.stored_bytes for t in facts.tensors if t.kind == "expert")
-    return max(0.0, (total - tables - experts * _idle(architecture, streams)) / total)
-
-
-def _idle(architecture: Architecture, streams: int) -> float:
-    """Share of the experts that no token of ``streams`` hits."""
-    if not architecture.experts or not architecture.experts_per_token:
-        return 0.0
-    return (1 - min(1.0, architecture.experts_per_token / architecture.experts)) ** max(1, streams)
+    hit = architecture.experts_per_token / architecture.experts if architecture.experts else 0.0
+    idle = (1 - min(1.0, hit)) ** max(1, streams) if hit else 0.0
+    return max(0.0, (total - tables - experts * idle) / total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

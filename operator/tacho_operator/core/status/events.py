@@ -71,7 +71,7 @@ def transition_events(former: LLMDeploymentStatus, status: LLMDeploymentStatus) 
 
 def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> ResourceEvent | None:
     """The event of a changed replica count, in the words of the HorizontalPodAutoscaler; None: it did not
-    change. One that the API server refused is told again once it is accepted.
+    change. A size that the API server refused has a second event once it is accepted.
     """
     was, now = former.autoscaling, status.autoscaling
     is_refused, was_refused = _refused_size(status), _refused_size(former)
