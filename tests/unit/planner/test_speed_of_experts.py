@@ -75,3 +75,16 @@ def test_a_form_without_kernels_of_its_own_for_experts_has_those_of_dense_models
 def test_gpt_oss_loses_throughput_where_its_steps_have_no_cuda_graph():
     few, many = (expect("gpt-oss-20b", streams=streams) for streams in (64, 256))
     assert many.output_tokens_per_second < few.output_tokens_per_second
+
+
+@pytest.mark.parametrize(
+    ("model", "lengths"),
+    [("qwen3-30b-a3b", (300, 10)), ("llama-3.1-8b", (300, 10)), ("qwen3-30b-a3b", (200, 200))],
+)
+def test_the_knee_is_beyond_the_dip_where_steps_outgrow_the_cuda_graphs(model, lengths):
+    """It was at the dip, with a fifth of what the plan itself expects of as many streams as fit."""
+    step = dataclasses.replace(step_of(model), input_tokens=lengths[0], output_tokens=lengths[1])
+    found = expect(model, streams=1024, step=step)
+    dip = expect(model, streams=13 if lengths[1] == 10 else 200, step=step)
+    assert dip.output_tokens_per_second < found.capacity_tokens_per_second
+    assert found.output_tokens_per_second < 1.2 * found.capacity_tokens_per_second

@@ -154,10 +154,21 @@ class Loop:
             return tried[kept - 1] if kept else 0
         last = 0
         for last in _tried(min(slots, FEW_STREAMS) if self.batching else 1, slots):
-            more = self.tokens_per_second(round(MORE_STREAMS * last))
-            if more < MORE_TOKENS * self.tokens_per_second(last):
+            if not self._gains(last, slots):
                 break
         return last
+
+    def _gains(self, streams: int, slots: int) -> bool:
+        """Whether MORE_STREAMS times as many streams give MORE_TOKENS times the tokens, once or more often.
+
+        Throughput falls where steps outgrow the CUDA graphs, and may rise again beyond.
+        """
+        found, times = self.tokens_per_second(streams), 1
+        while (more := round(MORE_STREAMS**times * streams)) <= slots or times == 1:
+            if self.tokens_per_second(more) >= MORE_TOKENS**times * found:
+                return True
+            times += 1
+        return False
 
     def capacity_within(self, slots: int, level: ServiceLevel, within: float) -> float:
         """Expected error of the throughput at the capacity, where that of all times is ``within``.
