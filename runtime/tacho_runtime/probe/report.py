@@ -212,7 +212,8 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
     capacity, _ = capacity_level(findings, slo)
     _, high = bracket(findings.tried())
     first_broken = findings.result(high.concurrency) if high else None
-    for level in (capacity, saturation_level(findings.rated.values()), first_broken):
+    deciding = findings.result(1), capacity, saturation_level(findings.rated.values()), first_broken
+    for level in deciding:
         flags.update(level.point.flags if level else ())
     for level in _bounding(findings, slo, capacity):
         of_load = set() if level.point.steady else {NOT_STEADY}  # what halted a steady one is not its load

@@ -100,10 +100,18 @@ def contradict(one: MeasuredLevel, other: MeasuredLevel) -> bool:
     proportion.
     """
     low, high = sorted((one, other), key=lambda point: point.concurrency)
-    times = high.concurrency / low.concurrency
+    fewer = high.output_tokens_per_second / low.output_tokens_per_second < 1 - _uncertain(low, high)
+    return gains_too_much(low, high) or (fewer and high.concurrency <= CLOSE_TIMES * low.concurrency)
+
+
+def gains_too_much(low: MeasuredLevel, high: MeasuredLevel) -> bool:
+    """Whether ``high``, with more streams, has more throughput than in proportion."""
     gain = high.output_tokens_per_second / low.output_tokens_per_second
-    share = max(CONTRADICTING, math.hypot(low.ci_percent or 0.0, high.ci_percent or 0.0) / 100)
-    return gain > (1 + share) * times or (gain < 1 - share and times <= CLOSE_TIMES)
+    return gain > (1 + _uncertain(low, high)) * high.concurrency / low.concurrency
+
+
+def _uncertain(low: MeasuredLevel, high: MeasuredLevel) -> float:
+    return max(CONTRADICTING, math.hypot(low.ci_percent or 0.0, high.ci_percent or 0.0) / 100)
 
 
 @dataclass(slots=True)

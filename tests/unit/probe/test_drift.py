@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
 import pytest
 
+from tacho_contract.launch import ServiceLevel
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.phases.stability import drift_percent
 from tacho_runtime.probe.rates import DecodeRate
-from tests.unit.probe.probing import probed
+from tests.unit.probe.probing import LAW, probed
 from tools.mock.engine_law import Law
 from tools.mock.virtual_engine import VirtualEngine
 
@@ -77,3 +79,34 @@ async def test_probes_of_an_engine_that_changes_by_turns_agree_within_their_inte
     (one, half), (other, other_half) = found
     assert abs(one - other) > 0.03 * one
     assert abs(one - other) <= half + other_half
+
+
+class Slowing(VirtualEngine):
+    """So many times as slow at a second."""
+
+    times: Callable[[float], float]
+
+    def run_until(self, end: float, done: Callable[[], bool] = lambda: False) -> None:
+        while not done() and (now := self.now_seconds()) < end:
+            times = self.times(now)
+            self.law = LAW.changed(itl_base_ms=10 * times, itl_per_seq_ms=0.5 * times)
+            super().run_until(min(end, now + 0.1), done)
+
+
+async def test_an_engine_that_slows_down_until_no_time_is_left_is_not_without_a_flag() -> None:
+    """One stream was known within 2 %, and was 1.4 times as slow when the probe ended."""
+    engine = Slowing(LAW, Random(3))
+    engine.times = lambda now: 1 + now / 100
+    measured = await probed(LAW, 1, engine=engine, streams=16)
+    assert measured.flags == ("BudgetExhausted",)
+    assert "no time was left to see whether one stream is as fast at the end" in measured.message
+
+
+async def test_levels_that_no_one_engine_has_are_not_steady() -> None:
+    """While it was slow, 29 streams had half of what 30 had before."""
+    engine = Slowing(LAW, Random(3))
+    engine.times = lambda now: 1.8 if 25 < now < 33 else 1.0
+    slo = ServiceLevel(tpot_milliseconds=25, ttft_milliseconds=2000)
+    measured = await probed(LAW, 1, slo, engine=engine, streams=64)
+    assert "NotSteady" in measured.flags
+    assert "something changed in between" in measured.message

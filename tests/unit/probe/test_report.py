@@ -106,6 +106,7 @@ def test_states(changes: dict[str, Any], state: str, said: str) -> None:
         ({"opened": replace(opened(True), flags=("Throttled",))}, ("Throttled",)),
         ({"flags": {"FrontendBound"}}, ("FrontendBound",)),
         ({"results": levels(result(1, 70), result(4, 200, flags=("NotSteady",)))}, ("NotSteady",)),
+        ({"results": levels(result(1, 70, flags=("NotSteady",)), result(4, 200))}, ("NotSteady",)),
         (
             {
                 "results": levels(

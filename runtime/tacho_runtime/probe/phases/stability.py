@@ -6,6 +6,7 @@ request at the end is compared with those of the beginning.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ from tacho_runtime.probe.phases.single_stream import (
     settled_reading,
 )
 from tacho_runtime.probe.rates import FLOOR_PERCENT, DecodeRate, decode_of
-from tacho_runtime.probe.session import ProbeSession
+from tacho_runtime.probe.session import ProbeFindings, ProbeSession, gains_too_much
 from tacho_runtime.probe.time_plan import SINGLE_STREAM_SECONDS
 
 
@@ -71,9 +72,14 @@ async def final_check(bench: ProbeSession) -> None:
     single stream's rate is uncertain, more requests are sent, and all of them give the rate.
     """
     decode, findings = decode_of(bench.findings.single.streams), bench.findings
+    _compare_levels(findings)
     if decode is None:
         return
     if not _time_for_one(bench):
+        findings.flags.add("BudgetExhausted")
+        findings.notes.append(
+            f"no time was left to see whether one stream is as fast at the end ({bench.advice.more_time})"
+        )
         return
     before = await settled_reading(bench, counted=True)
     stream, around, clean = await repeat_single_stream(
@@ -88,6 +94,18 @@ async def final_check(bench: ProbeSession) -> None:
     )
     if clean and not _is_known([*findings.single.streams, stream], decode):
         await _more(bench, [stream])
+
+
+def _compare_levels(findings: ProbeFindings) -> None:
+    """Flags a probe whose levels no one engine has: it was slower while the one with fewer streams ran."""
+    points = [one.point for streams, one in sorted(findings.rated.items()) if streams > 1 and one.clean]
+    for low, high in itertools.pairwise(points):
+        if gains_too_much(low, high):
+            findings.flags.add("NotSteady")
+            findings.notes.append(
+                f"{low.concurrency} streams had {low.output_tokens_per_second:.0f} tokens/s and "
+                f"{high.concurrency} had {high.output_tokens_per_second:.0f}: something changed in between"
+            )
 
 
 def _is_known(streams: Sequence[StreamResult], decode: DecodeRate | None) -> bool:
