@@ -84,7 +84,10 @@ def verdict(found: MeasurementView) -> int:
 def _key(variable: str) -> str:
     if variable and not os.environ.get(variable):
         raise CommandError(f"--api-key-env {variable}: that variable is not set")
-    return os.environ.get(variable, "") if variable else ""
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if not (key.isascii() and key.isprintable()):  # the client's error would show it
+        raise CommandError(f"--api-key-env {variable}: that variable has characters that no header can hold")
+    return key
 
 
 def measure(order: ProbeOrder, api_key: str, progress: Callable[[str], None]) -> Measurement:

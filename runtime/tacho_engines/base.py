@@ -273,6 +273,12 @@ class RunHalf:
         """The environment variable that this engine takes its API key from; "" when it has none."""
         return self.key_variable
 
+    def api_key(self, config: RuntimeConfig, environment: Mapping[str, str]) -> str:
+        """A key that the engine takes; "" where it asks for none. A Secret may end with a line's end, which
+        no header can hold.
+        """
+        return environment.get(self.api_key_variable(config), "").strip()
+
     def version_path(self, _config: RuntimeConfig) -> str:
         """HTTP path of a JSON document that contains the engine's version; "": none."""
         return self.document_path

@@ -122,6 +122,11 @@ class LlamaCpp(DefaultRun):
     failures = FAILURES
     startup = STARTUP
 
+    def api_key(self, config: RuntimeConfig, environment: Mapping[str, str]) -> str:
+        """The first of several keys by commas."""
+        keys = map(str.strip, super().api_key(config, environment).split(","))
+        return next(filter(None, keys), "")
+
     def version(self, document: Mapping[str, object]) -> str:
         """The build number and commit; a build from outside of llama.cpp's repository has the number b0."""
         build = document.get("build_info")

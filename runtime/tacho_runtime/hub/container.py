@@ -28,7 +28,8 @@ can set it.
 def hub_token(endpoint: str) -> str:
     """The hub token for ``endpoint``, which the operator has checked, or for the hub in HF_ENDPOINT.
 
-    Raises FailedError before it reads the token if HF_ENDPOINT has no encryption.
+    Raises FailedError before it reads the token if HF_ENDPOINT has no encryption, and for a token that no
+    header can hold: the client's error would show it.
     """
     named = os.environ.get("HF_ENDPOINT", "")
     if not endpoint and named and not named.startswith("https://") and not os.environ.get(ENV_INSECURE_HUB):
@@ -37,7 +38,14 @@ def hub_token(endpoint: str) -> str:
             f"HF_ENDPOINT {named} is not encrypted.",
             "Use https://, or name it in model.hub.endpoint.",
         )
-    return os.environ.get("HF_TOKEN", "").strip()
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not (token.isascii() and token.isprintable()):
+        raise FailedError.of(
+            FailureClass.AUTH_REQUIRED,
+            "The hub token has characters that no HTTP header can hold, such as a line's end within it.",
+            "Put the token alone into the Secret that spec.model.tokenSecretRef names.",
+        )
+    return token
 
 
 def termination_log() -> str:

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from tacho_contract.failure import Failure
 from tacho_engines.base import Exit
+from tacho_runtime.probe.load.timed_client import without
 
 STDOUT, STDERR = 1, 2
 TAIL_LINES = 200
@@ -101,16 +102,13 @@ class EngineProcess:
             while data := os.read(source.fileno(), 65536):
                 with contextlib.suppress(OSError):
                     _write_all(target, data)
-                *whole, rest = self._without_secret(rest + data).split(b"\n")
+                # Before a line is cut, which may leave a part of it.
+                *whole, rest = without(self._secret, rest + data).split(b"\n")
                 for line in whole:
                     self._remember(line)
                 rest = rest[-TAIL_LINE_BYTES:]
         if rest:
             self._remember(rest)
-
-    def _without_secret(self, output: bytes) -> bytes:
-        """Before a line is cut, which may leave a part of it."""
-        return output.replace(self._secret, b"***") if self._secret else output
 
     def _remember(self, line: bytes) -> None:
         shown = line.rstrip(b"\r").rsplit(b"\r", 1)[-1]  # of a progress bar, what it ended at

@@ -317,7 +317,7 @@ class Supervisor:
 
     def _engine_address(self) -> tuple[str, str]:
         """(base URL, API key)."""
-        key = self._environment.get(self._engine().api_key_variable(self.config), "")
+        key = self._engine().api_key(self.config, self._environment)
         return local_url(self.config.bind_host, self.config.engine_port), key
 
     async def _measure(self, pid: int) -> Measurement:

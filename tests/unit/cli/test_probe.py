@@ -65,7 +65,7 @@ def test_people_get_a_table_and_a_page(capsys: pytest.CaptureFixture[str], engin
 def test_a_key_comes_from_the_environment_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OUR_KEY", "sesame")
+    monkeypatch.setenv("OUR_KEY", "sesame\n")  # as of a Secret that was made of a file
     with mock_engine(api_key="sesame", ttft_base_ms=1, itl_base_ms=2) as port:
         url = f"http://127.0.0.1:{port}"
         refused = call(capsys, "probe", url, *SHORT)
@@ -74,6 +74,18 @@ def test_a_key_comes_from_the_environment_alone(
         told = call(capsys, "probe", url, *SHORT, "--api-key-env", "OUR_KEY", "-o", "json")
     assert json.loads(told.out)["curve"]
     assert "sesame" not in told.out + told.err
+
+
+@pytest.mark.parametrize("key", ["sesame\nopen", "ses\x01ame"])
+def test_a_key_that_no_header_can_hold_is_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """The client's error had it."""
+    monkeypatch.setenv("OUR_KEY", key)
+    refused = call(capsys, "probe", "http://127.0.0.1:1", "--api-key-env", "OUR_KEY")
+    assert refused.code == 2
+    assert "characters that no header can hold" in refused.err
+    assert "ses" not in refused.err
 
 
 def test_an_encrypted_server_is_measured_where_its_authority_is_known(

@@ -104,3 +104,19 @@ def test_what_the_zipapp_carries_needs_the_standard_library_only():
                 if isinstance(node, ast.ImportFrom):
                     found = [node.module or ""]
                 assert {name.split(".")[0] for name in found} <= allowed, path
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "key"),
+    [
+        ("vllm", "sk-a\n", "sk-a"),
+        ("vllm", "sk-a,b", "sk-a,b"),
+        ("llamacpp", "sk-a, sk-b\n", "sk-a"),
+        ("llamacpp", ", sk-b", "sk-b"),
+        ("llamacpp", "", ""),
+    ],
+)
+def test_a_key_is_one_that_the_engine_takes(name, text, key):
+    """A Secret often ends with a line's end, and llama.cpp takes several keys."""
+    half = run_half(name)
+    assert half.api_key(None, {half.key_variable: text}) == key

@@ -140,6 +140,12 @@ async def test_an_engine_that_repeats_its_key_does_not_have_it_shown(answer: byt
     assert "sk-" not in why
 
 
+@pytest.mark.parametrize("shown", [r"sk-\"a\\b/&", 'sk-"a\\b/&', "sk-%22a%5Cb%2F%26"])
+async def test_a_key_is_hidden_as_json_and_urls_spell_it(shown: str) -> None:
+    async with engine(b"HTTP/1.1 401 No\r\n\r\n" + shown.encode(), api_key='sk-"a\\b/&') as client:
+        assert await client.healthy("/health") == (False, "GET /health: HTTP 401: ***")
+
+
 def test_a_stream_that_repeats_the_key_does_not_have_it_shown() -> None:
     """A key may be any word: what is parsed keeps it."""
     stream = TokenStream()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tacho_runtime.probe.load import wire as wire
 
@@ -153,7 +153,7 @@ class StreamConnection(asyncio.Protocol):
             try:
                 self._head = wire.framing(raw)
             except wire.WireError as error:
-                hidden = self.secret and self.secret in raw
+                hidden = without(self.secret, raw) != raw
                 return self._finish(RequestFailed("not an HTTP/1.1 response" if hidden else str(error)))
         head = self._head
         if head is None:
@@ -241,7 +241,17 @@ StreamT = TypeVar("StreamT", bound=StreamConnection)
 
 def without(secret: bytes, text: bytes) -> bytes:
     """``text`` with ``***`` in place of the ``secret``: for messages alone, as a key may be any word."""
-    return text.replace(secret, b"***") if secret else text
+    for spelling in _spellings(secret):
+        text = text.replace(spelling, b"***")
+    return text
+
+
+@functools.cache
+def _spellings(secret: bytes) -> tuple[bytes, ...]:
+    """The secret as it is, in JSON and in a URL, the longest first."""
+    text = secret.decode(errors="replace")
+    found = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, safe="")}
+    return tuple(sorted(filter(None, {secret, *(one.encode() for one in found)}), key=len, reverse=True))
 
 
 def request_bytes(endpoint: EngineEndpoint, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
