@@ -25,17 +25,22 @@ CARRIERS = tuple(
 def is_inward(host: str) -> bool:
     """Whether ``host`` is this machine, its link or a metadata service.
 
-    A name is resolved, except where a proxy does that. It may have another address next time.
+    A name is resolved, except where a proxy does that. It may have another address next time: see
+    ``remote.limit_client``.
     """
     if host == "localhost":
         return True
-    by_proxy = getproxies().keys() - {"no"} and not proxy_bypass(host)
-    only_numbers = socket.AI_NUMERICHOST if by_proxy else 0
+    only_numbers = socket.AI_NUMERICHOST if by_proxy(host) else 0
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=only_numbers)
     except (OSError, UnicodeError):  # the request itself says so
         return False
     return any(_is_inward(str(place[0])) for *_, place in found)
+
+
+def by_proxy(host: str) -> bool:
+    """Whether a proxy connects to ``host``, which then has no address here."""
+    return bool(getproxies().keys() - {"no"}) and not proxy_bypass(host)
 
 
 def _is_inward(text: str) -> bool:

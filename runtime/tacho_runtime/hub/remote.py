@@ -15,7 +15,7 @@ from tacho_contract.failure import FailedError
 from tacho_contract.text import visible
 from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid
-from tacho_runtime.hub.addresses import is_inward
+from tacho_runtime.hub.addresses import by_proxy, is_inward
 from tacho_runtime.hub.cache import is_digest
 from tacho_runtime.hub.failures import classify, unreachable
 
@@ -101,6 +101,15 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
         if host != own.host and is_inward(host) and not is_inward(own.host):
             raise unreachable(f"{endpoint} leads to {host}, which is no address of a hub.", retryable=False)
 
+    def stayed_outside(response: httpx2.Response) -> None:
+        # A name may have another address by the time of its connection.
+        host, stream = response.request.url.host, response.extensions.get("network_stream")
+        peer = stream.get_extra_info("server_addr") if stream and not by_proxy(host) else None
+        if peer and host != own.host and is_inward(peer[0]) and not is_inward(own.host):
+            raise unreachable(
+                f"{endpoint} leads to {peer[0]}, which is no address of a hub.", retryable=False
+            )
+
     def follow(response: httpx2.Response) -> None:
         if url := response.links.get("next", {}).get("url"):
             followed(url)
@@ -108,7 +117,7 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     def factory() -> httpx2.Client:
         client = default_client_factory()
         client.event_hooks["request"] += [withhold_token, stay_outside]
-        client.event_hooks["response"] += [_bound(endpoint), follow]
+        client.event_hooks["response"] += [stayed_outside, _bound(endpoint), follow]
         client.timeout = httpx2.Timeout(REQUEST_TIMEOUT_SECONDS)
         return client
 
@@ -144,7 +153,7 @@ def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
     def bound(response: httpx2.Response) -> None:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _endless(f"{endpoint} compresses its answers, though asked for plain ones.")
-        if response.status_code in (200, 206) and FILE in response.request.extensions:
+        if response.status_code in (200, 203, 206) and FILE in response.request.extensions:
             return  # a redirect keeps the extensions
         if isinstance(response.stream, httpx2.SyncByteStream):
             response.stream = Bounded(response.stream)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig
@@ -91,3 +94,29 @@ def test_a_hub_on_this_machine_may_lead_to_this_machine(hub: RunningHub, publish
 def test_a_download_is_not_led_inside(far_hub: RunningHub, config: FetchConfig) -> None:
     far_hub.fake.faults.redirect_to = "http://169.254.169.254/latest"
     assert INWARD in failed(config).message
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+async def test_a_name_that_has_another_address_when_it_is_asked_is_not_read(
+    far_hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch, *, proxied: bool
+) -> None:
+    """First one of the internet, for the check, then this machine's."""
+    original, answers = socket.getaddrinfo, iter(["140.82.121.3"])
+
+    def resolve(host: Any, *arguments: Any, **more: Any) -> list[Any]:
+        name = host.decode() if isinstance(host, bytes) else host
+        return original(next(answers, "127.0.0.2") if name == "turns.example" else name, *arguments, **more)
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="what is nobody else's")
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    async with TestServer(application, host="127.0.0.2") as inside:
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        far_hub.fake.faults.redirect_to = f"http://turns.example:{inside.port}"
+        if proxied:  # it resolves the name
+            monkeypatch.setenv("http_proxy", f"http://127.0.0.2:{inside.port}")
+            monkeypatch.setenv("no_proxy", "127.0.0.1")
+        failure = await asyncio.to_thread(failure_of, published)
+    assert ("leads to 127.0.0.2, which is no address of a hub" in failure.message) == (not proxied)
