@@ -21,6 +21,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tacho_contract import codec
+from tacho_contract.failure import FailureClass
 from tacho_contract.model import ModelFacts
 from tacho_operator.core.planner.inputs import inputs_hash, subject_hash
 from tacho_operator.core.planner.plan import plan_of
@@ -139,6 +140,18 @@ def test_an_error_of_the_planner_is_a_failure(monkeypatch: Any, broken: Any, wor
     found = plan_process.result_of(inputs())
     assert isinstance(found, PlanFailure)
     assert words in found.failure.message
+
+
+@pytest.mark.parametrize("figures", [{"file_count": -1}, {"file_count": 2**31}, {"total_bytes": -1}])
+def test_figures_that_no_status_holds_are_a_failure_of_the_plan(figures: dict[str, int]) -> None:
+    """Whoever writes a model's facts chose them: as a plan, each decision about the resource failed."""
+    facts = smollm2()
+    files = dataclasses.replace(facts.files, **figures)
+    asked = dataclasses.replace(inputs(), facts=dataclasses.replace(facts, files=files))
+    assert isinstance(plan_of(asked), ModelPlan)
+    found = plan_process.result_of(asked)
+    assert isinstance(found, PlanFailure)
+    assert found.failure.failure_class == FailureClass.PLANNING_FAILED
 
 
 class Gate:

@@ -18,6 +18,7 @@ from tacho_contract import codec
 from tacho_contract.failure import FailureClass, failure_kind
 from tacho_operator.core.planner.no_plan import failure
 from tacho_operator.core.planner.plan import plan_of
+from tacho_operator.core.planner.shown_plan import shown_plan
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
 from tacho_operator.core.types import PlanInputs
 
@@ -51,6 +52,8 @@ def result_of(inputs: PlanInputs) -> PlanResult:
         found = plan_of(inputs)
         stored = _Document(failure=found) if isinstance(found, PlanFailure) else _Document(plan=found)
         codec.loads(_Document, codec.dumps(stored))
+        if isinstance(found, ModelPlan):
+            shown_plan(found)
     except Exception as error:  # noqa: BLE001 - the inputs are a model's author's and a user's
         return planning_failed(f"The planner failed: {type(error).__name__}: {str(error)[:200]}.")
     return found
