@@ -44,7 +44,10 @@ LOOPS: dict[Path, dict[str, Any]] = {
     ROOT / H200 / "experts": {},
     ROOT / H100 / "speed": ON_H100,
     ROOT / H100 / "experts": ON_H100,
+    ROOT / H100 / "experts-spread": ON_H100,
 }
+SPREAD = "experts-spread"
+"""A folder of loops whose engine draws the experts of each token."""
 H100_SERVERS = {"8b-bf16": "none", "8b-fp8": "fp8"}
 """Of an 8B: the method of each."""
 STORED = {
@@ -228,8 +231,10 @@ def _counts(level: dict[str, Any]) -> bool:
     return bool(level["steady"] and level["events_without_text_percent"] < 1)
 
 
-def _same_experts(cell: dict[str, Any]) -> bool:
+def _same_experts(file: Path, cell: dict[str, Any]) -> bool:
     """Whether made-up weights send all tokens to the same experts: four streams are as fast as one."""
+    if file.parent.name == SPREAD:
+        return False
     experts = _step(json.dumps(cell), USUAL_TOKENS, 1).placement.architecture.experts
     return (bool(experts) and cell["method"] == "fp8") or cell["model"].startswith("gpt-oss")
 
@@ -260,7 +265,7 @@ def _loops() -> Iterator[Row]:
         cell = _loop_cell(file, gpu)
         for level in _read(file):
             alone = level["streams"] == 1
-            if alone or (_counts(level) and not _same_experts(cell)):
+            if alone or (_counts(level) and not _same_experts(file, cell)):
                 yield Row(
                     name=_loop_name(file) + ("" if alone else f"@{level['streams']}"),
                     figure="one stream" if alone else "load",
@@ -307,7 +312,7 @@ def _edges() -> Iterator[Row]:
     for file, gpu in _loop_files():
         cell = _loop_cell(file, gpu)
         levels = [level for level in _read(file) if level["streams"] > 1 and _counts(level)]
-        if not _same_experts(cell):
+        if not _same_experts(file, cell):
             yield from _edges_of(_loop_name(file), "loop", cell, levels)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from benchmarks.gpu import goals
-from benchmarks.gpu.pages import h100_goals, h100_warm, h200_front_ends, h200_goals
+from benchmarks.gpu.pages import h100_goals, h100_warm, h200_front_ends, h200_goals, probe
 from benchmarks.gpu.pages.recorded import ROOT
 
 
@@ -34,6 +34,14 @@ def test_a_warm_start_is_judged_by_loops_that_hold() -> None:
 def test_levels_of_one_server_are_in_the_order_of_their_streams() -> None:
     found = goals.comparison(h100_goals.PAIRED).probes["8b-fp8"]
     assert found == tuple(f"8b-fp8-levels-{streams}" for streams in (16, 64, 128, 256))
+
+
+def test_a_loop_that_littles_law_does_not_hold_for_is_named_and_judges_nothing():
+    """The command that tells the goals ended at the first such loop before."""
+    of = goals.comparison(h100_goals.ONE_RUN)
+    assert probe.unsteady(of) == ["0.6b at 256 streams"]
+    assert "is missed by more than 3 %: 0.6b at 256 streams." in probe.page(of)
+    assert [level.streams for level in probe.truth(of, "0.6b")].count(256) == 1
 
 
 def test_parts_of_a_loop_differ_less_the_longer_they_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from statistics import mean
 
 from benchmarks.gpu.goals import comparison
@@ -11,7 +12,9 @@ from benchmarks.gpu.pages import probe
 from benchmarks.gpu.pages.h100_alone import H100
 from benchmarks.gpu.pages.recorded import bullets, number
 
-PAIRED, FIRST, FIRST_SMALL = (H100 / name for name in ("goals-paired", "goals", "goals-small"))
+PAIRED, ONE_RUN, FIRST, FIRST_SMALL = (
+    H100 / name for name in ("goals-paired", "goals-one-run", "goals", "goals-small")
+)
 LARGE, SMALL = ("8b-bf16", "8b-fp8"), "0.6b"
 SEARCH = ("8b-bf16", "ttft-300ms")
 HEAD = """# The probe's goals by one command, on H100s
@@ -34,6 +37,15 @@ tokens a second, a minute apart: no probe can be as near to both as the goals as
 levels say that something disturbed them.
 
 """
+ONE_RUN_HEAD = """
+## All servers in one run
+
+On a host of four H100s with 64 cores, 2026-11-27: `goals.sh` for each server at the same time, on a GPU and
+16 cores of its own, all in 15 minutes ([raw data](../../../benchmarks/gpu/h100/goals-one-run)). The fourth
+GPU served models with experts. On this host two loops of one level differ by up to {apart:.0f} % for the 8B
+and {apart_small:.0f} % for the 0.6B, which had four front ends. No server was alone on its host.
+
+"""
 FIRST_HEAD = """
 ## Levels first, then loops
 
@@ -44,9 +56,9 @@ Runs of 2026-11-25, when the probe measured all levels and the loops came minute
 """
 
 
-def chosen(*servers: str) -> probe.Comparison:
-    """The servers' part of the paired runs."""
-    found = comparison(PAIRED)
+def chosen(*servers: str, run: Path = PAIRED) -> probe.Comparison:
+    """The servers' part of a run."""
+    found = comparison(run)
     return replace(
         found,
         truths={server: found.truths[server] for server in servers},
@@ -101,10 +113,16 @@ def page() -> str:
         levels=len(of_small),
     )
     searches = probe.page(small).removeprefix(probe.CELLS).replace("## ", "### ")
+    one_run_head = ONE_RUN_HEAD.format(
+        apart=apart(chosen(*LARGE, run=ONE_RUN)),
+        apart_small=apart(chosen(SMALL, run=ONE_RUN)),
+    )
+    one_run = probe.page(comparison(ONE_RUN)).removeprefix(probe.CELLS).replace("## ", "### ")
     return "".join(
         (
             *(head, probe.page(large), "\n", noise(large)),
             *(small_head, searches),
+            *(one_run_head, one_run),
             *(FIRST_HEAD, tables(comparison(FIRST)), "\n", tables(comparison(FIRST_SMALL))),
         )
     )

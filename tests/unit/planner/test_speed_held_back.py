@@ -21,6 +21,7 @@ FAR = {
     "awq": {"one stream": 0.071, "load": 0.18, "edge": 0.1},
     "bnb-nf4": {"one stream": 0.06, "load": 0.19, "edge": 0.39},
     "experts": {"one stream": 0.14, "load": 0.29, "edge": 0.36},
+    "experts in 8 bits": {"one stream": 0.25, "load": 0.27, "edge": 0.6},
     "experts in 4 bits": {"one stream": 0.061, "load": 0.24, "edge": 0.33},
 }
 """Of methods of 4 bits, and of models with experts."""
@@ -114,7 +115,7 @@ def test_the_design_page_has_these_constants_and_bands():
     experts, marlin, in_fp8, in_mxfp4 = (kernel for kernel in LAW.kernels if kernel.experts)
     bands = [
         f"{kernel.decode_within:.0%} and {kernel.output_within:.0%}".replace("%", "", 1).replace("%", " %")
-        for kernel in (plain, fp8, machete, nf4, experts, marlin)
+        for kernel in (plain, fp8, machete, nf4, experts, marlin, in_fp8)
     ]
     page = " ".join((ROOT / "docs/design/planner.md").read_text(encoding="utf-8").split())
     for told in (
@@ -136,8 +137,8 @@ def test_the_design_page_has_these_constants_and_bands():
         f"{experts.batch_layer_microseconds:.1f} us | {experts.launch_microseconds:,.0f} us | {bands[4]} |",
         f"| Experts in 4 bits (Marlin) | {marlin.layer_microseconds:.1f} us | "
         f"{marlin.batch_layer_microseconds:.1f} us | {marlin.launch_microseconds:,.0f} us | {bands[5]} |",
-        f"| Experts in FP8 | {in_fp8.layer_microseconds:.1f} us | as in 16 bits | as in 16 bits "
-        "| a factor of two |",
+        f"| Experts in FP8 (Triton) | {in_fp8.layer_microseconds:.1f} us | "
+        f"{in_fp8.batch_layer_microseconds:.1f} us | {in_fp8.launch_microseconds:,.0f} us | {bands[6]} |",
         f"| Experts in MXFP4 | {in_mxfp4.layer_microseconds:.1f} us | as in 16 bits | "
         f"{in_mxfp4.launch_microseconds:,.0f} us | a factor of two |",
     ):
@@ -162,17 +163,37 @@ def test_each_configuration_names_the_file_it_was_read_from():
 
 
 def test_loads_of_experts_that_all_tokens_share_judge_nothing():
-    """Of made-up weights in FP8 and MXFP4 one stream alone is a row."""
+    """Of made-up weights in FP8 and MXFP4 one stream alone is a row, unless the engine draws experts."""
     loads = [row for row in rows() if row.figure != "one stream" and row.step.placement.architecture.experts]
-    assert {row.cell["method"] for row in loads} == {"none", "gptq"}
+    assert {row.cell["method"] for row in loads} == {"none", "gptq", "fp8"}
+    assert all("/experts-spread/" in row.name for row in loads if row.cell["method"] == "fp8")
     assert not any(row.model.startswith("gpt-oss") for row in loads)
 
 
-def test_one_stream_of_experts_in_fp8_and_mxfp4_is_near_what_it_was_fitted_to():
+def test_one_stream_of_experts_in_mxfp4_is_near_what_it_was_fitted_to():
     """On an H200, and on an H100, to which nothing was fitted."""
     found = [
         item for item in of("one stream", held_back.UNTIMED) if item.row.step.placement.architecture.experts
     ]
-    assert {item.row.cell["method"] for item in found} == {"fp8", "none"}
-    assert len(found) >= 12
+    assert {item.row.cell["method"] for item in found} == {"none"}
+    assert len(found) >= 4
     assert max(abs(item.error) for item in found) <= 0.17
+
+
+def test_drawn_experts_are_as_fast_as_made_up_routers_where_these_spread_tokens():
+    """In 16 bits, at each level that is steady in both. In FP8 several streams are slower by a quarter."""
+    rates = {(row.name, row.streams): row.measured for row in rows() if row.figure in {"load", "one stream"}}
+
+    def shares(model):
+        again = (
+            (key, rate) for key, rate in rates.items() if key[0].startswith(f"h100/experts-spread/{model}")
+        )
+        return {
+            key[1]: rate / first
+            for key, rate in again
+            if (first := rates.get((key[0].replace("-spread", ""), key[1])))
+        }
+
+    plain = shares("phi-mini-moe-as-qwen3-none")
+    assert set(plain) >= {1, 4, 16, 256}
+    assert all(0.94 <= share <= 1.06 for share in plain.values())

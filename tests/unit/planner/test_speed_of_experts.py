@@ -51,12 +51,12 @@ def test_cuda_graphs_are_captured_for_twice_the_requests_at_once(model, slower):
         ("qwen3-30b-a3b", "none", 0.17),
         ("qwen3-30b-a3b-gptq", "gptq", 0.10),
         ("qwen3-30b-a3b-w4a16", "compressed-tensors", 0.10),
-        ("qwen3-30b-a3b", "fp8", UNTIMED_WITHIN),
+        ("qwen3-30b-a3b", "fp8", 0.25),
         ("gpt-oss-20b", "none", UNTIMED_WITHIN),
     ],
 )
 def test_experts_have_kernels_of_their_own(model, method, within):
-    """In 16 and in 4 bits they were timed. Of FP8 and MXFP4 one stream was."""
+    """In 16, 8 and 4 bits they were timed. Of MXFP4 one stream was."""
     dense, found = expect("llama-3.1-8b"), expect(model, method)
     assert found.decode_within == within
     assert found.output_within > dense.output_within
