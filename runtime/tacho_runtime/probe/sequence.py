@@ -213,6 +213,7 @@ async def _measure_target(
     progress("detecting the engine's API")
     first = await engine.first_request(clock.patience() / 2)
     findings.answers.same_tokens = engine.same_tokens
+    findings.flags.update(["OtherInput"] if engine.counts_oddly else [])
 
     async def score(seconds: float) -> Quality:
         budget = min(seconds, BUDGET_SECONDS)

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from tacho_contract.measurement import Measurement
+from tacho_runtime.probe.load import requests
 from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import live, mock_engine, target
 
@@ -164,3 +165,15 @@ async def test_answers_that_a_full_engine_cuts_are_no_clean_capacity(
     assert "IndexError" not in measured.message
     if not flags and measured.capacity and "NotSteady" not in measured.flags:
         assert (measured.capacity.concurrency or 0) <= 2, "as many as it carries"
+
+
+@pytest.mark.parametrize("letters", [False, True])
+async def test_an_engine_that_counts_letters_for_tokens_is_told(
+    letters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts of a quarter of the length made a capacity too high, without a flag."""
+    if letters:
+        monkeypatch.setattr(requests, "WORDS", tuple(" ".join(word) for word in requests.WORDS))
+    measured = await probed(no_token_prompts=True, budget=5)
+    assert ("OtherInput" in measured.flags) == letters
+    assert ("tokens in a common word" in measured.message) == letters

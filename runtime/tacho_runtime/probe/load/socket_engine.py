@@ -55,6 +55,9 @@ IMPOSSIBLE_COUNTS = (
     "the engine counts more prompt tokens than its prompts have bytes: these counts are not used"
 )
 
+LIKELY_PER_WORD = (2 / 3, 3 / 2)
+"""Tokens between which nearly every tokenizer makes a word of the probe's; a count of bytes is 4.4."""
+
 MachineSampler = Callable[[bool], MachineSample]
 """Function that samples the machine now; its argument says whether to time the calibration."""
 
@@ -89,6 +92,8 @@ class SocketEngine:
         self._requests: RequestBuilder | None = None
         self._counts_prompts = True
         """False where the engine counts as many tokens in a long prompt as in a short one."""
+        self.counts_oddly = False
+        """Whether the engine's count of a text is that of no usual tokenizer."""
         self._started: float | None = None
         """When the engine of the first reading of the counters began."""
 
@@ -188,6 +193,13 @@ class SocketEngine:
                 counted.append((words, stream.prompt_tokens))
         length = requests.calibrate(counted)
         self._requests = replace(builder, text_length=length)
+        fewest, most = LIKELY_PER_WORD
+        self.counts_oddly = not fewest <= length.tokens_per_word <= most
+        if self.counts_oddly:
+            self._notes.append(
+                f"the engine counts {length.tokens_per_word:.1f} tokens in a common word, as of bytes or by "
+                "guessing: prompts may have another length than the workload's"
+            )
         if not length.calibrated:
             self._counts_prompts = False
             self._notes.append("the engine does not count prompt tokens: input lengths are words, not tokens")
