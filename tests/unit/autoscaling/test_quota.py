@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import Bounds, Point, ScalingInput, State
 from tests.unit.autoscaling.fleet import CAPACITY, POLICY, Fleet
@@ -97,3 +99,17 @@ def test_a_refusal_from_before_the_clock_was_set_back_has_ended() -> None:
         found = step(at, dataclasses.replace(state, refused=refused), fleet.now)
         assert found.state.refused is None
         assert found.decision.limited.reason != "QuotaExceeded"
+
+
+@pytest.mark.parametrize("quota", [3, 4])
+def test_a_quota_of_the_minimum_or_one_more_is_no_refusal_below_it(quota: int) -> None:
+    """The first below it may be a webhook that is away for a moment, and costs no replica."""
+    policy = dataclasses.replace(POLICY, bounds=Bounds(least=3, most=9))
+    at = ScalingInput(replicas=3, pods=(), capacity=CAPACITY, policy=policy, refused_above=quota)
+    state = step(at, State(), 0.0).state
+    below = dataclasses.replace(at, refused_above=2)
+    first = step(below, state, 10.0)
+    assert first.decision.replicas == 3
+    second = step(below, first.state, 20.0)
+    assert second.decision.replicas == 2
+    assert step(below, second.state, 30.0).decision.replicas == 2

@@ -69,3 +69,36 @@ def test_what_was_left_by_a_pod_that_is_silent_for_long_is_not_new() -> None:
     former = {"b": Track(dataclasses.replace(new, time_seconds=88.0))}
     assert guards.timed(at, former, 100.0) == (at, 98.0)
     assert guards.timed(dataclasses.replace(at, pods=pods[:1]), {}, 100.0)[1] == 100.0
+
+
+def test_requests_that_pile_up_are_the_same_load_whichever_sampling_a_pod_delays() -> None:
+    """Work grows over the time between the mean times of two samplings."""
+    found = []
+    for delays in ({}, {1: SLOW_SECONDS}, {2: SLOW_SECONDS}, {1: SLOW_SECONDS, 2: SLOW_SECONDS}):
+        state = State()
+        for number in range(4):
+            times = [
+                PERIOD_SECONDS * number + (delays.get(number, 0.0) if pod == 0 else 0.0) for pod in range(4)
+            ]
+            pods = tuple(
+                PodLoad(
+                    uid=str(pod),
+                    sample=Sample(
+                        time_seconds=time, running=int(time / 2), waiting=0, generated_tokens=50 * time
+                    ),
+                )
+                for pod, time in enumerate(times)
+            )
+            at = ScalingInput(replicas=PODS, pods=pods, capacity=CAPACITY, policy=POLICY)
+            state = step(at, state, max(times)).state
+        found.append([item.offered for item in state.offered])
+    assert found[1:] == [pytest.approx(found[0])] * 3
+
+
+def test_a_sample_from_before_the_clock_was_set_back_is_none() -> None:
+    later, new = Sample(time_seconds=3700.0, running=1), Sample(time_seconds=99.0, running=1)
+    pods = (PodLoad(uid="a", sample=later), PodLoad(uid="b", sample=new))
+    at = ScalingInput(replicas=2, pods=pods, capacity=CAPACITY, policy=POLICY)
+    kept, read_at = guards.timed(at, {}, 100.0)
+    assert [pod.sample for pod in kept.pods] == [None, new]
+    assert read_at == 99.0

@@ -56,6 +56,12 @@ def window(seconds: float = WINDOW_SECONDS, step: float = 5.0, **changes: Any) -
     return found
 
 
+def test_a_clock_that_is_set_back_begins_a_new_window() -> None:
+    before = window(30.0)
+    assert extended(before, load(35.0), -3565.0) == extended(None, load(35.0), -3565.0)
+    assert extended(before, load(35.0), 35.0).seconds == 35.0
+
+
 def test_more_within_the_slo_is_a_higher_lower_bound() -> None:
     seen = seen_traffic(window(), ENTRY, SLO, NOW)
     assert seen is not None

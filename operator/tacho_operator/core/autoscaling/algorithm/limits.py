@@ -7,6 +7,9 @@ from dataclasses import replace
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.types import Outcome, Point, ScalingInput, State
 
+ONCE_BELOW = 0.5
+"""What is added to the minimum after one refusal below it, which a quota of the minimum is not."""
+
 
 def refused(at: ScalingInput, state: State, now: float) -> Point | None:
     """The number of replicas that quota or admission allows, until the next try; None: no limit.
@@ -16,8 +19,9 @@ def refused(at: ScalingInput, state: State, now: float) -> Point | None:
     """
     former, least = state.refused, at.policy.bounds.least
     if at.refused_above is not None:
-        again = former is not None and former.value <= least
-        return Point(now, at.refused_above if again else max(at.refused_above, least))
+        again = former is not None and (former.value < least or former.value == least + ONCE_BELOW)
+        first = at.refused_above < least and not again
+        return Point(now, least + ONCE_BELOW if first else at.refused_above)
     return former if former and 0 <= now - former.time_seconds < tuning.RETRY_SECONDS else None
 
 
