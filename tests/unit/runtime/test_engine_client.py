@@ -130,6 +130,7 @@ KEY = "sk-secret"
         (b"HTTP/1.1 401 No\r\n\r\nyou sent Bearer sk-secret", "you sent Bearer ***"),
         (b"HTTP/1.1 401 No\r\n\r\n" + b"a" * 295 + b"sk-secret", "a***"),
         (b"Bearer sk-secret\r\n\r\n", "not an HTTP/1.1 response"),
+        (b"HTTP/1.1 401 No\r\nBearer sk-secret\r\n\r\n", "illegal header line: bytearray(b'Bearer ***')"),
     ],
 )
 async def test_an_engine_that_repeats_its_key_does_not_have_it_shown(answer: bytes, shown: str) -> None:
@@ -157,3 +158,8 @@ def test_a_stream_that_repeats_the_key_does_not_have_it_shown() -> None:
     failed.secret = KEY.encode()
     failed.data_received(HEAD + b'\r\ndata: {"error":"Bearer sk-secret"}\n\n')
     assert failed.result(whole=True).error.endswith("Bearer ***")
+    cut = TokenStream()
+    cut.secret = KEY.encode()
+    chunks = b'1d\r\n\ndata: {"error":"Bearer sk-se\r\n8\r\ncret"}\n\n\r\n0\r\n\r\n'
+    cut.data_received(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert cut.result(whole=True).error.endswith("Bearer ***"), "a chunk ends within the key"

@@ -327,11 +327,16 @@ def leading_events(opening: bytes, *, opens_empty: bool = False) -> tuple[int, b
     return leading, False
 
 
+def unchunked(data: bytes) -> bytes:
+    """``data`` without the boundaries of HTTP chunks."""
+    return _CHUNK_EDGE.sub(b"", data)
+
+
 def _documents(data: bytes) -> Iterator[dict[str, Any]]:
     """The complete events of ``data`` as JSON objects; {} for ``[DONE]``. Raises an error for anything
     else.
     """
-    for match in _DATA.finditer(_CUT_EDGE.sub(b"", _CHUNK_EDGE.sub(b"", data))):
+    for match in _DATA.finditer(_CUT_EDGE.sub(b"", unchunked(data))):
         try:
             document = json.loads(match[1]) if match[1] != b"[DONE]" else {}
         except (ValueError, RecursionError):

@@ -228,7 +228,7 @@ class StreamConnection(asyncio.Protocol):
         try:
             return wire.body_of(b"".join(read for _, read in self.reads))
         except wire.WireError as error:
-            raise RequestFailed(str(error)) from None
+            raise RequestFailed(without(self.secret, str(error).encode()).decode()) from None
 
     def close(self) -> None:
         """Closes the connection; an engine stops a stream without a reader."""

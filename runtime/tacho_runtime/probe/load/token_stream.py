@@ -11,6 +11,7 @@ from tacho_runtime.probe.load.streams import (
     StreamResult,
     leading_events,
     reduce_stream,
+    unchunked,
 )
 from tacho_runtime.probe.load.timed_client import TAIL_BYTES, StreamConnection, without
 
@@ -122,5 +123,5 @@ class TokenStream(StreamConnection):
         )
         if not found.error or not self.secret:
             return found
-        opening, closing = (without(self.secret, data) for data in (self._opening, self._tail))
+        opening, closing = (without(self.secret, unchunked(data)) for data in (self._opening, self._tail))
         return replace(found, error=reduce_stream(0, replace(reads, opening=opening, closing=closing)).error)
