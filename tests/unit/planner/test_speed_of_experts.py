@@ -43,6 +43,9 @@ def test_cuda_graphs_are_captured_for_twice_the_requests_at_once(model, slower):
     step = dataclasses.replace(step_of(model), input_tokens=100)
     many, few = (expect(model, streams=16, slots=slots, step=step) for slots in (256, 16))
     assert (few.output_tokens_per_second < many.output_tokens_per_second) is slower
+    step = dataclasses.replace(step, input_tokens=10)
+    many, few = (expect(model, streams=16, slots=slots, step=step) for slots in (256, 16))
+    assert few.output_tokens_per_second == many.output_tokens_per_second, "26 tokens are fewer than 32"
 
 
 @pytest.mark.parametrize(
