@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
+from tacho_runtime.probe.phases.undecided_levels import instead_of
 from tests.unit.probe.probing import LAW, probed
 from tools.mock.virtual_engine import VirtualEngine, VirtualLoop
 
@@ -52,3 +55,19 @@ async def test_below_a_level_whose_requests_fail_the_search_goes_on(slo: Service
     assert f"{min(engine.tried)} streams could not be measured" in measured.message
     assert "lack of time" not in measured.message
     assert measured.state == "Partial"
+
+
+@pytest.mark.parametrize(
+    ("asked", "failing", "instead"),
+    [(64, {16}, 12), (16, {16}, 12), (12, {16}, 12), (64, {16, 12}, 10), (64, {9}, 0), (64, {10}, 0)],
+)
+def test_no_level_beyond_one_that_fails_is_measured(asked: int, failing: set[int], instead: int) -> None:
+    """Eight streams meet a service level, though their rate is not known."""
+    levels = {
+        1: SimpleNamespace(concurrency=1, rated=True, slo_ratio=None),
+        8: SimpleNamespace(concurrency=8, rated=False, slo_ratio=0.9),
+    }
+    found: Any = SimpleNamespace(results=levels, tried=lambda: [*levels.values()])
+    streams, why = instead_of(found, asked, failing)
+    assert streams == instead
+    assert (why == "") == (instead > 0)

@@ -39,3 +39,17 @@ async def test_the_engines_key_is_in_no_line_that_is_kept() -> None:
     finally:
         reaper.close()
     assert kept == tuple(read) == ("args: api_key='***'", "x" * (TAIL_LINE_BYTES - 4) + "***")
+
+
+async def test_a_key_that_comes_in_two_parts_is_in_no_line_that_is_kept() -> None:
+    reaper = Reaper(asyncio.get_running_loop())
+    program = (
+        "import time; print('Bearer sk-se', end='', flush=True); time.sleep(0.3); print('cret', flush=True)"
+    )
+    try:
+        child = reaper.start((sys.executable, "-c", program), environment=os.environ, secret="sk-secret")
+        await asyncio.wait_for(child.exit_status, 30)
+        kept = await child.final_output()
+    finally:
+        reaper.close()
+    assert kept == ("Bearer ***",)
