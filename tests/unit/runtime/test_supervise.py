@@ -176,6 +176,15 @@ def test_dead_engine_ends_the_container_with_its_last_lines(tmp_path: Path) -> N
     assert "cannot go on: teapot" in runtime.log()
 
 
+def test_an_engine_that_ends_with_its_key_does_not_have_it_shown(tmp_path: Path) -> None:
+    config = custom_config(tmp_path, "--say", "the key is kept", "--exit", "3")
+    custom = dataclasses.replace(config.custom, api_key_variable="TACHO_OTHER")
+    with running(dataclasses.replace(config, custom=custom), tmp_path) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().log_tail[-1] == "the key is ***"
+    assert "kept" not in runtime.failure().message
+
+
 def test_engine_killed_while_serving_is_out_of_memory(tmp_path: Path) -> None:
     sign = tmp_path / "die"
     with running(custom_config(tmp_path, "--die-when", str(sign)), tmp_path) as runtime:
