@@ -366,3 +366,10 @@ async def test_silent_pods_do_not_hold_up_the_others(
                 assert await asked.get() == "new"
         finally:
             leave.set()
+
+
+def test_a_report_in_place_of_another_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    item = held_reports.held(loads(Report, MEASURED), "", 1, 0.0)
+    monkeypatch.setattr(held_reports, "ALL_BYTES", item.held_bytes)
+    found = held_reports.HeldReports()
+    assert [found.put(KEY, "uid", item) for _ in range(3)] == [True] * 3
