@@ -36,6 +36,8 @@ from tools.harness.operator_process import ACCOUNT, Operator, eventually, instal
 NAMESPACES = 20
 STANDBY = "tacho-1"
 LIMIT_SECONDS = 1500.0
+ACTS_WITHIN_SECONDS = 20.0
+"""A lease of 15 s and the standby's first turn."""
 PAGE = Path(__file__).parents[2] / "docs/results/handover.md"
 
 
@@ -157,6 +159,8 @@ def main() -> None:
     print(text)
     RESULTS.joinpath("handover.json").write_text(text + "\n")
     PAGE.write_text(page(found))
+    if found["standbyActsAfterSeconds"] >= ACTS_WITHIN_SECONDS or found["doneTwice"]:
+        raise SystemExit(f"not within {ACTS_WITHIN_SECONDS} s, or something was made twice")
 
 
 if __name__ == "__main__":
