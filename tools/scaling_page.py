@@ -34,6 +34,7 @@ PARTS = {
 }
 APART = {
     "algorithm/behavior": ("UNLIMITED",),
+    "algorithm/limits": ("ONCE_BELOW",),
     "algorithm/messages": ("NAMES_SHOWN",),
     "algorithm/schedules": ("LONGEST_REPEATED", "DAYS_SEARCHED", "RECENT_DAYS"),
     "algorithm/types": (
