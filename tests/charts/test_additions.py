@@ -46,7 +46,7 @@ DIGITS = {
     "watchNamespaces": ["1234"],
     "monitoringNamespace": "5678",
     "nameOverride": "12",
-    "fullnameOverride": "tacho",
+    "fullnameOverride": "true",
     "priorityClassName": "34",
     "serviceAccount": {"name": "56"},
     "replicas": 2,
