@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import gzip
 from collections.abc import AsyncIterator
+from random import Random
 from typing import cast
 
 import pytest
 
 from tacho_runtime.probe.load import wire
+from tacho_runtime.probe.load.requests import DiscoveredEngine, RetryBudget
+from tacho_runtime.probe.load.socket_engine import SocketEngine, timestamp_only
 from tacho_runtime.probe.load.timed_client import StreamConnection
 from tacho_runtime.probe.load.token_stream import TokenStream
 from tacho_runtime.supervisor import engine_client, process
 from tacho_runtime.supervisor.engine_client import EngineClient
+from tests.unit.probe.engines import target
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -145,6 +149,19 @@ async def test_an_engine_that_repeats_its_key_does_not_have_it_shown(answer: byt
 async def test_a_key_is_hidden_as_json_and_urls_spell_it(shown: str) -> None:
     async with engine(b"HTTP/1.1 401 No\r\n\r\n" + shown.encode(), api_key='sk-"a\\b/&') as client:
         assert await client.healthy("/health") == (False, "GET /health: HTTP 401: ***")
+
+
+@pytest.mark.parametrize(("status", "shown"), [("400 No", "***"), ("200 OK", KEY)])
+async def test_what_a_refused_request_of_the_probe_repeats_is_hidden(status: str, shown: str) -> None:
+    """An answer is parsed as it is, since a key may be any word."""
+    body = b'{"message": "sk-secret"}'
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with engine(head + body, api_key=KEY) as client:
+        found = DiscoveredEngine(max_model_len=0, request_formats=())
+        asked = target(0, api_key=KEY)
+        sent = SocketEngine(asked, client._endpoint, found, Random(1), timestamp_only, 1, RetryBudget())
+        answer = await sent.post("/tokenize", {"prompt": "a"})
+    assert answer == (int(status[:3]), {"message": shown})
 
 
 def test_a_stream_that_repeats_the_key_does_not_have_it_shown() -> None:
