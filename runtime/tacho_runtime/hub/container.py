@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 from types import FrameType
 from typing import NoReturn
+from urllib.request import getproxies
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.pod import TERMINATION_LOG
@@ -28,9 +30,16 @@ can set it.
 def hub_token(endpoint: str) -> str:
     """The hub token for ``endpoint``, which the operator has checked, or for the hub in HF_ENDPOINT.
 
-    Raises FailedError before it reads the token if HF_ENDPOINT has no encryption, and for a token that no
-    header can hold: the client's error would show it.
+    Raises FailedError before it reads the token if HF_ENDPOINT has no encryption. Also for a token that no
+    header can hold, and a proxy's password that no address can hold: the client's errors would show them.
     """
+    if not all(_is_address(address) for kind, address in getproxies().items() if kind != "no"):
+        raise FailedError.of(
+            FailureClass.INVALID_CONFIG,
+            "The address of a proxy has characters that none can hold, such as / in a password, or a line's "
+            "end.",
+            "In spec.model.hub.env, or the Secret that it names, write / as %2F, ? as %3F and # as %23.",
+        )
     named = os.environ.get("HF_ENDPOINT", "")
     if not endpoint and named and not named.startswith("https://") and not os.environ.get(ENV_INSECURE_HUB):
         raise FailedError.of(
@@ -46,6 +55,12 @@ def hub_token(endpoint: str) -> str:
             "Put the token alone into the Secret that spec.model.tokenSecretRef names.",
         )
     return token
+
+
+def _is_address(proxy: str) -> bool:
+    """Whether a client reads name and password in the address of ``proxy`` as they are meant."""
+    user = re.sub("^[A-Za-z0-9]+://", "", proxy.rpartition("@")[0])
+    return proxy.isprintable() and not set("/?#") & set(user)
 
 
 def termination_log() -> str:

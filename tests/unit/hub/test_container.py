@@ -38,3 +38,26 @@ def test_a_token_that_no_header_can_hold_is_not_shown(token: str, monkeypatch: p
 def test_a_token_is_read_without_what_surrounds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", " hf_secret\n")
     assert container.hub_token("https://hub.example.com") == "hf_secret"
+
+
+@pytest.mark.parametrize("password", ["Sec/ret", "Sec?ret", "Sec#ret", "Sec://ret", "Secret\n"])
+@pytest.mark.parametrize("scheme", ["http://", "HTTPS://", ""])
+def test_a_part_of_a_proxys_password_is_not_shown(
+    scheme: str, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the sign it was taken for a port, which the client's error had."""
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}user:{password}@proxy.example.com:3128")
+    with pytest.raises(FailedError) as told:
+        container.hub_token("https://hub.example.com")
+    assert told.value.failure.failure_class == "InvalidConfig"
+    assert "Sec" not in told.value.failure.message + told.value.failure.next_step.replace("Secret", "")
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["http://user:Sec%2Fret@proxy:3128/", "user:a:b@c@proxy:3128", "http://proxy:3128/", "proxy:3128"],
+)
+def test_a_usual_address_of_a_proxy_is_taken(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert container.hub_token("https://hub.example.com") == ""
