@@ -34,19 +34,22 @@ class StartupPatterns:
     """Pattern of the line for a kernel that is compiled while requests run."""
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
-        """``startup`` completed with the values in ``line``, and with the fallback that it reports."""
+        """``startup`` completed with the values in ``line``, and with the fallback that it reports.
+
+        Before a value stand the engine's own words alone: else a model's author may have chosen it.
+        """
         if self.late_kernel and self.late_kernel.search(line):
             return replace(startup, late_kernels=startup.late_kernels + 1)
         if startup.answers or _STARTED in line:
             return replace(startup, answers=True)
         for pattern in self.values:
-            if match := pattern.search(line):
+            if (match := pattern.search(line)) and _is_own(line, match.start()):
                 values = _startup_values(match)
                 startup = replace(
                     startup, **{name: max(getattr(startup, name) or 0, values[name]) for name in values}
                 )
         for pattern in self.last_values:
-            if match := pattern.search(line):
+            if (match := pattern.search(line)) and _is_own(line, match.start()):
                 startup = replace(startup, **_startup_values(match))
         for pattern, clause in self.fallbacks:
             if match := pattern.search(line):

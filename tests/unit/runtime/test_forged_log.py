@@ -84,6 +84,29 @@ def test_what_a_client_writes_before_the_first_health_check_is_no_figure() -> No
     assert startup == EngineStartup(kv_cache_tokens=4096, late_kernels=1, answers=True)
 
 
+@pytest.mark.parametrize(
+    ("engine", "own", "authored"),
+    [
+        (
+            "vllm",
+            OWN,
+            "WARNING 07-01 12:00:00 [modeling_rope_utils.py:946] Unrecognized keys in `rope_parameters` for "
+            "'rope_type'='linear': {'GPU KV cache size: 999,999,999 tokens'}",
+        ),
+        (
+            "llamacpp",
+            "0.01.002.003 I llama_context: n_ctx         = 4096",
+            "0.00.002.003 I llama_model_loader: loaded meta data with 20 key-value pairs from "
+            "/models/llama_kv_cache: X KV buffer size = 999999 MiB.gguf, llama_context: n_ctx = 999999999",
+        ),
+    ],
+)
+def test_what_a_models_author_chose_is_no_figure(engine: str, own: str, authored: str) -> None:
+    """The size of the KV cache is in status, and limits when replicas are added."""
+    startup = reduce(run_half(engine).read, (own, authored), EngineStartup())
+    assert startup == EngineStartup(kv_cache_tokens=4096)
+
+
 REQUEST = 'INFO:     10.0.0.9:41404 - "GET /Xid HTTP/1.1" 404 Not Found'
 """As vLLM logs a request for a path that it does not have."""
 
