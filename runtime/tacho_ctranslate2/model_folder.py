@@ -13,6 +13,8 @@ BYTES_OF = {"int8_float32": 1.02, "int8_float16": 1.02, "float16": 2.0, "bfloat1
 """Bytes per weight after conversion, by compute type; int8 includes a scale for each row."""
 SLACK_BYTES = 64 * 1024**2
 """Bytes for vocabulary, norms, biases and the file system's overhead."""
+SAMPLES, SAMPLE_BYTES = 64, 16 * 1024
+"""Pieces that are read of a file of weights, 1 MiB in all, and their length."""
 STORED_BYTES = {"float32": 4.0, "float64": 8.0}
 """Bytes per weight of a checkpoint by config.json's dtype; two for any other."""
 
@@ -36,21 +38,34 @@ def source_key(folder: Path, quantization: str, version: str) -> str:
     """The name of a conversion in the cache: a hash of its method, the converter's version and the source
     files.
 
-    For weights in a hub's cache, the name of the blob identifies the content. For other weights, size and
-    time of the last change do, because reading them takes as long as loading them. Small files are read.
+    For weights in a hub's cache, the name of the blob identifies the content. For other weights, size, time
+    of the last change and samples do, because reading all takes as long as loading it. Small files are read.
     """
     digest = hashlib.sha256(f"{quantization}\n{version}\n".encode())
     for path in _files(folder):
         target = path.resolve()
-        if target.parent.name == "blobs":
+        if path.is_symlink() and target.parent.name == "blobs":
             mark = target.name
         elif path.suffix in WEIGHTS:
             status = path.stat()
-            mark = f"{status.st_size} {status.st_mtime_ns}"
+            mark = f"{status.st_size} {status.st_mtime_ns} {_sampled(path, status.st_size)}"
         else:
             mark = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.name}\n{mark}\n".encode())
     return digest.hexdigest()[:24]
+
+
+def _sampled(path: Path, size_bytes: int) -> str:
+    """Hash of pieces from the beginning to the end of a file.
+
+    Images and reproducible archives give each file the same time, and models of one shape the same size.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for piece in range(SAMPLES):
+            file.seek(piece * max(0, size_bytes - SAMPLE_BYTES) // (SAMPLES - 1))
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def converted_bytes(folder: Path, quantization: str) -> int:

@@ -72,6 +72,26 @@ def test_another_model_is_another_conversion(tmp_path, change):
     assert ensure(source, tmp_path / "c", "int8_float32", VERSION, make).folder != first.folder
 
 
+def test_another_model_of_the_same_size_and_time_is_another_conversion(tmp_path):
+    """As images and reproducible archives have them: the former model was served."""
+    found = set()
+    for weights in (b"v" * 1_000_000, b"w" * 1_000_000):
+        source = checkpoint(tmp_path / "m", weights)
+        os.utime(source / "model.safetensors", ns=(0, 0))
+        found.add(ensure(source, tmp_path / "c", "int8_float32", VERSION, make).folder)
+    assert len(found) == 2
+
+
+def test_a_folder_by_the_name_of_blobs_is_no_hubs_cache(tmp_path):
+    found = {
+        ensure(
+            checkpoint(tmp_path / name / "blobs", weights), tmp_path / "c", "float32", VERSION, make
+        ).folder
+        for name, weights in (("a", b"v" * 64), ("b", b"w" * 64))
+    }
+    assert len(found) == 2
+
+
 def test_another_method_or_version_is_another_conversion(tmp_path):
     source, cache = checkpoint(tmp_path / "m"), tmp_path / "c"
     asked = [("int8_float32", VERSION), ("float32", VERSION), ("int8_float32", "4.9.0")]
