@@ -41,15 +41,17 @@ class VerifiedFile:
 
 
 class VerifiedFiles:
-    """The list of verified files of one repository at one commit, in a file below ``cache_dir``. Used by
-    several threads."""
+    """The list of verified files of one repository at one commit of one hub, in a file below ``cache_dir``.
+    Used by several threads."""
 
-    def __init__(self, cache_dir: str, repository: str, commit: str) -> None:
+    def __init__(self, cache_dir: str, repository: str, commit: str, hub: str = "") -> None:
         self._cache_dir, self._names = Path(cache_dir), ("verified", repository)
-        self._file = f"{commit}.json"
+        self._file = f"{commit}-{hashlib.sha256(hub.encode()).hexdigest()[:16]}.json"
         self.folder = self._cache_dir.joinpath(*self._names)
         self._lock = threading.Lock()
         self._seals = _read_verified(self.folder / self._file)
+        self.others = self._others(commit)
+        """Whether another hub brought files of this commit: it may have listed other digests for them."""
         self._due, self._is_stored = 0.0, True
 
     def holds(self, name: str, file: Path, digest: str = "") -> bool:
@@ -71,6 +73,17 @@ class VerifiedFiles:
             if time.monotonic() >= self._due:  # all of it is written, which takes long for thousands of files
                 self._write()
                 self._due = time.monotonic() + WRITE_SECONDS
+
+    def _others(self, commit: str) -> bool:
+        with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
+            names = (entry.name for entry in islice(entries, ENTRY_LIMIT))
+            return any(name.startswith(commit) and name != self._file for name in names)
+        return False
+
+    def begin(self) -> None:
+        """Writes the list before the first file of its hub is there."""
+        with self._lock:
+            self._write()
 
     def store(self) -> None:
         """Writes the files added since the last call to disk."""
@@ -130,9 +143,9 @@ class DownloadTarget:
 
 
 class HubCache:
-    """The files of one repository at one commit, in the folder ``cache_dir``."""
+    """The files of one repository at one commit, in the folder ``cache_dir``. ``hub``: its address."""
 
-    def __init__(self, cache_dir: str, repository: str, commit: str) -> None:
+    def __init__(self, cache_dir: str, repository: str, commit: str, hub: str = "") -> None:
         self.root = Path(cache_dir, "hub")
         self.path = self.snapshot = Path(snapshot_dir(cache_dir, repository, commit))
         self.storage = self.snapshot.parent.parent
@@ -141,7 +154,7 @@ class HubCache:
         self._strays = self._partials()
         self.hashed_bytes = 0
         """Bytes of cached files read from disk so far to verify their hash."""
-        self.verified = VerifiedFiles(cache_dir, self.storage.name, commit)
+        self.verified = VerifiedFiles(cache_dir, self.storage.name, commit, hub)
         self._held = contextlib.ExitStack()
 
     def check_confined(self) -> None:
@@ -205,11 +218,13 @@ class HubCache:
     def sound_by_name(self, path: str) -> bool:
         """Whether the file's content is right, without asking a hub: its blob is named by its digest.
 
-        False where the name is no digest.
+        False where the name is no digest, and where another hub may have named it.
         """
         file = self.snapshot / path
         if self.verified.holds(path, file):
             return True
+        if self.verified.others:
+            return False
         return file.is_symlink() and is_digest(name := file.resolve().name) and self._sound(path, name)
 
     def _sound(self, path: str, digest: str) -> bool:

@@ -72,7 +72,8 @@ class ModelFetch:
 
     def __init__(self, config: FetchConfig, token: str) -> None:
         self._config, self._token = config, token
-        self._cache = HubCache(config.cache_dir, config.repository, config.files.commit)
+        hub = config.endpoint or os.environ.get("HF_ENDPOINT", "")
+        self._cache = HubCache(config.cache_dir, config.repository, config.files.commit, hub)
         self._began = time.monotonic()
         self.progress = FetchProgress(state="Listing", bytes_total=config.files.total_bytes)
 
@@ -151,6 +152,7 @@ class ModelFetch:
         present = self._cache.present(targets)
         self._check_space(targets, present)
         self._cache.hold()
+        self._cache.verified.begin()
         self.report(
             state="Downloading", resumed_bytes=sum(present.values()), bytes_done=sum(present.values())
         )

@@ -6,12 +6,17 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tacho_contract.fetch import FetchConfig
 from tacho_runtime.hub import cache as cache_module
 from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches
+from tacho_runtime.hub.fetch import fetch
+from tests.unit.hub.conftest import RunningHub
+from tests.unit.hub.fetching import MODEL, check_whole
 
 CONTENT = b"weights"
 TARGET = DownloadTarget("model.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -57,3 +62,29 @@ def test_a_partial_file_that_another_pod_writes_is_not_left_over(cache: HubCache
         seen.hold()
         seen.drop_strays(TARGET.etag)
         assert partial.exists() == (age_seconds == 0)
+
+
+@pytest.mark.parametrize("keeps_list", [True, False])
+def test_what_another_hub_brought_is_compared_with_what_this_one_lists(
+    config: FetchConfig, tmp_path: Path, *, keeps_list: bool
+) -> None:
+    """It said that they are the same commit's. Names and sizes are, and each blob has its digest's name."""
+    other = RunningHub(tmp_path / "other")
+    folder = other.root / "acme/model"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(bytes(len(MODEL)))
+    (folder / "config.json").write_text('{"small": true}')
+    found = other.fake._listing("acme/model")
+    assert found is not None
+    other.fake._listing = lambda _: (config.files.commit, found[1])  # type: ignore[method-assign]
+    other.fake._commits["acme/model"] = {config.files.commit: found[1]}
+    path = fetch(replace(config, endpoint=other.url, state_dir=str(tmp_path / "its")), "")
+    other.stop()
+    assert isinstance(path, str)
+    assert Path(path, "weights.bin").read_bytes() == bytes(len(MODEL))
+    for seal in Path(config.cache_dir, "verified").rglob("*.json"):
+        if not keeps_list:  # the pod ended before it had verified a file
+            seal.write_text("{}")
+    path = fetch(config, "")
+    assert isinstance(path, str)
+    check_whole(config, path)
