@@ -32,6 +32,8 @@ another problem.
 """
 _CONTROLS = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 """Matches terminal control sequences, which must not get into status and from there to a terminal."""
+_STYLES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
+"""Matches whole control sequences, as a logger that colours numbers puts them into a key."""
 CANCEL_AGAIN_SECONDS = 5.0
 """Seconds after which a task is cancelled again that ignored its cancellation."""
 PUMP_END_SECONDS = 1.0
@@ -103,7 +105,7 @@ class EngineProcess:
                 with contextlib.suppress(OSError):
                     _write_all(target, data)
                 # Before a line is cut, which may leave a part of it.
-                *whole, rest = without(self._secret, rest + data).split(b"\n")
+                *whole, rest = without(self._secret, _STYLES.sub(b"", rest + data)).split(b"\n")
                 for line in whole:
                     self._remember(line)
                 rest = rest[-TAIL_LINE_BYTES:]
@@ -112,7 +114,7 @@ class EngineProcess:
 
     def _remember(self, line: bytes) -> None:
         shown = line.rstrip(b"\r").rsplit(b"\r", 1)[-1]  # of a progress bar, what it ended at
-        plain = _CONTROLS.sub(b"", shown[:TAIL_LINE_BYTES])
+        plain = without(self._secret, _CONTROLS.sub(b"", shown))[:TAIL_LINE_BYTES]
         text = plain.decode(errors="replace").rstrip()
         with self._one_line:
             self._lines.add(text)

@@ -53,3 +53,22 @@ async def test_a_key_that_comes_in_two_parts_is_in_no_line_that_is_kept() -> Non
     finally:
         reaper.close()
     assert kept == ("Bearer ***",)
+
+
+async def test_a_key_with_colours_within_is_in_no_line_that_is_kept() -> None:
+    """Loggers such as Rich colour each number of a line; without its colours it is the key again."""
+    reaper = Reaper(asyncio.get_running_loop())
+    lines = [
+        "key: sk-\x1b[1;36m123\x1b[0m-abc",
+        "y" * TAIL_LINE_BYTES + "sk-\x1b[1m123\x1b[0m-abc",
+        "sk-\x00123-abc",
+    ]
+    program = f"print(*{lines!r}, sep='\\n'); print('z' * {TAIL_LINE_BYTES} + {lines[0]!r}, end='')"
+    try:
+        child = reaper.start((sys.executable, "-c", program), environment=os.environ, secret="sk-123-abc")
+        await asyncio.wait_for(child.exit_status, 30)
+        kept = await child.final_output()
+    finally:
+        reaper.close()
+    assert kept[:3] == ("key: ***", "y" * TAIL_LINE_BYTES, "***")
+    assert kept[3].endswith("zkey: ***")
