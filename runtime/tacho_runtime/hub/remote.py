@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from tacho_contract.failure import FailedError
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.text import visible
 from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid
@@ -180,7 +180,14 @@ class HubSource:
     def __init__(self, repository: str, revision: str, *, endpoint: str = "", token: str = "") -> None:
         """Resolves the revision. Raises FailedError."""
         prepare_environment(endpoint)
-        from huggingface_hub import HfApi
+        try:
+            from huggingface_hub import HfApi
+        except ValueError as error:
+            raise FailedError.of(
+                FailureClass.INVALID_CONFIG,
+                f"The hub's client cannot read a variable of spec.model.hub.env: {error}.",
+                "Correct it: HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT are whole numbers of seconds.",
+            ) from None
 
         self.repository, self.revision = repository, revision
         self._secret, self._token = token, token or False

@@ -63,6 +63,15 @@ def test_process_with_a_broken_configuration(text: str, tmp_path: Path) -> None:
     assert result.failure.failure_class == FailureClass.INVALID_CONFIG
 
 
+def test_a_time_limit_that_is_no_number(published: InspectConfig, tmp_path: Path) -> None:
+    """It was a model that could not be understood."""
+    code, result, _ = run(published, tmp_path, HF_HUB_DOWNLOAD_TIMEOUT="60s")
+    assert code == 1
+    assert result.failure is not None
+    assert result.failure.failure_class == FailureClass.INVALID_CONFIG
+    assert "'60s'" in result.failure.message
+
+
 def test_process_ends_at_its_deadline(hub: RunningHub, published: InspectConfig, tmp_path: Path) -> None:
     hub.fake.faults.stall_seconds = 30
     config = InspectConfig(uri=published.uri, endpoint=published.endpoint, timeout_seconds=4)
