@@ -279,6 +279,14 @@ class RunHalf:
         """
         return environment.get(self.api_key_variable(config), "").strip()
 
+    def with_usable_key(self, config: RuntimeConfig, environment: Mapping[str, str]) -> dict[str, str]:
+        """``environment`` with the API key as a client can send it. One of blanks alone stays: without a key
+        an engine answers everybody.
+        """
+        variable = self.api_key_variable(config)
+        key = environment.get(variable, "")
+        return {**environment, variable: key.strip() or key} if key else dict(environment)
+
     def version_path(self, _config: RuntimeConfig) -> str:
         """HTTP path of a JSON document that contains the engine's version; "": none."""
         return self.document_path

@@ -235,10 +235,10 @@ class Supervisor:
             own = {**threads, **self._engine().environment(self.config), **self._environment}
             own = observed_machine.with_bytecode(own, self._machine, self.config)
             failure_path = state_files.engine_failure_path(self.config.paths.state_dir)
-            environment = {**own, ENV_ENGINE_FAILURE: failure_path}
+            own = self._engine().with_usable_key(self.config, {**own, ENV_ENGINE_FAILURE: failure_path})
             read, names, key = self._read_line, self._engine().names_cause, self._engine_address()[1]
             self._child = reaper.start(
-                command, environment=environment, on_line=read, is_diagnostic=names, secret=key
+                command, environment=own, on_line=read, is_diagnostic=names, secret=key
             )
         except OSError as error:
             raise FailedError.of(

@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
+
+import pytest
 
 from tacho_runtime.supervisor.process import TAIL_LINE_BYTES, Reaper
+from tests.launching import changed
+from tests.unit.runtime.running import custom_config, running
 
 
 async def test_of_a_line_without_end_the_last_bytes_are_kept() -> None:
@@ -72,3 +77,19 @@ async def test_a_key_with_colours_within_is_in_no_line_that_is_kept() -> None:
         reaper.close()
     assert kept[:3] == ("key: ***", "y" * TAIL_LINE_BYTES, "***")
     assert kept[3].endswith("zkey: ***")
+
+
+@pytest.mark.parametrize(
+    ("engine", "variable"), [("vllm", "VLLM_API_KEY"), ("transformers", "SERVER_API_KEY")]
+)
+@pytest.mark.parametrize(("given", "shown"), [("sk-123\n", "***"), (" \n", " \\n")])
+def test_the_engine_has_the_key_that_a_client_can_send(
+    engine: str, variable: str, given: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a line's end behind it nobody could: all were refused, by a pod that was ready."""
+    monkeypatch.setenv(variable, given)
+    program = (sys.executable, "-c", f"import os, sys; print(repr(os.environ[{variable!r}])); sys.exit(3)")
+    config = changed(custom_config(tmp_path), engine=engine, custom=None, entrypoint=program)
+    with running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().log_tail[-1] == f"'{shown}'"
