@@ -1,7 +1,7 @@
 """docs/results/articles: what articles say of engines and quantization beside what one H200 gave.
 
-Figures are those of servers by hand (h200/by-hand/results.json) and of `tacho run` (cells of h200). Each row
-says which. Only claims that something was measured for have a row.
+Figures are those of servers by hand (h200/by-hand/results.json) and of `tacho run` (cells of h200 and of
+h100/articles). Each row says which. Only claims that something was measured for have a row.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from benchmarks.gpu.pages import pods
+from benchmarks.gpu.pages import articles_product as product, pods
 from benchmarks.gpu.pages.charts import bars, curves
 from benchmarks.gpu.pages.held import load_holds
 from benchmarks.gpu.pages.matrix import single
@@ -32,7 +32,8 @@ process that had held another model. The articles' GPUs are others: ratios are c
 | --- | --- | --- | --- | --- |
 """
 PICTURES = """
-Of the pictures, vLLM is of levels of pods that hold, and Transformers of runs by hand.
+Of the pictures, vLLM is of levels of pods that hold, and Transformers' throughput of runs by hand. Its
+peaks are of cells by `tacho run` on an H100.
 
 ![Tokens a second over streams](throughput.svg)
 
@@ -51,11 +52,11 @@ On a host with a GPU this measures the same through the product ([how](../../../
 """
 TAIL = """
 Not measured on a GPU here, so without a row: CTranslate2, TensorRT-LLM, MLC, TGI and ExLlama beside
-these engines; MMLU of GPTQ and AWQ; memory of a ten-fold prompt without FlashAttention; Transformers
-beyond a batch of 32.
+these engines; MMLU of GPTQ and AWQ; memory of a ten-fold prompt without FlashAttention.
 """
 
 
+PRODUCT = "[on an H100](#through-the-product)"
 POD = "[pods](../h200/README.md#the-8b-on-a-second-host)"
 """Levels of `tacho run` that hold."""
 
@@ -94,10 +95,6 @@ def pod_rates(name: str) -> dict[int, float]:
     }
 
 
-def peak(run: str) -> float:
-    return float(read("by-hand/results.json")["runs"][run]["loads"][0]["peak_allocated_gib"])
-
-
 def weights(place: str) -> float:
     """GiB that a cell by `tacho run` loaded."""
     return float(measured(place)["memory"]["actualWeightsBytes"]) / 2**30
@@ -131,11 +128,11 @@ def speed_claims() -> Iterator[Claim]:
         "vLLM is up to 24x Transformers under load (A100)",
         f"8B, 32 equal requests: {bf16[32]:.0f} and {low:.0f} to {best:.0f} tok/s (two runs), "
         f"{times(bf16[32], best)} to {times(bf16[32], low)}; vLLM at 1024 to Transformers at 32: "
-        f"{times(high, best)} to {times(high, low)}",
-        "by hand",
+        f"{times(high, best)} to {times(high, low)}; in NF4 on an H100: {product.batching()}",
+        f"by hand, NF4 {PRODUCT}",
         "not decided",
-        "the claim is of each at its best; where Transformers saturates was not measured, and equal streams "
-        "do not show it",
+        "the claim is of each at its best; in 16 bits Transformers' saturated levels do not hold, and in NF4 "
+        "vLLM's front end was the bound",
         "llama-8b-bf16-cold, transformers-bf16",
     )
     held = pod_rates("llama-8b-bf16-cold")
@@ -186,21 +183,21 @@ def quantization_claims() -> Iterator[Claim]:
         "saved becomes KV cache",
         "llama-8b-bf16-cold, llama-8b-awq, llama-8b-gptq",
     )
-    sixteen = peak("hf-8b-bf16")
+    sixteen = product.peak("transformers-8b-one")
     forms = (
-        ("int8", "hf-8b-int8", "transformers-int8"),
-        ("NF4", "hf-8b-nf4", "transformers-nf4"),
-        ("NF4 + double", "hf-8b-nf4-dq", "transformers-nf4-double"),
+        ("int8", product.peak("transformers-8b-int8-one"), "transformers-int8"),
+        ("NF4", product.peak("transformers-8b-nf4-one"), "transformers-nf4"),
+        ("NF4 + double", product.peak("transformers-8b-nf4-double-one"), "transformers-nf4-double"),
     )
-    peaks = ", ".join(f"{name} {peak(run)} GiB ({peak(run) / sixteen:.2f})" for name, run, _ in forms)
+    peaks = ", ".join(f"{name} {peak:.2f} GiB ({peak / sixteen:.2f})" for name, peak, _ in forms)
     loads = ", ".join(f"{name} {weights(f'more/{place}'):.2f}" for name, _, place in forms)
     yield Claim(
         "Peak memory of 15.5B: 29.0 GB, 15.2 in int8 (0.52), 9.5 in 4 bits (0.33)",
-        f"8B, Transformers, peak at batch 1: {sixteen} GiB; {peaks}; weights: "
+        f"8B, Transformers, peak of the process at batch 1: {sixteen:.2f} GiB; {peaks}; weights: "
         f"{weights('more/transformers-bf16'):.2f} GiB; {loads}",
-        "peaks by hand, weights `tacho run`",
+        f"`tacho run`, peaks {PRODUCT}",
         "in shape",
-        "embedding and head of this 8B stay in 16 bits, 1.96 GiB of 15",
+        "embedding and head of this 8B stay in 16 bits, 1.96 GiB of 15; the process has a CUDA context",
         "transformers-bf16, transformers-int8, transformers-nf4, transformers-nf4-double",
     )
     yield Claim(
@@ -226,13 +223,12 @@ def outstanding() -> Iterator[tuple[str, str]]:
         if "by hand" in each.source:
             yield each.claim.partition(" (")[0], each.cells
     yield "throughput.svg, Transformers", "transformers-bf16, transformers-nf4"
-    yield "memory.svg", "transformers-bf16, transformers-int8, transformers-nf4, transformers-nf4-double"
 
 
 def page() -> str:
     rows = "\n".join(f"| {' | '.join(each[:5])} |" for each in claims())
     todo = "\n".join(f"| {figure} | {cells} |" for figure, cells in outstanding())
-    return f"{HEAD}{rows}\n{PICTURES}{todo}\n{TAIL}"
+    return f"{HEAD}{rows}\n{PICTURES}{todo}\n{product.section()}{TAIL}"
 
 
 def pictures() -> dict[str, str]:
@@ -256,20 +252,20 @@ def pictures() -> dict[str, str]:
             ("bitsandbytes NF4", "llama-8b-bnb-nf4"),
         )
     }
-    memory: list[tuple[str, float, str]] = [
-        (name, peak(run), f"{peak(run)} GiB")
-        for name, run in (
-            ("8B, 16 bits", "hf-8b-bf16"),
-            ("8B, int8", "hf-8b-int8"),
-            ("8B, NF4", "hf-8b-nf4"),
-            ("8B, NF4, doubly quantized", "hf-8b-nf4-dq"),
-            ("Phi-2, 16 bits", "hf-phi2-fp16"),
-            ("Phi-2, NF4", "hf-phi2-nf4-cold"),
+    memory = [
+        (name, product.peak(cell), f"{product.peak(cell):.2f} GiB")
+        for name, cell in (
+            ("8B, 16 bits", "transformers-8b-one"),
+            ("8B, int8", "transformers-8b-int8-one"),
+            ("8B, NF4", "transformers-8b-nf4-one"),
+            ("8B, NF4, doubly quantized", "transformers-8b-nf4-double-one"),
+            ("Phi-2, 16 bits", "transformers-phi-2"),
+            ("Phi-2, NF4", "transformers-phi-2-nf4-one"),
         )
     ]
     streams = "streams (Transformers: batch)"
     return {
         "throughput.svg": curves("8B on one H200: output tokens a second", streams, found),
         "gain.svg": curves("vLLM, 8B: 4 bits to 16 bits, tokens a second", "streams", gain),
-        "memory.svg": bars("Transformers, batch 1, by hand: peak memory, GiB", memory),
+        "memory.svg": bars("Transformers, batch 1, one H100: peak of the process, GiB", memory),
     }

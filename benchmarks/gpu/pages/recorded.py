@@ -78,15 +78,16 @@ def resource(path: Path) -> dict[str, Any]:
 def measured(place: str) -> dict[str, Any]:
     """The first measurement of a cell by `tacho run`, such as ``more/phi-2``; its start alone where none "
     "came."""
-    return _measured(RAW / f"{place}.yaml")
+    return measurement_of(RAW / f"{place}.yaml")
 
 
 def pod(name: str) -> dict[str, Any]:
     """The same of a cell as a pod."""
-    return _measured(RESULTS / f"h200/{name}/resource.yaml")
+    return measurement_of(RESULTS / f"h200/{name}/resource.yaml")
 
 
-def _measured(path: Path) -> dict[str, Any]:
+def measurement_of(path: Path) -> dict[str, Any]:
+    """The first measurement of a resource, with the phases of its start."""
     status = resource(path)["status"]
     found = status.get("measurements") or [{}]
     return {**found[0], "startup": status["startup"]}

@@ -28,6 +28,14 @@ METRICS = TACHO_SERVER_METRICS
 FILES = LoadableFiles(formats=(SAFETENSORS, PYTORCH), absent="There are no weights that transformers loads.")
 DIALECT = replace(COMMON, name="transformers", owner="transformers")
 
+EXPANDABLE = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+"""PyTorch's GPU allocator grows its segments. Each step of a batch has other sizes, and blocks of former ones
+were kept beside them.
+
+Measured on an H100 with an 8B in 16 bits and 128 streams: a peak of 32.5 GiB in place of 42.9, where 35.5
+were planned (benchmarks/gpu/h100/articles).
+"""
+
 # --- its log --------------------------------------------------------------------------------------
 PROGRAM = "transformers-server"
 
@@ -47,7 +55,7 @@ class Transformers(TachoServerRun):
     startup = server_startup(PROGRAM)
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:
-        return compile_caches(config.paths.cache_dir)
+        return compile_caches(config.paths.cache_dir) | (EXPANDABLE if config.gpus.count else {})
 
 
 RUN: RunHalf = Transformers()
