@@ -46,7 +46,8 @@ class VerifiedFiles:
 
     def __init__(self, cache_dir: str, repository: str, commit: str, hub: str = "") -> None:
         self._cache_dir, self._names = Path(cache_dir), ("verified", repository)
-        self._file = f"{commit}-{hashlib.sha256(hub.encode()).hexdigest()[:16]}.json"
+        self.name = f"{commit}-{hashlib.sha256(hub.encode()).hexdigest()[:16]}"
+        self._file = f"{self.name}.json"
         self.folder = self._cache_dir.joinpath(*self._names)
         self._lock = threading.Lock()
         self._seals = _read_verified(self.folder / self._file)
@@ -79,6 +80,11 @@ class VerifiedFiles:
             names = (entry.name for entry in islice(entries, ENTRY_LIMIT))
             return any(name.startswith(commit) and name != self._file for name in names)
         return False
+
+    def comes_later(self) -> bool:
+        """Whether another hub brought files of this commit first: its folder stays as it is."""
+        own = (self._cache_dir / "hub" / self._names[1] / "snapshots" / self.name).is_dir()
+        return own or (self.others and not (self.folder / self._file).exists())
 
     def begin(self) -> None:
         """Writes the list before the first file of its hub is there."""
@@ -147,14 +153,17 @@ class HubCache:
 
     def __init__(self, cache_dir: str, repository: str, commit: str, hub: str = "") -> None:
         self.root = Path(cache_dir, "hub")
-        self.path = self.snapshot = Path(snapshot_dir(cache_dir, repository, commit))
-        self.storage = self.snapshot.parent.parent
+        self.path = Path(snapshot_dir(cache_dir, repository, commit))
+        self.storage = self.path.parent.parent
         self.blobs = self.storage / "blobs"
         self.locks = self.root / ".locks" / self.storage.name
         self._strays = self._partials()
         self.hashed_bytes = 0
         """Bytes of cached files read from disk so far to verify their hash."""
         self.verified = VerifiedFiles(cache_dir, self.storage.name, commit, hub)
+        if self.verified.comes_later():  # an engine of another hub's resource may load its files again
+            self.path = self.path.with_name(self.verified.name)
+        self.snapshot = self.path
         self._held = contextlib.ExitStack()
 
     def check_confined(self) -> None:

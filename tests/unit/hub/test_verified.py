@@ -16,7 +16,7 @@ from tacho_runtime.hub import cache as cache_module
 from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches
 from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
-from tests.unit.hub.fetching import MODEL, check_whole
+from tests.unit.hub.fetching import MODEL
 
 CONTENT = b"weights"
 TARGET = DownloadTarget("model.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -66,7 +66,7 @@ def test_a_partial_file_that_another_pod_writes_is_not_left_over(cache: HubCache
 
 @pytest.mark.parametrize("keeps_list", [True, False])
 def test_what_another_hub_brought_is_compared_with_what_this_one_lists(
-    config: FetchConfig, tmp_path: Path, *, keeps_list: bool
+    hub: RunningHub, config: FetchConfig, tmp_path: Path, *, keeps_list: bool
 ) -> None:
     """It said that they are the same commit's. Names and sizes are, and each blob has its digest's name."""
     other = RunningHub(tmp_path / "other")
@@ -85,6 +85,11 @@ def test_what_another_hub_brought_is_compared_with_what_this_one_lists(
     for seal in Path(config.cache_dir, "verified").rglob("*.json"):
         if not keeps_list:  # the pod ended before it had verified a file
             seal.write_text("{}")
-    path = fetch(config, "")
+    path, brought = fetch(config, ""), path
     assert isinstance(path, str)
-    check_whole(config, path)
+    assert Path(path, "weights.bin").read_bytes() == MODEL
+    # An engine that restarts loads its files again.
+    assert Path(brought, "weights.bin").read_bytes() == bytes(len(MODEL))
+    again = replace(config, endpoint=config.endpoint, state_dir=str(tmp_path / "again"))
+    hub.fake.log.clear()
+    assert (fetch(again, ""), hub.fake.log) == (path, [])
