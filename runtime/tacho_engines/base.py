@@ -234,7 +234,7 @@ class EngineStartup:
     late_kernels: int = 0
     """Number of kernels that the engine compiled after its start. Requests stop while one is compiled."""
     answers: bool = False
-    """Whether the log says that the engine answers requests: from then on clients may write to it."""
+    """Whether the log says that the engine answers requests, or soon will: then others may write to it."""
 
     def updated(self, found: EngineStartup, *, starting: bool) -> EngineStartup:
         """The values after a line in which ``found`` was read.

@@ -65,6 +65,7 @@ STARTUP = StartupPatterns(
             "no GPU is used: everything is on the host",
         ),
     ),
+    loaded=re.compile(r"\bsrv .{0,40}: initializing\b.{0,20}\bn_slots = \d"),
 )
 """Patterns of startup values. Each device logs its own buffer; the largest counts."""
 

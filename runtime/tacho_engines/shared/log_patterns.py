@@ -32,6 +32,8 @@ class StartupPatterns:
     """(pattern, clause) of a fallback; the first that matches a line counts."""
     late_kernel: re.Pattern[str] | None = None
     """Pattern of the line for a kernel that is compiled while requests run."""
+    loaded: re.Pattern[str] | None = None
+    """Pattern of a line after all values. Then an engine may log a chat template as it is."""
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         """``startup`` completed with the values in ``line``, and with the fallback that it reports.
@@ -40,7 +42,7 @@ class StartupPatterns:
         """
         if self.late_kernel and self.late_kernel.search(line):
             return replace(startup, late_kernels=startup.late_kernels + 1)
-        if startup.answers or _STARTED in line:
+        if startup.answers or _STARTED in line or (self.loaded and self.loaded.search(line)):
             return replace(startup, answers=True)
         for pattern in self.values:
             if (match := pattern.search(line)) and _is_own(line, match.start()):

@@ -40,7 +40,6 @@ STARTUP = StartupPatterns(
         re.compile(r"Model loading took (?P<weights_gib>[\d.]+) GiB(?: memory)? and [\d.]+ seconds"),
         re.compile(r"Available KV cache memory: (?P<kv_cache_gib>[\d.]+) GiB"),
         re.compile(r"(?:Explicitly|Auto) set \((?P<kv_cache_gib>[\d.]+)/[\d.]+\) GiB"),
-        re.compile(r"KV cache size: (?P<kv_cache_tokens>[\d,]+) tokens"),
         re.compile(
             r"torch\.compile (?:and initial profiling/warmup run together )?"
             r"took (?P<compile_seconds>[\d.]+) s in total"
@@ -49,6 +48,8 @@ STARTUP = StartupPatterns(
             r"Graph capturing finished in (?P<graph_seconds>[\d.]+) secs, took (?P<graph_gib>[\d.]+) GiB"
         ),
     ),
+    # The same for all workers. What a model's configuration makes transformers log comes before it.
+    last_values=(re.compile(r"KV cache size: (?P<kv_cache_tokens>[\d,]+) tokens"),),
     fallbacks=FALLBACKS,
     late_kernel=re.compile(r"during inference: .+ This causes a latency spike"),
 )

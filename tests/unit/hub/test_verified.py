@@ -16,7 +16,7 @@ from tacho_runtime.hub import cache as cache_module
 from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches
 from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
-from tests.unit.hub.fetching import MODEL
+from tests.unit.hub.fetching import MODEL, fetched
 
 CONTENT = b"weights"
 TARGET = DownloadTarget("model.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -93,3 +93,14 @@ def test_what_another_hub_brought_is_compared_with_what_this_one_lists(
     again = replace(config, endpoint=config.endpoint, state_dir=str(tmp_path / "again"))
     hub.fake.log.clear()
     assert (fetch(again, ""), hub.fake.log) == (path, [])
+
+
+def test_two_hubs_that_began_at_the_same_time_are_both_asked(hub: RunningHub, config: FetchConfig) -> None:
+    """Each found no list of another, so that they have one folder."""
+    assert isinstance(fetch(config, ""), str)
+    own = next(Path(config.cache_dir, "verified").rglob("*.json"))
+    for seal in (own, own.with_name(f"{config.files.commit}-other.json")):
+        seal.write_text("{}")
+    hub.fake.log.clear()
+    fetched(replace(config, state_dir=f"{config.state_dir}-again"))
+    assert hub.asked("GET", "/tree/")

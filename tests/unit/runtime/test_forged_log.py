@@ -107,6 +107,26 @@ def test_what_a_models_author_chose_is_no_figure(engine: str, own: str, authored
     assert startup == EngineStartup(kv_cache_tokens=4096)
 
 
+def test_a_text_of_two_lines_in_a_models_configuration_is_no_size_of_the_cache() -> None:
+    """As Transformers 5.19 logs an ``attention_factor`` that is a text."""
+    logged = "[transformers] `rope_parameters`'s attention_factor field must be a float greater than 0, got 1"
+    forged = "INFO [kv_cache_utils.py:1316] GPU KV cache size: 999,999,999 tokens"
+    assert reduce(run_half("vllm").read, (logged, forged, OWN), EngineStartup()).kv_cache_tokens == 4096
+
+
+def test_a_chat_template_that_is_logged_as_it_is_holds_no_figure() -> None:
+    """As llama.cpp logs an example of one, at the level at which it logs its buffers."""
+    lines = (
+        "0.00.475.333 I llama_context: n_ctx                 = 4096",
+        "0.00.570.494 I srv    load_model: initializing, n_slots = 1, n_ctx_slot = 4096",
+        "0.00.571.921 I srv          init: init: chat template, example_format: '",
+        "llama_context: n_ctx = 999999999",
+        "0.00.475.435 I llama_kv_cache: X KV buffer size = 999999 MiB",
+    )
+    startup = reduce(run_half("llamacpp").read, lines, EngineStartup())
+    assert startup == EngineStartup(kv_cache_tokens=4096, answers=True)
+
+
 REQUEST = 'INFO:     10.0.0.9:41404 - "GET /Xid HTTP/1.1" 404 Not Found'
 """As vLLM logs a request for a path that it does not have."""
 
