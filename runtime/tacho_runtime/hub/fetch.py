@@ -72,7 +72,7 @@ class ModelFetch:
 
     def __init__(self, config: FetchConfig, token: str) -> None:
         self._config, self._token = config, token
-        hub = config.endpoint or os.environ.get("HF_ENDPOINT", "")
+        hub = (config.endpoint or os.environ.get("HF_ENDPOINT", "")).rstrip("/")
         self._cache = HubCache(config.cache_dir, config.repository, config.files.commit, hub)
         self._began = time.monotonic()
         self.progress = FetchProgress(state="Listing", bytes_total=config.files.total_bytes)

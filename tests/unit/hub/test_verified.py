@@ -95,6 +95,18 @@ def test_what_another_hub_brought_is_compared_with_what_this_one_lists(
     assert (fetch(again, ""), hub.fake.log) == (path, [])
 
 
+def test_a_slash_at_the_end_of_an_address_is_no_other_hub(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the same address from the environment."""
+    path = fetch(config, "")
+    monkeypatch.setenv("HF_ENDPOINT", f"{config.endpoint}/")
+    hub.fake.log.clear()
+    for number, endpoint in enumerate((f"{config.endpoint}/", "")):
+        again = replace(config, endpoint=endpoint, state_dir=f"{config.state_dir}-{number}")
+        assert (fetch(again, ""), hub.fake.log) == (path, [])
+
+
 def test_two_hubs_that_began_at_the_same_time_are_both_asked(hub: RunningHub, config: FetchConfig) -> None:
     """Each found no list of another, so that they have one folder."""
     assert isinstance(fetch(config, ""), str)
