@@ -75,7 +75,10 @@ async def test_a_key_with_colours_within_is_in_no_line_that_is_kept() -> None:
         kept = await child.final_output()
     finally:
         reaper.close()
-    assert kept[:3] == ("key: ***", "y" * TAIL_LINE_BYTES, "***")
+    assert (kept[0], kept[2]) == ("key: ***", "***")
+    # Of a long line its end is kept where it came in two pieces, else its beginning.
+    assert kept[1][0] == "y"
+    assert set(kept[1]) <= {"y", "*"}
     assert kept[3].endswith("zkey: ***")
 
 
