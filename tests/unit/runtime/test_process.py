@@ -14,15 +14,19 @@ from tests.launching import changed
 from tests.unit.runtime.running import custom_config, running
 
 
-async def test_of_a_line_without_end_the_last_bytes_are_kept() -> None:
+async def last_lines(program: str, secret: str = "") -> tuple[str, ...]:
+    """What is kept of the output of a Python program."""
     reaper = Reaper(asyncio.get_running_loop())
-    program = "import sys; sys.stdout.write('x' * 500_000 + 'the end')"
     try:
-        child = reaper.start((sys.executable, "-c", program), environment=os.environ)
+        child = reaper.start((sys.executable, "-c", program), environment=os.environ, secret=secret)
         await asyncio.wait_for(child.exit_status, 30)
-        (line,) = await child.final_output()
+        return await child.final_output()
     finally:
         reaper.close()
+
+
+async def test_of_a_line_without_end_the_last_bytes_are_kept() -> None:
+    (line,) = await last_lines("import sys; sys.stdout.write('x' * 500_000 + 'the end')")
     assert line.endswith("xthe end")
     assert len(line) <= TAIL_LINE_BYTES
 
@@ -47,34 +51,21 @@ async def test_the_engines_key_is_in_no_line_that_is_kept() -> None:
 
 
 async def test_a_key_that_comes_in_two_parts_is_in_no_line_that_is_kept() -> None:
-    reaper = Reaper(asyncio.get_running_loop())
     program = (
         "import time; print('Bearer sk-se', end='', flush=True); time.sleep(0.3); print('cret', flush=True)"
     )
-    try:
-        child = reaper.start((sys.executable, "-c", program), environment=os.environ, secret="sk-secret")
-        await asyncio.wait_for(child.exit_status, 30)
-        kept = await child.final_output()
-    finally:
-        reaper.close()
-    assert kept == ("Bearer ***",)
+    assert await last_lines(program, "sk-secret") == ("Bearer ***",)
 
 
 async def test_a_key_with_colours_within_is_in_no_line_that_is_kept() -> None:
     """Loggers such as Rich colour each number of a line; without its colours it is the key again."""
-    reaper = Reaper(asyncio.get_running_loop())
     lines = [
         "key: sk-\x1b[1;36m123\x1b[0m-abc",
         "y" * TAIL_LINE_BYTES + "sk-\x1b[1m123\x1b[0m-abc",
         "sk-\x00123-abc",
     ]
     program = f"print(*{lines!r}, sep='\\n'); print('z' * {TAIL_LINE_BYTES} + {lines[0]!r}, end='')"
-    try:
-        child = reaper.start((sys.executable, "-c", program), environment=os.environ, secret="sk-123-abc")
-        await asyncio.wait_for(child.exit_status, 30)
-        kept = await child.final_output()
-    finally:
-        reaper.close()
+    kept = await last_lines(program, "sk-123-abc")
     assert (kept[0], kept[2]) == ("key: ***", "***")
     # Of a long line its end is kept where it came in two pieces, else its beginning.
     assert kept[1][0] == "y"
