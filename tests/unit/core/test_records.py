@@ -12,7 +12,7 @@ from tacho_contract.report import Report
 from tacho_operator.api.base import decimal
 from tacho_operator.api.status.measurement import MeasurementEntry, SeenTraffic
 from tacho_operator.core.measurement.entry import PodReport
-from tacho_operator.core.measurement.records import KEPT, summary_of, updated_measurements
+from tacho_operator.core.measurement.records import KEPT, MOST_READ, summary_of, updated_measurements
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import live_config
 from tools.harness.resources import CLAIM_SPEC, at, changed, plan, resource
@@ -200,3 +200,17 @@ def test_always_puts_nothing_in_the_place_of_what_is_worth_more(
     key = ALWAYS.measure_key
     former = after((), reported(0, key=key, **old), live=ALWAYS)
     assert said(after(former, reported(1, key=key, speed=200, **new), live=ALWAYS))[0][1] == kept
+
+
+def test_of_very_many_pods_the_newest_measurements_and_the_requested_ones_are_read() -> None:
+    pods = [
+        dataclasses.replace(reported(second, speed=second, flags=DISTURBED), pod=f"p{second}")
+        for second in range(10, 11 + MOST_READ)
+    ]
+    (newest,) = after((), *pods)
+    assert [run.pod for run in newest.history.runs][:2] == [f"p{10 + MOST_READ}", f"p{9 + MOST_READ}"]
+    assert said((newest,)) == [("Complete", "11")], "not p10, the oldest of one more than are read"
+    clean = dataclasses.replace(reported(5, speed=5), pod="p5")
+    assert said(after((), clean, *pods)) == [("Complete", "11")]
+    requested = dataclasses.replace(clean, requested=True)
+    assert said(after((), requested, *pods)) == [("Complete", "5")]

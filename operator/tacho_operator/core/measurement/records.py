@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from heapq import nlargest
 
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
@@ -19,6 +20,11 @@ from tacho_operator.core.measurement.traffic import carried, raised
 from tacho_operator.core.revisions.controller_revision import Revision
 
 KEPT = 4
+MOST_READ = 100
+"""Most pods' measurements that a decision reads: those that were requested, then the newest.
+
+One takes up to 7 ms, and few are kept: 1,000 pods with forged ones stopped the event loop for 7 s.
+"""
 CLOCKS_DIFFER = timedelta(days=1)
 """Time by which a measurement's date may be ahead of a pod's report. One further ahead has a wrong date, as
 reports are at most an hour old.
@@ -42,10 +48,13 @@ def updated_measurements(
     """
     found = {item.fingerprint: item for item in former}
     running: set[str] = set()
+    reports = tuple(reports)
+    read = {item.pod for item in nlargest(MOST_READ, reports, key=_newness)}
     for item in reports:
         if subject and item.report.plan_key == subject.plan_key and not item.terminating:
             running.add(item.fingerprint(live.measure_key))
-        entry = measurement_entry(item, known.get(item.report.revision))
+        is_read = item.pod in read
+        entry = measurement_entry(item, known.get(item.report.revision)) if is_read else None
         always = item.requested or live.probe.policy == "Always"
         old = found.get(entry.fingerprint) if entry else None
         ahead = old is not None and _ahead(old, item.report)
@@ -56,7 +65,7 @@ def updated_measurements(
         own = item.fingerprint(live.measure_key)
         if own in found:
             found[own] = raised(found[own], [item.traffic[own]] if own in item.traffic else ())
-        place = _place(item)
+        place = _place(item) if is_read else ""
         if place in found and (entry or is_check(item)):
             found[place] = with_run(found[place], item)
     judged = [
@@ -66,6 +75,11 @@ def updated_measurements(
     newest = sorted(judged, key=_age)
     ranked = sorted(reversed(newest), key=lambda item: item.state == STALE)[:KEPT]
     return tuple(sorted(ranked, key=_age, reverse=True))
+
+
+def _newness(item: PodReport) -> tuple[bool, str]:
+    measured = item.report.measurement
+    return (measured is not None and item.requested, measured.observed_time if measured else "")
 
 
 def _place(item: PodReport) -> str:
