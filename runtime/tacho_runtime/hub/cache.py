@@ -51,7 +51,8 @@ class VerifiedFiles:
         self.folder = self._cache_dir.joinpath(*self._names)
         self._lock = threading.Lock()
         self._seals = _read_verified(self.folder / self._file)
-        self.others = self._others(commit)
+        self._is_new = not (self.folder / self._file).exists()
+        self.others = self._others()
         """Whether another hub brought files of this commit: it may have listed other digests for them."""
         self._due, self._is_stored = 0.0, True
 
@@ -75,7 +76,8 @@ class VerifiedFiles:
                 self._write()
                 self._due = time.monotonic() + WRITE_SECONDS
 
-    def _others(self, commit: str) -> bool:
+    def _others(self) -> bool:
+        commit = self.name.partition("-")[0]
         with contextlib.suppress(OSError), os.scandir(self.folder) as entries:
             names = (entry.name for entry in islice(entries, ENTRY_LIMIT))
             return any(name.startswith(commit) and name != self._file for name in names)
@@ -86,10 +88,13 @@ class VerifiedFiles:
         own = (self._cache_dir / "hub" / self._names[1] / "snapshots" / self.name).is_dir()
         return own or (self.others and not (self.folder / self._file).exists())
 
-    def begin(self) -> None:
-        """Writes the list before the first file of its hub is there."""
+    def begin(self) -> bool:
+        """Writes the list before the first file of its hub is there. Returns whether another hub came first,
+        or at the same time."""
         with self._lock:
             self._write()
+        self.others = self._others()
+        return (self._is_new and self.others) or self.comes_later()
 
     def store(self) -> None:
         """Writes the files added since the last call to disk."""
@@ -182,6 +187,9 @@ class HubCache:
         From now on their paths lead through descriptors, not to what others put in their place. Raises
         OSError where one is a link.
         """
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        if self.verified.begin():
+            self.snapshot = self.path = self.path.with_name(self.verified.name)
         self.blobs, self.locks, self.snapshot = (
             self._held.enter_context(
                 opened_below(self.root.parent, *folder.relative_to(self.root.parent).parts)
@@ -255,7 +263,13 @@ class HubCache:
             folder, blob = os.path.split(os.path.realpath(pointer))
             pointer.unlink(missing_ok=True)
         for name in {target.etag, blob} if folder == os.path.realpath(self.blobs) else {target.etag}:
-            (self.blobs / name).unlink(missing_ok=True)
+            self._discard(self.blobs / name)
+
+    def _discard(self, blob: Path) -> None:
+        """Removes a blob, unless it is what its name says: whatever this hub lists, another's may use it."""
+        sound = _size(blob) >= 0 and content_matches(blob, blob.name, self._count_hashed)
+        if not sound:
+            blob.unlink(missing_ok=True)
 
     def partial(self, etag: str) -> Path:
         """Path of the partial file in which a download continues.
@@ -315,7 +329,7 @@ class HubCache:
                 pointer.unlink(missing_ok=True)
         blob = self.blobs / target.etag
         if os.path.lexists(blob) and _size(blob) != target.size_bytes:
-            blob.unlink()
+            self._discard(blob)
 
     def entries(self) -> tuple[FileEntry, ...]:
         """The files of the snapshot that are on disk, with their sizes."""

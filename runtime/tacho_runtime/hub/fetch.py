@@ -149,10 +149,9 @@ class ModelFetch:
             targets = self._planned(source)
         finally:
             container.end_limit()
+        self._cache.hold()
         present = self._cache.present(targets)
         self._check_space(targets, present)
-        self._cache.hold()
-        self._cache.verified.begin()
         self.report(
             state="Downloading", resumed_bytes=sum(present.values()), bytes_done=sum(present.values())
         )
@@ -183,7 +182,6 @@ class ModelFetch:
 
     def _check_space(self, targets: tuple[DownloadTarget, ...], present: dict[str, int]) -> None:
         missing = sum(target.size_bytes - present[target.path] for target in targets)
-        Path(self._config.cache_dir).mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(self._config.cache_dir).free
         if missing and missing + SPARE_BYTES > free:
             raise disk_full(

@@ -12,11 +12,16 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.fetch import FetchConfig
+from tacho_contract.model import InspectConfig
+from tacho_contract.uri import HubUri
 from tacho_runtime.hub import cache as cache_module
 from tacho_runtime.hub.cache import DownloadTarget, HubCache, content_matches
-from tacho_runtime.hub.fetch import fetch
+from tacho_runtime.hub.fetch import ModelFetch, fetch
+from tacho_runtime.hub.inspect import inspect
+from tacho_runtime.hub.remote import HubSource
 from tests.unit.hub.conftest import RunningHub
-from tests.unit.hub.fetching import MODEL, fetched
+from tests.unit.hub.fetching import MODEL, check_whole, fetched
+from tools.mock.hub import FakeHub
 
 CONTENT = b"weights"
 TARGET = DownloadTarget("model.bin", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -64,20 +69,31 @@ def test_a_partial_file_that_another_pod_writes_is_not_left_over(cache: HubCache
         assert partial.exists() == (age_seconds == 0)
 
 
+def another_hub(tmp_path: Path, commit: str, weights: bytes, digest: str = "") -> RunningHub:
+    """A hub with other weights under the same ``commit``. ``digest``: what it lists as theirs."""
+    other = RunningHub(tmp_path / "other")
+    folder = other.root / "acme/model"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(weights)
+    (folder / "config.json").write_text('{"small": true}')
+    lists(other, commit, digest)
+    return other
+
+
+def lists(other: RunningHub, commit: str, digest: str = "") -> None:
+    found = FakeHub(other.root)._listing("acme/model")
+    assert found is not None
+    files = [replace(f, etag=digest) if digest and f.path == "weights.bin" else f for f in found[1]]
+    other.fake._listing = lambda _: (commit, files)  # type: ignore[method-assign]
+    other.fake._commits["acme/model"] = {commit: files}
+
+
 @pytest.mark.parametrize("keeps_list", [True, False])
 def test_what_another_hub_brought_is_compared_with_what_this_one_lists(
     hub: RunningHub, config: FetchConfig, tmp_path: Path, *, keeps_list: bool
 ) -> None:
     """It said that they are the same commit's. Names and sizes are, and each blob has its digest's name."""
-    other = RunningHub(tmp_path / "other")
-    folder = other.root / "acme/model"
-    folder.mkdir(parents=True)
-    (folder / "weights.bin").write_bytes(bytes(len(MODEL)))
-    (folder / "config.json").write_text('{"small": true}')
-    found = other.fake._listing("acme/model")
-    assert found is not None
-    other.fake._listing = lambda _: (config.files.commit, found[1])  # type: ignore[method-assign]
-    other.fake._commits["acme/model"] = {config.files.commit: found[1]}
+    other = another_hub(tmp_path, config.files.commit, bytes(len(MODEL)))
     path = fetch(replace(config, endpoint=other.url, state_dir=str(tmp_path / "its")), "")
     other.stop()
     assert isinstance(path, str)
@@ -116,3 +132,46 @@ def test_two_hubs_that_began_at_the_same_time_are_both_asked(hub: RunningHub, co
     hub.fake.log.clear()
     fetched(replace(config, state_dir=f"{config.state_dir}-again"))
     assert hub.asked("GET", "/tree/")
+
+
+def test_a_hub_that_lists_late_replaces_no_files_of_another(
+    hub: RunningHub, config: FetchConfig, tmp_path: Path
+) -> None:
+    """Neither had brought anything when both began."""
+    other = another_hub(tmp_path, config.files.commit, bytes(len(MODEL)))
+    late = ModelFetch(replace(config, endpoint=other.url, state_dir=str(tmp_path / "its")), "")
+    planned, brought = late._planned, []
+
+    def slow(source: HubSource) -> tuple[DownloadTarget, ...]:
+        brought.append(fetch(config, ""))
+        return planned(source)
+
+    late._planned = slow  # type: ignore[method-assign]
+    path = late.run()
+    other.stop()
+    assert Path(path, "weights.bin").read_bytes() == bytes(len(MODEL))
+    check_whole(config, str(brought[0]))
+
+
+@pytest.mark.parametrize("size_bytes", [len(MODEL), len(MODEL) + 1])
+@pytest.mark.parametrize("is_same_commit", [True, False])
+def test_what_a_hub_lists_removes_no_sound_file_of_another(
+    hub: RunningHub, config: FetchConfig, tmp_path: Path, size_bytes: int, *, is_same_commit: bool
+) -> None:
+    """It lists the digest of another's file, with another size or until the file is there."""
+    path = fetch(config, "")
+    commit = config.files.commit if is_same_commit else "d" * 40
+    other = another_hub(tmp_path, commit, bytes(size_bytes), hashlib.sha256(MODEL).hexdigest())
+    planned = inspect(
+        InspectConfig(uri=HubUri("acme/model"), endpoint=other.url, parse=False, engine="custom")
+    )
+    assert planned.facts is not None
+    for number, digest in enumerate(("", hashlib.sha256(bytes(size_bytes)).hexdigest())):
+        its = replace(config, endpoint=other.url, files=planned.facts.files, state_dir=f"{tmp_path}/{number}")
+        fetch(its, "")
+        lists(other, commit, digest)
+        for file in Path(config.cache_dir, "hub").rglob("snapshots/*/config.json"):
+            if str(file.parent) != path:
+                file.unlink()  # so that the hub is asked again
+    other.stop()
+    check_whole(config, str(path))
