@@ -17,6 +17,10 @@ from tacho_operator.core.types import Manifest, NodeFacts
 
 LABELS_CHARS = 160
 """Most characters of the labels that a pod selects, so that the scheduler's message still fits."""
+MOST_MISSING = 16
+"""Most resources that a problem names: a pod may request hundreds, and each is looked up in every node and
+container.
+"""
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
 _NOT_SELECTED = "node affinity/selector"
 """Text in the scheduler's message where nodes lack a label that the pod selects."""
@@ -45,7 +49,7 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
     if scheduled.status != "False":
         return None
     text = scheduled.message.rstrip(".")
-    missing = sorted(set(_INSUFFICIENT.findall(text)))
+    missing = sorted(set(_INSUFFICIENT.findall(text)))[:MOST_MISSING]
     labels = ", ".join(f"{label}={value}" for label, value in sorted(pod.node_selector.items()))
     selected = (
         f"the pod selects {clipped(labels, LABELS_CHARS)}; " if labels and _NOT_SELECTED in text else ""
