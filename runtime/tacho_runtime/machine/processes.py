@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from tacho_runtime.files import read_text
@@ -63,8 +64,10 @@ def _kilobytes(pid: int, file: str, key: str, proc: Path) -> int | None:
     return None
 
 
-_ESTABLISHED = "01"
-"""State of a connected socket in /proc/net/tcp."""
+_ESTABLISHED, _LISTENING = "01", "0A"
+"""States of a connected socket and of one that listens, in /proc/net/tcp."""
+_LOOPBACK = re.compile(r"(?:0{16}FFFF0000)?[0-9A-F]{6}7F|0{24}01000000")
+"""Matches 127.0.0.0/8, also within IPv6, and ::1 there: each 32 bits with the last byte first."""
 
 
 def connections(port: int, proc: Path = PROC) -> int | None:
@@ -72,10 +75,19 @@ def connections(port: int, proc: Path = PROC) -> int | None:
 
     At least as many as requests are running; a client's idle keep-alive connection counts, too.
     """
-    if not (proc / "net" / "tcp").exists():
-        return None
+    return len(_addresses(port, _ESTABLISHED, proc)) if (proc / "net" / "tcp").exists() else None
+
+
+def listens_inside(port: int, proc: Path = PROC) -> bool:
+    """Whether only this machine, or pod, reaches what listens on ``port``. False where it is unknown."""
+    found = _addresses(port, _LISTENING, proc)
+    return bool(found) and all(map(_LOOPBACK.fullmatch, found))
+
+
+def _addresses(port: int, state: str, proc: Path) -> list[str]:
+    """The local addresses of the sockets of ``port`` in ``state``, in hexadecimal digits."""
     rows = (
         row.split() for name in ("tcp", "tcp6") for row in read_text(proc / "net" / name).splitlines()[1:]
     )
-    sockets = ((int(fields[1].rsplit(":", 1)[1], 16), fields[3]) for fields in rows if len(fields) > 3)
-    return sum(socket == (port, _ESTABLISHED) for socket in sockets)
+    sockets = ((*fields[1].rsplit(":", 1), fields[3]) for fields in rows if len(fields) > 3)
+    return [address for address, number, is_in in sockets if (int(number, 16), is_in) == (port, state)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from tacho_contract import SCHEMA
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
+from tacho_runtime.machine import processes
 
 
 def check(config: RuntimeConfig, environment: Mapping[str, str]) -> None:
@@ -86,4 +87,19 @@ def port_failure(host: str, port: int, error: OSError) -> Failure:
         message=f"port {port} is in use by another process",
         next_step="stop that process, or use another port (in a pod: another container of the template "
         "listens there)",
+    )
+
+
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - told apart, not bound
+
+
+def unreached(config: RuntimeConfig) -> Failure | None:
+    """The failure of an engine that answers this runtime, and no client; None: clients reach it."""
+    if config.bind_host not in EVERY_ADDRESS or not processes.listens_inside(config.engine_port):
+        return None
+    return Failure(
+        failure_class=FailureClass.INVALID_CONFIG,
+        message=f"the engine listens on port {config.engine_port} of 127.0.0.1 or ::1 alone: no client "
+        "reaches it",
+        next_step="let it listen on $(TACHO_HOST) in spec.engine.custom.command, most often by --host",
     )

@@ -300,7 +300,7 @@ class Supervisor:
         base_url, api_key = self._engine_address()
         self._client = EngineClient(base_url, api_key=api_key)
         await self._until_healthy(self._client, health_path)
-        if failure := quantization_failure(self.config, self._figures):
+        if failure := quantization_failure(self.config, self._figures) or preflight.unreached(self.config):
             raise FailedError(failure)
         path = engine.version_path(self.config)
         document = await self._client.json(path) if path else None

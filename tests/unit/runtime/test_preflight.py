@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -69,6 +70,34 @@ def test_connections_to_a_port_are_counted_on_its_side_only() -> None:
 
 def test_connections_are_unknown_without_proc(tmp_path: Path) -> None:
     assert processes.connections(1, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("hosts", "is_inside"),
+    [
+        (["127.0.0.1"], True),
+        (["127.9.0.1", "::1"], True),
+        (["::ffff:127.0.0.1"], True),
+        (["0.0.0.0"], False),
+        (["127.0.0.1", "::"], False),
+    ],
+)
+def test_who_reaches_a_port_is_known_by_its_addresses(hosts: list[str], *, is_inside: bool) -> None:
+    with contextlib.ExitStack() as opened:
+        port = 0
+        for host in hosts:
+            listener = opened.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if ":" in host:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, "." not in host)
+            listener.bind((host, port))
+            listener.listen()
+            port = listener.getsockname()[1]
+        assert processes.listens_inside(port) == is_inside
+
+
+def test_nobody_knows_who_reaches_a_port_without_proc(tmp_path: Path) -> None:
+    assert not processes.listens_inside(1, tmp_path)
 
 
 def test_programs_are_looked_up_on_the_engines_path(tmp_path: Path) -> None:

@@ -26,6 +26,17 @@ def test_taken_runtime_port_is_told_too(tmp_path: Path) -> None:
     assert str(config.runtime_port) in runtime.failure().message
 
 
+def test_an_engine_that_no_client_reaches(tmp_path: Path) -> None:
+    """It answers the runtime. Many servers listen on 127.0.0.1 unless they are told."""
+    config = custom_config(tmp_path, bind_host="0.0.0.0")
+    with running(config, tmp_path) as runtime:
+        assert runtime.ended() == 1
+    failure = runtime.failure()
+    assert failure.failure_class == "InvalidConfig"
+    assert f"port {config.engine_port} of 127.0.0.1" in failure.message
+    assert "$(TACHO_HOST)" in failure.next_step
+
+
 def test_program_that_is_not_there(tmp_path: Path) -> None:
     config = custom_config(tmp_path, custom=CustomEngine(command=("no-such-engine",)))
     with running(config, tmp_path) as runtime:

@@ -79,7 +79,7 @@ class CustomEngineSpec(ApiModel):
     $(TACHO_SERVED_NAME), $(TACHO_HOST), $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN), $(TACHO_CONCURRENCY),
     $(TACHO_QUANTIZATION), $(TACHO_KV_CACHE_DTYPE), $(TACHO_TENSOR_PARALLEL) and $(TACHO_PIPELINE_PARALLEL)
     are expanded. Refused with a preset.
-    Example: [serve, --model, $(TACHO_MODEL_PATH), --port, $(TACHO_PORT)]."""
+    Example: [serve, $(TACHO_MODEL_PATH), $(TACHO_HOST), $(TACHO_PORT)]."""
     port: Annotated[int, integer(1, 65535)] | None = None
     """TCP port the engine listens on inside the pod. Absent: 8000, with a preset. Example: 8000."""
     health_path: Annotated[str, Field(min_length=1, max_length=256, pattern=f"^/{NO_BLANK}*$")] | None = None
