@@ -16,7 +16,7 @@ from typing import cast
 import pytest
 
 from tacho_contract.codec import dumps
-from tacho_contract.report import LOAD_LIMIT_BYTES, Load
+from tacho_contract.report import LOAD_LIMIT_BYTES, LatencyHistogram, Load
 from tacho_operator.shell import loads as loads_module
 from tacho_operator.shell.loads import (
     HEAD_LIMIT_BYTES,
@@ -323,3 +323,20 @@ def test_an_answer_that_comes_byte_by_byte_is_given_up() -> None:
         assert len(parts) == 0 if whole else len(parts) > 3000
     port_of.close()
     ends.close()
+
+
+@pytest.mark.parametrize(("namespaces", "is_kept"), [(("a", "b"), True), (("a", "a"), False)])
+async def test_what_a_namespace_s_pods_answer_takes_a_limited_memory(
+    monkeypatch: pytest.MonkeyPatch, namespaces: tuple[str, str], is_kept: bool
+) -> None:
+    """Histograms of 2,000 pods took 185 MiB, of 512."""
+    counted = LatencyHistogram(edges_seconds=(0.1, 0.2), counts=(1, 2), total=3)
+    load = Load(running=1, ttft=counted, tpot=counted, observed_time="t" * 80)
+    body = dumps(load).encode()
+    answer = OK + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    monkeypatch.setattr(loads_module, "HISTOGRAM_BYTES", 2 * len(body) - 1)
+    addresses = ("127.0.0.1", "127.0.0.2")
+    with saying(answer, answer, address="0.0.0.0") as (port, _):
+        found = await Loads(port).read(addresses, dict(zip(addresses, namespaces, strict=True)))
+    kept = load if is_kept else replace(load, ttft=None, tpot=None, observed_time="t" * 64)
+    assert [found[address].load for address in addresses] == [kept, kept]

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Capacity
-from tacho_contract.report import Load
+from tacho_contract.report import LatencyHistogram, Load
 from tacho_operator.api.status.measurement import MeasuredWorkload, MeasurementEntry, SeenTraffic
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.measurement.cost import Price, cost_of
@@ -201,7 +201,10 @@ def test_only_a_floor_is_watched() -> None:
     edge = ENTRY.model_copy(update={"capacity": dataclasses.replace(BOUND, boundary="Edge")})
     assert watch_traffic({"pod": window()}, {"pod": (load(65.0), 65.0)}, edge, SLO, NOW) == ({}, {})
     assert watch_traffic({}, {"pod": (load(0.0), 0.0)}, None, SLO, NOW) == ({}, {})
-    windows, seen = watch_traffic({}, {"pod": (load(0.0), 0.0)}, ENTRY, SLO, NOW)
+    counted = LatencyHistogram(edges_seconds=(0.1,), counts=(1,), total=1)
+    found = load(0.0, ttft=counted, tpot=counted)
+    windows, seen = watch_traffic({}, {"pod": (found, 0.0)}, ENTRY, SLO, NOW)
+    assert windows["pod"].last == load(0.0), "its histograms would fill the memory"
     assert (list(windows), seen) == (["pod"], {})
     assert windows["pod"].at_seconds == 0.0, "the time of the pod's counters, not that of the decision"
 

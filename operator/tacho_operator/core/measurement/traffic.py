@@ -117,7 +117,11 @@ def watch_traffic(
     """
     if entry is None or not _may_be_raised(entry):
         return {}, {}
-    found = {uid: extended(windows.get(uid), *timed) for uid, timed in loads.items()}
+    found = {
+        # Windows last for a minute, and need no histograms, which take most of the memory.
+        uid: extended(windows.get(uid), dataclasses.replace(load, ttft=None, tpot=None), at_seconds)
+        for uid, (load, at_seconds) in loads.items()
+    }
     seen = {uid: seen_traffic(window, entry, slo, now) for uid, window in found.items()}
     return found, {uid: one for uid, one in seen.items() if one is not None}
 
