@@ -37,7 +37,7 @@ def hub_token(endpoint: str) -> str:
         raise FailedError.of(
             FailureClass.INVALID_CONFIG,
             "The address of a proxy has characters that none can hold, such as / in a password, or a line's "
-            "end.",
+            "end, or is none of http, https and socks5.",
             "In spec.model.hub.env, or the Secret that it names, write / as %2F, ? as %3F and # as %23.",
         )
     named = os.environ.get("HF_ENDPOINT", "")
@@ -59,7 +59,7 @@ def hub_token(endpoint: str) -> str:
 
 def _is_address(proxy: str) -> bool:
     """Whether a client reads name and password in the address of ``proxy`` as they are meant."""
-    user = re.sub("^[A-Za-z0-9]+://", "", proxy.rpartition("@")[0])
+    user = re.sub("^(?:https?|socks5h?)://", "", proxy.rpartition("@")[0], flags=re.IGNORECASE)
     return proxy.isprintable() and not set("/?#") & set(user)
 
 

@@ -53,9 +53,26 @@ def test_a_part_of_a_proxys_password_is_not_shown(
     assert "Sec" not in told.value.failure.message + told.value.failure.next_step.replace("Secret", "")
 
 
+@pytest.mark.parametrize("proxy", ["ftp://Key:@proxy:3128", "socks4://Key@proxy:3128"])
+def test_a_key_in_place_of_a_proxys_user_is_not_shown(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client knows no such proxy, and its error hid the password alone."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(FailedError) as told:
+        container.hub_token("https://hub.example.com")
+    assert told.value.failure.failure_class == "InvalidConfig"
+    assert "Key" not in str(told.value.failure)
+
+
 @pytest.mark.parametrize(
     "proxy",
-    ["http://user:Sec%2Fret@proxy:3128/", "user:a:b@c@proxy:3128", "http://proxy:3128/", "proxy:3128"],
+    [
+        "socks5://user:Sec@proxy:3128",
+        "socks5h://user:Sec@proxy:3128",
+        "http://user:Sec%2Fret@proxy:3128/",
+        "user:a:b@c@proxy:3128",
+        "http://proxy:3128/",
+        "proxy:3128",
+    ],
 )
 def test_a_usual_address_of_a_proxy_is_taken(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
