@@ -18,7 +18,9 @@ from tacho_contract.measurement import (
 )
 from tacho_contract.report import StartupSeconds
 from tacho_operator.api.base import decimal
+from tacho_operator.core.autoscaling.algorithm.types import Attainment
 from tests.unit.core.measured_world import SPEC, measured_world
+from tests.unit.core.scaling import idle, told
 from tools.harness.figures import point
 from tools.harness.world import World
 
@@ -112,3 +114,15 @@ def test_hostile_words_and_sizes_never_make_an_invalid_status() -> None:
         world.runs(pod, phase, environment=environment, startup=startup, fetch=fetch, engine="e" * 999)
         world.reconcile(1)
     assert world.brief("Ready")[0] == "False"
+
+
+def test_more_load_than_a_status_can_hold_fails_no_decision() -> None:
+    fleet = idle()
+    figures = dataclasses.replace(fleet.decisions[-1].figures, utilization=1e9)
+    fleet.decisions[-1] = dataclasses.replace(fleet.decisions[-1], figures=figures)
+    many = (1e15, 1e15, 1e15)
+    fleet.state = dataclasses.replace(fleet.state, attainment=Attainment(ttft="Histogram", ttft_counts=many))
+    status = told(fleet).autoscaling
+    assert status.utilization_percent == 2**31 - 1
+    assert status.attainment
+    assert status.attainment.requests == 2**31 - 1

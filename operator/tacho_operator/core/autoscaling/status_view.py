@@ -75,6 +75,8 @@ def _is_new(change: Change, made: tuple[Change, ...]) -> bool:
     return not 0 <= elapsed < (SAME_SECONDS if same else OTHER_SECONDS)
 
 
+MOST_COUNT = 2**31 - 1
+"""Highest count that status holds: forged pods may report more requests."""
 REASON_LIMIT_CHARS = 512
 STEP_PERCENT = 10
 """Smallest change of the utilization, in percentage points, that is written to status. Every write notifies
@@ -169,7 +171,9 @@ def _status(
         min_replicas=bounds.least,
         max_replicas=bounds.most,
         demand_replicas=decimal(None if figures.demand is None else round(figures.demand, 2)),
-        utilization_percent=None if figures.utilization is None else round(100 * figures.utilization),
+        utilization_percent=None
+        if figures.utilization is None
+        else min(MOST_COUNT, round(100 * figures.utilization)),
         requests_per_second_per_replica=decimal(figures.trusted_requests_per_second),
         capacity_correction_percent=round(100 * state.correction.factor),
         capacity_correction_fingerprint=state.fingerprint or None,
@@ -211,7 +215,7 @@ def _attainment(found: Attainment) -> SLOAttainment | None:
     shares = found.shares
     return SLOAttainment(
         percent=None if shares is None else math.floor(100 * shares[0] + ROUNDING_PERCENT),
-        requests=0 if shares is None else round(found.requests),
+        requests=0 if shares is None else min(MOST_COUNT, round(found.requests)),
         ttft_source=found.ttft,
         tpot_source=found.tpot,
     )
