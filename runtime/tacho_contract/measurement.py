@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from tacho_contract.codec import at_most
+
 NOT_STEADY = "NotSteady"
 """Flag of a rate that changed during its measurement, or whose interval is wider than 100 %."""
 INVALIDATING = frozenset((
@@ -30,6 +32,8 @@ COUNT = {"ge": 0, "le": 2**31 - 1, "json_schema_extra": {"format": "int32"}}
 SIZE = {"ge": 0, "json_schema_extra": {"format": "int64"}}
 """Metadata of a field that counts bytes or tokens: at least 0, 64 bits."""
 WORD = {"max_length": 64}
+LISTED = 64
+"""Most levels, and most GPUs, of a measurement that is read. Pods may send 2,000, which take 30 ms."""
 SHORT_TEXT = {"max_length": 256}
 MESSAGE = {"max_length": 1024}
 FLAGS = {
@@ -288,7 +292,7 @@ class MemoryActual:
     gpu_source: str = ""
     """Process: what NVML counts for the engine's processes. Device: the whole GPU less what was in use before
     the engine's start, where NVML does not tell processes apart. "": no GPU was read."""
-    gpu_devices: tuple[DeviceMemory, ...] = ()
+    gpu_devices: tuple[DeviceMemory, ...] = field(default=(), metadata=at_most(LISTED))
     host_used_bytes: int | None = None
     """Resident memory of the engine's processes after the probe, in bytes; shared pages are counted once
     where the kernel reports them (proportional set size)."""
@@ -323,7 +327,7 @@ class Measurement:
     open_loop: OpenLoop | None = None
     goodput: Goodput | None = None
     saturation: Saturation | None = None
-    curve: tuple[CurvePoint, ...] = ()
+    curve: tuple[CurvePoint, ...] = field(default=(), metadata=at_most(LISTED))
     fit: Fit | None = None
     memory: MemoryActual = MemoryActual()
     kv_use: KvUse = KvUse()

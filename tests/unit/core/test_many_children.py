@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tacho_contract import codec
+from tacho_contract.measurement import LISTED
 from tacho_contract.report import Report
 from tacho_operator.core import names
 from tacho_operator.core.measurement.records import MOST_READ
@@ -129,7 +130,7 @@ def test_twice_as_many_take_about_twice_as_long(made: Callable[[int], Observed])
 def reported(number: int) -> Observed:
     """Pods whose reports have as many levels as are read, each of a machine of its own."""
     report = codec.to_dict(next(iter(SERVED.reports.values())))
-    report["measurement"]["curve"] = [{"concurrency": level} for level in range(1, 180)]
+    report["measurement"]["curve"] = [{"concurrency": level} for level in range(1, LISTED)]
     pods, reports = crowd(number, names.ROLE_SERVER), {}
     for pod in pods:
         pod["status"] = {"phase": "Running"}
