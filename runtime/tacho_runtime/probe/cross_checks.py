@@ -222,21 +222,21 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
     compared = _compared(trace)
     if compared is None:
         return CounterCheck()
-    made, here, step = compared
-    factor = made / here
-    if alone and 1 + OTHERS_SHARE + step < factor <= MAX_BEHIND:
+    made, here, step, late = compared
+    factor, apart = made / here, step + late
+    if alone and 1 + OTHERS_SHARE + apart < factor <= MAX_BEHIND:
         note = (
             f"at {trace.concurrency} streams the engine generated {made:.0f} tokens/s and "
             f"{here:.0f} arrived: its HTTP front end or the network is slow"
         )
         return CounterCheck(excess=factor - 1, notes=(note,))
-    if factor > 1 + OTHERS_SHARE + step:
+    if factor > 1 + OTHERS_SHARE + apart:
         note = (
             f"at {trace.concurrency} streams the engine generated {made:.0f} tokens/s, "
             f"{here:.0f} of them for the probe: another client sends requests"
         )
         return CounterCheck(flags=("OtherTraffic",), notes=(note,))
-    if factor < 1 - AGREEMENT - step:
+    if factor < 1 - AGREEMENT - apart:
         more = f"at {trace.concurrency} streams more tokens arrived than the engine counted"
         if counts_a_part(trace):
             note = (
@@ -254,8 +254,9 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
     return CounterCheck(excess=max(0.0, factor - 1))
 
 
-def _compared(trace: LoadTrace) -> tuple[float, float, float] | None:
-    """(tokens per second by the engine's count, those received, two steps as a share of the window's tokens).
+def _compared(trace: LoadTrace) -> tuple[float, float, float, float] | None:
+    """(tokens per second by the engine's count, those received, two steps as a share of the window's tokens,
+    the readings' own times as a share of the window).
 
     None where its counter does not advance at every step, or the window is too short.
     """
@@ -268,8 +269,10 @@ def _compared(trace: LoadTrace) -> tuple[float, float, float] | None:
     here = math.fsum(trace.bins) / (len(trace.bins) * trace.bin_nanoseconds / NS) if trace.bins else 0.0
     if seconds < SHORTEST_SECONDS or made < 0 or here <= 0:
         return None
-    # Both sides cut the window a step apart at either end, and a step brings each stream a token.
-    return made / seconds, here, 2 * trace.concurrency / max(1.0, made, here * seconds)
+    # Both sides cut the window a step apart at either end, and a step brings each stream a token. A reading
+    # that took long cuts it at an unknown time.
+    step = 2 * trace.concurrency / max(1.0, made, here * seconds)
+    return made / seconds, here, step, (first.uncertain_ns + last.uncertain_ns) / NS / seconds
 
 
 def counts_a_part(trace: LoadTrace) -> bool:
@@ -280,8 +283,8 @@ def counts_a_part(trace: LoadTrace) -> bool:
     whole = [stream for stream in trace.streams if stream.finish_reason]
     if compared is None or not whole or not all(stream.has_total for stream in whole):
         return False
-    made, here, step = compared
-    return made / here < 1 - AGREEMENT - step
+    made, here, step, late = compared
+    return made / here < 1 - AGREEMENT - step - late
 
 
 def foreign_tokens(before: CounterReading, after: CounterReading, *, received: float) -> float | None:

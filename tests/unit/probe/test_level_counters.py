@@ -55,6 +55,20 @@ def test_the_engines_counter_is_held_against_what_came(
     assert seconds > 1
 
 
+@pytest.mark.parametrize("share", [0.94, 1.06])
+def test_readings_that_took_long_are_no_sign_of_a_load_balancer_or_of_other_clients(share: float) -> None:
+    """A front end at its limit answers /metrics late, and at an unknown time of the answer it counted."""
+    plain = closed_loop(16)
+    made = share * sum(plain.bins)
+    ends = reading(plain.start_ns // MS, 50), reading(plain.end_ns // MS, 50 + made)
+    late = tuple(replace(one, uncertain_ns=(plain.end_ns - plain.start_ns) // 40) for one in ends)
+    quick = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
+    slow = evaluate(replace(plain, readings=late), WORKLOAD, NO_SLO)
+    assert quick is not None
+    assert slow is not None
+    assert (bool(quick.notes), slow.notes, slow.point.flags) == (True, (), ())
+
+
 def test_a_counter_of_one_of_several_engines_does_not_lower_the_rate() -> None:
     """Behind a load balancer /metrics is that of one; the answers say how many tokens they have."""
     plain = closed_loop(16)

@@ -209,3 +209,21 @@ async def test_counters_of_another_engine_behind_the_address_are_not_compared(to
         made = [(await engine.reading()).counters.generated_tokens for _ in range(4)]
     assert made == ([100, None, 100, None] if told else [100, 5100, 100, 5100])
     assert engine.notes == ((socket_engine.OTHER_ENGINES,) if told else ())
+
+
+async def test_a_reading_says_how_uncertain_its_time_is() -> None:
+    """A front end that is busy answers late, and counts at some time between question and answer."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        await asyncio.sleep(0.1)
+        body = "vllm:generation_tokens_total 100\n"
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        engine = await SocketEngine.open(target(server.sockets[0].getsockname()[1]), Random(1))
+        found = await engine.reading()
+    assert found.counters.generated_tokens == 100
+    assert found.uncertain_ns >= 50_000_000

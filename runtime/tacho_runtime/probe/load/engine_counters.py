@@ -197,6 +197,8 @@ class CounterReading:
     stamp_ns: int
     """Time of the reading: the middle of its request, in ns of the monotonic clock."""
     counters: EngineCounters
+    uncertain_ns: int = 0
+    """How far the time of the counters may be from the stamp: a busy front end answers late."""
 
 
 CONTROL_SECONDS = 10.0
@@ -215,4 +217,5 @@ async def scrape(endpoint: EngineEndpoint, *, timeout_seconds: float = CONTROL_S
         return CounterReading(stamp_ns=time.monotonic_ns(), counters=EngineCounters())
     # Those that the engine wrote down lie between the request and the first of the answer.
     middle_ns = (answer.sent_ns + after_ns) // 2
-    return CounterReading(stamp_ns=middle_ns, counters=await counters_of(text))
+    counters = await counters_of(text)
+    return CounterReading(stamp_ns=middle_ns, counters=counters, uncertain_ns=after_ns - middle_ns)
