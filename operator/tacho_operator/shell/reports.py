@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from tacho_contract import codec
@@ -68,7 +68,17 @@ def uncounted(_result: str) -> None:
     """Counter callback that does nothing."""
 
 
-def _read(pod: PodView, most_bytes: int, is_needed: Callable[[], bool]) -> tuple[Report, int]:
+class ReportPod(NamedTuple):
+    """What is needed of a pod until it has answered: thousands may wait for hours, of 50 KB each."""
+
+    name: str
+    uid: str
+    address: str
+    revision: str
+    stamp: str
+
+
+def _read(pod: ReportPod, most_bytes: int, is_needed: Callable[[], bool]) -> tuple[Report, int]:
     """Reads and parses one pod's report: (the report, its bytes of memory). Raises DocumentError, also where
     another pod has the address by now.
     """
@@ -152,7 +162,8 @@ class Reports:
                 self._counted("held")
                 continue
             if uid not in self._requests:
-                task = asyncio.create_task(self._request(key, view, most_bytes))
+                pod = ReportPod(view.name, uid, view.address, view.revision, _stamp(view))
+                task = asyncio.create_task(self._request(key, pod, most_bytes))
                 self._requests[uid] = task
                 task.add_done_callback(functools.partial(self._answered, uid))
             tasks.append(self._requests[uid])
@@ -187,7 +198,7 @@ class Reports:
         """Drops the reports of a deleted resource."""
         self._held.forget(key)
 
-    async def _request(self, key: Key, pod: PodView, most_bytes: int) -> bool:
+    async def _request(self, key: Key, pod: ReportPod, most_bytes: int) -> bool:
         """Reads the report of one pod; returns whether it answered."""
         leaving = threading.Event()
         is_silent = pod.uid in self._silent
@@ -201,7 +212,7 @@ class Reports:
                 report, size = await asyncio.get_running_loop().run_in_executor(threads, reading)
             spread = 1.0 + random.random()  # noqa: S311 - spreads requests, guards nothing
             until = asyncio.get_running_loop().time() + FINAL_SECONDS * spread
-            if not self._held.put(key, pod.uid, held(report, _stamp(pod), size, until)):
+            if not self._held.put(key, pod.uid, held(report, pod.stamp, size, until)):
                 raise DocumentError("the reports of its namespace leave no place")
         except DocumentError as error:
             self._counted("silent")
