@@ -1,7 +1,7 @@
-"""docs/results/articles: what articles say of engines and quantization beside what one H200 gave.
+"""docs/results/articles: what articles say of engines and quantization beside what H200s gave.
 
-Figures are those of servers by hand (h200/by-hand/results.json) and of `tacho run` (cells of h200 and of
-h100/articles). Each row says which. Only claims that something was measured for have a row.
+Figures are those of pods and of `tacho run` (cells of h200 and of h100/articles). Each row says which. Only
+claims that something was measured for have a row.
 """
 
 from __future__ import annotations
@@ -11,44 +11,30 @@ from typing import NamedTuple
 
 from benchmarks.gpu.pages import articles_product as product, pods
 from benchmarks.gpu.pages.charts import bars, curves
-from benchmarks.gpu.pages.held import load_holds
 from benchmarks.gpu.pages.matrix import single
-from benchmarks.gpu.pages.recorded import measured, number, read, times
+from benchmarks.gpu.pages.recorded import measured, number, times
 
-AGAIN = "hf-8b-bf16-batch1-after-nf4"
-"""Transformers in 16 bits, the second run."""
 BASE = "more/llama-8b-default-probe"
 H200_BYTES_PER_SECOND = 4.8e12
-HEAD = """# What the articles say, and what one H200 gave
+HEAD = """# What the articles say, and what H200s gave
 
-Written by `python -m benchmarks.gpu.pages`. **By hand**: vLLM 0.26.0 and `generate()` of
-Transformers 5.17.0 with bitsandbytes 0.50.2 ([raw data](../../../benchmarks/gpu/h200/by-hand)). tacho had no
-part in it. 128 tokens in and 200 out, fixed. **`tacho run`**: cells of [the matrix](../h200/matrix.md), 512
-tokens in and 200 out; the pod has the same. All: torch 2.11.0 (CUDA 13.0), one NVIDIA H200, random weights
-in the shapes of Llama-3.1-8B and Phi-2, one run of each. Transformers in 16 bits ran twice by hand, once in a
-process that had held another model. The articles' GPUs are others: ratios are compared, not rates.
+Written by `python -m benchmarks.gpu.pages`. All figures are the product's own: of `tacho run` with 128 tokens
+in and 100 out ([below](#through-the-product)), of cells of [the matrix](../h200/matrix.md) and of pods, with
+512 in and 200 out. vLLM 0.26.0, Transformers 5.19.0 and bitsandbytes 0.50.2, torch 2.11.0 (CUDA 13.0), random
+weights in the shapes of Llama-3.1-8B and Phi-2. A row's ratio is of one host. The articles' GPUs are others:
+ratios are compared, not rates.
 
 | The claim (where) | Measured here | Source | Holds? | Why |
 | --- | --- | --- | --- | --- |
 """
 PICTURES = """
-Of the pictures, vLLM is of levels of pods that hold, and Transformers' throughput of runs by hand. Its
-peaks are of cells by `tacho run` on an H100.
+The first picture is of levels that hold, on one H200. The second is of pods, and the peaks are of an H100.
 
 ![Tokens a second over streams](throughput.svg)
 
 ![What 4 bits gain, by streams](gain.svg)
 
 ![Peak memory of Transformers](memory.svg)
-
-## By hand until now
-
-On a host with a GPU this measures the same through the product ([how](../../../benchmarks/gpu)):
-
-    bash benchmarks/gpu/session.sh run ARCHIVES OUT 560s CELL ...
-
-| figure | cells |
-| --- | --- |
 """
 TAIL = """
 Not measured on a GPU here, so without a row: CTranslate2, TensorRT-LLM, MLC, TGI and ExLlama beside
@@ -56,34 +42,19 @@ these engines; MMLU of GPTQ and AWQ; memory of a ten-fold prompt without FlashAt
 """
 
 
-PRODUCT = "[on an H100](#through-the-product)"
+PRODUCT = "[`tacho run`](#through-the-product)"
 POD = "[pods](../h200/README.md#the-8b-on-a-second-host)"
 """Levels of `tacho run` that hold."""
 
 
 class Claim(NamedTuple):
-    """A row; ``cells`` of benchmarks/gpu/h200-next.yaml measure it through the product."""
+    """A row."""
 
     claim: str
     measured: str
     source: str
     holds: str
     why: str
-    cells: str
-
-
-def by_hand(run: str) -> list[tuple[float, float]]:
-    """(streams, or the batch; output tokens a second) of each load that holds."""
-    loads = read("by-hand/results.json")["runs"][run]["loads"]
-    return [
-        (float(load.get("concurrency", load.get("batch"))), load["output_tok_s"])
-        for load in loads
-        if load_holds(load)
-    ]
-
-
-def rate(run: str, streams: int) -> float:
-    return next(rate for at, rate in by_hand(run) if at == streams)
 
 
 def pod_rates(name: str) -> dict[int, float]:
@@ -111,29 +82,29 @@ def by_streams(name: str) -> str:
 
 
 def speed_claims() -> Iterator[Claim]:
-    bf16 = {count: rate("8b-bf16", count) for count in (1, 32)}
-    phi, hf = rate("phi2-fp16", 1), rate("hf-phi2-fp16", 1)
+    sixteen, fast = product.holding("transformers-8b"), product.holding("vllm-8b-front-ends")
+    one = product.rate("vllm-8b", product.H200)
+    phi, hf = (product.rate(f"{engine}-phi-2", product.SECOND) for engine in ("vllm", "transformers"))
+    within = product.interval_percent("transformers-phi-2", product.SECOND)
     yield Claim(
         "vLLM is 1.95x Transformers for one prompt of Phi-2 (16 GB GPU: 63.2 and 32.4 tok/s)",
-        f"Phi-2: {phi:.0f} and {hf:.1f} tok/s, {times(phi, hf)}; 8B: {bf16[1]:.0f} and "
-        f"{rate('hf-8b-bf16', 1):.1f} to {rate(AGAIN, 1):.1f} (two runs), "
-        f"{times(bf16[1], rate(AGAIN, 1))} to {times(bf16[1], rate('hf-8b-bf16', 1))}",
-        "by hand",
+        f"8B: {one:.0f} and {sixteen[1]:.1f} tok/s, {times(one, sixteen[1])}; Phi-2: {phi:.0f} and {hf:.1f} "
+        f"± {within:.0f} %, so {times(phi, hf * (1 + within / 100))} at least",
+        PRODUCT,
         "yes, by more",
         "a step of Transformers waits for the host whatever the GPU; vLLM's is a CUDA graph",
-        "phi-2, transformers-phi-2, llama-8b-bf16-cold, transformers-bf16",
     )
-    high, low, best = rate("8b-bf16-curve", 1024), rate(AGAIN, 32), rate("hf-8b-bf16", 32)
+    high, low = max(fast), max(sixteen)
+    nf4, hf4 = product.holding("vllm-8b-nf4-front-ends"), product.holding("transformers-8b-nf4")
     yield Claim(
         "vLLM is up to 24x Transformers under load (A100)",
-        f"8B, 32 equal requests: {bf16[32]:.0f} and {low:.0f} to {best:.0f} tok/s (two runs), "
-        f"{times(bf16[32], best)} to {times(bf16[32], low)}; vLLM at 1024 to Transformers at 32: "
-        f"{times(high, best)} to {times(high, low)}; in NF4 on an H100: {product.batching()}",
-        f"by hand, NF4 {PRODUCT}",
-        "not decided",
-        "the claim is of each at its best; in 16 bits Transformers' saturated levels do not hold, and in NF4 "
-        "vLLM's front end was the bound",
-        "llama-8b-bf16-cold, transformers-bf16",
+        f"8B, each at its best: {fast[high]:.0f} tok/s at {high} streams and {sixteen[low]:.0f} at {low}, "
+        f"{times(fast[high], sixteen[low])}; in NF4 {nf4[max(nf4)]:.0f} at {max(nf4)} and "
+        f"{hf4[max(hf4)]:.0f} at {max(hf4)}, {times(nf4[max(nf4)], hf4[max(hf4)])} at least",
+        PRODUCT,
+        "no",
+        "this server of Transformers takes new requests into a running batch; more streams than 256 were not "
+        f"tried with vLLM, which gained {100 * (fast[256] / fast[207] - 1):.0f} % from the last 49",
     )
     held = pod_rates("llama-8b-bf16-cold")
     most = max(held)
@@ -144,7 +115,6 @@ def speed_claims() -> Iterator[Claim]:
         POD,
         "yes",
         "a step reads the weights once for all of them",
-        "llama-8b-bf16-cold",
     )
     level = measured(BASE)["curve"][0]
     first, each = float(level["ttftMillisecondsP50"]), float(level["tpotMillisecondsP50"])
@@ -155,7 +125,6 @@ def speed_claims() -> Iterator[Claim]:
         "`tacho run`",
         "yes",
         "with one token less: the first one is TTFT's",
-        "llama-8b-bf16-cold",
     )
 
 
@@ -170,7 +139,6 @@ def quantization_claims() -> Iterator[Claim]:
         "that it shrinks: yes; 3x: no",
         f"at 4.8 TB/s reading 16-bit weights is {reading:.1f} of a step's {step:.1f} ms, the rest stays; an "
         "L40 has 0.86 TB/s",
-        "llama-8b-bf16-cold, llama-8b-awq, llama-8b-gptq, llama-8b-w4a16",
     )
     whole, awq, gptq = (weights(place) for place in (BASE, "more/llama-8b-awq", "more/llama-8b-gptq"))
     yield Claim(
@@ -181,35 +149,32 @@ def quantization_claims() -> Iterator[Claim]:
         "half or less: yes; the order: no",
         "Machete expands AWQ's zero points. vLLM's process takes its budget whatever the weights: what is "
         "saved becomes KV cache",
-        "llama-8b-bf16-cold, llama-8b-awq, llama-8b-gptq",
     )
-    sixteen = product.peak("transformers-8b-one")
+    alone = product.peak("transformers-8b-one")
     forms = (
         ("int8", product.peak("transformers-8b-int8-one"), "transformers-int8"),
         ("NF4", product.peak("transformers-8b-nf4-one"), "transformers-nf4"),
         ("NF4 + double", product.peak("transformers-8b-nf4-double-one"), "transformers-nf4-double"),
     )
-    peaks = ", ".join(f"{name} {peak:.2f} GiB ({peak / sixteen:.2f})" for name, peak, _ in forms)
+    peaks = ", ".join(f"{name} {peak:.2f} GiB ({peak / alone:.2f})" for name, peak, _ in forms)
     loads = ", ".join(f"{name} {weights(f'more/{place}'):.2f}" for name, _, place in forms)
     yield Claim(
         "Peak memory of 15.5B: 29.0 GB, 15.2 in int8 (0.52), 9.5 in 4 bits (0.33)",
-        f"8B, Transformers, peak of the process at batch 1: {sixteen:.2f} GiB; {peaks}; weights: "
+        f"8B, Transformers, peak of the process at batch 1: {alone:.2f} GiB; {peaks}; weights: "
         f"{weights('more/transformers-bf16'):.2f} GiB; {loads}",
-        f"`tacho run`, peaks {PRODUCT}",
+        f"{PRODUCT}, on an H100",
         "in shape",
         "embedding and head of this 8B stay in 16 bits, 1.96 GiB of 15; the process has a CUDA context",
-        "transformers-bf16, transformers-int8, transformers-nf4, transformers-nf4-double",
     )
+    sixteen, nf4 = product.holding("transformers-8b"), product.holding("transformers-8b-nf4")
     yield Claim(
         "bitsandbytes is slower than 16 bits, NF4 no faster",
-        f"vLLM NF4, by streams: {by_streams('llama-8b-bnb-nf4')}; Transformers, 8B, batch 1: NF4 "
-        f"{times(rate('hf-8b-nf4', 1), rate('hf-8b-bf16', 1))}, int8 "
-        f"{times(rate('hf-8b-int8', 1), rate('hf-8b-bf16', 1))}, batch 32: NF4 "
-        f"{times(rate('hf-8b-nf4', 32), rate('hf-8b-bf16', 32))}",
-        f"vLLM {POD}, Transformers by hand",
+        f"vLLM NF4, by streams: {by_streams('llama-8b-bnb-nf4')}; Transformers, 8B: NF4 "
+        f"{times(nf4[8], sixteen[8])} at 8 and {times(nf4[128], sixteen[128])} at 128, int8 at 16 streams "
+        f"{times(product.holding('transformers-8b-int8')[16], sixteen[8])} of 16 bits at 8",
+        f"vLLM {POD}, Transformers {PRODUCT}",
         "yes",
         "weights are expanded to 16 bits in each step; int8 casts activations too",
-        "llama-8b-bf16-cold, llama-8b-bnb-nf4, transformers-bf16, transformers-nf4, transformers-int8",
     )
 
 
@@ -217,32 +182,21 @@ def claims() -> list[Claim]:
     return [*speed_claims(), *quantization_claims()]
 
 
-def outstanding() -> Iterator[tuple[str, str]]:
-    """(figure, cells) of everything that is from a run by hand."""
-    for each in claims():
-        if "by hand" in each.source:
-            yield each.claim.partition(" (")[0], each.cells
-    yield "throughput.svg, Transformers", "transformers-bf16, transformers-nf4"
-
-
 def page() -> str:
-    rows = "\n".join(f"| {' | '.join(each[:5])} |" for each in claims())
-    todo = "\n".join(f"| {figure} | {cells} |" for figure, cells in outstanding())
-    return f"{HEAD}{rows}\n{PICTURES}{todo}\n{product.section()}{TAIL}"
+    rows = "\n".join(f"| {' | '.join(each)} |" for each in claims())
+    return f"{HEAD}{rows}\n{PICTURES}{product.section()}{TAIL}"
 
 
 def pictures() -> dict[str, str]:
-    hf = {"Transformers, 16 bits": "hf-8b-bf16", "Transformers, NF4": "hf-8b-nf4"}
-    vllm = {
-        "vLLM, 16 bits": "llama-8b-bf16-cold",
-        "vLLM, FP8": "llama-8b-fp8",
-        "vLLM, AWQ": "llama-8b-awq",
-        "vLLM, NF4": "llama-8b-bnb-nf4",
+    curve = {
+        name: [(float(count), each) for count, each in product.holding(cell).items()]
+        for name, cell in (
+            ("vLLM, 16 bits", "vllm-8b-front-ends"),
+            ("vLLM, NF4", "vllm-8b-nf4-front-ends"),
+            ("Transformers, 16 bits", "transformers-8b"),
+            ("Transformers, NF4", "transformers-8b-nf4"),
+        )
     }
-    found = {
-        name: [(float(count), each) for count, each in pod_rates(pod).items()] for name, pod in vllm.items()
-    }
-    found |= {name: by_hand(run) for name, run in hf.items()}
     gain = {
         name: [(float(count), ratio) for count, ratio in gains(pod).items()]
         for name, pod in (
@@ -263,9 +217,8 @@ def pictures() -> dict[str, str]:
             ("Phi-2, NF4", "transformers-phi-2-nf4-one"),
         )
     ]
-    streams = "streams (Transformers: batch)"
     return {
-        "throughput.svg": curves("8B on one H200: output tokens a second", streams, found),
+        "throughput.svg": curves("8B on one H200: output tokens a second", "streams", curve),
         "gain.svg": curves("vLLM, 8B: 4 bits to 16 bits, tokens a second", "streams", gain),
         "memory.svg": bars("Transformers, batch 1, one H100: peak of the process, GiB", memory),
     }

@@ -34,14 +34,6 @@ def bench_holds(level: Mapping[str, Any]) -> bool:
     return abs(bench_share(level) - 1) <= TOLERANCE
 
 
-def load_holds(load: Mapping[str, Any]) -> bool:
-    """Of a load by hand. Its answers are all of one length, so the median latency is the mean; a static batch
-    has no loop to check."""
-    if "concurrency" not in load:
-        return True
-    return balanced(load["concurrency"], load["output_tok_s"] / load["out"], load["e2e_p50_s"])
-
-
 def doubts(
     measurement: Mapping[str, Any], level: Mapping[str, Any], *, began_mixed: bool = False
 ) -> list[str]:

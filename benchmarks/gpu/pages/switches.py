@@ -108,9 +108,10 @@ def learned() -> str:
         f"{ratio(two, one, 256)}. The first token of four takes {ratio(four, one, 256, 'median_ttft_ms')} "
         f"of the "
         f"time. At 64 streams four give {ratio(four, one, 64)}.",
-        "**By the product** front ends are outstanding. Both recorded cells by `tacho run` had one front "
-        "end, and "
-        "the pods' intervals exceed 20 %. So is what `--max-num-batched-tokens` carries at a service level.",
+        "**By the product** front ends of the 0.6B are outstanding: cells with one and four were Partial "
+        "on 2026-11-27 ([raw data](../../../benchmarks/gpu/h200/articles/small)), and the pods' intervals "
+        "exceed 20 %. [The 8B](../articles/README.md#through-the-product) has both. So is what "
+        "`--max-num-batched-tokens` carries at a service level.",
     )
 
 
