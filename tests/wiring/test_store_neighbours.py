@@ -10,7 +10,7 @@ import pytest
 
 from tacho_contract.launch import BASE_STARTUP_SECONDS
 from tacho_contract.units import parse_time
-from tacho_operator.core.measurement.noisy_neighbours import noisy_neighbour
+from tacho_operator.core.measurement.noisy_neighbours import by_node, noisy_neighbour
 from tacho_operator.core.names import REVISION_LABEL, ROLE_LABEL, ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Neighbour
@@ -94,9 +94,9 @@ def test_no_pod_hides_behind_others_of_its_namespace_on_a_node(monkeypatch: pyte
         store.put("Pod", pod(f"a-{number}", node="n1", metadata=own))
     measured = PodView(pod("measured", node="n1", metadata={"namespace": "other"}))
     begin, end = datetime(2026, 1, 1, tzinfo=timezone.utc), datetime(2026, 1, 1, 0, 5, tzinfo=timezone.utc)
-    assert noisy_neighbour(measured, begin, end, {"n1": store.neighbours_on({"n1"})}) == ""
+    assert noisy_neighbour(measured, begin, end, by_node(store.neighbours_on({"n1"}))) == ""
     store.put("Pod", pod("busy", node="n1", metadata=own | {"labels": PROBE}))
-    found = {"n1": store.neighbours_on({"n1"})}
+    found = by_node(store.neighbours_on({"n1"}))
     assert noisy_neighbour(measured, begin, end, found) == "a pod of another namespace"
 
 

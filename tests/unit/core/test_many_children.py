@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.measurement import LISTED
 from tacho_contract.report import Report
+from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.core import names
 from tacho_operator.core.measurement.records import MOST_READ
 from tacho_operator.core.pods.scheduling import MOST_MISSING
@@ -120,7 +122,16 @@ def measured(number: int) -> Observed:
     return dataclasses.replace(SERVED, pods=pods, reports=reports, neighbours=neighbours)
 
 
-@pytest.mark.parametrize("made", [leaving, containers, inspections, measured])
+def crowded(number: int) -> Observed:
+    """Pods that are being measured on one node, on which as many others were active before."""
+    found = measured(number)
+    pods = tuple(pod | {"spec": {"nodeName": "n"}} for pod in found.pods)
+    since, until = NOW - timedelta(days=2), NOW - timedelta(days=1)
+    before = [dataclasses.replace(item, node="n", since=since, until=until) for item in found.neighbours]
+    return dataclasses.replace(found, pods=pods, neighbours=tuple(before))
+
+
+@pytest.mark.parametrize("made", [leaving, containers, inspections, measured, crowded])
 def test_twice_as_many_take_about_twice_as_long(made: Callable[[int], Observed]) -> None:
     """100 Services that were being deleted and 5,000 pods took 8 s, in which nothing else ran."""
     few, usual, many = (calls(made(number)) for number in (1, 100, 200))
@@ -143,6 +154,24 @@ def test_of_thousands_of_measurements_few_are_read() -> None:
     """Of 1,000 pods they took 7 s, in which nothing else ran."""
     few, many = (calls(reported(number)) for number in (MOST_READ, MOST_READ + 50))
     assert many - few < 50 * 1000
+
+
+def test_the_traffic_of_thousands_of_pods_is_read_once() -> None:
+    """That of all 5,000 was read for each of them: 3 s, in which nothing else ran."""
+
+    class Traffic(dict[tuple[str, str], SeenTraffic]):
+        reads = 0
+
+        def items(self) -> Any:
+            self.reads += 1
+            return super().items()
+
+    observed = reported(3)
+    traffic = Traffic(
+        {(pod["metadata"]["uid"], "f"): SeenTraffic(observed_time=at(0)) for pod in observed.pods}
+    )
+    decide(dataclasses.replace(observed, traffic=traffic), CONFIG, NOW)
+    assert traffic.reads == 1
 
 
 def lacking(number: int) -> Observed:

@@ -102,10 +102,11 @@ def plan_measurement(
     )
     reports = flagged.reports
     doubted = subject is not None and _model_changed(servers, subject)
+    traffic = _by_pod(observed.traffic)
     measurements = updated_measurements(
         resource.status.measurements,
         [
-            pod_report(reports[pod.uid], pod, observed.traffic)
+            pod_report(reports[pod.uid], pod, traffic.get(pod.uid))
             for pod in (*servers, *probes)
             if pod.uid in reports
         ],
@@ -134,6 +135,14 @@ def plan_measurement(
         return found
     own = tuple(pod for pod in servers if pod.revision == active.name)
     return _with_probe_pods(found, observed, active, own, probes, reports, now)
+
+
+def _by_pod(traffic: Mapping[tuple[str, str], SeenTraffic]) -> dict[str, dict[str, SeenTraffic]]:
+    """The traffic by pod uid, then by fingerprint. Thousands of pods may have some."""
+    found: dict[str, dict[str, SeenTraffic]] = {}
+    for (uid, place), seen in traffic.items():
+        found.setdefault(uid, {})[place] = seen
+    return found
 
 
 def _model_changed(servers: Iterable[PodView], subject: Revision) -> bool:
@@ -202,16 +211,14 @@ def _with_probe_pods(
     )
 
 
-def pod_report(
-    report: Report, pod: PodView, traffic: Mapping[tuple[str, str], SeenTraffic] | None = None
-) -> PodReport:
+def pod_report(report: Report, pod: PodView, traffic: Mapping[str, SeenTraffic] | None = None) -> PodReport:
     engine = pod.container(names.ENGINE_CONTAINER)
     return PodReport(
         report=report,
         image_id=engine.image_id if engine else "",
         pod=pod.name,
         terminating=pod.terminating,
-        traffic={place: seen for (uid, place), seen in (traffic or {}).items() if uid == pod.uid},
+        traffic=traffic or {},
         requested=pod.role == names.ROLE_PROBE or bool(report.measurement and report.measurement.request),
     )
 
