@@ -48,6 +48,7 @@ APART = {
         "KEPT",
         "OTHER_SECONDS",
         "SAME_SECONDS",
+        "MOST_COUNT",
         "REASON_LIMIT_CHARS",
         "STEP_PERCENT",
         "ATTAINMENT_STEP_PERCENT",
