@@ -11,11 +11,12 @@ import pickle
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from tacho_contract import codec
 from tacho_contract.failure import FailureClass, failure_kind
+from tacho_contract.units import clipped
 from tacho_operator.core.planner.no_plan import failure
 from tacho_operator.core.planner.plan import plan_of
 from tacho_operator.core.planner.shown_plan import shown_plan
@@ -47,7 +48,11 @@ def planning_failed(why: str) -> PlanFailure:
 
 
 def result_of(inputs: PlanInputs) -> PlanResult:
-    """The plan, or its failure; any error of the planner is a failure too."""
+    """The plan, or its failure; any error of the planner is a failure too.
+
+    The operator keeps each resource's last failure, and shows MESSAGE_LIMIT_CHARS of it. A user's text of
+    128 KiB may be in it.
+    """
     try:
         found = plan_of(inputs)
         stored = _Document(failure=found) if isinstance(found, PlanFailure) else _Document(plan=found)
@@ -56,6 +61,10 @@ def result_of(inputs: PlanInputs) -> PlanResult:
             shown_plan(found)
     except Exception as error:  # noqa: BLE001 - the inputs are a model's author's and a user's
         return planning_failed(f"The planner failed: {type(error).__name__}: {str(error)[:200]}.")
+    if isinstance(found, PlanFailure):
+        why = found.failure
+        short = replace(why, message=clipped(why.message), next_step=clipped(why.next_step))
+        return replace(found, failure=short)
     return found
 
 
