@@ -13,7 +13,9 @@ from tacho_contract.measurement import Capacity
 from tacho_contract.report import LatencyHistogram, Load
 from tacho_operator.api.status.measurement import MeasuredWorkload, MeasurementEntry, SeenTraffic
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
+from tacho_operator.core.autoscaling.target import target_of
 from tacho_operator.core.measurement.cost import Price, cost_of
+from tacho_operator.core.measurement.states import current
 from tacho_operator.core.measurement.traffic import (
     WINDOW_SECONDS,
     TrafficWindow,
@@ -25,6 +27,7 @@ from tacho_operator.core.measurement.traffic import (
 )
 from tests.unit.core.measured_world import floor, live, seconds_to_probe, unfinished_world
 from tools.harness.resources import NOW
+from tools.harness.world import world_of
 
 SLO = ServiceLevel(ttft_milliseconds=900, tpot_milliseconds=30)
 SHAPE = MeasuredWorkload(input_tokens=512, output_tokens=200)
@@ -242,3 +245,17 @@ def test_status_counts_on_it_until_a_probe_knows_better() -> None:
     (entry,) = world.status["measurements"]
     assert "traffic" not in entry
     assert world.status["summary"]["outputTokensPerSecond"] == "550"
+
+
+def test_of_the_measurement_the_scaler_keeps_what_traffic_is_compared_with() -> None:
+    """The scaler kept all of it: forged ones of 1,000 resources took 78 MiB."""
+    world = world_of()
+    world.settle()
+    entry = current(world.observed().resource.status.measurements)
+    kept = target_of(world.observed()).measured
+    assert entry is not None
+    assert kept is not None
+    assert entry.curve
+    compared = ("fingerprint", "confidence", "flags", "workload", "capacity", "traffic")
+    assert all(getattr(kept, name) == getattr(entry, name) for name in compared)
+    assert kept.model_fields_set <= set(compared)

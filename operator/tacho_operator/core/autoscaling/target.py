@@ -91,7 +91,7 @@ class Target:
     capacity: ReplicaCapacity
     slo: ServiceLevel = ServiceLevel()
     measured: MeasurementEntry | None = None
-    """The current measurement."""
+    """What traffic is compared with of the current measurement: forged ones have 80 KiB."""
     replicas: int
     """Number of desired replicas before the decision."""
     held: str = ""
@@ -122,7 +122,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         pods=tuple(_pod(pod, longest) for pod in reached if pod.address),
         capacity=capacity_of(status.measurements, status.plan, workload(resource.spec), slo),
         slo=slo,
-        measured=current(status.measurements),
+        measured=_compared(current(status.measurements)),
         replicas=desired_replicas(observed),
         held="requests are moving to another revision" if moving else "",
         claim=claim_bound_of(observed, serving.active),
@@ -130,6 +130,11 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
         former=_applied(observed),
     )
+
+
+def _compared(entry: MeasurementEntry | None) -> MeasurementEntry | None:
+    read = ("fingerprint", "confidence", "flags", "workload", "capacity", "traffic")
+    return MeasurementEntry(**{name: getattr(entry, name) for name in read}) if entry else None
 
 
 def _applied(observed: Observed) -> AutoscalingStatus | None:
