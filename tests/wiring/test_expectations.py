@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.store.expectations import Expectation, RecordingClient
+from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store
 
 LIVE = {"kind": "ConfigMap", "metadata": {"name": "live", "namespace": "ml"}}
@@ -89,3 +90,31 @@ def test_a_write_to_an_object_that_was_replaced_is_seen() -> None:
     store.at("LLMDeployment", "", "9")
     assert WRITTEN.seen(store)
     assert not Expectation("LLMDeployment", "ml", "smol", "uid-second", "10").seen(store)
+
+
+async def test_thousands_of_deletions_are_not_looked_at_again_for_each_event() -> None:
+    """Those of 2,000 pods that end slowly took all of the event loop for 10 s."""
+    store, looks = Store(lambda change: None), 0
+    leaving = store.leaving
+
+    def looked(kind: str, namespace: str, name: str) -> bool:
+        nonlocal looks
+        looks += 1
+        return leaving(kind, namespace, name)
+
+    store.leaving = looked  # type: ignore[method-assign]
+    names = [str(number) for number in range(100)]
+    for name in names:
+        store.put("LLMDeployment", {"metadata": metadata_of(name), "spec": {}})
+    expected = tuple(Expectation("LLMDeployment", "ml", name, name, "") for name in names)
+    waiting = asyncio.create_task(seen(store, expected, 5.0))
+    for name in names:
+        await asyncio.sleep(0)
+        ending = metadata_of(name) | {"resourceVersion": "8", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+        store.put("LLMDeployment", {"metadata": ending, "spec": {}})
+    assert await waiting
+    assert looks <= 2 * len(names)
+
+
+def metadata_of(name: str) -> dict[str, Any]:
+    return {"name": name, "namespace": "ml", "uid": name, "resourceVersion": "7"}
