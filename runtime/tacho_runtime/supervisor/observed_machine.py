@@ -147,7 +147,7 @@ async def marked_in_use(cache_dir: str) -> AsyncIterator[None]:
 async def _mark(folder: Path) -> None:
     while True:
         try:
-            await asyncio.to_thread(caches.touch, folder)
+            await while_reading(partial(caches.touch, folder))
         except OSError as error:
             log.warning("%s cannot be marked as in use: %s", folder, error)
         await asyncio.sleep(IN_USE_SECONDS)

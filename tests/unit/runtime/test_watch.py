@@ -133,6 +133,31 @@ async def test_a_cache_is_marked_as_used_again_and_again(
         pass
 
 
+def test_a_claim_that_hangs_does_not_keep_the_process_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answers = threading.Event(), threading.Event()
+
+    def touch(_folder: Path) -> None:
+        begun.set()
+        answers.wait(20)
+
+    async def serve() -> None:
+        async with observed_machine.marked_in_use(str(tmp_path)), asyncio.timeout(20):
+            while not begun.is_set():
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(caches, "touch", touch)
+    ending = threading.Thread(target=asyncio.run, args=(serve(),))
+    ending.start()
+    try:
+        ending.join(10)
+        assert not ending.is_alive(), "it waits for the disk"
+    finally:
+        answers.set()
+        ending.join()
+
+
 def test_a_serving_runtime_marks_its_cache(tmp_path: Path) -> None:
     fetch = tmp_path / "fetch"
     fetch.mkdir()
