@@ -33,9 +33,11 @@ _TOO_LARGE = re.compile(
 """Matches the errors of etcd, its client and the API server about an object that is too large as a whole. An
 error about annotations names the field and does not match.
 """
-_INVALID = re.compile(r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)]*\): \.?([^:]{1,200}):")
+_INVALID = re.compile(
+    r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)]{0,400}\): \.?([^:]{1,200}):"
+)
 """Matches the API server's errors about an invalid field, and a server-side apply's error about a repeated
-list item.
+list item. A policy's refusal of a pod, in the status of a ReplicaSet, may have a megabyte of a user's text.
 """
 
 

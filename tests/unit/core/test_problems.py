@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tacho_contract.failure import FAILURE_KINDS, Failure, FailureClass
@@ -132,3 +134,13 @@ def test_a_failure_that_says_nothing_is_told_by_its_class() -> None:
 def test_no_failure_is_called_by_a_word_that_says_all_is_well(word: str) -> None:
     found = from_failure(Failure(failure_class=word, message="It broke.", next_step="Look."))
     assert found.reason == "EngineCrashed"
+
+
+@pytest.mark.parametrize(
+    "text", [" typed patch object (", " is invalid: [", "cannot x", "denied ", "Pod a was using b"]
+)
+def test_a_refusal_of_a_megabyte_is_read_in_proportion(text: str) -> None:
+    """A policy repeats a user's image in the status of a ReplicaSet: 400 KB took 4.6 s, a megabyte 29 s."""
+    began = time.process_time()
+    assert refusal_problem(text * (400_000 // len(text))).reason
+    assert time.process_time() - began < 1.0
