@@ -72,7 +72,7 @@ def test_a_policy_that_limits_a_scale_down_is_told_with_it_and_while_it_holds(
 
 
 def test_changes_that_status_does_not_show_take_little_memory() -> None:
-    """A change at each sampling made 270, with texts of a kilobyte: 1,000 such resources took 270 MB."""
+    """A change at each sampling made 270, whose texts were 70 of a resource's 145 KiB."""
     state = State()
     for number in range(300):
         outcome = Outcome(replicas=number, needed=number, cause="Work")

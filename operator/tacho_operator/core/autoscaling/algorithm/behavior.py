@@ -114,7 +114,7 @@ def _watched(state: State, now: float) -> float:
 def recorded(before: int, state: State, outcome: Outcome, reason: str, now: float) -> tuple[Change, ...]:
     """The latest changes, newest first, with that from ``before`` replicas to those of ``outcome``.
 
-    Those that status does not show lose their text: in 45 minutes there may be 270, of a kilobyte each.
+    Those that status does not show lose their text: in 45 minutes there may be 270, of 362 characters each.
     """
     if outcome.replicas == before:
         return state.changes
