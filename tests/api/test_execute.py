@@ -246,6 +246,7 @@ async def test_a_size_that_somebody_else_wrote_is_taken_back(
     assert (live["spec"]["replicas"], owners_of_size(live)) == (3, {SIZE_MANAGER})
 
 
+OF_NOBODY = {"podSelector": {"matchExpressions": [{"key": "of-nobody", "operator": "Exists"}]}}
 FOREIGN: list[tuple[str, dict[str, Any]]] = [
     ("Service", {"selector": {"of": "another"}}),
     ("Service", {"type": "NodePort"}),
@@ -257,6 +258,10 @@ FOREIGN: list[tuple[str, dict[str, Any]]] = [
     ("NetworkPolicy", {"podSelector": {"matchExpressions": [{"key": "of-nobody", "operator": "Exists"}]}}),
     ("NetworkPolicy", {"ingress": [{}]}),
     ("NetworkPolicy", {"policyTypes": ["Egress"]}),
+    (
+        "NetworkPolicy",
+        {"ingress": [{"ports": [{"port": "runtime", "protocol": "TCP"}], "from": [OF_NOBODY]}]},
+    ),
 ]
 """What another manager writes so that others than the pods are reached, or others may reach them."""
 

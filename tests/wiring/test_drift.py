@@ -67,6 +67,11 @@ def test_nothing_to_do(live: Any, wanted: Any) -> None:
             {"from": [{"namespaceSelector": {"matchExpressions": [], "matchLabels": {"a": "b"}}}]},
             {"from": [{"namespaceSelector": {"matchExpressions": []}}]},
         ),
+        (
+            {"ingress": [{"ports": [{"port": 1}], "from": [{"podSelector": {}}]}]},
+            {"ingress": [{"ports": [{"port": 1}]}]},
+        ),
+        ({"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}, "x": {}}]}, {"from": [{"x": {}}]}),
         ({"list": [1, 2]}, {"list": [1]}),
         ({"list": []}, {"list": [1]}),
         ({"on": True}, {"on": False}),

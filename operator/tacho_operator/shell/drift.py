@@ -25,9 +25,9 @@ Path = tuple[str, ...]
 """Keys that lead to a value in a manifest; elements of a list have the path of the list."""
 
 _RESOURCES = frozenset({"limits", "requests"})
-_WHOLE = frozenset({"selector", "matchLabels", "podSelector", "namespaceSelector"})
-"""Fields that are compared as a whole (x-kubernetes-map-type: atomic): the API server adds no defaults in
-them, and an extra key would select other objects.
+_WHOLE = frozenset({"selector", "matchLabels", "podSelector", "namespaceSelector", "ingress", "from"})
+"""Fields that are compared as a whole, of lists each item: the API server adds no defaults in them, and an
+extra key would select other objects. A ``from`` beside the ports of a NetworkPolicy's rule shuts clients out.
 """
 
 

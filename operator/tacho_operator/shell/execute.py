@@ -27,6 +27,7 @@ from tacho_operator.shell.api_errors import (
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites, abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
+from tacho_operator.shell.store.trimming import READ_LABELS
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ A user may make 5,000 pods to be deleted, and a webhook may take seconds for eac
 would be held for hours, and what was decided would no longer be so.
 """
 UNCHANGING = frozenset({"ControllerRevision", "Pod"})
-"""Kinds whose content never changes; a different content gets a different name."""
+"""Kinds whose content never changes, but for a pod's labels; a different content gets a different name."""
 
 UNREADABLE = "it cannot be read: {why}. Remove what others added to it, or delete it"
 
@@ -232,21 +233,35 @@ async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
         return await _create(kube, desired)
     if not needs_write(live, desired):
         return 0
+    if desired["kind"] in UNCHANGING:
+        await kube.merge(live, {"metadata": {"uid": live["metadata"]["uid"], "labels": _lost(live, desired)}})
+        return 1
     writes = 0
     for part, manager in _parts(live, desired):
         try:
             await kube.apply(part, uid=live["metadata"]["uid"], manager=manager)
         except ApiError as error:
-            if error.status not in (CONFLICT, UNPROCESSABLE) or not await _replaced(kube, live, desired):
+            if error.status not in (CONFLICT, UNPROCESSABLE):
                 raise
-            return writes + 1
+            if await _replaced(kube, live, desired):
+                return writes + 1
+            raise _passing(error) from None
         writes += 1
     return writes
 
 
 def needs_write(live: Manifest, desired: Manifest) -> bool:
     """Whether a live child differs from the desired one, so that it has to be written."""
-    return desired["kind"] not in UNCHANGING and bool(_parts(live, desired))
+    return bool(_lost(live, desired) if desired["kind"] in UNCHANGING else _parts(live, desired))
+
+
+def _lost(live: Manifest, desired: Manifest) -> dict[str, str]:
+    """The labels by which a pod is found, where somebody changed or removed them: it would be awaited for
+    ever.
+    """
+    wanted = (desired["metadata"].get("labels") or {}) if desired["kind"] == "Pod" else {}
+    labels = live["metadata"].get("labels") or {}
+    return {key: wanted[key] for key in READ_LABELS if key in wanted and wanted[key] != labels.get(key)}
 
 
 def _parts(live: Manifest, desired: Manifest) -> list[tuple[Manifest, str]]:
@@ -275,6 +290,13 @@ def _split(deployment: Manifest) -> tuple[Manifest, Manifest]:
     return size, {**deployment, "spec": spec}
 
 
+def _passing(error: ApiError) -> ApiError:
+    """``error``, where it is a conflict but no name is taken, as one that may pass. A quota or an object that
+    others change at the same moment is answered so.
+    """
+    return ApiError(error.status, error.message) if isinstance(error, Conflict) else error
+
+
 async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
     """Whether the object ``live`` was deleted. Raises Conflict where an object of another owner has its name
     now.
@@ -292,7 +314,7 @@ async def _create(kube: Kube, desired: Manifest) -> int:
 
     If the resource's own child exists, it is compared with the desired one: a user may have hidden it from
     the store, by removing its label, or by references to owners that are too long. Raises Invalid where it
-    cannot be read. If the object vanished after the refusal, the next reconcile creates the child.
+    cannot be read, and ApiError where no object has the name: it vanished, or a quota was changed meanwhile.
     """
     try:
         await kube.create(desired)
@@ -300,7 +322,7 @@ async def _create(kube: Kube, desired: Manifest) -> int:
         metadata = desired["metadata"]
         taken = await kube.get(desired["kind"], metadata["namespace"], metadata["name"])
         if taken is None:
-            return 1
+            raise _passing(error) from None
         if owner_uid(taken) == owner_uid(desired):
             if METADATA_ONLY in taken:  # what others added to it may lead it nowhere, whatever is written
                 raise Invalid(UNPROCESSABLE, UNREADABLE.format(why=taken[METADATA_ONLY])) from None
