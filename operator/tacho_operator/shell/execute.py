@@ -259,9 +259,9 @@ def _lost(live: Manifest, desired: Manifest) -> dict[str, str]:
     """The labels by which a pod is found, where somebody changed or removed them: it would be awaited for
     ever.
     """
-    wanted = (desired["metadata"].get("labels") or {}) if desired["kind"] == "Pod" else {}
-    labels = live["metadata"].get("labels") or {}
-    return {key: wanted[key] for key in READ_LABELS if key in wanted and wanted[key] != labels.get(key)}
+    own = (desired["metadata"].get("labels") or {}) if desired["kind"] == "Pod" else {}
+    present = live["metadata"].get("labels") or {}
+    return {key: own[key] for key in READ_LABELS if key in own and own[key] != present.get(key)}
 
 
 def _parts(live: Manifest, desired: Manifest) -> list[tuple[Manifest, str]]:

@@ -213,3 +213,25 @@ def test_a_probe_pod_that_crashed_once_counts_once_although_it_is_not_deleted() 
     del world.objects["Pod", probe["metadata"]["name"]]
     world.reconcile(RETRY_SECONDS)
     assert world.pods("probe")
+
+
+def test_a_request_whose_throwaway_pod_is_refused_or_fails_is_told_beside_the_figures() -> None:
+    """Measured is True, by the former figures, and nothing said that no pod had started."""
+    world = measured_world()
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "1"}
+    world.refusals = (ChildRefusal(kind="Pod", name="p", role="probe", message="exceeded quota: few"),)
+    world.reconcile(1)
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    message = world.condition("Measured")["message"]
+    assert "The requested measurement is not done yet." in message
+    assert "exceeded quota: few" in message
+    world.refusals = ()
+    for pause in (1, RETRY_SECONDS):
+        world.reconcile(pause)
+        fails(world)
+        world.reconcile(5)
+    assert "The requested measurement has failed." in world.condition("Measured")["message"]
+    for _ in range(3):
+        world.reconcile(4000)
+    assert world.condition("Measured")["message"] == "204.8 output tokens per second."
+    assert world.events.count(("Warning", "NotMeasuredAgain")) == 1

@@ -10,6 +10,7 @@ from datetime import datetime
 from tacho_contract.failure import FailureClass
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
+from tacho_contract.units import clipped
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry, SeenTraffic
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import LIVE_KEY
@@ -24,7 +25,7 @@ from tacho_operator.core.measurement.noisy_neighbours import (
 )
 from tacho_operator.core.measurement.probe_pods import RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.measurement.records import updated_measurements
-from tacho_operator.core.measurement.requested_probe import former_request, plan_reprobe
+from tacho_operator.core.measurement.requested_probe import EVENT, former_request, plan_reprobe
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
@@ -207,8 +208,17 @@ def _with_probe_pods(
         live=live,
         remeasure=dataclasses.replace(step, requeue_after_seconds=min(waits, default=None)),
         reprobe_note=reprobe.note,
-        events=reprobe.events,
+        events=(*reprobe.events, *_failed_request(step, reprobe.answered)),
     )
+
+
+def _failed_request(step: RemeasurePlan, answered: str) -> Iterable[ResourceEvent]:
+    """The event of a user's request that a probe pod's failure has just answered: the condition Measured
+    keeps the former figures. ``answered``: the request that was answered before.
+    """
+    if step.outcome is not None and step.answered != answered:
+        message = clipped(f"The requested measurement has failed. {step.outcome.message}")
+        yield ResourceEvent(type="Warning", reason=EVENT, message=message)
 
 
 def pod_report(report: Report, pod: PodView, traffic: Mapping[str, SeenTraffic] | None = None) -> PodReport:

@@ -46,7 +46,8 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
     measuring = snapshot.measuring
     remeasure = measuring.remeasure
     if measuring.current is not None:
-        return _measurement(measuring.current, measuring, _more_time(snapshot, measuring.current))
+        value = _measurement(measuring.current, measuring, _more_time(snapshot, measuring.current))
+        return _not_again(value, remeasure)
     if measuring.disabled:
         return ConditionValue("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")
     if remeasure.outcome is not None:
@@ -76,6 +77,20 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
     if snapshot.probing or remeasure.running:
         return ConditionValue("Unknown", Reason.MEASURING, "A measurement is running.")
     return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod is ready to be measured.")
+
+
+def _not_again(value: ConditionValue, remeasure: RemeasurePlan) -> ConditionValue:
+    """``value`` of a current measurement, and why the next one, which a user requested or doubts make due,
+    has not come.
+    """
+    outcome = remeasure.outcome
+    if outcome is None or remeasure.cause == Cause.UNFINISHED:  # told by _lower_bound
+        return value
+    subject = "The requested measurement" if remeasure.cause == Cause.REQUESTED else "A new measurement"
+    ends = "has failed" if outcome.reason == Reason.MEASUREMENT_FAILED else "is not done yet"
+    return dataclasses.replace(
+        value, next_step=f"{subject} {ends}.", quotation=outcome.message.replace(DETAILS, " ")
+    )
 
 
 def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
