@@ -102,6 +102,16 @@ async def test_an_engine_that_slows_down_until_no_time_is_left_is_not_without_a_
     assert "no time was left to see whether one stream is as fast at the end" in measured.message
 
 
+async def test_an_engine_that_slows_down_while_one_stream_is_measured_for_longer_is_not_steady() -> None:
+    """The first request at the end was as fast as those of the beginning, the last one half as fast."""
+    engine = Slowing(LAW, Random(307))
+    engine.times = lambda now: 1.0 if now < 30 else 2.0
+    measured = await probed(LAW, 307, engine=engine, streams=64)
+    assert measured.state == "Complete"
+    assert measured.flags == ("NotSteady",)
+    assert "at the end one stream decoded 47.6 tokens/s, at the beginning 95.2" in measured.message
+
+
 async def test_levels_that_no_one_engine_has_are_not_steady() -> None:
     """While it was slow, 29 streams had half of what 30 had before."""
     engine = Slowing(LAW, Random(3))

@@ -93,7 +93,7 @@ async def final_check(bench: ProbeSession) -> None:
         clean and findings.known is None and not findings.single.flags and "NotSteady" not in findings.flags
     )
     if clean and not _is_known([*findings.single.streams, stream], decode):
-        await _more(bench, [stream])
+        await _more(bench, decode, [stream])
 
 
 def _compare_levels(findings: ProbeFindings) -> None:
@@ -147,8 +147,10 @@ def _percent(value: float) -> str:
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
-async def _more(bench: ProbeSession, late: list[StreamResult]) -> None:
+async def _more(bench: ProbeSession, first: DecodeRate, late: list[StreamResult]) -> None:
     """Sends further requests at the end of the probe and adds undisturbed ones to those of the beginning.
+
+    The last one is compared with ``first``, the rate at the beginning, as the levels are of that time.
 
     It does so for SINGLE_STREAM_SECONDS and, while there are few, as long as the budget lasts. Faults of the
     engine in any of them are reported for all. A request that began in time is completed.
@@ -171,6 +173,8 @@ async def _more(bench: ProbeSession, late: list[StreamResult]) -> None:
     )
     if around.flags or flags:
         return
+    if last := decode_of(every[-1:]):
+        _compare(bench, first, last, ())
     findings.single.streams = tuple(every)
     findings.single.flags, findings.single.stall_note = engine_flags(findings.single.streams)
     findings.single.loss_percent = max(findings.single.loss_percent, around.loss_percent)
