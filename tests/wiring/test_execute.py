@@ -260,6 +260,14 @@ async def test_a_child_of_a_deleted_resource_is_awaited_and_named(kind: str) -> 
     assert "of a deleted resource is not garbage-collected yet" in found.unanswered.message
 
 
+async def test_a_finalizer_that_keeps_a_child_of_a_deleted_resource_is_named() -> None:
+    """Reconciling said Retrying for ever, and nothing said whom to ask."""
+    kept = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/late"]}
+    _, found = await collided(child("ConfigMap", "former", uid="old", **kept), child("ConfigMap", "now"))
+    assert found.unanswered is not None
+    assert found.unanswered.message.endswith("yet: finalizers keep it: example.com/late")
+
+
 async def test_another_owners_object_is_never_written_over() -> None:
     held = child("ConfigMap", "former", uid="old")
     held["metadata"]["ownerReferences"][0]["name"] = "other"

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from tacho_contract.units import clipped
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
 from tacho_operator.core.pods.view import controller, owner_uid
 from tacho_operator.core.status.reachability import refused_policy
@@ -50,8 +51,11 @@ class NotCollected(ApiError):
     """
 
     def __init__(self, taken: Manifest) -> None:
-        child = f"{taken['kind']} {taken['metadata']['name']}"
-        super().__init__(CONFLICT, f"{child} of a deleted resource is not garbage-collected yet")
+        metadata = taken["metadata"]
+        text = f"{taken['kind']} {metadata['name']} of a deleted resource is not garbage-collected yet"
+        if metadata.get("deletionTimestamp") and (finalizers := metadata.get("finalizers")):
+            text += clipped(f": finalizers keep it: {', '.join(map(str, finalizers))}")
+        super().__init__(CONFLICT, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,27 @@ def test_what_a_former_revision_leaves_behind_stalls_nothing(kind: str) -> None:
     assert world.brief("Ready") == ("True", "Serving")
 
 
+def test_pods_of_a_former_revision_that_run_on_are_told() -> None:
+    """They held their GPUs for ever, and only their number was told."""
+    world = leaving("Deployment", FOREIGN)
+    (name,) = world.names("Deployment")
+    (pod,) = world.pods("server")
+    former, left = copy.deepcopy(world.objects["Deployment", name]), copy.deepcopy(pod)
+    del world.objects["Deployment", name]
+    world.settle(world.serve_all)
+    former["metadata"]["labels"]["tacho.dev/revision"] = former["metadata"]["name"] = "smol-former"
+    left["metadata"]["labels"]["tacho.dev/revision"] = "smol-former"
+    left["metadata"] |= {"name": "smol-former-x", "uid": "smol-former-x"}
+    world.objects |= {("Deployment", "smol-former"): former, ("Pod", "smol-former-x"): left}
+    world.reconcile(FINALIZER_SECONDS + 1)
+    assert world.brief("Stalled") == ("True", "DeletionBlocked")
+    assert world.condition("Stalled")["message"].startswith("A finalizer keeps Deployment smol-former")
+    assert world.brief("Ready") == ("True", "Serving")
+    world.remove_pod(left)
+    world.reconcile(1)
+    assert world.brief("Stalled")[0] == "False"
+
+
 def test_without_a_pod_ready_tells_it_too() -> None:
     world = leaving("Deployment", FOREIGN)
     for pod in world.pods("server"):

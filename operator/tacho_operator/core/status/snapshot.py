@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -326,17 +326,18 @@ def _refused_children(observed: Observed) -> list[Problem]:
 
 
 def _leaving(
-    observed: Observed, reconcile_plan: ReconcilePlan, servers: Iterable[PodView], now: datetime
+    observed: Observed, reconcile_plan: ReconcilePlan, servers: Sequence[PodView], now: datetime
 ) -> Iterator[tuple[Problem, float | None]]:
     """Problems of children whose deletion is blocked, each with the seconds until it counts as a problem;
     None: it does now.
 
     Kubernetes creates no pod for a Deployment or ReplicaSet that is being deleted, and a foreground deletion
-    first deletes the pods. Revisions that shall have no pods are left out.
+    first deletes the pods. Revisions that shall have no pods are left out, unless pods run on and hold GPUs.
     """
     rollout = reconcile_plan.rollout
     sized = (name for name, size in rollout.replicas.items() if size)
-    needed = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized} - {""}
+    running = (pod.revision for pod in live_pods(servers))
+    needed = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized, *running} - {""}
     # Read once: a user may have made 200 such children, and thousands of pods.
     first: dict[str, str] = {}
     last: dict[str, datetime] = {}
