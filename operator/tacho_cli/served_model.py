@@ -80,7 +80,7 @@ def _models(base: str, api_key: str) -> list[dict[str, Any]]:
         code = error.response.status_code
         key = "; name the variable that holds its key: --api-key-env" if code in (401, 403) else ""
         why = f"HTTP {code}{key}"
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = str(error) or type(error).__name__
     except (ValueError, KeyError, TypeError):
         why = "the answer is no list of models; is it an OpenAI-compatible server?"

@@ -6,6 +6,7 @@ time p, so it accepts at most 1/p requests per second.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,14 +25,8 @@ PLATEAU_STREAMS, PLATEAU_GAIN = 1.25, 1.02
 """Defines a plateau: 1.25 times the streams give less than 1.02 times the throughput."""
 FLAT_STREAMS = 4.0
 """Ratio of two levels' streams up to which equal throughput has no peak between them."""
-LEAST_ERROR = 0.002
-"""Smallest relative error that a level is assumed to have."""
 WAITING_SHARE = 0.1
 """Share of a level's streams that wait for their first token, from which requests queue."""
-BEND = 0.25
-"""Assumed curvature: relative deviation from the line between two levels, per relative distance."""
-PLAIN_ERRORS = 3.0
-"""Standard errors between a level and the SLO from which neighbouring levels do not correct it."""
 PLATEAU_ERROR = 0.1
 """Largest sum of two rates' relative errors for a plateau, where an SLO shows the edge: on an H200 142 and
 210 streams gave 7,600 tokens/s with errors of 9 and 23 %, and long loops 7,700 and 8,430."""
@@ -141,49 +136,6 @@ def _next_level(tried: Sequence[TriedLevel], limits: SearchLimits) -> SearchStep
             concurrency=None, reason=_keeping(low.concurrency), boundary=_boundary(kept)
         )
     return _between(tried, low, high)
-
-
-def pooled(tried: Sequence[TriedLevel]) -> tuple[TriedLevel, ...]:
-    """``tried`` with smoothed times per token: an uncertain level is corrected by its neighbours.
-
-    Local linear regression: each level weighs by its own error, and by how far the line may bend up to it. A
-    level that is certain stays as it is. More streams make no step shorter. Where a full cache makes steps
-    jump, a line from below would be wrong: what a level clearly shows stays.
-    """
-    return tuple(
-        _pooled(one, tried) if one.tpot_ratio is not None and one.tpot_error > LEAST_ERROR else one
-        for one in tried
-    )
-
-
-def _pooled(here: TriedLevel, tried: Sequence[TriedLevel]) -> TriedLevel:
-    rows = [
-        (one.concurrency - here.concurrency, one.tpot_ratio, weight)
-        for one in tried
-        if one.tpot_ratio is not None and (weight := _weight(one, here)) > 0
-    ]
-    if not rows:
-        return here
-    weight = math.fsum(w for _, _, w in rows)
-    at = math.fsum(w * x for x, _, w in rows) / weight
-    mean = math.fsum(w * y for _, y, w in rows) / weight
-    spread = math.fsum(w * (x - at) ** 2 for x, _, w in rows)
-    slope = math.fsum(w * (x - at) * y for x, y, w in rows) / spread if spread > 0 else 0.0
-    slope = max(0.0, slope)
-    variance = 1 / weight + (at * at / spread if slope > 0 else 0.0)
-    ratio, own = mean - slope * at, here.tpot_ratio or 0.0
-    if ratio <= 0:
-        return here
-    if abs(own - 1) > PLAIN_ERRORS * here.tpot_error * own and (own > 1) != (ratio > 1):
-        return here
-    return replace(here, tpot_ratio=ratio, tpot_error=math.sqrt(variance) / ratio)
-
-
-def _weight(one: TriedLevel, here: TriedLevel) -> float:
-    """Weight (inverse variance) with which the level ``one`` corrects the level ``here``."""
-    apart = abs(one.concurrency - here.concurrency) / here.concurrency
-    error = max(LEAST_ERROR, math.hypot(one.tpot_error, BEND * apart)) * (one.tpot_ratio or 0.0)
-    return 1 / error**2 if error > 0 else 0.0
 
 
 def bracket(tried: Sequence[TriedLevel]) -> tuple[TriedLevel | None, TriedLevel | None]:
@@ -362,7 +314,32 @@ def knee_of(tried: Sequence[TriedLevel]) -> TriedLevel | None:
     return min(enough, key=lambda one: one.concurrency)
 
 
+def _towards_peak(tried: Sequence[TriedLevel], *, flat: bool = False) -> SearchStep | None:
+    """A level beside the one with the highest throughput, where that may be higher still: before one that has
+    clearly less, with ``flat`` between two far apart that have as much. None: there is none."""
+    rated = sorted((one for one in tried if one.rated), key=lambda one: one.concurrency)
+    most = max((one.output_tokens_per_second for one in rated), default=0.0)
+    for low, high in itertools.pairwise(rated):
+        times = high.concurrency / low.concurrency
+        rate, next_rate = low.output_tokens_per_second, high.output_tokens_per_second
+        falls = PLATEAU_GAIN * (1 + high.rate_error) * next_rate < (1 - low.rate_error) * rate
+        alike = flat and times > FLAT_STREAMS and next_rate < PLATEAU_GAIN * rate
+        apart = high.concurrency - low.concurrency > 1 and times > KNEE_CLOSE
+        if most in (rate, next_rate) and apart and (falls or alike):
+            return SearchStep(
+                concurrency=max(low.concurrency + 1, math.isqrt(low.concurrency * high.concurrency)),
+                reason=f"between {low.concurrency} and {high.concurrency} streams, of which more bring less",
+                boundary="Plateau",
+            )
+    return None
+
+
 def _towards_knee(tried: Sequence[TriedLevel]) -> SearchStep:
+    step = _towards_peak(tried) or _below_knee(tried)
+    return step if step.concurrency else _towards_peak(tried, flat=True) or step
+
+
+def _below_knee(tried: Sequence[TriedLevel]) -> SearchStep:
     knee = knee_of(tried)
     if knee is None:
         return SearchStep(concurrency=None, reason=NO_FIGURE, boundary="Floor")

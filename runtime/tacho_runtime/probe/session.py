@@ -14,12 +14,13 @@ from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.contention import Contention, detect_contention
 from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
 from tacho_runtime.probe.latencies import SHORTEST_SHARE
-from tacho_runtime.probe.level_search import TriedLevel, pooled
+from tacho_runtime.probe.level_search import TriedLevel
 from tacho_runtime.probe.levels import LevelResult, MeasuredLevel
 from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.requests import CHANCE_TOKENS
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.open_loop import OpenLoopResult
+from tacho_runtime.probe.pooled_levels import pooled
 from tacho_runtime.probe.target import IN_SPEC, Advice
 from tacho_runtime.probe.time_plan import RequestShape
 

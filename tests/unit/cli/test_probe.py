@@ -76,6 +76,16 @@ def test_a_key_comes_from_the_environment_alone(
     assert "sesame" not in told.out + told.err
 
 
+@pytest.mark.parametrize("url", ["http://h/\x1b[31m", "http://☃..com", f"http://h/{'a' * 70_000}"])
+def test_an_address_that_cannot_be_asked_is_no_error_of_tacho(
+    capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    told = call(capsys, "probe", url)
+    assert told.code == 2
+    assert "URL" in told.err or "hostname" in told.err
+    assert "\x1b" not in told.err
+
+
 @pytest.mark.parametrize("key", ["sesame\nopen", "ses\x01ame"])
 def test_a_key_that_no_header_can_hold_is_not_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, key: str

@@ -20,11 +20,11 @@ from tacho_runtime.probe.level_search import (
     bracket,
     knee_of,
     next_level,
-    pooled,
     predicted_cycle,
     predicted_edge,
     top_level,
 )
+from tacho_runtime.probe.pooled_levels import pooled
 from tests.properties import examples
 
 Law = Callable[[int], tuple[float, float | None]]
@@ -130,6 +130,23 @@ def test_prompts_bound_what_is_predicted_and_what_was_kept_refutes_it() -> None:
     assert next_level(levels, limits).concurrency == 21
     assert predicted_edge(levels, SearchLimits(top=9, prompt_seconds=0.5, output_tokens=100)) > 500
     assert predicted_cycle(levels, 16) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("cliff", [12, 16, 20, 32, 40, 64, 100, 150])
+@pytest.mark.parametrize("times", [2.5, 4.0])
+def test_throughput_that_falls_is_highest_between_the_levels_that_were_tried(
+    cliff: int, times: float
+) -> None:
+    """8 streams had more than 48, and counted as the highest where 32 had 2.2 times as much."""
+
+    def law(c: int) -> tuple[float, None]:
+        return 1000 * c / ((10 + 0.5 * c) * (times if c > cliff else 1)), None
+
+    tried, _ = searched(law, 256)
+    knee = knee_of(tuple(tried.values()))
+    assert knee is not None
+    assert knee.output_tokens_per_second >= 0.75 * law(cliff)[0]
+    assert len(tried) <= 10
 
 
 @given(st.floats(1, 100), st.floats(0.001, 5), st.integers(1, 512))
