@@ -11,6 +11,7 @@ from tacho_contract import codec
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import LiveConfig
+from tacho_contract.measurement import Environment, Measurement, same_machine
 from tacho_contract.report import Report
 from tacho_runtime.files import read_theirs, replace_file
 
@@ -58,6 +59,15 @@ def fetched_path(fetch_dir: str) -> str | None:
 def read_report(state_dir: str) -> Report | None:
     """The report of the last run in this pod; None when it is missing or not readable."""
     return _read(Report, Path(state_dir, REPORT_FILE))
+
+
+def known_measurement(last: Report, environment: Environment) -> Measurement | None:
+    """The measurement of the last run in this pod; None where the machine is another by now.
+
+    A node that boots again may have another driver or CPU, and keeps the pod's files.
+    """
+    is_known = last.environment != Environment()
+    return None if is_known and not same_machine(last.environment, environment) else last.measurement
 
 
 def write_report(state_dir: str, report: Report) -> None:

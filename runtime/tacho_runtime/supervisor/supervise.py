@@ -185,12 +185,13 @@ class Supervisor:
         return self._live
 
     def _remember_last_run(self) -> None:
-        """Loads the last report, so that a restarted container keeps its measurement of the same plan."""
+        """Loads the last report, so that a restarted container keeps its measurement of plan and machine."""
         last = state_files.read_report(self.config.paths.state_dir)
         if last is None or last.plan_key != self.config.plan_key:
             return
         self._report = dataclasses.replace(self._report, engine_restarts=last.engine_restarts + 1)
-        self.state = dataclasses.replace(self.state, measurement=last.measurement)
+        known = state_files.known_measurement(last, self._report.environment)
+        self.state = dataclasses.replace(self.state, measurement=known)
 
     # --- waiting for the model -------------------------------------------------------------------
     async def _wait_for_model(self) -> str:
@@ -306,11 +307,8 @@ class Supervisor:
         document = await self._client.json(path) if path else None
         version = engine.version(document) if isinstance(document, dict) else ""
         self._enter(lifecycle.PROBING, "the engine is healthy")
-        self._report = dataclasses.replace(
-            self._report,
-            engine_version=version,
-            fallbacks=self._figures.fallbacks,
-        )
+        fallbacks = self._figures.fallbacks
+        self._report = dataclasses.replace(self._report, engine_version=version, fallbacks=fallbacks)
         startup = lifecycle.load_split(self.state.startup, self._figures)
         self.state = dataclasses.replace(self.state, startup=startup)
         return self._client

@@ -150,3 +150,25 @@ def test_a_resource_without_its_children_is_inspected_planned_and_measured_as_at
     world.settle(world.serve_all)
     assert world.names("ControllerRevision") == revisions
     assert world.brief("Measured") == ("True", "MeasurementComplete")
+
+
+def test_a_node_that_boots_with_another_driver_gives_no_old_figures_a_new_machine() -> None:
+    """Its pods keep their files, and told the last measurement beside the new driver, or a new image."""
+    world = measured_world()
+    (pod,), (before,) = world.pods("server"), world.status["measurements"]
+    report = world.reports[pod["metadata"]["uid"]]
+    machine = dataclasses.replace(report.environment, driver_version="600")
+    world.reconcile(60)
+    world.runs(pod, "Serving", ready=True, environment=machine, measurement=report.measurement)
+    pod["status"]["containerStatuses"][0] |= {"restartCount": 1}
+    world.reconcile(1)
+    (entry,) = world.status["measurements"]
+    assert (entry["fingerprint"], entry["state"]) == (before["fingerprint"], "Stale")
+    assert world.brief("Measured") == ("False", "MeasurementStale")
+    world.serves(pod, state="Complete")
+    pod["status"]["containerStatuses"][0] |= {"restartCount": 1}
+    world.reports[pod["metadata"]["uid"]] = dataclasses.replace(
+        world.reports[pod["metadata"]["uid"]], environment=machine
+    )
+    world.reconcile(1)
+    assert world.brief("Measured") == ("True", "MeasurementComplete"), "it is of this run"

@@ -18,7 +18,7 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import Again, LiveConfig, ProbeSettings
-from tacho_contract.measurement import Measurement, Workload
+from tacho_contract.measurement import Environment, Measurement, Workload
 from tacho_contract.report import CutRequests, Report
 from tacho_runtime.files import replace_file
 from tacho_runtime.supervisor import state_files
@@ -250,7 +250,7 @@ def test_broken_probe_leaves_a_pod_that_serves(tmp_path: Path) -> None:
     assert (measurement["planKey"], measurement["measureKey"]) == ("plan", "m")
 
 
-def known(folder: Path) -> Report:
+def known(folder: Path, environment: Environment = Environment()) -> Report:  # noqa: B008 - it is frozen
     """What a run before this one left in the state folder."""
     measurement = Measurement(
         plan_key="plan",
@@ -267,6 +267,7 @@ def known(folder: Path) -> Report:
         phase="Serving",
         engine="custom",
         engine_restarts=1,
+        environment=environment,
         measurement=measurement,
         observed_time="2026-01-02T03:04:06Z",
     )
@@ -286,16 +287,19 @@ def test_restarted_container_keeps_its_measurement(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "live"),
+    ("changes", "live", "machine"),
     [
-        ({}, LiveConfig(measure_key="other")),
-        ({}, LiveConfig(measure_key="m", probe=ProbeSettings(policy="Always"))),
-        ({"plan_key": "other"}, LiveConfig(measure_key="m")),
+        ({}, LiveConfig(measure_key="other"), Environment()),
+        ({}, LiveConfig(measure_key="m", probe=ProbeSettings(policy="Always")), Environment()),
+        ({"plan_key": "other"}, LiveConfig(measure_key="m"), Environment()),
+        ({}, LiveConfig(measure_key="m"), Environment(cpu_model="before the boot")),
     ],
-    ids=["workload changed", "policy Always", "plan changed"],
+    ids=["workload changed", "policy Always", "plan changed", "another driver or CPU"],
 )
-def test_measures_again_when_it_must(tmp_path: Path, changes: dict[str, str], live: LiveConfig) -> None:
-    known(tmp_path)
+def test_measures_again_when_it_must(
+    tmp_path: Path, changes: dict[str, str], live: LiveConfig, machine: Environment
+) -> None:
+    known(tmp_path, machine)
     probe = dataclasses.replace(live.probe, budget_seconds=2, timeout_seconds=4)
     live = dataclasses.replace(live, probe=probe)
     with running(custom_config(tmp_path, **changes), tmp_path, live=live) as runtime:

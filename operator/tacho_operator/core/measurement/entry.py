@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tacho_contract.measurement import (
@@ -67,6 +68,15 @@ class PodReport:
     requested: bool = False
     """Whether a user requested this measurement; if so, it replaces an equally good earlier one."""
 
+    restarted: datetime | None = None
+    """When the engine's container began its present run; None: it is its first."""
+
+    @property
+    def is_of_former_run(self) -> bool:
+        """Whether the measurement is of an earlier run of the container, maybe of another image or driver."""
+        measured = parse_time(self.report.measurement.observed_time) if self.report.measurement else None
+        return measured is not None and self.restarted is not None and measured < self.restarted
+
     def fingerprint(self, measure_key: str) -> str:
         """The fingerprint under which a measurement of this pod with that workload is stored."""
         report = self.report
@@ -77,10 +87,11 @@ def measurement_entry(found: PodReport, revision: Revision | None) -> Measuremen
     """The measurement in a pod's report as an entry, marked Stale until it is compared with the spec.
 
     None where the report has no usable measurement, or only a check: a check compares a pod with an earlier
-    full measurement. ``revision``: the revision that the pod says it runs, where that is known.
+    full measurement. None too where an earlier run of the container measured: it has its entry, or it is not
+    known what that run was. ``revision``: the revision that the pod says it runs, where that is known.
     """
     measurement = found.report.measurement
-    if measurement is None or measurement.kind != FULL or not usable(measurement):
+    if measurement is None or measurement.kind != FULL or not usable(measurement) or found.is_of_former_run:
         return None
     try:
         return _entry(found, measurement, revision)

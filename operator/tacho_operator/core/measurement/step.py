@@ -229,6 +229,7 @@ def pod_report(report: Report, pod: PodView, traffic: Mapping[str, SeenTraffic] 
         pod=pod.name,
         terminating=pod.terminating,
         traffic=traffic or {},
+        restarted=engine.running_since if engine and engine.restarts else None,
         requested=pod.role == names.ROLE_PROBE or bool(report.measurement and report.measurement.request),
     )
 
