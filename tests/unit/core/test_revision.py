@@ -217,8 +217,27 @@ def test_plan_key_follows_what_a_measurement_depends_on() -> None:
         {"engine": custom},
         {"quantization": {"method": "gguf", "kvCacheDtype": "q8_0"}},
         {"quantization": None},
+        {"podTemplate": {"spec": {"runtimeClassName": "kata"}}},
+        {"podTemplate": {"spec": {"resourceClaims": [{"name": "g", "resourceClaimName": "gpu"}]}}},
     ):
         assert plan_key(plan(), resource(changed(CLAIM_SPEC, **changes)).spec) != key, changes
+
+
+def test_a_file_that_is_mounted_into_the_engine_is_part_of_what_was_measured() -> None:
+    """Another settings file kept the curve of the former one, where a short check was within 15 %."""
+
+    def key(config_map: str, path: str = "/etc/engine", others: str = "b") -> str:
+        mount = {"name": "settings", "mountPath": path}
+        volumes = [
+            {"name": "settings", "configMap": {"name": config_map}},
+            {"name": "unused", "configMap": {"name": others}},
+        ]
+        engine = {**CLAIM_SPEC["engine"], "volumeMounts": [mount]}
+        spec = changed(CLAIM_SPEC, engine=engine, podTemplate={"spec": {"volumes": volumes}})
+        return plan_key(plan(), resource(spec).spec)
+
+    assert len({key("a"), key("b"), key("a", "/etc/other")}) == 3
+    assert key("a", others="c") == key("a")
 
 
 def test_the_fingerprint_holds_what_only_the_pod_shows() -> None:

@@ -174,7 +174,7 @@ def probe_config(
 
 def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
     """Hash of the parts of a plan that affect a measurement: model, quantization, image, arguments,
-    parallelism, resources."""
+    parallelism, resources, mounted files."""
     engine, resource = spec.engine, gpu_resource(spec)
     written = engine.model_dump(mode="json", by_alias=True, exclude_defaults=True) if engine else {}
     return names.digest(
@@ -193,5 +193,21 @@ def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
             "parallelism": [plan.tensor_parallel, plan.pipeline_parallel],
             "context": [plan.max_model_len, plan.concurrency],
             "resources": written.get("resources", {}),
+            **_laid_over(spec),
         }
     )
+
+
+def _laid_over(spec: LLMDeploymentSpec) -> dict[str, Any]:
+    """What of spec changes an engine beside its image: files mounted into it, devices, its runtime class."""
+    written = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    pod = (written.get("podTemplate") or {}).get("spec") or {}
+    mounts = (written.get("engine") or {}).get("volumeMounts") or []
+    mounted = {item["name"] for item in mounts}
+    found = {
+        "mounts": mounts,
+        "volumes": [item for item in pod.get("volumes") or [] if item["name"] in mounted],
+        "devices": pod.get("resourceClaims"),
+        "runtimeClass": pod.get("runtimeClassName"),
+    }
+    return {key: value for key, value in found.items() if value}
