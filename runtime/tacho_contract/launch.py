@@ -18,6 +18,8 @@ ENV_ENGINE_FAILURE = "TACHO_ENGINE_FAILURE"
 ends.
 """
 
+ENV_POD_UID = "TACHO_POD_UID"
+"""Environment variable with the pod's uid, which tells a report from one of a pod that got its address."""
 ENV_CPU_REQUEST = "TACHO_CPU_REQUEST_MILLICORES"
 """Environment variable with the container's CPU request in millicores, if the user set one. Without a CPU
 limit, engines start as many threads.

@@ -62,6 +62,8 @@ class Report:
     schema: int = SCHEMA
     runtime_version: str
     revision: str
+    pod_uid: str = ""
+    """uid of the pod; "" where it is not known, as of an earlier revision."""
     plan_key: str
     phase: str
     """Phase of the runtime: Preflight, WaitingForModel, Starting, Probing, Serving, Draining or Failed."""

@@ -109,6 +109,7 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     "payload",
     [
         ok(GOOD.replace(b"demo-1", b"other-1")),
+        ok(GOOD[:-1] + b',"podUid":"u2"}'),
         ok(b"x" * (REPORT_LIMIT_BYTES + 1)),
         ok(GOOD[:-1] + b',"fallbacks":["' + b'","'.join([b"ab"] * 2000) + b'"]}'),
         ok(GOOD[:-1] + b',"fallbacks":["' + ("\U0001f600" + "x" * 30_000).encode() + b'"]}'),
@@ -120,7 +121,8 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         b"",
     ],
     ids=[
-        "another pod",
+        "another revision",
+        "a twin of another namespace",
         "too big",
         "too many items",
         "too large in memory",

@@ -97,6 +97,8 @@ def _read(pod: ReportPod, most_bytes: int, is_needed: Callable[[], bool]) -> tup
     report = codec.loads(Report, found.body)
     if report.revision != pod.revision:
         raise DocumentError(f"a report of revision {report.revision}, not of {pod.revision}")
+    if report.pod_uid not in ("", pod.uid):  # another namespace may have the same name and spec
+        raise DocumentError(f"a report of pod {report.pod_uid}, not of {pod.uid}")
     if (size := memory_bytes(report)) > most_bytes:
         raise DocumentError(f"a report that takes {size} bytes of memory, more than {most_bytes}")
     return report, size

@@ -24,11 +24,12 @@ def now_text() -> str:
     return format_time(datetime.now(timezone.utc))
 
 
-def run_of(config: RuntimeConfig) -> Report:
+def run_of(config: RuntimeConfig, pod_uid: str = "") -> Report:
     """The report's fields that are the same in every phase; ``make_report`` adds the others."""
     return Report(
         runtime_version=__version__,
         revision=config.revision,
+        pod_uid=pod_uid,
         plan_key=config.plan_key,
         engine=config.engine,
         phase=lifecycle.PREFLIGHT,

@@ -23,6 +23,7 @@ from tacho_contract.fetch import ENV_FETCH_CONFIG, FetchProgress
 from tacho_contract.launch import (
     ENV_ENGINE_FAILURE,
     ENV_FULL_PROBE,
+    ENV_POD_UID,
     ENV_RUNTIME_CONFIG,
     LiveConfig,
     RuntimeConfig,
@@ -72,7 +73,7 @@ class Supervisor:
     def __init__(self, config: RuntimeConfig) -> None:
         self.config = config
         self.state = lifecycle.initial_state(time.monotonic())
-        self._report = run_of(config)
+        self._report = run_of(config, os.environ.get(ENV_POD_UID, ""))
         self._child: EngineProcess | None = None
         self._client: EngineClient | None = None
         self._live: LiveConfig | None = None

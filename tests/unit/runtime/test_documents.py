@@ -100,6 +100,7 @@ def test_report_says_what_the_state_says_and_can_be_read_back() -> None:
     made = report()
     assert made.ready
     assert (made.phase, made.engine_restarts, made.measurement) == ("Serving", 2, MEASUREMENT)
+    assert run_of(CONFIG, "uid").pod_uid == "uid"
     assert codec.loads(Report, encode(made)) == made
 
 

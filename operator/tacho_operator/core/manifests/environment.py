@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tacho_contract.launch import ENV_CPU_REQUEST
+from tacho_contract.launch import ENV_CPU_REQUEST, ENV_POD_UID
 from tacho_contract.pod import HOME_DIR
 from tacho_operator.api.spec.sources import EnvVar, HubSpec, ModelSpec
 from tacho_operator.core.types import Manifest
@@ -63,6 +63,9 @@ CPU_REQUEST: Manifest = {
 """Variable with the pod's CPU request as admitted, since an admission webhook may change it."""
 
 
+POD_UID: Manifest = {"name": ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+
+
 def engine_variables(
     runtime_config: str, users: Iterable[EnvVar], *, hub_model: bool, requests_cpu: bool, gpus: bool
 ) -> list[Manifest]:
@@ -78,6 +81,7 @@ def engine_variables(
         variable("TMPDIR", "/tmp"),  # noqa: S108 - the pod's own emptyDir
         variable("XDG_CACHE_HOME", f"{HOME_DIR}/.cache"),
         variable("PYTHONDONTWRITEBYTECODE", "1"),
+        POD_UID,
     ]
     if not gpus:
         # Images built on CUDA's say "all", for which NVIDIA's container runtime opens every GPU of the node.
