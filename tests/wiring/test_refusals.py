@@ -181,6 +181,9 @@ async def test_children_of_a_deleted_resource_are_looked_for_again_within_second
     # A finalizer may hold such a child for hours: 2 ** 1,024 is no float.
     reconcile._unanswered[KEY] = 5000
     assert await reconcile(KEY) == module.COLLECTION_RETRY_SECONDS
+    kept = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/late"]}
+    server.error = NotCollected({**former, "metadata": {**former["metadata"], **kept}})
+    assert await reconcile(KEY) == 64.0, "150 that finalizers kept took 61 requests a second"
 
 
 @pytest.mark.parametrize("undo", ["changed", "deleted"])

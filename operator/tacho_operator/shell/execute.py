@@ -53,7 +53,12 @@ class NotCollected(ApiError):
     def __init__(self, taken: Manifest) -> None:
         metadata = taken["metadata"]
         text = f"{taken['kind']} {metadata['name']} of a deleted resource is not garbage-collected yet"
+        self.patience = 1
+        """Factor of the longest pause until the next try. A finalizer may keep the child for ever: 150 such
+        took 61 requests a second.
+        """
         if metadata.get("deletionTimestamp") and (finalizers := metadata.get("finalizers")):
+            self.patience = 8
             text += clipped(f": finalizers keep it: {', '.join(map(str, finalizers))}")
         super().__init__(CONFLICT, text)
 

@@ -71,9 +71,7 @@ SLOW_DECISION_SECONDS = 1.0
 meanwhile.
 """
 COLLECTION_RETRY_SECONDS = 8.0
-"""Longest seconds until the operator checks again whether children of a deleted resource of the same name are
-gone.
-"""
+"""Longest seconds until the operator looks again for children of a deleted resource of the same name."""
 STALE_RETRY_SECONDS = 1.0
 """Seconds until what was not written is decided again: deletions because a watch was interrupted, or the rest
 of a long pass.
@@ -199,8 +197,8 @@ class Reconciler:
         if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
             self._logged_reasons[key] = decision.reason
             logger.info("%s/%s: %s", *key, decision.reason)
-        if isinstance(outcome.error, NotCollected):
-            return doubling_seconds(1.0, COLLECTION_RETRY_SECONDS, self._unanswered[key])
+        if isinstance(error := outcome.error, NotCollected):
+            return doubling_seconds(1.0, COLLECTION_RETRY_SECONDS * error.patience, self._unanswered[key])
         if outcome.error is not None:
             raise outcome.error  # the queue tries again, after the pause that the API server requests
         delay = decision.requeue_after_seconds
