@@ -43,8 +43,11 @@ OFF = """## What is off, and why
   TPOT below 39 ms and one above 85, by chance alone; 60 were measured. So they are no level of the model.
 - **vLLM on an H200**: time was over before the fifth bursty runs at 50 and 70 %. Its level of 48 streams, in
   4.4 s, is known within 12 %: 10.6 ms, where loops of 64 had 10.5 and 10.9. From levels of 25 to 29 s, of
-  another host, no cell misses its goal by more than the runs' spread. On the H100 such levels end the misses
-  in bursty TPOT; that host's TTFTs are shorter.
+  another host, no cell misses its goal by more than the runs' spread. Nor does one on a third host, whose own
+  levels took 30 to 32 s (`vllm-h200-levels`: `--measurement` of `tacho probe` with a `--budget` of 240s and
+  `--levels 1,16,32,64,96,128,192,256`). That probe sent no single prompts yet: their speed is that of
+  `vllm-h200`. Levels of a search are shorter. On the H100 long ones end the misses in bursty TPOT; that
+  host's TTFTs are shorter.
 - **vLLM on an H100, bursty TPOT**, from its own levels: of the requests of the bursty runs, and of Poisson's
   at 50 %, TPOT is 6.5 to 7.1 ms, 0.038 for each running request, and for each prompt that comes meanwhile
   9.8 to 11.7 ms in bursts and 13.6 in Poisson arrivals. So a step with prompts takes 2 to 3 ms longer,

@@ -118,6 +118,7 @@ async def measure(
     if question.level:
         await concurrency_levels.measure_only(bench, [question.level])
     elif question.given:
+        await _prompts(bench, ttft)  # simulating and pricing other lengths need them
         await concurrency_levels.measure_only(bench, question.given, whole_budget=True)
         findings.search_ended = "no search: the levels were given"
     else:
@@ -125,10 +126,14 @@ async def measure(
     findings.after = (await engine.reading()).counters
 
 
+async def _prompts(bench: ProbeSession, ttft: float) -> None:
+    if bench.findings.known is None:
+        await single_stream.prompt_line(bench, ttft=ttft)
+
+
 async def _everything(bench: ProbeSession, top: int, why: str, ttft: float, *, full: bool) -> None:
     findings = bench.findings
-    if findings.known is None:
-        await single_stream.prompt_line(bench, ttft=ttft)
+    await _prompts(bench, ttft)
     await concurrency_levels.measure_levels(bench, top, full=full)
     ended = findings.boundary in ("Floor", "Plateau") and not findings.levels_missing
     if ended and max(findings.results, default=1) == top:

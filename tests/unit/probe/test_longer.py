@@ -128,6 +128,8 @@ async def test_levels_that_are_given_share_the_budget(slo: ServiceLevel) -> None
     case, streams = replace(UNEVEN, slo=slo), (8, 16, 32)
     found = await probed(case, 7014, budget_seconds=90, given=streams)
     assert [one.concurrency for one in found.curve] == [1, *streams]
+    assert found.single_stream is not None
+    assert found.single_stream.prefill_tokens_per_second
     windows = [one.window_seconds or 0 for one in found.curve[1:]]
     assert min(windows) > 2 * time_plan.WINDOW_SECONDS
     assert max(windows) < 1.5 * min(windows)
