@@ -152,4 +152,6 @@ class Load:
     ttft: LatencyHistogram | None = None
     tpot: LatencyHistogram | None = None
     """Histogram of the requests' mean times per output token."""
+    pod_uid: str = ""
+    """uid of the pod; "" where it is not known, as of an earlier revision."""
     observed_time: str

@@ -201,6 +201,22 @@ async def test_pods_of_two_namespaces_with_one_address_hide_no_load(
     assert seen == {KEY: {ADDRESS}, Key("other", "a"): {ADDRESS}}
 
 
+@pytest.mark.parametrize(("names_itself", "running"), [("own", 50), ("", 50), ("another", None)])
+async def test_the_load_of_a_pod_that_got_the_address_of_another_counts_for_nothing(
+    looking: Looking, names_itself: str, running: int | None
+) -> None:
+    """Another namespace's load decided how many replicas a resource has, and raised its measured capacity."""
+    (pod,) = looking.world.pods("server")
+    uid = pod["metadata"]["uid"] if names_itself == "own" else names_itself
+    for number in range(3):
+        total = 1e4 * number
+        await looking.look(running=50, waiting=200, generation_tokens_total=total, pod_uid=uid)
+        looking.reconcile()
+    assert looking.sample("requests_running") == running
+    assert (looking.world.status["autoscaling"]["desiredReplicas"] > 1) == (running is not None)
+    assert looking.world.brief("ScalingActive")[0] == ("False" if running is None else "True")
+
+
 async def test_a_resource_that_was_left_and_then_deleted_ends_no_sampling(
     looking: Looking, monkeypatch: pytest.MonkeyPatch
 ) -> None:

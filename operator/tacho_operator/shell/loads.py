@@ -317,7 +317,8 @@ class Loads:
             if answer is None or (load := load_of(answer.body)) is None:
                 return None
             if len(answer.body) > addresses[address]:
-                load = replace(load, ttft=None, tpot=None, observed_time=load.observed_time[:TIME_CHARS])
+                texts = {name: getattr(load, name)[:TIME_CHARS] for name in ("observed_time", "pod_uid")}
+                load = replace(load, ttft=None, tpot=None, **texts)
             return TimedLoad(load, answer.at_seconds + ahead_seconds)
 
         def namespace_read(namespace: str, answers: Mapping[str, PodAnswer | None]) -> None:

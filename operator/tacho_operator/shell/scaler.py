@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import cache
 
@@ -30,6 +30,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 from tacho_operator.core.autoscaling.status_view import failed, recommended, scaled
 from tacho_operator.core.autoscaling.target import (
     Target,
+    TargetPod,
     policy_of,
     restored,
     restored_recommendations,
@@ -362,7 +363,7 @@ class Scaler:
         bound.
         """
         target, place = known.target, known.target.measured.fingerprint if known.target.measured else ""
-        loads = {pod.uid: answers[pod.address] for pod in target.pods if pod.address in answers}
+        loads = {pod.uid: found for pod in target.pods if (found := _own_load(pod, answers)) is not None}
         time_now = datetime.fromtimestamp(now, timezone.utc)
         known.windows, seen = watch_traffic(known.windows, loads, target.measured, target.slo, time_now)
         kept = {key: one for key, one in known.traffic.items() if key[0] in loads and key[1] == place}
@@ -376,7 +377,7 @@ class Scaler:
         samples: dict[str, tuple[str, Sample]] = {}
         found = []
         for pod in known.target.pods:
-            answer, last = answers.get(pod.address), known.samples.get(pod.uid)
+            answer, last = _own_load(pod, answers), known.samples.get(pod.uid)
             if answer is not None and (last is None or last[0] != answer.load.observed_time):
                 newest = sample_of(answer)
                 if last is not None:
@@ -388,3 +389,9 @@ class Scaler:
             found.append(pod.load(last[1] if last else None))
         known.samples = samples
         return found
+
+
+def _own_load(pod: TargetPod, answers: Mapping[str, TimedLoad]) -> TimedLoad | None:
+    """What ``pod`` answered; None where it did not, also where another pod has its address by now."""
+    found = answers.get(pod.address)
+    return found if found is not None and found.load.pod_uid in ("", pod.uid) else None

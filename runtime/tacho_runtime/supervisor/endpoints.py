@@ -74,7 +74,7 @@ def encode_load(load: Load) -> str:
     )
 
 
-def make_load(counted: EngineCounters, *, observed_time: str) -> Load:
+def make_load(counted: EngineCounters, *, observed_time: str, pod_uid: str = "") -> Load:
     """The answer of GET /load. All values are None where the engine did not answer."""
     return Load(
         running=_whole(counted.running),
@@ -86,6 +86,7 @@ def make_load(counted: EngineCounters, *, observed_time: str) -> Load:
         first_tokens_total=counted.ttft_seconds_count,
         ttft=counted.ttft,
         tpot=counted.tpot,
+        pod_uid=pod_uid,
         observed_time=observed_time,
     )
 

@@ -100,7 +100,8 @@ class Supervisor:
             return load
 
     async def _read_load(self) -> Load:
-        return make_load(await self._read_counters(), observed_time=now_text())
+        counted = await self._read_counters()
+        return make_load(counted, observed_time=now_text(), pod_uid=self._report.pod_uid)
 
     async def _metrics(self) -> str | None:
         return await self._client.metrics() if self._client else None
