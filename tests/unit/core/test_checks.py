@@ -143,3 +143,49 @@ def test_pods_that_were_only_checked_on_another_image_are_measured_in_full() -> 
     world.settle()
     assert world.brief("Measured") == ("True", "MeasurementComplete")
     assert not world.pods("probe")
+
+
+def test_a_container_that_began_again_from_another_image_is_measured_in_full() -> None:
+    """Measured said for ever that a new measurement follows: the pod had figures, of another image."""
+    world = measured_world()
+    (pod,) = world.pods("server")
+    report = world.reports[pod["metadata"]["uid"]]
+    world.reconcile(60)
+    world.runs(pod, "Serving", ready=True, measurement=report.measurement)
+    status = {"restartCount": 1, "imageID": "registry.example/mock@sha256:2"}
+    pod["status"]["containerStatuses"][0] |= status
+    world.reconcile(1)
+    assert world.brief("Measured") == ("False", "MeasurementStale")
+    (probe,) = world.pods("probe")
+    world.reconcile(60)
+    world.serves(probe)
+    probe["status"]["containerStatuses"][0]["imageID"] = "registry.example/mock@sha256:2"
+    world.settle()
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    # A check of the former image is none of this one.
+    former = dataclasses.replace(report.measurement, kind="Check") if report.measurement else None
+    world.runs(pod, "Serving", ready=True, measurement=former)
+    pod["status"]["containerStatuses"][0] |= status
+    world.reconcile(60)
+    (newest, _) = world.status["measurements"]
+    assert [run["kind"] for run in newest["history"]["runs"]] == ["Full"]
+    assert not world.pods("probe")
+
+
+def test_a_probe_pod_that_measured_on_other_hardware_is_not_followed_by_others() -> None:
+    """30 an hour started, as none of them had the image and the machine of the serving pod."""
+    world = measured_world()
+    (pod,) = world.pods("server")
+    started = 0
+    world.reconcile(60)
+    world.serves(pod, **checked(204.0))
+    pod["status"]["containerStatuses"][0]["imageID"] = "registry.example/mock@sha256:2"
+    for _ in range(20):
+        world.reconcile(60)
+        for probe in world.pods("probe"):
+            started += "status" not in probe
+            world.serves(probe)
+            report = world.reports[probe["metadata"]["uid"]]
+            machine = dataclasses.replace(report.environment, cpu_model="other")
+            world.reports[probe["metadata"]["uid"]] = dataclasses.replace(report, environment=machine)
+    assert started == 1

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import StrEnum
 
 from tacho_contract.launch import LiveConfig
+from tacho_contract.units import parse_time
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.core.measurement.known_levels import known_levels
 from tacho_operator.core.measurement.states import clean, current
@@ -38,21 +40,24 @@ def due_cause(
     live: LiveConfig,
     *,
     request: str,
-    checked: bool = False,
+    unmeasured_since: datetime | None = None,
     deviating: MeasuredRun | None = None,
 ) -> Cause | None:
     """The most urgent cause to measure again in a probe pod; None: the present measurement suffices.
 
-    ``request``: the user's unanswered request for a measurement. ``checked``: the serving pods were only
-    checked, not measured in full. ``deviating``: the check of a serving pod that differs from the
-    measurement.
+    ``request``: the user's unanswered request for a measurement. ``unmeasured_since``: since when a serving
+    pod is known to have no full measurement of its present run, as it was only checked, or began again.
+    ``deviating``: the check of a serving pod that differs from the measurement.
     """
     found = tuple(measurements)
     entry = current(found)
     requested = (active.plan_key, live.measure_key)
-    # On whatever hardware the cluster gave it.
-    known = any((item.plan_key, item.measure_key) == requested for item in found)
-    if not known or (checked and entry is None):
+    # On whatever hardware the cluster gave it: a probe pod elsewhere would be followed by others for ever.
+    times = [
+        parse_time(item.observed_time) for item in found if (item.plan_key, item.measure_key) == requested
+    ]
+    since = unmeasured_since if entry is None else None
+    if not any(since is None or (time is not None and time >= since) for time in times):
         return Cause.MISSING
     if request:
         return Cause.REQUESTED

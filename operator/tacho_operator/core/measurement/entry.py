@@ -38,7 +38,15 @@ from tacho_operator.core.measurement.efficiency import (
     efficiency,
 )
 from tacho_operator.core.measurement.rounding import fields_of, placed, rounded, too_wide
-from tacho_operator.core.measurement.states import FULL, INCOMPLETE, PARTIAL, STALE, USABLE, confidence_of
+from tacho_operator.core.measurement.states import (
+    CHECK,
+    FULL,
+    INCOMPLETE,
+    PARTIAL,
+    STALE,
+    USABLE,
+    confidence_of,
+)
 from tacho_operator.core.planner.types import Prediction
 from tacho_operator.core.revisions.controller_revision import Revision
 
@@ -76,6 +84,16 @@ class PodReport:
         """Whether the measurement is of an earlier run of the container, maybe of another image or driver."""
         measured = parse_time(self.report.measurement.observed_time) if self.report.measurement else None
         return measured is not None and self.restarted is not None and measured < self.restarted
+
+    @property
+    def unmeasured_since(self) -> datetime | None:
+        """Since when the pod is known to have no full measurement of its present run, as it was only checked,
+        or the container began again; None: it has one, or none at all yet.
+        """
+        measured = self.report.measurement
+        if measured is not None and measured.kind == CHECK and not self.is_of_former_run:
+            return parse_time(measured.observed_time)
+        return self.restarted if self.is_of_former_run else None
 
     def fingerprint(self, measure_key: str) -> str:
         """The fingerprint under which a measurement of this pod with that workload is stored."""

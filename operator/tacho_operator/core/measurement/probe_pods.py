@@ -110,6 +110,8 @@ class RemeasureInput:
     """The user's last request whose measurement has ended."""
     deviating: MeasuredRun | None = None
     """The check of a serving pod that differs from the measurement by more than pods usually do."""
+    unmeasured_since: datetime | None = None
+    """Since when a serving pod is known to have no full measurement of its present run."""
     resumed: Resumed = field(default_factory=dict)
     """Probe pods that continued a search from known levels."""
     refused: str
@@ -146,13 +148,12 @@ class RemeasureInput:
 
     @property
     def cause(self) -> Cause | None:
-        reported = [report.measurement for report in self.server_reports]
         return due_cause(
             self.measurements,
             self.active,
             self.live,
             request=self.request,
-            checked=any(item is not None and item.kind == CHECK for item in reported),
+            unmeasured_since=self.unmeasured_since,
             deviating=self.deviating,
         )
 

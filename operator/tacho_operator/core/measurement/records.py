@@ -66,7 +66,7 @@ def updated_measurements(
         if own in found:
             found[own] = raised(found[own], [item.traffic[own]] if own in item.traffic else ())
         place = _place(item) if is_read else ""
-        if place in found and (entry or is_check(item)):
+        if place in found and (entry or (is_check(item) and not item.is_of_former_run)):
             found[place] = with_run(found[place], item)
     judged = [
         item.model_copy(update={"state": STALE if doubted else _state(item, live, subject, running)})

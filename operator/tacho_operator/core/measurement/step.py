@@ -179,6 +179,11 @@ def _with_probe_pods(
         now=now,
     )
     live = dataclasses.replace(known.live, again=reprobe.again)
+    unmeasured = (
+        pod_report(reports[pod.uid], pod).unmeasured_since
+        for pod in servers
+        if pod.ready and pod.uid in reports
+    )
     quota = creation_refused(observed.deployments, observed.replica_sets, active.name)
     case = RemeasureInput(
         resource=resource,
@@ -191,6 +196,7 @@ def _with_probe_pods(
         note=notes.get(names.OUTCOME_ANNOTATION, ""),
         answered=reprobe.answered,
         deviating=known.deviating,
+        unmeasured_since=max(filter(None, unmeasured), default=None),
         resumed=known.remeasure.resumed,
         refused=next((item.message for item in observed.refusals if item.role == names.ROLE_PROBE), ""),
         quota=(quota.quotation or quota.what) if quota else "",

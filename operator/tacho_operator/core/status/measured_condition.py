@@ -71,7 +71,7 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
         return ConditionValue(
             "False",
             Reason.MEASUREMENT_STALE,
-            "workload, slo, probe or the hardware changed since the last measurement.",
+            "workload, slo, probe, image or hardware changed since the last measurement.",
             follows,
         )
     if snapshot.probing or remeasure.running:
