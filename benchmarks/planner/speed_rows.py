@@ -1,5 +1,5 @@
-"""What vLLM 0.26 was measured to give on an H200: one stream, several streams, and the edge of a TPOT. Two
-servers on an H100 judge, and nothing is fitted to them.
+"""What vLLM 0.26 was measured to give on an H200: one stream, several streams, and the edge of a TPOT. H100s
+and two more hosts of H200s judge, and nothing is fitted to them.
 
 ``h200/decode.json`` names each configuration, the file of its figures and its rate of one stream. Under load
 count, by configuration:
@@ -38,13 +38,12 @@ DATA = Path(__file__).parent / "h200" / "decode.json"
 H200 = "benchmarks/gpu/h200"
 H100 = "benchmarks/gpu/h100"
 ON_H100 = {"gpu": "NVIDIA-H100-80GB-HBM3"}
+ANOTHER = {"host": "another"}
+"""Hosts of H200s that judge, and to which nothing is fitted."""
 LOOPS: dict[Path, dict[str, Any]] = {
-    ROOT / H200 / "speed": {},
-    ROOT / H200 / "speed-four": {},
-    ROOT / H200 / "experts": {},
-    ROOT / H100 / "speed": ON_H100,
-    ROOT / H100 / "experts": ON_H100,
-    ROOT / H100 / "experts-spread": ON_H100,
+    **{ROOT / H200 / name: {} for name in ("speed", "speed-four", "experts")},
+    **{ROOT / H200 / name: ANOTHER for name in ("experts-again", "experts-third")},
+    **{ROOT / H100 / name: ON_H100 for name in ("speed", "experts", "experts-spread")},
 }
 SPREAD = "experts-spread"
 """A folder of loops whose engine draws the experts of each token."""
