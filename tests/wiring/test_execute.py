@@ -307,3 +307,9 @@ async def test_a_pod_whose_labels_were_taken_gets_them_again() -> None:
     decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(desired,))
     await execute(cast(Kube, server), observed, decision, Rewrites())
     assert server.requests == [f"label child {[ROLE_LABEL]}"]
+    revision = child("ControllerRevision", "now", labels=desired["metadata"]["labels"])
+    requests, _ = await collided(child("ControllerRevision", "now", uid="live"), revision)
+    assert requests == ["create child"], "the operator may patch none"
+    replaced = Server(**{f"child {[ROLE_LABEL]}": Conflict(409, "uid mismatch")})
+    found = await execute(cast(Kube, replaced), observed, decision, Rewrites())
+    assert (found.refusals, found.error is not None) == ((), True), "its name is not taken"

@@ -243,7 +243,11 @@ async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
     if not needs_write(live, desired):
         return 0
     if desired["kind"] in UNCHANGING:
-        await kube.merge(live, {"metadata": {"uid": live["metadata"]["uid"], "labels": _lost(live, desired)}})
+        labels = _lost(live, desired)
+        try:
+            await kube.merge(live, {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}})
+        except Conflict as error:  # it was replaced, or others change it at the same moment
+            raise _passing(error) from None
         return 1
     writes = 0
     for part, manager in _parts(live, desired):

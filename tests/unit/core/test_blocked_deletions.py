@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.units import format_time
 from tacho_operator.api.defaults import GRACE_SECONDS
 from tacho_operator.core.status.snapshot import FINALIZER_SECONDS
 from tests.unit.core.measured_world import measured_world
@@ -133,6 +134,12 @@ def test_pods_of_a_former_revision_that_run_on_are_told() -> None:
     assert world.brief("Stalled") == ("True", "DeletionBlocked")
     assert world.condition("Stalled")["message"].startswith("A finalizer keeps Deployment smol-former")
     assert world.brief("Ready") == ("True", "Serving")
+    left["metadata"]["deletionTimestamp"] = format_time(world.now + timedelta(hours=1))
+    world.reconcile(1)
+    assert world.brief("Stalled")[0] == "False", "it drains"
+    del left["metadata"]["deletionTimestamp"]
+    world.reconcile(1)
+    assert world.brief("Stalled")[0] == "True"
     world.remove_pod(left)
     world.reconcile(1)
     assert world.brief("Stalled")[0] == "False"

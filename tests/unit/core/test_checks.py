@@ -9,6 +9,7 @@ from typing import Any
 
 from tacho_contract.measurement import Capacity
 from tacho_operator.core import names
+from tacho_operator.core.types import ChildRefusal
 from tests.unit.core.measured_world import measured_world
 from tools.harness.figures import CAPACITY, point
 from tools.harness.world import World
@@ -189,3 +190,28 @@ def test_a_probe_pod_that_measured_on_other_hardware_is_not_followed_by_others()
             machine = dataclasses.replace(report.environment, cpu_model="other")
             world.reports[probe["metadata"]["uid"]] = dataclasses.replace(report, environment=machine)
     assert started == 1
+
+
+def test_a_clock_that_is_set_back_in_a_containers_first_run_loses_no_figures() -> None:
+    world = World()
+    world.first_pods()
+    (pod,) = world.pods("server")
+    world.serves(pod)
+    measurement = world.reports[pod["metadata"]["uid"]].measurement
+    world.now += timedelta(seconds=60)
+    world.runs(pod, "Serving", ready=True, measurement=measurement)
+    world.settle()
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+
+
+def test_a_measurement_that_doubts_make_due_and_quota_refuses_is_told() -> None:
+    world = measured_world()
+    scaled_up(world, 100.0)
+    (probe,) = world.pods("probe")
+    world.remove_pod(probe)
+    world.refusals = (ChildRefusal(kind="Pod", name="p", role="probe", message="exceeded quota: few"),)
+    world.reconcile(1)
+    assert world.brief("Measured") == ("False", "DeviatesFromBaseline")
+    assert (
+        "A new measurement is not done yet. Details: exceeded quota" in world.condition("Measured")["message"]
+    )

@@ -149,6 +149,26 @@ def test_throughput_that_falls_is_highest_between_the_levels_that_were_tried(
     assert len(tried) <= 10
 
 
+@pytest.mark.parametrize(
+    ("rates", "error", "lowest", "highest"),
+    [
+        ({1: 100, 8: 1000, 48: 700, 256: 300}, 0.0, 9, 47),
+        ({1: 100, 8: 1000, 48: 900, 256: 300}, 0.1, 2, 7),
+        ({1: 100, 8: 500, 16: 400, 48: 1000, 64: 999}, 0.0, 17, 47),
+    ],
+    ids=["beside the highest first", "not where chance explains it", "nowhere else"],
+)
+def test_the_highest_throughput_is_looked_for_where_it_clearly_falls(
+    rates: dict[int, float], error: float, lowest: int, highest: int
+) -> None:
+    levels = [
+        TriedLevel(concurrency=streams, output_tokens_per_second=rate, rate_error=error)
+        for streams, rate in rates.items()
+    ]
+    step = next_level(levels, SearchLimits(top=max(rates)))
+    assert lowest <= (step.concurrency or 0) <= highest
+
+
 @given(st.floats(1, 100), st.floats(0.001, 5), st.integers(1, 512))
 def test_the_knee_has_nine_tenths_and_not_much_more(alpha: float, beta: float, top: int) -> None:
     def law(c: int) -> tuple[float, None]:

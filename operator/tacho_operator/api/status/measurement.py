@@ -211,14 +211,14 @@ class MeasurementEntry(StatusModel):
     observed_time: Timestamp | None = None
     """When the measurement ended."""
     state: Word | None = None
-    """Complete, Partial (the time ran out after some levels), or Stale: workload, slo, probe or the hardware
-    changed since, so it is history."""
+    """Complete, Partial (the time ran out after some levels), or Stale: workload, slo, probe, image or
+    hardware changed since, so it is history."""
     confidence: Word | None = None
     """Clean, or Provisional: something other than the engine changed the figures. They are measured again."""
     message: Annotated[str, Field(max_length=1024)] | None = None
     """Why it is in this state, in a sentence. Absent: nothing to say."""
     plan_key: Key | None = None
-    """Hash of model, quantization, image, arguments, parallelism and resources."""
+    """Hash of model, quantization, image, arguments, parallelism, resources and mounted volumes."""
     measure_key: Key | None = None
     """Hash of workload, slo and probe."""
     probe_seconds: Seconds | None = None
