@@ -57,3 +57,24 @@ def test_the_first_revision_at_zero_replicas_is_not_judged() -> None:
     world.settle()
     assert world.brief("Ready") == ("False", "ScaledToZero")
     assert world.brief("RolloutAccepted") == ("absent", "")
+
+
+def test_a_spec_that_has_no_revision_yet_is_not_accepted() -> None:
+    """What serves is of the former spec: who waited for RolloutAccepted was told that the new one does."""
+    world = World()
+    world.come_up()
+    assert world.brief("RolloutAccepted") == ("True", "FirstRevision")
+    before = world.raw["spec"]
+    world.change(model={**before["model"], "uri": "hf://example/other"})
+    world.reconcile(1)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Planned") == world.brief("RolloutAccepted") == ("Unknown", "Inspecting")
+    loader = {"name": "LD_PRELOAD", "value": "x"}
+    world.change(model=before["model"], engine={**MOCK_SPEC["engine"], "env": [loader]})
+    world.settle()
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Stalled") == ("True", "InvalidConfig")
+    assert world.brief("RolloutAccepted") == ("False", "InvalidConfig")
+    world.change(engine=MOCK_SPEC["engine"])
+    world.settle()
+    assert world.brief("RolloutAccepted") == ("True", "FirstRevision")

@@ -192,6 +192,9 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.MEASURED, "False", _R.CANNOT_JUDGE): without_room_for_a_probe,
     (_C.ROLLOUT_ACCEPTED, "True", _R.FIRST_REVISION): serving,
     (_C.ROLLOUT_ACCEPTED, "True", _R.ACCEPTED): lambda: settled(after(serving(), context=SMALLER)),
+    (_C.ROLLOUT_ACCEPTED, "Unknown", _R.INSPECTING): lambda: after(
+        serving(), model={**MOCK_SPEC["model"], "uri": "hf://example/other"}
+    ),
     (_C.ROLLOUT_ACCEPTED, "Unknown", _R.JUDGING): lambda: after(serving(), context=SMALLER),
     (_C.ROLLOUT_ACCEPTED, "False", _R.ROLLED_BACK): fallen_candidate,
 }

@@ -156,6 +156,8 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
         return ConditionValue("Unknown", Reason.JUDGING, rollout.reason)
     if snapshot.held_back is not None:
         return ConditionValue.of("False", snapshot.held_back)
+    if not snapshot.planning.desired_revision:
+        return _unplanned(snapshot)
     if rollout.active not in served_revisions(
         snapshot
     ):  # changed while it was scaled to zero, and nothing has tried it since
@@ -164,6 +166,17 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
     if len(snapshot.revisions) <= 1:
         return ConditionValue("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
     return ConditionValue("True", Reason.ACCEPTED, f"Revision {rollout.active} serves.")
+
+
+def _unplanned(snapshot: Snapshot) -> ConditionValue:
+    """RolloutAccepted while spec has no revision yet, so that what serves is of a former spec."""
+    planning = snapshot.planning
+    found = planning.problem or next(iter(snapshot.problems.blocking), None)
+    if found is None and planning.inspection:
+        found = planning.inspection.problem
+    if found is not None and found.needs_user_action:
+        return ConditionValue.of("False", found)
+    return ConditionValue("Unknown", Reason.INSPECTING, _inspection_message(snapshot))
 
 
 def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | None]:
