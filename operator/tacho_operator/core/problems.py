@@ -202,3 +202,16 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         what = "The cluster's admission refuses an object."
         next_step = "Change spec, or the namespace's policy or LimitRange."
     return Problem(reason=reason, what=what, next_step=next_step, quotation=text)
+
+
+_PASSING = re.compile(
+    r"^(?:Internal error occurred: |Timeout: |etcdserver: |Operation cannot be fulfilled on resourcequotas)"
+)
+"""Beginnings of the API server's errors that are no refusals: a webhook is away, or a quota was changed at
+the same moment. The next try may succeed.
+"""
+
+
+def may_pass(refusal: Problem) -> bool:
+    """Whether the API server's words are of an error that may pass, and not of quota or admission."""
+    return _PASSING.match(refusal.quotation) is not None

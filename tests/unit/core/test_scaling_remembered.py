@@ -16,10 +16,13 @@ from tacho_operator.core.autoscaling.status_view import scaled as shown
 from tacho_operator.core.autoscaling.target import (
     UNBOUNDED,
     restored,
+    target_of,
 )
+from tacho_operator.core.names import REVISION_LABEL
 from tacho_operator.core.types import Scaled
 from tests.unit.autoscaling.fleet import CAPACITY, Fleet
 from tests.unit.core.scaling import idle, rising, scaled, told
+from tools.harness.world import world_of
 
 
 def test_what_was_decided_and_learned_outlives_a_process() -> None:
@@ -39,7 +42,9 @@ def test_what_no_scaler_writes_is_bounded_or_left_out() -> None:
     sizes = (0, 1, UNBOUNDED.most, UNBOUNDED.most + 1)
     bursts = [{"endTime": "2026-01-01T00:00:00Z", "replicas": size} for size in sizes]
     lengths = {"inputTokens": 10**15, "outputTokens": 10**15, "speedPercent": 100}
-    found = restored(AutoscalingStatus.model_validate({"bursts": bursts, **lengths}))
+    none = {"refusedAbove": 0, "refusedTime": "2026-01-01T00:00:00Z"}
+    found = restored(AutoscalingStatus.model_validate({"bursts": bursts, **lengths, **none}))
+    assert found.refused is None, "quota of no pod would scale what serves to zero"
     assert [item.load for item in found.bursts] == [1, UNBOUNDED.most]
     assert found.mix is not None
     assert found.mix.prompt_tokens == found.mix.output_tokens == found.mix.requests * MAX_TOKENS
@@ -164,3 +169,24 @@ def test_whatever_a_user_writes_there_replicas_stay_within_their_bounds(
     fleet.capacity = dataclasses.replace(CAPACITY, fingerprint="", gap_r2=1.0)
     fleet.run(lambda _: 1.0, 30)
     assert max(fleet.sizes) <= fleet.policy.bounds.most
+
+
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        ('pods "smol-1" is forbidden: exceeded quota: q', 1),
+        ('admission webhook "w.example.com" denied the request: no', 1),
+        ('Internal error occurred: failed calling webhook "w.example.com": connection refused', None),
+        ('Operation cannot be fulfilled on resourcequotas "q": the object has been modified', None),
+    ],
+)
+def test_an_error_that_may_pass_is_no_limit_of_the_replicas(message: str, limit: int | None) -> None:
+    """A webhook was away for seconds while pods were evicted: one replica of five stayed for ten minutes."""
+    world = world_of()
+    (name,) = world.names("Deployment")
+    world.objects["ReplicaSet", f"{name}-1"] = {
+        "kind": "ReplicaSet",
+        "metadata": {"name": f"{name}-1", "labels": {REVISION_LABEL: name}},
+        "status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": message}]},
+    }
+    assert target_of(world.observed()).refused_above == limit

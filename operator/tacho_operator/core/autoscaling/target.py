@@ -48,6 +48,7 @@ from tacho_operator.core.pods.claims import ClaimBound, claim_bound_of
 from tacho_operator.core.pods.deadlines import start_limits
 from tacho_operator.core.pods.diagnosis import creation_refused
 from tacho_operator.core.pods.view import FINISHED, PodView, deployment_sizes, views
+from tacho_operator.core.problems import may_pass
 from tacho_operator.core.rollout.reading import read_serving
 from tacho_operator.core.types import Observed
 
@@ -113,7 +114,8 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
     reached = [pod for pod in servers if pod.ready and serving.selected in ("", pod.revision)]
     # While a candidate starts or waits, however long, the active revision alone has the requests.
     moving = len(deployment_sizes(observed.deployments)) > 1 and serving.selected != serving.active
-    refused = serving.active and creation_refused(observed.deployments, observed.replica_sets, serving.active)
+    refused = creation_refused(observed.deployments, observed.replica_sets, serving.active)
+    is_limit = bool(serving.active) and refused is not None and not may_pass(refused)
     slo = service_level(resource.spec)
     longest = start_limits(observed.deployments).get(serving.active, math.inf)
     return Target(
@@ -127,7 +129,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         held="requests are moving to another revision" if moving else "",
         claim=claim_bound_of(observed, serving.active),
         # Quota still counts a terminating pod: its successor is refused for a moment only.
-        refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if refused else None,
+        refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if is_limit else None,
         former=_applied(observed),
     )
 
@@ -186,7 +188,7 @@ def restored(former: AutoscalingStatus | None) -> State:
         bursts=_bursts(former),
         low=former.low_replicas,
         changes=_decided(former, None),
-        refused=Point(when.timestamp(), refused) if refused is not None and when else None,
+        refused=Point(when.timestamp(), refused) if refused and when else None,
         cold_start_seconds=former.cold_start_seconds or UNKNOWN_START_SECONDS,
     )
 
