@@ -328,7 +328,7 @@ def _towards_peak(tried: Sequence[TriedLevel], *, flat: bool = False) -> SearchS
         if most in (rate, next_rate) and apart and (falls or alike):
             return SearchStep(
                 concurrency=max(low.concurrency + 1, math.isqrt(low.concurrency * high.concurrency)),
-                reason=f"between {low.concurrency} and {high.concurrency} streams, of which more bring less",
+                reason=f"between {low.concurrency} and {high.concurrency} streams, where more may be reached",
                 boundary="Plateau",
             )
     return None

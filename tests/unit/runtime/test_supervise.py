@@ -276,14 +276,15 @@ def known(folder: Path, environment: Environment = Environment()) -> Report:  # 
     return report
 
 
-def test_restarted_container_keeps_its_measurement(tmp_path: Path) -> None:
+def test_restarted_container_keeps_its_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TACHO_POD_UID", "uid-1")
     known(tmp_path)
     live = LiveConfig(measure_key="m")
     with running(custom_config(tmp_path), tmp_path, live=live) as runtime:
         runtime.until_ready()
         report = runtime.report()
     assert report["measurement"]["observedTime"] == "2026-01-02T03:04:05Z"
-    assert report["engineRestarts"] == 2
+    assert (report["engineRestarts"], report["podUid"]) == (2, "uid-1")
 
 
 @pytest.mark.parametrize(
