@@ -229,7 +229,7 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         next_step="Enlarge the claim or the node's disk, or delete unused models.",
     ),
     _F.ENGINE_CRASHED: FailureKind(
-        meaning="The engine ended by itself; the message has its last lines.",
+        meaning="The engine ended by itself, or answered no request; the message has its last lines.",
         next_step="Read those lines; check engine.extraArgs, engine.env and the model.",
         escalates=(Escalation.RESTARTS, Escalation.FINAL),
     ),

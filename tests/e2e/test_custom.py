@@ -92,10 +92,34 @@ def test_an_engine_that_never_serves_runs_out_of_time(llmd: Llmd, tacho: Install
     assert sidecar.status(pod, "fetch") == {}, "a claim needs nobody to fetch it"
 
 
+SHORT = {"budgetSeconds": 10, "timeoutSeconds": 20}
+
+
 @pytest.mark.usefixtures("model")
-@pytest.mark.parametrize("wrong", ["hang", "errors"])
-def test_a_probe_that_gets_nothing_lets_the_pod_serve(llmd: Llmd, tacho: Installed, wrong: str) -> None:
-    llmd.apply(mock(tacho, f"--fail={wrong}", probe={"budgetSeconds": 10, "timeoutSeconds": 20}))
+@pytest.mark.parametrize(("wrong", "words"), [("hang", "no full answer within"), ("errors", "told to fail")])
+def test_an_engine_that_answers_no_request_is_not_ready(
+    llmd: Llmd, tacho: Installed, wrong: str, words: str
+) -> None:
+    llmd.apply(mock(tacho, f"--fail={wrong}", probe=SHORT))
+    refused(llmd, "EngineCrashed", "answered no request", words)
+    assert llmd.endpoints() == set()
+
+
+@pytest.mark.usefixtures("model")
+def test_a_new_revision_that_answers_no_request_replaces_none(llmd: Llmd, tacho: Installed) -> None:
+    llmd.apply(mock(tacho, *LAW, probe=SHORT))
+    llmd.await_condition("Ready", "True", "Serving", seconds=240)
+    before = llmd.endpoints()
+    llmd.apply(mock(tacho, *LAW, "--fail=errors", probe=SHORT))
+    found = llmd.await_condition("RolloutAccepted", "False", "EngineCrashed", seconds=240)
+    assert "told to fail" in found["message"]
+    assert llmd.condition("Ready")["status"] == "True"
+    assert llmd.endpoints() == before != set()
+
+
+@pytest.mark.usefixtures("model")
+def test_a_probe_that_is_one_client_too_many_lets_the_pod_serve(llmd: Llmd, tacho: Installed) -> None:
+    llmd.apply(mock(tacho, "--fail=busy-above:0", probe=SHORT))
     llmd.await_condition("Ready", "True", "Serving", seconds=240)
     found = llmd.await_condition("Measured", "False", "MeasurementFailed")
     print(found["message"])

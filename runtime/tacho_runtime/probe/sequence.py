@@ -14,7 +14,9 @@ from tacho_contract.measurement import KnownLevels, Measurement, Quality
 from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.capacity import capacity_of
 from tacho_runtime.probe.engine_under_test import EngineUnderTest
+from tacho_runtime.probe.load.first_answer import NeverAnswered, is_own_fault
 from tacho_runtime.probe.load.socket_engine import MachineSampler, SocketEngine, timestamp_only
+from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import AddressError, RequestFailed
 from tacho_runtime.probe.phases import (
     arrivals,
@@ -32,6 +34,8 @@ CLOSING_SHARE = 0.03
 """Share of the budget for reading the last streams and the engine's counters."""
 CHECK_SECONDS = 10.0
 QUALITY_SHARE = 0.1
+AGAIN_SECONDS = 2.0
+"""Pause in seconds before an engine that must answer is asked again."""
 EVERYTHING = ProbeScope()
 
 Score = Callable[[float], Awaitable[Quality]]
@@ -156,17 +160,21 @@ async def run_probe(
 ) -> Measurement:
     """Measures ``target`` within ``live.probe.budget_seconds``, or checks it within CHECK_SECONDS.
 
-    It always ends within ``timeout_seconds``. It raises CancelledError only, after which no request is
-    running. An error is in the measurement's ``message``, with the ``state`` Partial (something was measured)
-    or Failed (nothing was). ``progress`` is called with a few words at each phase.
+    It always ends within ``timeout_seconds``. It raises CancelledError, after which no request is running,
+    and NeverAnswered where the target must answer. Any other error is in the measurement's ``message``, with
+    the ``state`` Partial (something was measured) or Failed (nothing was). ``progress`` is called with a few
+    words at each phase.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
     findings, clock = ProbeFindings(), _clock(live, check=scope.baseline is not None)
     prompts = rng or Random()  # noqa: S311 - prompts need to differ, not to be secret
 
+    opened: list[SocketEngine] = []
+
     async def whole() -> None:
         engine = await SocketEngine.open(target, prompts, machine=machine, cpus=target.cpus)
+        opened.append(engine)
         try:
             await _measure_target(engine, target, live, scope, findings, clock, progress)
         finally:
@@ -176,6 +184,8 @@ async def run_probe(
     try:
         await asyncio.wait_for(whole(), timeout=live.probe.timeout_seconds)
     except asyncio.TimeoutError:
+        if target.must_answer and not any(engine.answered for engine in opened):
+            raise NeverAnswered("no full answer in time", seconds=live.probe.timeout_seconds) from None
         findings.out_of_time = True
         longer = f"{target.advice.longer} if the engine is that slow, else see its log"
         findings.failure = f"the probe was stopped after {live.probe.timeout_seconds} s ({longer})"
@@ -216,7 +226,7 @@ async def _measure_target(
     progress: Callable[[str], None],
 ) -> None:
     progress("detecting the engine's API")
-    first = await engine.first_request(clock.patience() / 2)
+    first = await _first_answer(engine, target, clock, progress)
     findings.answers.same_tokens = engine.same_tokens
     findings.flags.update(["OtherInput"] if engine.counts_oddly else [])
 
@@ -238,3 +248,31 @@ async def _measure_target(
         near=engine.near,
     )
     await measure(engine, question, findings, clock, progress)
+
+
+async def _first_answer(
+    engine: SocketEngine, target: ProbeTarget, clock: ProbeClock, progress: Callable[[str], None]
+) -> StreamResult:
+    """The engine's first answer. Raises RequestFailed without one.
+
+    One that must answer is asked again until half of the probe's time has passed, as it may report healthy
+    before it serves; then it raises NeverAnswered where it is at fault itself.
+    """
+    began = clock.now()
+    ends = began + clock.patience() / 2
+    while True:
+        try:
+            first = await engine.first_request(clock.patience() / 2)
+        except RequestFailed as error:
+            if engine.answered or not (target.must_answer and is_own_fault(error, target.engine)):
+                raise
+            failed = NeverAnswered.after(error, clock.now() - began)
+            if clock.now() + AGAIN_SECONDS > ends:
+                raise failed from None
+            progress(f"no request was answered yet: {failed}")
+        else:
+            if engine.unlisted is not None:
+                raise engine.unlisted
+            return first
+        await engine.pause(AGAIN_SECONDS)
+        await engine.renew()

@@ -49,6 +49,9 @@ class ProbeTarget:
     cpus: int = 1
     """Number of CPUs that the probe may use; they are shared with an engine on the same machine."""
     advice: Advice = IN_SPEC
+    must_answer: bool = False
+    """Whether the engine has just started, and the start fails unless it answers: the probe raises
+    NeverAnswered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

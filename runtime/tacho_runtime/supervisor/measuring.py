@@ -7,11 +7,13 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from tacho_contract.failure import FailedError, Failure, FailureClass, log_tail
 from tacho_contract.launch import ENV_FULL_PROBE, LiveConfig, RuntimeConfig
 from tacho_contract.measurement import Baseline, Environment, KnownLevels, Measurement, same_machine
+from tacho_runtime.probe.load.first_answer import NeverAnswered
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor.endpoints import now_text
 
@@ -160,10 +162,16 @@ class MeasurementRun:
     target: ProbeTarget
     probe: Probe
     say: Callable[[str], None]
+    starts: bool = False
+    """Whether the engine has just started: one that answers no request has not. A probe pod, which is in no
+    Service, reports that as its measurement.
+    """
+    output: Callable[[], tuple[str, ...]] = tuple
+    """The last lines of the engine's output."""
 
     async def measurement(self, known: Measurement | None) -> Measurement:
         """The pod's measurement: a new one, ``known`` unchanged, or one without values whose message has the
-        reason.
+        reason. Raises FailedError where the engine has started and answers no request.
         """
         choice = decide_measurement(self.live, known, self.pod)
         log.info("probe: %s, because %s", "yes" if choice.probes else "no", choice.reason)
@@ -171,8 +179,12 @@ class MeasurementRun:
             self.say(f"measuring: {choice.reason}")
             # After a failed measurement the next one leaves out the optional score.
             scores = self.target.scores and (known is None or known.state != "Failed")
-            target = dataclasses.replace(self.target, scores=scores)
-            found = await self._probed(target, choice.baseline)
+            must = self.starts and not self.pod.probe_pod
+            target = dataclasses.replace(self.target, scores=scores, must_answer=must)
+            try:
+                found = await self._probed(target, choice.baseline)
+            except NeverAnswered as error:
+                raise FailedError(unanswered_failure(error, self.output())) from None
             _, dropped = known_levels(self.live, self.pod)
             message = "; ".join(filter(None, (found.message, dropped)))
             return dataclasses.replace(found, request=choice.request, message=message)
@@ -182,8 +194,8 @@ class MeasurementRun:
         return self.without_figures("Skipped", choice.reason)
 
     async def _probed(self, target: ProbeTarget, baseline: Baseline | None) -> Measurement:
-        """Runs the probe. Never raises, and ends PROBE_GRACE_SECONDS after the probe's timeout at the
-        latest.
+        """Runs the probe. Raises NeverAnswered alone, and ends PROBE_GRACE_SECONDS after the probe's timeout
+        at the latest.
         """
         began, limit_seconds = time.monotonic(), self.live.probe.timeout_seconds + PROBE_GRACE_SECONDS
         flags: tuple[str, ...] = ()
@@ -191,6 +203,8 @@ class MeasurementRun:
             return await asyncio.wait_for(self.probe(target, baseline), limit_seconds)
         except (asyncio.TimeoutError, TimeoutError):
             message, flags = f"the probe did not end within {limit_seconds:.0f} s", ("BudgetExhausted",)
+        except NeverAnswered:
+            raise
         except Exception as error:
             # Whatever is wrong with the probe: a pod without measured values still serves.
             log.exception("the probe failed")
@@ -211,3 +225,26 @@ class MeasurementRun:
             workload=self.live.workload,
             flags=flags,
         )
+
+
+QUOTED_LINES = 2
+"""Lines of the engine's output beside its answer: a condition quotes three."""
+
+
+def unanswered_failure(error: NeverAnswered, lines: Sequence[str]) -> Failure:
+    """The failure of an engine that is healthy, and answered no request since its start. ``lines``: its
+    output."""
+    tail = log_tail((str(error), *log_tail(lines, QUOTED_LINES)))
+    if error.refused:
+        return Failure(
+            failure_class=FailureClass.INVALID_CONFIG,
+            message=f"the engine refused every request for {error.seconds:.0f} s",
+            next_step="remove what changes the model's name or the API from spec.engine.extraArgs or env",
+            log_tail=tail,
+        )
+    return Failure(
+        failure_class=FailureClass.ENGINE_CRASHED,
+        message=f"the engine answered no request in {error.seconds:.0f} s",
+        next_step="read its log (kubectl logs --previous); if it is only slow, raise probe.timeoutSeconds",
+        log_tail=tail,
+    )

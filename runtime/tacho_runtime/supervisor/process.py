@@ -120,6 +120,11 @@ class EngineProcess:
             self._lines.add(text)
             self._on_line(text)
 
+    def last_lines(self) -> tuple[str, ...]:
+        """The last lines of the output so far."""
+        with self._one_line:
+            return self._lines.lines()
+
     async def final_output(self) -> tuple[str, ...]:
         """The last lines of all output in order, after earlier diagnostic lines.
 

@@ -327,8 +327,7 @@ class Supervisor:
 
         live = self._read_live()
         sampler = observed_machine.machine_sampler(self._machine, pid, lambda: self._figures.late_kernels)
-        pod = this_pod(self.config, self._report.environment)
-        slots = self._engine().slots(self.config)
+        pod, slots = this_pod(self.config, self._report.environment), self._engine().slots(self.config)
 
         def probe(target: ProbeTarget, baseline: Baseline | None) -> Awaitable[Measurement]:
             return run_probe(
@@ -346,6 +345,8 @@ class Supervisor:
             target=target_of(self.config, *self._engine_address(), slots=slots, cpus=cpu_count()),
             probe=probe,
             say=self._set_message,
+            starts=not lifecycle.has_served(self.state),
+            output=self._child.last_lines if self._child else tuple,
         )
         return await measuring.measurement(self.state.measurement)
 
@@ -395,6 +396,5 @@ class Supervisor:
             write_termination(self.config.paths.termination_log, codec.dumps(cut))
 
     async def _wait_until_idle(self, **until: Any) -> CutRequests | None:
-        seconds, port = self.config.drain_seconds, self.config.engine_port
-        say = self._set_message
+        seconds, port, say = self.config.drain_seconds, self.config.engine_port, self._set_message
         return await wait_until_idle(self._read_counters, port, seconds=seconds, say=say, **until)

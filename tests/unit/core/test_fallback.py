@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.failure import termination_message
 from tacho_contract.units import format_time
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.rollout.decision import PodCount
 from tacho_operator.core.rollout.reading import pod_counts
 from tacho_operator.core.rollout.record import FIRST_PAUSE_SECONDS, MIN_READY_SECONDS, SETTLE_SECONDS
+from tacho_runtime.probe.load.first_answer import NeverAnswered
+from tacho_runtime.supervisor.measuring import unanswered_failure
+from tools.harness.pod_states import container_state
 from tools.harness.resources import NOW, changed
 from tools.harness.world import MOCK_SPEC, World
 
@@ -146,3 +150,32 @@ def test_several_pods_are_counted_together_and_the_next_one_is_waited_for() -> N
     pods = [ready_pod(3), ready_pod(7), ready_pod(30), ready_pod(30, status="False")]
     assert pod_counts(pods, NOW) == {"r": PodCount(ready=3, available=1, requeue_after_seconds=3)}
     assert pod_counts([ready_pod(3, lastTransitionTime=None)], NOW)["r"].available == 0
+
+
+def test_one_that_answers_no_request_is_never_let_in_and_says_why() -> None:
+    """It is healthy, so only its first requests tell: its pod never gets ready."""
+    world = World()
+    world.come_up()
+    world.settle(world.serve_all)
+    (old,) = world.names("Deployment")
+    world.roll_out()
+    (new,) = world.names("Deployment") - {old}
+    (pod,) = world.pods("server", new)
+    error = NeverAnswered("POST /v1/completions: HTTP 500: CUDA error: device-side assert", seconds=45)
+    ended = {"exitCode": 1, "message": termination_message(unanswered_failure(error, ("a last line",)))}
+    for restarts in range(1, 5):
+        world.runs(pod, "Probing", message="detecting the engine's API")
+        world.reconcile(60)
+        world.deployment_controller()
+        again = {"waiting": {"reason": "CrashLoopBackOff"}}
+        container_state(pod, restartCount=restarts, state=again, lastState={"terminated": ended})
+        world.reconcile(60)
+        world.deployment_controller()
+        assert (world.selected(), world.sizes()) == (old, {old: 1, new: 1})
+        assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("RolloutAccepted") == ("False", "EngineCrashed")
+    assert world.brief("Stalled") == ("True", "EngineCrashed")
+    message = world.condition("RolloutAccepted")["message"]
+    assert f"Revision {new}: the engine answered no request in 45 s" in message
+    assert "if it is only slow, raise probe.timeoutSeconds." in message
+    assert message.endswith("HTTP 500: CUDA error: device-side assert | a last line")

@@ -223,6 +223,11 @@ async def discover(target: ProbeTarget, endpoint: EngineEndpoint, tries: RetryBu
         models = json.loads(answer.body())
     except (ValueError, RecursionError):
         models = {}
+    return discovered(target, models)
+
+
+def discovered(target: ProbeTarget, models: object) -> DiscoveredEngine:
+    """What an answer of /v1/models tells of the engine; of any other document: what the target tells."""
     model = model_entry(models, target.served_name)
     dialect, stated = dialect_of(target.engine, model, run_parts.dialects()), limits_of(model)
     known = [length for length in (target.max_model_len, stated.max_model_len) if length > 0]

@@ -24,6 +24,7 @@ from tacho_runtime.probe.load.engine_counters import (
     EngineCounters,
     scrape,
 )
+from tacho_runtime.probe.load.first_answer import FormatsRefused, is_own_fault
 from tacho_runtime.probe.load.job import LoadJob
 from tacho_runtime.probe.load.load_group import LoadGroup
 from tacho_runtime.probe.load.loops import ObservedLatency
@@ -96,6 +97,10 @@ class SocketEngine:
         """Whether the engine's count of a text is that of no usual tokenizer."""
         self._started: float | None = None
         """When the engine of the first reading of the counters began."""
+        self.answered = False
+        """Whether a token of any answer has arrived."""
+        self.unlisted: RequestFailed | None = None
+        """Why the engine did not list its models; None: it did. Only of one that must answer."""
 
     @classmethod
     async def open(
@@ -108,8 +113,30 @@ class SocketEngine:
         """
         endpoint = EngineEndpoint.of(target.base_url, target.api_key)
         tries = RetryBudget()
-        found = await requests.discover(target, endpoint, tries)
-        return cls(target, endpoint, found, rng, machine, cpus, tries)
+        unlisted: RequestFailed | None = None
+        try:
+            found = await requests.discover(target, endpoint, tries)
+        except RequestFailed as error:
+            if not (target.must_answer and is_own_fault(error, target.engine)):
+                raise
+            found, unlisted = requests.discovered(target, {}), error
+        engine = cls(target, endpoint, found, rng, machine, cpus, tries)
+        engine.unlisted = unlisted
+        return engine
+
+    async def renew(self) -> None:
+        """Prepares another first request: with retries of its own, and the models where they were not
+        listed."""
+        self._tries = RetryBudget()
+        if self.unlisted is None:
+            return
+        try:
+            found = await requests.discover(self._target, self._endpoint, self._tries)
+        except RequestFailed as error:
+            self.unlisted = error
+        else:
+            self.unlisted = None
+            self.max_model_len, self._wordings = found.max_model_len, found.request_formats
 
     async def close(self) -> None:
         """Ends the processes that sent requests."""
@@ -139,7 +166,7 @@ class SocketEngine:
         Raises RequestFailed when the engine answers no format, and when it is busy, which shows nothing about
         a format.
         """
-        refused: list[str] = []
+        refused: list[tuple[RequestFormat, RequestFailed]] = []
         for wording in self._wordings:
             self._requests = self._in(wording)
             input_tokens = max(1, min(FIRST_INPUT_TOKENS, self.max_model_len - 2 * FIRST_OUTPUT_TOKENS))
@@ -147,17 +174,17 @@ class SocketEngine:
             try:
                 stream = await self._send(size, FIRST_OUTPUT_TOKENS, timeout_seconds, known=False)
             except RequestFailed as error:
-                if not error.answered:
+                if not (error.answered or (error.broke and self._target.must_answer)):
                     raise
                 if error.status in RETRYABLE_STATUSES:
                     raise error.with_message(f"the engine is busy: {error}") from None
-                refused.append(f"{wording}: {error}")
+                refused.append((wording, error))
                 continue
             stream = await self._without_opening(stream, size, timeout_seconds)
             if not wording.token_ids:
                 await self._calibrate(timeout_seconds)
             return stream
-        raise RequestFailed("the engine refused every request format: " + " | ".join(refused))
+        raise FormatsRefused.of(refused)
 
     async def _without_opening(
         self, stream: StreamResult, input_tokens: int, timeout_seconds: float
@@ -222,9 +249,13 @@ class SocketEngine:
     async def _once(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         path = self.requests.request_format.path
         body = self.requests.body(self._rng, input_tokens, output_tokens, counted=True)
-        raw = await exchange(
-            self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds, kind=self.requests.stream
-        )
+        sent = self.requests.stream()
+        try:
+            raw = await exchange(
+                self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds, kind=lambda: sent
+            )
+        finally:
+            self.answered = self.answered or sent.has_answered
         raw.max_tokens = output_tokens
         stream = raw.result(whole=True)
         if stream.error or not stream.tokens:

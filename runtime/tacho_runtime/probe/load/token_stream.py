@@ -24,6 +24,7 @@ STREAM_LIMIT_BYTES = 16 * 1024 * 1024
 _CLOSING_BYTES = 64 * 1024
 _TOTAL_KEYS = (b'"completion_tokens"', b'"predicted_n"')
 _TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d{1,%d})(?!\d)' % COUNT_DIGITS)
+_WHOLE_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*"[^"]')
 _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
 
 
@@ -83,6 +84,14 @@ class TokenStream(StreamConnection):
                 return None
             self._leading = leading
         return next((mark[0] for mark in self._marks if mark[1] > (self._leading or 0)), None)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a token has arrived: also of an answer that was cut, or in a text that was not streamed."""
+        if self.status // 100 != 2:
+            return False
+        whole = self._ended.is_set() and self._error is None
+        return bool(self.result(whole=whole).tokens if self._marks else _WHOLE_TEXT.search(self._tail))
 
     @property
     def last_token_ns(self) -> int | None:

@@ -1,0 +1,69 @@
+"""Whether an engine that answered no request is at fault itself, and the error that says so. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tacho_contract.text import visible
+from tacho_contract.units import clipped
+from tacho_runtime.probe.load.requests import RequestFormat
+from tacho_runtime.probe.load.timed_client import RequestFailed
+
+WORDS_LIMIT_CHARS = 500
+"""Most characters of an engine's own words in a failure."""
+_OF_CLIENTS = frozenset({401, 403, 429})
+"""HTTP statuses of a server that admits other clients, or other numbers of them."""
+_NOT_IMPLEMENTED = 501
+
+
+class FormatsRefused(RequestFailed):
+    """An engine refused a request in every format."""
+
+    refusals: tuple[tuple[RequestFormat, RequestFailed], ...] = ()
+
+    @classmethod
+    def of(cls, refusals: Sequence[tuple[RequestFormat, RequestFailed]]) -> FormatsRefused:
+        details = " | ".join(f"{wording}: {error}" for wording, error in refusals)
+        failed = cls(f"the engine refused every request format: {details}")
+        failed.refusals = tuple(refusals)
+        return failed
+
+
+class NeverAnswered(Exception):
+    """An engine that has just started answered no request with a token, by its own fault.
+
+    The text has its words. ``refused``: it took each request for a wrong one.
+    """
+
+    def __init__(self, message: str, *, seconds: float, refused: bool = False) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.refused = refused
+
+    @classmethod
+    def after(cls, error: RequestFailed, seconds: float) -> NeverAnswered:
+        """The error of an engine whose last failure was ``error``, after so many seconds of tries."""
+        errors = [one for _, one in _refusals(error)] or [error]
+        message = " | ".join(dict.fromkeys(visible(str(one)) for one in errors))
+        refused = all(one.answered and one.status // 100 == 4 for one in errors)
+        return cls(clipped(message, WORDS_LIMIT_CHARS), seconds=seconds, refused=refused)
+
+
+def is_own_fault(error: RequestFailed, engine: str) -> bool:
+    """Whether ``engine`` itself is why a request that tacho shaped was not answered with a token.
+
+    Not where it admits other clients alone. Of custom engines, which may have another API, the plainest
+    request to each path decides, and a refusal of that is no fault.
+    """
+    refusals = _refusals(error)
+    errors = [one for _, one in refusals] or [error]
+    if any(one.status in _OF_CLIENTS for one in errors):
+        return False
+    if engine != "custom":
+        return True
+    plainest = {wording.path: one for wording, one in refusals}.values() if refusals else errors
+    return any(one.status // 100 != 4 and one.status != _NOT_IMPLEMENTED for one in plainest)
+
+
+def _refusals(error: RequestFailed) -> tuple[tuple[RequestFormat, RequestFailed], ...]:
+    return error.refusals if isinstance(error, FormatsRefused) else ()

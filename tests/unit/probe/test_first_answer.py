@@ -1,0 +1,223 @@
+"""The first requests to an engine that has just started: which failures of them are its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from random import Random
+from typing import Any, cast
+
+import pytest
+
+from tacho_contract.measurement import Measurement
+from tacho_runtime.probe import sequence
+from tacho_runtime.probe.load.first_answer import NeverAnswered
+from tacho_runtime.probe.sequence import run_probe
+from tests.unit.probe.engines import live, mock_engine, target
+
+COMPLETIONS, CHAT, MODELS = "/v1/completions", "/v1/chat/completions", "/v1/models"
+TOKEN = b'data: {"choices":[{"index":0,"text":" w","finish_reason":null}]}\n\n'
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+Answer = tuple[int, str] | bytes | None
+"""(status, body), the bytes that come before the connection ends, or None: nothing for ever."""
+
+
+class Unended(bytes):
+    """Bytes after which the connection stays open."""
+
+
+Script = Callable[[str, str], Answer]
+"""The answer by path and body."""
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "AGAIN_SECONDS", 0.1)
+
+
+@contextlib.asynccontextmanager
+async def engine(script: Script, seconds: float = 0) -> AsyncIterator[int]:
+    """The port of a server that answers by ``script``, requests to generate after so many seconds."""
+    served: list[asyncio.Task[Any]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        path, lower = head.split()[1], head.lower()
+        length = int(lower.split("content-length: ")[1].split()[0]) if "content-length: " in lower else 0
+        await asyncio.sleep(seconds if "POST" in head else 0)
+        found = script(path, (await reader.readexactly(length)).decode())
+        if found is None:
+            await reader.read()
+        elif isinstance(found, bytes):
+            writer.write(found)
+            if isinstance(found, Unended):
+                await reader.read()
+        else:
+            status, body = found
+            head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write((head + body).encode())
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(cast("asyncio.Task[Any]", asyncio.current_task()))
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await answer(reader, writer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*served)
+
+
+def always(answer: Answer, models: Answer = (200, '{"data": [{"id": "mock"}]}')) -> Script:
+    return lambda path, _: models if path == MODELS else answer
+
+
+async def asked(
+    script: Script, name: str = "custom", *, must: bool = True, seconds: int = 2, **changes: Any
+) -> Measurement:
+    async with engine(script) as port:
+        goal = target(port, must_answer=must, engine=name, **changes)
+        return await run_probe(goal, live(timeout=seconds, budget=2), plan_key="plan", rng=Random(1))
+
+
+OWN = {
+    "500": always((500, "CUDA error: device-side assert")),
+    "503": always((503, "loading")),
+    "hang": always(None),
+    "no token": always((200, '{"choices":[]}')),
+    "no event": always(STREAM + b"data: [DONE]\n\n"),
+    "error in the stream": always(STREAM + b'data: {"error": "died"}\n\ndata: [DONE]\n\n'),
+    "closed": always(b""),
+    "no HTTP": always(b"SSH-2.0-x\r\n"),
+    "models too": always((500, "CUDA error"), (500, "CUDA error")),
+    "chat alone": lambda path, _: (404, "no") if path == COMPLETIONS else always((500, "died"))(path, ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"), [*((mode, "custom") for mode in OWN), ("500", "vllm"), ("no token", "vllm")]
+)
+async def test_an_engine_that_answers_nothing_by_its_own_fault(mode: str, name: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(NeverAnswered) as caught:
+        await asked(OWN[mode], name)
+    assert 0.5 < time.monotonic() - began < 8, "half of the probe's time, and no less"
+    assert not caught.value.refused
+
+
+@pytest.mark.parametrize("mode", OWN)
+async def test_where_it_need_not_answer_it_is_a_failed_measurement(mode: str) -> None:
+    """A probe of an engine that serves, and `tacho probe`."""
+    began = time.monotonic()
+    assert (await asked(OWN[mode], must=False)).state == "Failed"
+    retried = ("hang", "503", "models too", "closed", "no HTTP")
+    assert mode in retried or time.monotonic() - began < 1, "told at once"
+
+
+async def test_its_own_words_are_told_once_and_without_its_key() -> None:
+    said = "CUDA error: device-side assert\x1b[31m of the-key " + "x" * 5000
+    with pytest.raises(NeverAnswered) as caught:
+        await asked(always((500, said)), api_key="the-key")
+    words = str(caught.value)
+    assert words.count("CUDA error") == 2, "once of each path"
+    assert "the-key" not in words
+    assert "\x1b" not in words
+    assert len(words) <= 500
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 405, 501])
+async def test_a_custom_engine_may_have_another_api(status: int) -> None:
+    found = await asked(always((status, "not this one")))
+    assert (found.state, "not this one" in found.message) == ("Failed", True)
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_an_engine_that_tacho_knows_has_not(status: int) -> None:
+    with pytest.raises(NeverAnswered, match="not this one") as caught:
+        await asked(always((status, "not this one")), "vllm")
+    assert caught.value.refused
+
+
+@pytest.mark.parametrize("status", [401, 403, 429])
+@pytest.mark.parametrize("name", ["custom", "vllm"])
+async def test_one_that_admits_other_clients_is_left_alone(status: int, name: str) -> None:
+    assert (await asked(always((status, "not you")), name)).state == "Failed"
+    assert (await asked(always((status, "not you"), (status, "not you")), name)).state == "Failed"
+
+
+async def test_a_custom_engine_that_lists_no_models_is_left_alone() -> None:
+    assert (await asked(always((500, "died"), (404, "")))).state == "Failed"
+
+
+async def test_of_a_custom_engine_the_plainest_requests_decide() -> None:
+    """A server may break by a prompt of token ids, and want a field that nobody knows."""
+
+    def odd(_: str, body: str) -> Answer:
+        if not body:
+            return 200, "{}"
+        return (500, "a defect") if isinstance(json.loads(body).get("prompt"), list) else (400, "no field x")
+
+    assert (await asked(odd)).state == "Failed"
+
+
+async def test_a_server_that_hangs_up_at_token_ids_is_asked_with_texts() -> None:
+    def odd(_: str, body: str) -> Answer:
+        if not body:
+            return 200, "{}"
+        texts = isinstance(json.loads(body).get("prompt"), str)
+        return STREAM + 8 * TOKEN + b"data: [DONE]\n\n" if texts else b""
+
+    assert (await asked(odd, seconds=20)).cold_first_request_milliseconds is not None
+
+
+async def test_one_that_recovers_in_time_is_measured() -> None:
+    began = time.monotonic()
+
+    def late(_: str, body: str) -> Answer:
+        if not body:
+            return 200, "{}"
+        loading = time.monotonic() - began < 0.5
+        return (500, "the model is loading") if loading else STREAM + 8 * TOKEN + b"data: [DONE]\n\n"
+
+    found = await asked(late)
+    assert "loading" not in found.message
+    assert found.cold_first_request_milliseconds is not None
+
+
+async def test_one_that_compiles_in_its_first_request_is_waited_for() -> None:
+    with mock_engine(ttft_base_ms=3000, itl_base_ms=1) as port:
+        goal = target(port, must_answer=True)
+        found = await run_probe(goal, live(timeout=8, budget=8), plan_key="plan", rng=Random(1))
+    assert (found.cold_first_request_milliseconds or 0) > 2500
+
+
+async def test_an_answer_that_is_slow_to_end_is_one() -> None:
+    """Its tokens came, the last of them too late."""
+    found = await asked(always(Unended(STREAM + TOKEN)))
+    assert found.state == "Failed"
+    assert "no full answer" in found.message
+
+
+@pytest.mark.parametrize(
+    "whole", ['{"choices":[{"text":"a word"}]}', '{"choices":[{"message":{"content": "a word"}}]}']
+)
+async def test_an_answer_in_one_piece_is_one(whole: str) -> None:
+    found = await asked(always((200, whole)))
+    assert (found.state, "without a token" in found.message) == ("Failed", True)
+
+
+async def test_an_engine_that_answers_and_lists_no_models_is_no_failed_start() -> None:
+    found = await asked(always(STREAM + 8 * TOKEN + b"data: [DONE]\n\n", (500, "no list")))
+    assert (found.state, "no list" in found.message) == ("Failed", True)
+
+
+async def test_each_format_that_takes_long_is_no_answer_in_the_end() -> None:
+    async with engine(always((500, "")), seconds=0.7) as port:
+        with pytest.raises(NeverAnswered):
+            await run_probe(
+                target(port, must_answer=True), live(timeout=2, budget=2), plan_key="plan", rng=Random(1)
+            )
