@@ -123,5 +123,5 @@ def test_a_runtime_whose_engine_has_two_workers_reports_no_load(tmp_path: Path) 
             metrics.write_text(f"1\nvllm:generation_tokens_total {tokens}")
             time.sleep(1.1)  # /load is a second old at most
             load = json.loads(runtime.get("/load")[1])
-        assert load.keys() == {"observedTime"}
+        assert load.keys() == {"observedTime", "podUid"}
     assert "several processes in turn" in runtime.log()

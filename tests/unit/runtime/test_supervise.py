@@ -106,7 +106,7 @@ def test_waits_for_running_requests_with_readiness_off(tmp_path: Path) -> None:
 def test_counts_connections_where_the_engine_counts_nothing(tmp_path: Path) -> None:
     with running(custom_config(tmp_path), tmp_path) as runtime:
         runtime.until_ready()
-        assert json.loads(runtime.get("/load")[1]).keys() == {"observedTime"}
+        assert json.loads(runtime.get("/load")[1]).keys() == {"observedTime", "podUid"}
         with socket.create_connection(("127.0.0.1", runtime.config.engine_port)):
             runtime.process.send_signal(signal.SIGTERM)
             runtime.until(lambda: "waiting for 1" in runtime.report().get("message", ""), "the drain")
