@@ -14,7 +14,7 @@ from tacho_contract.measurement import KnownLevels, Measurement, Quality
 from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.capacity import capacity_of
 from tacho_runtime.probe.engine_under_test import EngineUnderTest
-from tacho_runtime.probe.load.first_answer import NeverAnswered, is_own_fault
+from tacho_runtime.probe.load.first_answer import NeverAnswered, is_own_fault, may_be_busy
 from tacho_runtime.probe.load.socket_engine import MachineSampler, SocketEngine, timestamp_only
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import AddressError, RequestFailed
@@ -36,6 +36,8 @@ CHECK_SECONDS = 10.0
 QUALITY_SHARE = 0.1
 AGAIN_SECONDS = 2.0
 """Pause in seconds before an engine that must answer is asked again."""
+COUNTERS_SECONDS, COUNTERS_SHARE = 2.0, 0.1
+"""Most seconds, and share of the probe's time, to read whom an engine serves at its start."""
 EVERYTHING = ProbeScope()
 
 Score = Callable[[float], Awaitable[Quality]]
@@ -260,6 +262,9 @@ async def _first_answer(
     """
     began = clock.now()
     ends = began + clock.patience() / 2
+    counters_seconds = min(COUNTERS_SECONDS, COUNTERS_SHARE * clock.patience())
+    if target.must_answer:
+        await engine.count_from_here(counters_seconds)
     while True:
         try:
             first = await engine.first_request(clock.patience() / 2)
@@ -268,6 +273,8 @@ async def _first_answer(
                 raise
             failed = NeverAnswered.after(error, clock.now() - began)
             if clock.now() + AGAIN_SECONDS > ends:
+                if may_be_busy(error) and await engine.serves_others(counters_seconds):
+                    raise error.with_message(f"{error}, while the engine served other clients") from None
                 raise failed from None
             progress(f"no request was answered yet: {failed}")
         else:

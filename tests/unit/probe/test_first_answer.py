@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import count, repeat
 from random import Random
 from typing import Any, cast
 
@@ -221,3 +222,34 @@ async def test_each_format_that_takes_long_is_no_answer_in_the_end() -> None:
             await run_probe(
                 target(port, must_answer=True), live(timeout=2, budget=2), plan_key="plan", rng=Random(1)
             )
+
+
+def beside_others(answer: Answer, tokens: Iterable[int], running: int) -> Script:
+    """An engine that has generated one of ``tokens`` after the other, and has so many requests."""
+    made = iter(tokens)
+
+    def script(path: str, body: str) -> Answer:
+        if path != "/metrics":
+            return always(answer)(path, body)
+        return 200, f"vllm:generation_tokens_total {next(made)}\nvllm:num_requests_running {running}\n"
+
+    return script
+
+
+@pytest.mark.parametrize("answer", [None, (503, "the queue is full")])
+async def test_one_that_serves_others_meanwhile_has_started(answer: Answer) -> None:
+    """Whoever reaches a pod may fill its queue before it is Ready: no reason to start it anew."""
+    found = await asked(beside_others(answer, count(7), running=2), "vllm", seconds=4)
+    assert (found.state, "served other clients" in found.message) == ("Failed", True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "tokens", "running"),
+    [(None, count(7), 1), (None, repeat(7), 5), ((500, "CUDA error"), count(7), 5), (b"", count(7), 5)],
+    ids=["its own request", "no progress", "errors", "closed"],
+)
+async def test_requests_of_others_excuse_no_engine_that_does_not_serve(
+    answer: Answer, tokens: Iterable[int], running: int
+) -> None:
+    with pytest.raises(NeverAnswered):
+        await asked(beside_others(answer, tokens, running), seconds=4)

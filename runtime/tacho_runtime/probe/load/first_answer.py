@@ -1,4 +1,7 @@
-"""Whether an engine that answered no request is at fault itself, and the error that says so. Pure."""
+"""Whether an engine that answered no request is at fault itself, and the error that says so. Pure.
+
+It is not where other clients' requests take its time: whoever reaches a pod may send them, also at its start.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from collections.abc import Sequence
 
 from tacho_contract.text import visible
 from tacho_contract.units import clipped
+from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.requests import RequestFormat
+from tacho_runtime.probe.load.retries import RETRYABLE_STATUSES
 from tacho_runtime.probe.load.timed_client import RequestFailed
 
 WORDS_LIMIT_CHARS = 500
@@ -63,6 +68,24 @@ def is_own_fault(error: RequestFailed, engine: str) -> bool:
         return True
     plainest = {wording.path: one for wording, one in refusals}.values() if refusals else errors
     return any(one.status // 100 != 4 and one.status != _NOT_IMPLEMENTED for one in plainest)
+
+
+def may_be_busy(error: RequestFailed) -> bool:
+    """Whether other clients' requests may be why a request failed: it got no answer, or one for a while."""
+    silent = not (error.answered or error.broke or isinstance(error, FormatsRefused))
+    return silent or error.status in RETRYABLE_STATUSES
+
+
+def serves_others(before: EngineCounters, now: EngineCounters) -> bool:
+    """Whether an engine has worked since ``before``, and has more requests than the probe's first one."""
+    pairs = (
+        (before.generated_tokens, now.generated_tokens),
+        (before.ttft_seconds_count, now.ttft_seconds_count),
+        (before.steps, now.steps),
+    )
+    has_worked = any(count is not None and count > (was or 0) for was, count in pairs)
+    load = now.unfinished if now.running is None else now.running + (now.waiting or 0)
+    return has_worked and load is not None and load > 1
 
 
 def _refusals(error: RequestFailed) -> tuple[tuple[RequestFormat, RequestFailed], ...]:

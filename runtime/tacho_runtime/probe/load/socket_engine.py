@@ -24,7 +24,7 @@ from tacho_runtime.probe.load.engine_counters import (
     EngineCounters,
     scrape,
 )
-from tacho_runtime.probe.load.first_answer import FormatsRefused, is_own_fault
+from tacho_runtime.probe.load.first_answer import FormatsRefused, is_own_fault, serves_others
 from tacho_runtime.probe.load.job import LoadJob
 from tacho_runtime.probe.load.load_group import LoadGroup
 from tacho_runtime.probe.load.loops import ObservedLatency
@@ -99,6 +99,8 @@ class SocketEngine:
         """When the engine of the first reading of the counters began."""
         self.answered = False
         """Whether a token of any answer has arrived."""
+        self._at_start = EngineCounters()
+        """The counters before the first request to an engine that must answer."""
         self.unlisted: RequestFailed | None = None
         """Why the engine did not list its models; None: it did. Only of one that must answer."""
 
@@ -137,6 +139,14 @@ class SocketEngine:
         else:
             self.unlisted = None
             self.max_model_len, self._wordings = found.max_model_len, found.request_formats
+
+    async def count_from_here(self, timeout_seconds: float) -> None:
+        """Reads the counters with which ``serves_others`` compares later ones."""
+        self._at_start = (await self._read(timeout_seconds)).counters
+
+    async def serves_others(self, timeout_seconds: float) -> bool:
+        """Whether the engine has worked since ``count_from_here``, for other clients."""
+        return serves_others(self._at_start, (await self._read(timeout_seconds)).counters)
 
     async def close(self) -> None:
         """Ends the processes that sent requests."""
