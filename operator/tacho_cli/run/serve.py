@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from tacho_cli.status.screen import show_status
 from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import COMPLETE_FILE, ENV_FETCH_CONFIG
-from tacho_contract.launch import ENV_RUNTIME_CONFIG, local_url
+from tacho_contract.launch import ENV_POD_UID, ENV_RUNTIME_CONFIG, local_url
 from tacho_contract.report import Report
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
@@ -48,6 +49,8 @@ class LocalPod:
         self._log = log or scratch / "runtime.log"
         self._url = local_url(setup.runtime.bind_host, setup.runtime.runtime_port)
         self._ends: dict[str, asyncio.Task[CommandError]] = {}
+        self._uid = str(uuid.uuid4())
+        """Names this run in its reports: another one of the same file may answer at their port."""
 
     def _prepare(self) -> None:
         """Makes the directories and writes the files that a pod would find mounted. Raises CommandError."""
@@ -79,7 +82,7 @@ class LocalPod:
 
     async def _runtime(self) -> CommandError:
         """Runs until the runtime ends by itself; returns the reason."""
-        variables = {ENV_RUNTIME_CONFIG: dumps(self._setup.runtime)}
+        variables = {ENV_RUNTIME_CONFIG: dumps(self._setup.runtime), ENV_POD_UID: self._uid}
         environment = {**engine_environment(self._setup.resource, os.environ), **variables}
         async with child.running(["-m", "tacho_runtime"], environment, self._log) as process:
             code = await process.wait()
@@ -142,7 +145,7 @@ class LocalPod:
                 self._raise_if_exited()
                 with contextlib.suppress(httpx.HTTPError, DocumentError):
                     report = loads(Report, (await client.get("/report")).content)
-                    if report.plan_key == self._setup.plan_key:
+                    if report.pod_uid == self._uid:
                         yield report
                 await asyncio.sleep(every_seconds)
 
