@@ -37,6 +37,8 @@ class Server:
     def __init__(self, **errors: ApiError) -> None:
         self._errors, self.requests = errors, list[str]()
         self.held: dict[str, Any] | None = None
+        self.undoing: dict[str, Any] = {}
+        """What its answers have instead of what was written."""
 
     def _ask(self, verb: str, name: str) -> None:
         self.requests.append(f"{verb} {name}")
@@ -47,18 +49,20 @@ class Server:
     async def annotate(self, live: dict[str, Any], annotations: dict[str, str]) -> None:
         self._ask("annotate", live["metadata"]["name"])
 
-    async def create(self, manifest: dict[str, Any]) -> None:
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self._ask("create", manifest["metadata"]["name"])
+        return manifest | self.undoing
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         self._ask("delete", name)
 
     async def apply(self, manifest: dict[str, Any], *, uid: str, **_: str) -> dict[str, Any]:
         self._ask("apply", manifest["metadata"]["name"])
-        return manifest
+        return manifest | self.undoing
 
-    async def merge(self, target: dict[str, Any], body: dict[str, Any]) -> None:
+    async def merge(self, target: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
         self._ask("label", f"{target['metadata']['name']} {sorted(body['metadata']['labels'])}")
+        return merged(target, body) | self.undoing
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         return self.held
@@ -224,6 +228,51 @@ async def test_a_status_is_written_once_where_nothing_of_others_is_known() -> No
     too_long = StatusServer({"conditions": []}, **{METADATA_ONLY: "it is too long"})
     assert await write_status(cast(Kube, too_long), RAW, STATUS)
     assert server.merges == too_long.merges == 0
+
+
+@pytest.mark.parametrize("kind", ["NetworkPolicy", "Pod"])
+async def test_what_is_undone_in_its_own_answer_is_told_at_once(kind: str) -> None:
+    """Nothing changes by such a write, so that no event follows it: the next one was hours away, and the
+    status said that all is well.
+    """
+    now = 0.0
+    server, rewrites = Server(), Rewrites(lambda: now)
+    found = child(kind, "now", uid="now", labels={}) | {"spec": {"ingress": []}}
+    labels = {DEPLOYMENT_LABEL: "demo", ROLE_LABEL: "inspect"}
+    wanted = child(kind, "now", labels=labels) | {"spec": {"ingress": [{}]}}
+    observed = Observed(raw=RAW, resource=resource(), network_policies=(found,), pods=(found,))
+    decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(wanted,))
+
+    async def told() -> list[bool]:
+        done = await execute(cast(Kube, server), observed, decision, rewrites)
+        return [item.contested for item in done.refusals]
+
+    server.undoing = found
+    assert (await told(), await told()) == ([True], [True])
+    assert len(server.requests) == 1
+    now, server.undoing = 120.0, {}
+    assert await told() == [], "it is tried again"
+    server.undoing = {METADATA_ONLY: "it is too long"}
+    now = 240.0
+    assert await told() == [], "what cannot be read is unknown"
+
+
+@pytest.mark.parametrize("is_undone", [False, True])
+async def test_a_pod_that_is_made_without_its_labels_gets_them_at_once(is_undone: bool) -> None:
+    """No watch brought it: its resource waited until the next periodic reconcile."""
+
+    class Hiding(Server):
+        async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+            await super().create(manifest)
+            return {**manifest, "metadata": {**manifest["metadata"], "uid": "made", "labels": {}}}
+
+    server = Hiding()
+    server.undoing = {"metadata": {"uid": "made", "labels": {}}} if is_undone else {}
+    wanted = child("Pod", "now", labels={ROLE_LABEL: "inspect"})
+    done = await carried_out(server, apply=(wanted,))
+    assert server.requests == ["create child", f"label child {[ROLE_LABEL]}"]
+    assert done.writes == 2
+    assert [item.contested for item in done.refusals] == [True] * is_undone
 
 
 @pytest.mark.parametrize(("uid", "fails"), [("new", False), ("old", True)])

@@ -16,7 +16,7 @@ from typing import Any
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.base import parse_quantity
-from tacho_operator.core.names import DEPLOYMENT_LABEL
+from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.problems import refused_child
 from tacho_operator.core.types import ChildRefusal, Manifest, Reference
@@ -193,9 +193,11 @@ class Rewrites:
         self._undeleted: dict[str, None] = {}
         """Uids of children whose deletion was refused."""
 
-    def note(self, desired: Manifest) -> None:
-        """Counts a write of the child."""
-        count = self._count(desired) + 1
+    def note(self, desired: Manifest, *, is_undone: bool = False) -> None:
+        """Counts a write of the child. One that ``is_undone`` in its own answer stands for all: no event
+        follows it, so that the next write may be hours away.
+        """
+        count = REWRITES if is_undone else self._count(desired) + 1
         self._refused.forget(_place(desired))
         self._written.pop(_place(desired), None)
         self._written[_place(desired)] = (_hash(desired), count, self._clock())
@@ -237,7 +239,7 @@ class Rewrites:
     def withheld(self, found: Manifest | None, desired: Manifest) -> ChildRefusal | None:
         """The earlier refusal because of which the child is not written for now; None: it is written."""
         if self.is_contested(desired):
-            return ChildRefusal(kind=desired["kind"], name=desired["metadata"]["name"], contested=True)
+            return contested(desired)
         return self._refused.present(_place(desired), _refused_content(found, desired))
 
     def left_seconds(self, resource: tuple[str, str], refusal: ChildRefusal) -> float:
@@ -249,6 +251,13 @@ class Rewrites:
         content, count, last = self._written.get(_place(desired), (0, 0, 0.0))
         is_recent = count and self._clock() - last < REWRITE_SECONDS
         return count if is_recent and content == _hash(desired) else 0
+
+
+def contested(desired: Manifest) -> ChildRefusal:
+    """What is told of a child that another writer keeps changing."""
+    metadata = desired["metadata"]
+    role = (metadata.get("labels") or {}).get(ROLE_LABEL, "")
+    return ChildRefusal(kind=desired["kind"], name=metadata["name"], role=role, contested=True)
 
 
 def _place(desired: Manifest) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tacho_contract.units import clipped
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
@@ -26,7 +27,7 @@ from tacho_operator.shell.api_errors import (
     Invalid,
 )
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
-from tacho_operator.shell.drift import Rewrites, abandoned, contains, managed_entry
+from tacho_operator.shell.drift import Rewrites, abandoned, contains, contested, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 from tacho_operator.shell.store.trimming import READ_LABELS
 
@@ -61,6 +62,14 @@ class NotCollected(ApiError):
             self.patience = 8
             text += clipped(f": finalizers keep it: {', '.join(map(str, finalizers))}")
         super().__init__(CONFLICT, text)
+
+
+class Written(NamedTuple):
+    """What writing one child came to."""
+
+    requests: int = 0
+    is_undone: bool = False
+    """Whether the API server's answer lacks what was written, as where a webhook changes it at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +144,11 @@ async def execute(
         except ApiError as error:
             return ExecuteResult(tuple(refusals), writes, error, _refusal(desired, error))
         else:
-            writes += written
-            if written:
-                rewrites.note(desired)
+            writes += written.requests
+            if written.requests:
+                rewrites.note(desired, is_undone=written.is_undone)
+            if written.is_undone:
+                refusals.append(contested(desired))
     references = rewrites.refused_last(decision.delete)
     applied = ExecuteResult(tuple(refusals), writes)
     return await _delete(kube, observed, references, rewrites, ends, applied, is_outdated)
@@ -236,31 +247,32 @@ def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:
     )
 
 
-async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
-    """Creates or updates one child as desired. Returns the number of writing requests."""
+async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> Written:
+    """Creates or updates one child as desired."""
     if live is None:
         return await _create(kube, desired)
     if not needs_write(live, desired):
-        return 0
+        return Written()
     if desired["kind"] in UNCHANGING:
         labels = _lost(live, desired)
         try:
-            await kube.merge(live, {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}})
+            found = await kube.merge(live, {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}})
         except Conflict as error:  # it was replaced, or others change it at the same moment
             raise _passing(error) from None
-        return 1
-    writes = 0
+        return Written(1, is_undone=bool(_lost(found, desired)))
+    writes, is_undone = 0, False
     for part, manager in _parts(live, desired):
         try:
-            await kube.apply(part, uid=live["metadata"]["uid"], manager=manager)
+            found = await kube.apply(part, uid=live["metadata"]["uid"], manager=manager)
         except ApiError as error:
             if error.status not in (CONFLICT, UNPROCESSABLE):
                 raise
             if await _replaced(kube, live, desired):
-                return writes + 1
+                return Written(writes + 1)
             raise _passing(error) from None
         writes += 1
-    return writes
+        is_undone |= METADATA_ONLY not in found and not contains(found, part)
+    return Written(writes, is_undone)
 
 
 def needs_write(live: Manifest, desired: Manifest) -> bool:
@@ -321,16 +333,16 @@ async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
     return now is None or now["metadata"]["uid"] != live["metadata"]["uid"]
 
 
-async def _create(kube: Kube, desired: Manifest) -> int:
-    """Creates a child that the store does not contain; returns the number of writes. Raises Conflict if its
-    name has another owner, NotCollected if the owner is a deleted resource of this name.
+async def _create(kube: Kube, desired: Manifest) -> Written:
+    """Creates a child that the store does not contain. Raises Conflict if its name has another owner,
+    NotCollected if the owner is a deleted resource of this name.
 
     If the resource's own child exists, it is compared with the desired one: a user may have hidden it from
     the store, by removing its label, or by references to owners that are too long. Raises Invalid where it
     cannot be read, and ApiError where no object has the name: it vanished, or a quota was changed meanwhile.
     """
     try:
-        await kube.create(desired)
+        made = await kube.create(desired)
     except Conflict as error:
         metadata = desired["metadata"]
         taken = await kube.get(desired["kind"], metadata["namespace"], metadata["name"])
@@ -343,7 +355,10 @@ async def _create(kube: Kube, desired: Manifest) -> int:
         if _same_owner_but_uid(taken, desired):
             raise NotCollected(taken) from error
         raise
-    return 1
+    if not _lost(made, desired):
+        return Written(1)
+    labelled = await _ensure(kube, made, desired)  # else no watch brings it
+    return Written(1 + labelled.requests, labelled.is_undone)
 
 
 def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:

@@ -63,6 +63,7 @@ def test_what_is_not_said_is_as_usual_and_the_most_wins() -> None:
         Schedule(cron="0 8 * * *", time_zone="Europe/Nowhere", least=9),
         Schedule(cron="0 8 * * *", time_zone="../etc", least=9),
         Schedule(cron="0 8 * * *", time_zone="Europe", least=9),
+        Schedule(cron="0 8 * * *", time_zone="__init__/x", least=9),
     ],
 )
 def test_what_cannot_be_read_is_told_and_counts_for_nothing(broken: Schedule) -> None:

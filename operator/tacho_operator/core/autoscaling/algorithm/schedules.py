@@ -131,7 +131,7 @@ def _search(cron: str, time_zone: str, now: datetime, days: int) -> datetime | N
     When clocks are set back, one hour is repeated. A time that passed in the first of both hours counts as
     begun, although the clock shows an earlier time: the search starts after the repeated hour.
     """
-    zone = ZoneInfo(time_zone)
+    zone = _zone(time_zone)
     shown = now.astimezone(zone)
     clock = shown.replace(second=0, tzinfo=None, fold=0)
     # By the clock alone: across a change of clocks cronsim steps over half hours, or stays for ever.
@@ -146,6 +146,13 @@ def _search(cron: str, time_zone: str, now: datetime, days: int) -> datetime | N
         if last is not None and begun <= clock:
             break
     return last
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except TypeError:  # it leads into a module of the package of time zones
+        raise ZoneInfoNotFoundError(f"No time zone found with key {name}") from None
 
 
 def _moments(clock: datetime, zone: ZoneInfo, *, at_fixed_time: bool) -> list[datetime]:
