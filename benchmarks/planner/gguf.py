@@ -38,7 +38,7 @@ def step(version: str) -> DecodeStep:
     assert account is not None
     return DecodeStep(
         placement=found,
-        weights_bytes=account.weights_bytes - account.unread_bytes,
+        weights_bytes=account.read_bytes,
         key_value_bytes=half.cache_element_bytes(found),
         input_tokens=512,
         output_tokens=200,

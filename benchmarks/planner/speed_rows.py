@@ -145,7 +145,7 @@ def _step(text: str, input_tokens: int, output_tokens: int) -> DecodeStep:
     assert account is not None
     fields: dict[str, Any] = {
         "placement": found,
-        "weights_bytes": (account.weights_bytes - account.unread_bytes) * gpus,
+        "weights_bytes": account.read_bytes * gpus,
         "key_value_bytes": half.cache_element_bytes(found),
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,

@@ -107,6 +107,8 @@ class KernelTiming:
     """Time per byte of the weights in addition to reading it, for one stream, in operations at the GPU's
     dense 16-bit rate.
     """
+    pass_elements: int = 0
+    """Elements of a row in one pass of one stream's kernel, which makes whole passes. 0: any number."""
     batch_unpacking: float = 0.0
     """The same as ``unpacking`` for several streams, for which engines use other kernels."""
     layer_microseconds: float = 0.0

@@ -159,7 +159,7 @@ def expected(model: ModelFacts, method: str, *streams: int) -> list[float]:
     found = placement("vllm", model, method, CARD, version="0.26.0")
     account = plan_half("vllm").account(found, Context(4096, 1))
     assert account is not None
-    weights = account.weights_bytes - account.unread_bytes
+    weights = account.read_bytes
     step = DecodeStep(
         placement=found, weights_bytes=weights, key_value_bytes=2.0, input_tokens=512, output_tokens=200
     )

@@ -81,6 +81,17 @@ def weights_bytes(placement: Placement) -> int:
     return int(quantized + rows * SCALE_BYTES + other * element_bytes(placement))
 
 
+def embedding_table_bytes(placement: Placement) -> int:
+    """Bytes of the embedding table, unless it is the output head as well; 0 where the file does not tell."""
+    facts, architecture = placement.facts, placement.architecture
+    if facts.format == "ct2" or architecture.tied_embeddings:
+        return 0
+    if _plain(placement):
+        return int(weights.parts(facts).embedding / 2 * element_bytes(placement))
+    elements = weights.parameters(facts, "embedding")
+    return int(elements + elements / max(1, architecture.hidden_size) * SCALE_BYTES)
+
+
 def _plain(placement: Placement) -> bool:
     return placement.method.method == "none"
 
@@ -138,4 +149,5 @@ def account(placement: Placement, context: Context) -> Account:
         fixed_bytes=fixed,
         request_bytes=int(request),
         start_bytes=conversion_bytes(placement),
+        unread_bytes=embedding_table_bytes(placement),
     )

@@ -142,8 +142,10 @@ def account(placement: Placement, context: Context) -> Account:
 
     The KV cache is allocated for exactly the requested context length and concurrency.
     """
+    table = head_bytes(placement.facts)[1]
     if placement.device.on_host:
-        return _account(placement, context, weights_bytes(placement.facts), 1.0, PROCESS_BYTES)
+        whole = _account(placement, context, weights_bytes(placement.facts), 1.0, PROCESS_BYTES)
+        return replace(whole, unread_bytes=table)
     found = [
         _account(
             placement,
@@ -156,7 +158,6 @@ def account(placement: Placement, context: Context) -> Account:
     ]
     fullest = max(found, key=lambda one: one.total_bytes)
     stay = weights_bytes(placement.facts) - sum(one.weights_bytes for one in found)
-    table = head_bytes(placement.facts)[1]
     return replace(fullest, offloaded_bytes=max(0, stay - table) // max(1, placement.count))
 
 

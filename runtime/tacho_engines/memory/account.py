@@ -47,11 +47,17 @@ class Account:
     GPU product. None: no start was measured.
     """
     unread_bytes: int = 0
-    """Bytes that the allocator keeps in addition to the weights' tensors; no step reads them."""
+    """Bytes of the weights that no decoding step reads: an embedding table that is not the head as well, and
+    what the allocator keeps in addition to the tensors."""
     assumption: str = ""
     """A clause on the part of the budget that was not measured on such a device, and how to replace the
     assumption; "": none.
     """
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of the weights on this GPU that decoding steps read."""
+        return self.weights_bytes - self.unread_bytes
 
     @property
     def overhead_bytes(self) -> int:

@@ -93,6 +93,13 @@ def _part(kind: str, scales: str) -> str:
     return {"embedding": "embedding", "lm_head": "head", "expert": "experts"}.get(kind, "split")
 
 
+def embedding_table_bytes(parts: Parts, architecture: Architecture) -> float:
+    """Bytes of the embedding table, of which a decoding step reads one row a token; 0 where it is the output
+    head as well.
+    """
+    return 0.0 if architecture.tied_embeddings else parts.embedding
+
+
 def per_gpu(parts: Parts, architecture: Architecture, *, tensor: int, pipeline: int) -> int:
     """Bytes on the most loaded GPU.
 

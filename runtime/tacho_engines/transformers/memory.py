@@ -66,15 +66,15 @@ def kept_bytes(architecture: Architecture, method: str, *, on_host: bool) -> int
     return 0 if on_host else 2 * tables * architecture.vocabulary * architecture.hidden_size
 
 
-def weights_bytes(facts: ModelFacts, method: str, double_quant: bool) -> int:
-    """Bytes of the whole model's weights in memory.
+def loaded(facts: ModelFacts, method: str, double_quant: bool) -> weights.Parts:
+    """Bytes of the whole model's weights in memory, by part.
 
     bitsandbytes replaces linear layers only. A layer's experts are one three-dimensional tensor and stay as
     stored: a Qwen3-MoE of 333 million parameters kept 657 of 665 MB in NF4. Source: transformers
     integrations/bitsandbytes.py replace_with_bnb_linear.
     """
     bits = None if weights.quantized_in_checkpoint(facts) else linear_bits(method, double_quant)
-    return int(weights.parts(facts, linear_bits=bits, experts_too=False).total)
+    return weights.parts(facts, linear_bits=bits, experts_too=False)
 
 
 def fallbacks(placement: Placement) -> tuple[str, ...]:
@@ -142,7 +142,8 @@ def account(placement: Placement, context: Context, used_tokens: int | None = No
     facts, architecture, options = placement.facts, placement.architecture, placement.options
     method, concurrency = placement.method.method, context.concurrency
     stage = ceil_div(max(1, architecture.layers), max(1, placement.count)) / max(1, architecture.layers)
-    resident = int(weights_bytes(facts, method, options.double_quant is not False) * stage)
+    parts = loaded(facts, method, options.double_quant is not False)
+    resident = int(parts.total * stage)
     # Layers that use another's cache get one, too (continuous_batching/cache.py bytes_per_block).
     with_cache = sum(group.layers for group in kv.layer_groups(architecture))
     every = max(1.0, architecture.layers / max(1, with_cache))
@@ -164,4 +165,5 @@ def account(placement: Placement, context: Context, used_tokens: int | None = No
         budget_bytes=placement.device.part_bytes,
         fixed_bytes=resident + activation + other,
         request_bytes=max(1, cache // concurrency),
+        unread_bytes=int(weights.embedding_table_bytes(parts, architecture) / max(1, placement.count)),
     )

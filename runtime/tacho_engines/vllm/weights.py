@@ -89,15 +89,21 @@ def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
     return max(
         0,
         weights.per_gpu(parts, architecture, tensor=settings.tensor, pipeline=settings.pipeline)
-        + unread_bytes(placement, settings)
+        + kept_bytes(placement, settings)
         + weights.rotary_bytes(architecture, settings.max_model_len)
         - settings.offload_bytes,
     )
 
 
 def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Bytes in addition to the tensors that a step reads: what PyTorch's allocator keeps, and the parts that
-    were merged of a GGUF file.
+    """Bytes on one GPU that no step reads: ``kept_bytes``, and an embedding table beside the head."""
+    table = weights.embedding_table_bytes(_parts(placement, settings), placement.architecture)
+    return kept_bytes(placement, settings) + int(table / (settings.tensor * settings.pipeline))
+
+
+def kept_bytes(placement: Placement, settings: VllmSettings) -> int:
+    """Bytes in addition to the tensors: what PyTorch's allocator keeps, and the parts that were merged of a
+    GGUF file.
     """
     gated = placement.architecture.name not in PLAIN_MLP
     if gguf_by_plugin(placement) and placement.facts.quantization.bits < UNQUANTIZED_BITS:

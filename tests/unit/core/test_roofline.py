@@ -68,7 +68,7 @@ def measured(
     [
         ("llama-3.1-8b", "NVIDIA-H200", 317),
         ("llama-3.1-8b", "NVIDIA-L4", 19.8),
-        ("llama-3.1-8b-awq", "NVIDIA-H200", 998),
+        ("llama-3.1-8b-awq", "NVIDIA-H200", 969),
         ("llama-3.1-8b-awq", "NVIDIA-L4", 62.4),
     ],
 )
@@ -76,7 +76,7 @@ def test_the_bound_of_a_frozen_plan_is_the_rooflines_at_that_context(
     model: str, product: str, bound: float
 ) -> None:
     """Worked by hand from the weights that a step reads, 128 KiB of cache a token, and the data sheets; on an
-    H200 the plan counts what Machete pads as well."""
+    H200 the linear weights are 3.74 GB, as Machete keeps zero points in 16 bits, and 3.63 on an L4."""
     found = decode_bound(planned(model, product), 1024)
     assert found == pytest.approx(bound, rel=0.025)
 

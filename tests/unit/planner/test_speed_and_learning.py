@@ -36,9 +36,10 @@ WANTED = {"engine": "vllm", "version": "0.32.0", "product": "NVIDIA-L4", "fills"
 
 def speed(model, device, *, context=1024):
     method = "awq" if model.endswith("awq") else "none"
+    parts = weights.parts(facts(model))
     step = DecodeStep(
         placement=placement("vllm", model, method, device),
-        weights_bytes=int(weights.parts(facts(model)).total),
+        weights_bytes=int(parts.total - parts.embedding),
         key_value_bytes=2.0,
         input_tokens=context,
         output_tokens=0,
@@ -75,7 +76,7 @@ def test_one_token_reads_its_own_experts_and_many_read_all():
     found = facts("mixtral-8x7b")
     one, many = (read_share(found, found.architecture, streams) for streams in (1, 256))
     assert one == pytest.approx(0.275, abs=0.01)
-    assert 0.99 < many < 1.0
+    assert 0.99 < many <= 1.0
 
 
 def test_an_unknown_bandwidth_predicts_no_speed():

@@ -135,7 +135,8 @@ def test_the_design_page_has_these_constants_and_bands():
     for told in (
         f"| `m` | {LAW.traffic:.3f} |",
         f"| `l` | {LAW.layer_microseconds:.1f} us |",
-        f"| `b` | one stream: W8A8 {w8a8.layer_microseconds:.1f} us, Machete "
+        f"| `b` | one stream: FP8 {fp8.layer_microseconds:.1f} us, "
+        f"W8A8 {w8a8.layer_microseconds:.1f}, Machete "
         f"{machete.layer_microseconds:.1f}, NF4 {nf4.layer_microseconds:.1f}; several: FP8 and W8A8 "
         f"{fp8.batch_layer_microseconds:.1f}, Machete {machete.batch_layer_microseconds:.1f}, NF4 "
         f"{nf4.batch_layer_microseconds:.1f} |",

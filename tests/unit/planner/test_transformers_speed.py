@@ -39,7 +39,7 @@ def expect(method: str, device: str, streams: int) -> ExpectedSpeed:
     found = placement("transformers", "llama-3.1-8b", method, device)
     step = DecodeStep(
         placement=found,
-        weights_bytes=plan_half("transformers").account(found, Context(4096, 16)).weights_bytes,
+        weights_bytes=plan_half("transformers").account(found, Context(4096, 16)).read_bytes,
         key_value_bytes=2.0,
         input_tokens=512,
         output_tokens=64,

@@ -67,7 +67,7 @@ def test_the_articles_memory_table_of_octocoder(method, double_quant, compute_by
     computing in float32 without double quantization.
     """
     found = facts("octocoder")
-    peak = transformers.weights_bytes(found, method, double_quant)
+    peak = transformers.loaded(found, method, double_quant).total
     peak += transformers.expanded_bytes(found.architecture, method, compute_bytes)
     assert peak / GIB == pytest.approx(peak_gib, rel=0.015)
 

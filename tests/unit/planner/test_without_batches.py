@@ -19,7 +19,7 @@ def test_an_engine_without_batches_gains_nothing_by_more_streams(streams, measur
     account = plan_half("ctranslate2").account(found, Context(4096, 16))
     step = DecodeStep(
         placement=found,
-        weights_bytes=account.weights_bytes,
+        weights_bytes=account.read_bytes,
         key_value_bytes=2.0,
         input_tokens=512,
         output_tokens=200,

@@ -242,7 +242,7 @@ class PlanInput:
         return replace(found, nearest=requested.nearest(fitting), beyond_tokens=trained if too_long else 0)
 
     def _step(self, half: PlanHalf, placement: Placement, account: Account) -> DecodeStep:
-        whole = account.weights_bytes + account.offloaded_bytes - account.unread_bytes
+        whole = account.read_bytes + account.offloaded_bytes
         return DecodeStep(
             placement=placement,
             weights_bytes=whole * max(1, placement.tensor * placement.pipeline),

@@ -5,16 +5,17 @@ with ``n`` prompts take
 
     t(B) = layers (l + b) + sqrt(memory^2 + compute(B)^2) + (B L k / BW) m + B layers heads a
     p(I) = (2 P I + 2 layers width I^2 c) / (F f)
-    memory = W m / BW + Q u / F,  compute(B) = 2 P B / (F f)
+    memory = W m / BW + p Q u / F,  compute(B) = 2 P B / (F f)
     s(B, n) = ((t(B) + n p(I))^o + (layers h)^o)^(1/o)
 
-with W the weights that it reads (of the experts those that ``B`` tokens hit), Q those that are quantized, k
-the KV cache of a token, P the active parameters, BW and F the GPU's memory bandwidth and rate in 16 bits,
-and l, b, m, u, f, a, c, h, o the constants of a ``StepLaw``. Prompts of streams with ``O`` output tokens
-come independently, so that ``M = 1 - exp(-(B - 1) / O)`` of all steps compute any, ``n = (B - 1) / O / M``
-of them each, and take ``s``. A step with no more tokens than its engine has CUDA graphs for has ``h = 0``.
-The gap between two tokens is ``g = (1 - M) t(B) + M s(B, n)``. A request waits for one (alone for none),
-and its prompt is in the next step. So streams give ``B O / (O g + s(B, 1))`` tokens per second.
+with W the weights that it reads (of the experts those that ``B`` tokens hit), Q those that are quantized, p
+what ``whole_passes`` adds to unpacking for one stream, k the KV cache of a token, P the active parameters,
+BW and F the GPU's memory bandwidth and rate in 16 bits, and l, b, m, u, f, a, c, h, o the constants of a
+``StepLaw``. Prompts of streams with ``O`` output tokens come independently, so that ``M = 1 - exp(-(B - 1)
+/ O)`` of all steps compute any, ``n = (B - 1) / O / M`` of them each, and take ``s``. A step with no more
+tokens than its engine has CUDA graphs for has ``h = 0``. The gap between two tokens is ``g = (1 - M) t(B) +
+M s(B, n)``. A request waits for one (alone for none), and its prompt is in the next step. So streams give
+``B O / (O g + s(B, 1))`` tokens per second.
 
 Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
 """
@@ -31,8 +32,6 @@ from tacho_engines.memory.weights import linear_elements
 from tacho_engines.profile import KernelTiming, StepLaw
 from tacho_engines.shared.compatibility import arithmetic
 
-EMBEDDINGS_READ = ("embedding",)
-"""Tables of which a decoding step reads only one or two rows per token."""
 HEAD_BYTES = 2
 """Bytes per element of the output head (last layer), which quantization methods leave in 16 bits."""
 
@@ -55,23 +54,20 @@ class SpeedBound:
 
 
 def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> float:
-    """Share of the weights that one decoding step reads.
+    """Share of the weights that one decoding step reads, of those that steps read at all.
 
-    All weights but the embedding table count; of the experts, only those that ``streams`` tokens hit: ``1 -
-    (1 - top_k / E)^streams``.
+    Of the experts, only those count that ``streams`` tokens hit: ``1 - (1 - top_k / E)^streams``.
     """
-    total = sum(t.stored_bytes for t in facts.tensors if t.kind != "draft")
-    if not total:
-        return 1.0
-    tables = (
-        0
-        if architecture.tied_embeddings
-        else sum(t.stored_bytes for t in facts.tensors if t.kind in EMBEDDINGS_READ)
-    )
-    experts = sum(t.stored_bytes for t in facts.tensors if t.kind == "expert")
+    sizes: dict[str, int] = {}
+    for tensor in facts.tensors:
+        sizes[tensor.kind] = sizes.get(tensor.kind, 0) + tensor.stored_bytes
+    unread = ("draft",) if architecture.tied_embeddings else ("draft", "embedding")
+    total = sum(size for kind, size in sizes.items() if kind not in unread)
     hit = architecture.experts_per_token / architecture.experts if architecture.experts else 0.0
-    idle = (1 - min(1.0, hit)) ** max(1, streams) if hit else 0.0
-    return max(0.0, (total - tables - experts * idle) / total)
+    if not total or not hit:
+        return 1.0
+    idle = (1 - min(1.0, hit)) ** max(1, streams)
+    return max(0.0, 1 - sizes.get("expert", 0) * idle / total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +78,7 @@ class DecodeStep:
 
     placement: Placement
     weights_bytes: int
-    """Bytes of the whole model in GPU memory, over all GPUs."""
+    """Bytes of weights in GPU memory that steps read, over all GPUs and with all experts."""
     key_value_bytes: float
     """Bytes of one element of the KV cache."""
     input_tokens: int
@@ -127,7 +123,8 @@ class DecodeStep:
         architecture, rate = self.placement.architecture, self._rate
         weights = self.step_weights_bytes(streams)
         head = min(weights, HEAD_BYTES * architecture.vocabulary * architecture.hidden_size)
-        unpacking = kernel.unpacking if streams == 1 else kernel.batch_unpacking
+        whole = whole_passes(architecture, kernel.pass_elements)
+        unpacking = kernel.unpacking * whole if streams == 1 else kernel.batch_unpacking
         memory = law.traffic * weights / self.bandwidth + unpacking * (weights - head) / rate
         compute = 2 * active_parameters(architecture) * streams / (rate * kernel.arithmetic)
         heads = architecture.layers * architecture.key_value_heads / self.gpus
@@ -163,6 +160,21 @@ class DecodeStep:
     def _rate(self) -> float:
         """Arithmetic rate of all parallel GPUs, in 16-bit operations per second."""
         return (self.placement.device.fp16_flops or math.inf) * self.gpus
+
+
+def whole_passes(architecture: Architecture, elements: int) -> float:
+    """Elements for which a kernel takes time over those of a layer, where it takes whole passes of a row.
+
+    With 1,024 ``elements`` a pass, a row of 3,584 takes four passes, as one of 4,096.
+    """
+    hidden, wide = architecture.hidden_size, architecture.intermediate_size
+    heads = architecture.attention_heads * architecture.head_dim
+    projected = heads + 2 * architecture.key_value_heads * architecture.head_dim
+    rows = ((hidden, projected + 2 * wide), (heads, hidden), (wide, hidden))
+    stored = sum(length * count for length, count in rows)
+    if not elements or not stored:
+        return 1.0
+    return sum(math.ceil(length / elements) * elements * count for length, count in rows) / stored
 
 
 def special_rate(placement: Placement) -> float:
