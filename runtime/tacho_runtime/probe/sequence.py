@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -162,10 +163,11 @@ async def run_probe(
 ) -> Measurement:
     """Measures ``target`` within ``live.probe.budget_seconds``, or checks it within CHECK_SECONDS.
 
-    It always ends within ``timeout_seconds``. It raises CancelledError, after which no request is running,
-    and NeverAnswered where the target must answer. Any other error is in the measurement's ``message``, with
-    the ``state`` Partial (something was measured) or Failed (nothing was). ``progress`` is called with a few
-    words at each phase.
+    It ends within ``timeout_seconds``. It raises CancelledError, after which no request is running. Where the
+    target must answer, it raises NeverAnswered, and takes half as long again if not everything was measured:
+    then it asks at the end, too. Any other error is in the measurement's ``message``, with the ``state``
+    Partial (something was measured) or Failed (nothing was). ``progress`` is called with a few words at each
+    phase.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -196,7 +198,7 @@ async def run_probe(
         findings.out_of_time = findings.out_of_time or clock.left() <= 0
     except AddressError as error:
         findings.failure = f"{error} (set the probe's target to an http:// address)"
-    return assemble(
+    found = assemble(
         findings,
         live,
         plan_key=plan_key,
@@ -205,6 +207,9 @@ async def run_probe(
         kind="Full" if scope.baseline is None else "Check",
         spread=SPREAD,
     )
+    if found.state != "Complete":
+        await _last_answer(opened, target, live, progress)
+    return found
 
 
 def _clock(live: LiveConfig, *, check: bool) -> ProbeClock:
@@ -255,7 +260,36 @@ async def _measure_target(
 async def _first_answer(
     engine: SocketEngine, target: ProbeTarget, clock: ProbeClock, progress: Callable[[str], None]
 ) -> StreamResult:
-    """The engine's first answer. Raises RequestFailed without one.
+    """The engine's first answer. Raises RequestFailed without one, and NeverAnswered."""
+    first = await _answer(engine, engine.first_request, target, clock, progress)
+    if engine.unlisted is not None:
+        raise engine.unlisted
+    return first
+
+
+async def _last_answer(
+    opened: list[SocketEngine], target: ProbeTarget, live: LiveConfig, progress: Callable[[str], None]
+) -> None:
+    """Raises NeverAnswered where an engine that must answer did before it was measured, and does no longer.
+
+    Load may break an engine that stays healthy.
+    """
+    for engine in opened:
+        if target.must_answer and engine.answered:
+            progress("not everything was measured: seeing whether the engine still answers")
+            engine.answered = False
+            with contextlib.suppress(RequestFailed):  # no fault of its own, or some of its tokens came
+                await _answer(engine, engine.further_request, target, _clock(live, check=False), progress)
+
+
+async def _answer(
+    engine: SocketEngine,
+    send: Callable[[float], Awaitable[StreamResult]],
+    target: ProbeTarget,
+    clock: ProbeClock,
+    progress: Callable[[str], None],
+) -> StreamResult:
+    """What ``send`` returns; its argument is the most seconds to wait. Raises RequestFailed without one.
 
     One that must answer is asked again until half of the probe's time has passed, as it may report healthy
     before it serves; then it raises NeverAnswered where it is at fault itself.
@@ -267,7 +301,7 @@ async def _first_answer(
         await engine.count_from_here(counters_seconds)
     while True:
         try:
-            first = await engine.first_request(clock.patience() / 2)
+            return await send(clock.patience() / 2)
         except RequestFailed as error:
             if engine.answered or not (target.must_answer and is_own_fault(error, target.engine)):
                 raise
@@ -277,9 +311,5 @@ async def _first_answer(
                     raise error.with_message(f"{error}, while the engine served other clients") from None
                 raise failed from None
             progress(f"no request was answered yet: {failed}")
-        else:
-            if engine.unlisted is not None:
-                raise engine.unlisted
-            return first
         await engine.pause(AGAIN_SECONDS)
         await engine.renew()

@@ -194,10 +194,11 @@ class MeasurementRun:
         return self.without_figures("Skipped", choice.reason)
 
     async def _probed(self, target: ProbeTarget, baseline: Baseline | None) -> Measurement:
-        """Runs the probe. Raises NeverAnswered alone, and ends PROBE_GRACE_SECONDS after the probe's timeout
-        at the latest.
+        """Runs the probe. Raises NeverAnswered alone, and ends PROBE_GRACE_SECONDS after the probe's time at
+        the latest.
         """
-        began, limit_seconds = time.monotonic(), self.live.probe.timeout_seconds + PROBE_GRACE_SECONDS
+        began, half = time.monotonic(), self.live.probe.timeout_seconds / 2
+        limit_seconds = (3 if target.must_answer else 2) * half + PROBE_GRACE_SECONDS
         flags: tuple[str, ...] = ()
         try:
             return await asyncio.wait_for(self.probe(target, baseline), limit_seconds)

@@ -253,3 +253,38 @@ async def test_requests_of_others_excuse_no_engine_that_does_not_serve(
 ) -> None:
     with pytest.raises(NeverAnswered):
         await asked(beside_others(answer, tokens, running), seconds=4)
+
+
+WHOLE = STREAM + 8 * TOKEN + b"data: [DONE]\n\n"
+
+
+def broken_after(requests: int, answer: Answer, until: int = 10**9) -> Script:
+    """An engine that answers so many requests, then ``answer``, and from the ``until``-th on well again."""
+    made = count(1)
+
+    def script(path: str, body: str) -> Answer:
+        if not body:
+            return always(None)(path, body) if path == MODELS else (404, "")
+        return answer if requests < next(made) < until else WHOLE
+
+    return script
+
+
+@pytest.mark.parametrize("answer", [(500, "CUDA error"), None, b""], ids=["errors", "silence", "closed"])
+async def test_one_that_breaks_while_it_is_measured_has_not_started(answer: Answer) -> None:
+    """Load may break an engine that stays healthy: it would be Ready, and let in as a new revision."""
+    with pytest.raises(NeverAnswered):
+        await asked(broken_after(6, answer), seconds=4)
+
+
+@pytest.mark.parametrize(
+    ("script", "must"),
+    [
+        (broken_after(6, (500, "CUDA error")), False),
+        (broken_after(6, (500, "CUDA error"), until=16), True),
+        (broken_after(6, (429, "too many")), True),
+    ],
+    ids=["it serves already", "it recovers", "it admits others"],
+)
+async def test_one_that_may_still_serve_has(script: Script, must: bool) -> None:
+    assert (await asked(script, must=must, seconds=8)).state in ("Partial", "Failed")

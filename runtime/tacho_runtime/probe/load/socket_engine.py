@@ -179,8 +179,7 @@ class SocketEngine:
         refused: list[tuple[RequestFormat, RequestFailed]] = []
         for wording in self._wordings:
             self._requests = self._in(wording)
-            input_tokens = max(1, min(FIRST_INPUT_TOKENS, self.max_model_len - 2 * FIRST_OUTPUT_TOKENS))
-            size = input_tokens if self.max_model_len else FIRST_INPUT_TOKENS
+            size = self._first_input()
             try:
                 stream = await self._send(size, FIRST_OUTPUT_TOKENS, timeout_seconds, known=False)
             except RequestFailed as error:
@@ -195,6 +194,16 @@ class SocketEngine:
                 await self._calibrate(timeout_seconds)
             return stream
         raise FormatsRefused.of(refused)
+
+    async def further_request(self, timeout_seconds: float) -> StreamResult:
+        """Sends another request like the first one, in the format that the engine answered."""
+        self._tries = RetryBudget()
+        return await self.complete(self._first_input(), FIRST_OUTPUT_TOKENS, timeout_seconds)
+
+    def _first_input(self) -> int:
+        """Tokens of the first request's prompt."""
+        left = self.max_model_len - 2 * FIRST_OUTPUT_TOKENS
+        return max(1, min(FIRST_INPUT_TOKENS, left)) if self.max_model_len else FIRST_INPUT_TOKENS
 
     async def _without_opening(
         self, stream: StreamResult, input_tokens: int, timeout_seconds: float
