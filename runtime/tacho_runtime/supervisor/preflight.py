@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,12 +43,13 @@ def check_program(command: tuple[str, ...], environment: Mapping[str, str]) -> N
 
 def check_writable(folder: str, what: str, *, create: bool) -> None:
     """Checks that a file can be written in ``folder``. Raises FailedError(DiskFull | InvalidConfig)."""
-    attempt = Path(folder, f".tacho-write-{os.getpid()}")
     try:
         if create:
             Path(folder).mkdir(parents=True, exist_ok=True)
-        attempt.write_bytes(b"x" * 4096)
-        attempt.unlink()
+        # Under a name that no earlier engine knew: opening a pipe would never end.
+        with tempfile.NamedTemporaryFile(prefix=".tacho-write-", dir=folder) as attempt:
+            attempt.write(b"x" * 4096)
+            attempt.flush()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise FailedError.of(

@@ -18,6 +18,7 @@ from tacho_runtime.files import read_theirs, replace_file
 REPORT_FILE = "report.json"
 ENGINE_FAILURE_FILE = "engine-failure.json"
 ENGINE_FAILURE_LIMIT_BYTES = 16 * 1024
+MARKER_LIMIT_BYTES = 16 * 1024
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
 """Longest file in bytes that is read. The engine has the runtime's user id and may have replaced it."""
 
@@ -44,13 +45,13 @@ def read_progress(fetch_dir: str) -> FetchProgress | None:
 def fetched_path(fetch_dir: str) -> str | None:
     """The model's folder, once the fetch sidecar has written its marker file: all files are there.
 
-    None without a marker, "" if the marker is incomplete.
+    None without a marker, "" if the marker is incomplete, or is none: an earlier engine may have replaced it.
     """
     try:
-        marker = json.loads(Path(fetch_dir, COMPLETE_FILE).read_bytes())
-    except OSError:
+        marker = json.loads(read_theirs(Path(fetch_dir, COMPLETE_FILE), MARKER_LIMIT_BYTES))
+    except FileNotFoundError:
         return None
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         return ""
     path = marker.get("path") if isinstance(marker, dict) else None
     return path if isinstance(path, str) else ""

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tacho_contract import codec
 from tacho_contract.failure import FailedError
-from tacho_contract.fetch import FetchProgress
+from tacho_contract.fetch import COMPLETE_FILE, FetchProgress
 from tacho_contract.launch import local_url
 from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
 from tacho_contract.report import (
@@ -212,3 +212,19 @@ def test_live_settings_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "live.json").write_text("{}")
     with pytest.raises(FailedError, match="measure_key"):
         state_files.read_live(str(tmp_path / "live.json"))
+
+
+@pytest.mark.parametrize("planted", ["pipe", "link", "deep", "large", "folder"])
+def test_what_an_engine_put_in_the_place_of_fetchs_marker_names_no_folder(
+    planted: str, tmp_path: Path
+) -> None:
+    """A runtime that waited for it would answer no check, and after its restart neither."""
+    assert state_files.fetched_path(str(tmp_path)) is None
+    place = tmp_path / COMPLETE_FILE
+    if planted in ("pipe", "folder"):
+        {"pipe": os.mkfifo, "folder": os.mkdir}[planted](place)
+    elif planted == "link":
+        place.symlink_to("/dev/zero")
+    else:
+        place.write_text("[" * 10_000 if planted == "deep" else '{"path": "/model"' + " " * 20_000 + "}")
+    assert state_files.fetched_path(str(tmp_path)) == ""

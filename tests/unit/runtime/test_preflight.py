@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,11 @@ def failure_class(raised: pytest.ExceptionInfo[FailedError]) -> str:
     return raised.value.failure.failure_class
 
 
-def test_a_full_disk_is_told_from_a_wrong_mount(tmp_path: Path) -> None:
-    (tmp_path / f".tacho-write-{os.getpid()}").symlink_to("/dev/full")
-    with pytest.raises(FailedError) as full:
-        check_writable(str(tmp_path), "the state folder", create=True)
+def test_a_full_disk_is_told_from_a_wrong_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "NamedTemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: SIM115
+        with pytest.raises(FailedError) as full:
+            check_writable(str(tmp_path), "the state folder", create=True)
     assert failure_class(full) == "DiskFull"
     (tmp_path / "file").touch()
     with pytest.raises(FailedError) as wrong:
@@ -42,6 +44,11 @@ def test_a_full_disk_is_told_from_a_wrong_mount(tmp_path: Path) -> None:
 def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
     check_writable(str(tmp_path / "a" / "b"), "the state folder", create=True)
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_pipe_that_an_earlier_engine_left_there_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f".tacho-write-{os.getpid()}")
+    check_writable(str(tmp_path), "the state folder", create=True)
 
 
 def test_a_taken_port_is_named() -> None:
