@@ -112,7 +112,11 @@ def _nodes(document: Any, where: str) -> tuple[NodeFacts, ...]:
     try:
         items = [document] if document.get("kind") == "Node" else document["items"]
         if all(item.get("kind", "Node") == "Node" for item in items):
-            return tuple(map(node_facts, items))
+            found = tuple(map(node_facts, items))
+            texts = [text for node in found for text in (*node.labels.values(), *node.allocatable.values())]
+            if all(isinstance(text, str) for text in texts):
+                return found
+            where += ": labels and quantities are texts (write them in quotes)"
     except (AttributeError, KeyError, TypeError):
         pass
     raise CommandError(f"{where}: a list of nodes is expected, as kubectl get nodes -o json prints it")
