@@ -24,7 +24,7 @@ STOP_SECONDS = 20.0
 """Seconds between SIGTERM and SIGKILL, in which the runtime drains and stops its engine."""
 LINE_LIMIT_BYTES = 1024 * 1024
 """Longest line in bytes that a child may print; a measurement has a few KiB."""
-LOG_TAIL_LINES = 10
+LOG_TAIL_LINES, LOG_TAIL_BYTES = 10, 64 * 1024
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _SET_CHILD_SUBREAPER = 36
@@ -121,7 +121,9 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 def ended(what: str, code: int, log: Path) -> CommandError:
     """The error of a child that ended with ``code``, with the last lines of its log."""
-    tail = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        tail = file.read(LOG_TAIL_BYTES).decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
     lines = (f"  | {line}" for line in tail)
     return CommandError(f"{what} ended with code {code}", *lines, code=ExitCode.FAILED)
 

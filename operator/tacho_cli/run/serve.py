@@ -33,6 +33,8 @@ from tacho_operator.core.types import Manifest
 
 POLL_SECONDS = 0.25
 WATCH_SECONDS = 1.0
+LOG_LIMIT_BYTES = 64 * 1024 * 1024
+"""Longest log in bytes that is kept where none was asked for. A day of an engine's lines may be gigabytes."""
 FETCH_BACKOFF_SECONDS = (1.0, 5.0, 15.0, 60.0)
 """Delays in seconds before a failed download is tried again, like the kubelet's; partial files are
 continued.
@@ -143,11 +145,18 @@ class LocalPod:
         async with httpx.AsyncClient(base_url=self._url, timeout=5.0, trust_env=False) as client:
             while True:
                 self._raise_if_exited()
+                self._bound_log()
                 with contextlib.suppress(httpx.HTTPError, DocumentError):
                     report = loads(Report, (await client.get("/report")).content)
                     if report.pod_uid == self._uid:
                         yield report
                 await asyncio.sleep(every_seconds)
+
+    def _bound_log(self) -> None:
+        """Empties a log that nobody asked for, once it is long. Its writers append."""
+        is_own = self._log.parent == self._scratch and self._log.exists()
+        if is_own and self._log.stat().st_size > LOG_LIMIT_BYTES:
+            os.truncate(self._log, 0)
 
     def _raise_if_exited(self) -> None:
         for what, end in self._ends.items():

@@ -1,0 +1,41 @@
+"""What ``tacho run`` keeps of the lines that its children print."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tacho_cli.inputs import child
+from tacho_cli.run import serve
+from tacho_cli.run.setup import RunOptions, local_setup
+from tools.cluster.ports import free_port
+from tools.harness.resources import CLAIM_SPEC, plan, resource
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_log_that_nobody_asked_for_does_not_fill_the_disk(
+    asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "LOG_LIMIT_BYTES", 1000)
+    order = dataclasses.replace(RunOptions(file="-"), report_port=free_port())
+    setup = local_setup(resource(CLAIM_SPEC), plan(), {"models": tmp_path}, order, tmp_path)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    log = tmp_path / "asked.log" if asked else scratch / "runtime.log"
+    log.write_bytes(b"a line\n" * 1000)
+    pod = serve.LocalPod(setup, scratch, lambda _: None, log=log if asked else None)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(pod.until_exit(), 2)
+    assert log.stat().st_size == (7000 if asked else 0)
+
+
+def test_of_a_log_of_any_length_the_end_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(0, 2)
+        file.write(b"\nthe cause\n")
+    assert "  | the cause" in str(child.ended("the runtime", 1, log))
