@@ -101,6 +101,20 @@ async def test_known_levels_are_among_those_of_the_next_probe_with_the_known_sin
     assert said in second.message
 
 
+@pytest.mark.parametrize("rate", [1e300, 0.0, -1.0])
+async def test_known_levels_that_no_engine_has_are_not_told(rate: float) -> None:
+    """Their document may be of another release, or edited: no search meets the levels to see that."""
+    known = passed_on(await probed(SLOW, 1))
+    assert known is not None
+    *lower, top = known.levels
+    levels = (*lower, replace(top, output_tokens_per_second=rate), replace(top, concurrency=0))
+    measured = await probed(SLOW, 2, known=replace(known, levels=levels))
+    assert measured.capacity is not None
+    assert not {rate}.intersection(point.output_tokens_per_second for point in measured.curve)
+    assert measured.capacity.output_tokens_per_second < 2 * (top.output_tokens_per_second or 0)
+    assert ("of 2026-01-02T00:00:00Z were dropped" in measured.message) == (rate > 1)
+
+
 @pytest.mark.parametrize("change", [0.9, 1.1])
 async def test_known_levels_of_a_faster_or_slower_pod_are_dropped_and_that_is_said(change: float) -> None:
     known = passed_on(await probed(SLOW, 1))

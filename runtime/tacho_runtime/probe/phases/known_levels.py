@@ -7,13 +7,14 @@ and only the prompt time is measured again, as the loop begins.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from tacho_contract.measurement import CurvePoint, KnownLevels, SingleStream
 from tacho_runtime.probe.levels import LevelResult, MeasuredLevel
 from tacho_runtime.probe.phases import single_stream
 from tacho_runtime.probe.rates import DecodeRate, decode_of
-from tacho_runtime.probe.session import ProbeSession
+from tacho_runtime.probe.session import ProbeSession, gains_too_much
 from tacho_runtime.probe.statistics import median
 
 AGREEING_PERCENT, MOST_PERCENT = 3.0, 10.0
@@ -36,7 +37,9 @@ async def reuse_levels(bench: ProbeSession, known: KnownLevels, *, ttft: float, 
     bench.progress("measuring whether the known levels hold here")
     await single_stream.one_stream(bench, ttft=ttft, tpot=tpot, most=1)
     results = [found for point in known.levels if (found := result_of(point)) is not None]
-    why = disagreement(known, decode_of(findings.single.streams), _prompt_tokens(bench))
+    why = disagreement(known, decode_of(findings.single.streams), _prompt_tokens(bench)) or impossible(
+        results
+    )
     if why or not results:
         findings.notes.append(
             f"the known levels of {known.observed_time} were dropped: {why or 'none is whole'}"
@@ -68,6 +71,15 @@ def disagreement(known: KnownLevels, here: DecodeRate | None, prompt_tokens: flo
     return f"one stream decoded {rate:.1f} tokens/s then and {here.tokens_per_second:.1f} now"
 
 
+def impossible(results: Sequence[LevelResult]) -> str:
+    """Why these levels are of no engine, as a clause; "": they may be of one."""
+    one = next((result.point for result in results if result.point.concurrency == 1), None)
+    for point in (result.point for result in results):
+        if one is not None and point.concurrency > 1 and gains_too_much(one, point):
+            return f"{point.concurrency} streams had more than {point.concurrency} times the rate of one"
+    return ""
+
+
 def drift_percent(known: SingleStream, here: DecodeRate | None) -> float:
     """Difference of this pod's single stream from the known one, in percent; 0 where their intervals explain
     it."""
@@ -83,9 +95,12 @@ def _interval(known: SingleStream, here: DecodeRate) -> float:
 
 
 def result_of(point: CurvePoint) -> LevelResult | None:
-    """A known level in the form that the search and the report use; None where a figure is missing."""
+    """A known level in the form that the search and the report use; None where a figure is missing, or of no
+    level."""
     needed = ("window_seconds", "requests", "requests_per_second", "output_tokens_per_second")
     latencies = ("ttft_milliseconds_p50", "tpot_milliseconds_p50")
     if any(getattr(point, name) is None for name in (*needed, *latencies)):
+        return None
+    if point.concurrency < 1 or any(getattr(point, name) <= 0 for name in needed):
         return None
     return LevelResult(point=MeasuredLevel(**asdict(point)))
