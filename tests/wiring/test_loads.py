@@ -331,12 +331,12 @@ async def test_what_a_namespace_s_pods_answer_takes_a_limited_memory(
 ) -> None:
     """Histograms of 2,000 pods took 185 MiB, of 512."""
     counted = LatencyHistogram(edges_seconds=(0.1, 0.2), counts=(1, 2), total=3)
-    load = Load(running=1, ttft=counted, tpot=counted, observed_time="t" * 80)
+    load = Load(running=1, ttft=counted, tpot=counted, observed_time="t" * 80, pod_uid="u" * 80)
     body = dumps(load).encode()
     answer = OK + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     monkeypatch.setattr(loads_module, "HISTOGRAM_BYTES", 2 * len(body) - 1)
     addresses = ("127.0.0.1", "127.0.0.2")
     with saying(answer, answer, address="0.0.0.0") as (port, _):
         found = await Loads(port).read(addresses, dict(zip(addresses, namespaces, strict=True)))
-    kept = load if is_kept else replace(load, ttft=None, tpot=None, observed_time="t" * 64)
+    kept = load if is_kept else replace(load, ttft=None, tpot=None, observed_time="t" * 64, pod_uid="u" * 64)
     assert [found[address].load for address in addresses] == [kept, kept]

@@ -37,6 +37,10 @@ CHECK_SECONDS = 10.0
 QUALITY_SHARE = 0.1
 AGAIN_SECONDS = 2.0
 """Pause in seconds before an engine that must answer is asked again."""
+ANSWER_SHARE, MUST_ANSWER_SHARE = 0.5, 0.8
+"""Shares of the probe's time for the first answer. Without one from an engine that must answer there is
+nothing to measure: it may load its model or compile at the first request.
+"""
 COUNTERS_SECONDS, COUNTERS_SHARE = 2.0, 0.1
 """Most seconds, and share of the probe's time, to read whom an engine serves at its start."""
 EVERYTHING = ProbeScope()
@@ -291,17 +295,17 @@ async def _answer(
 ) -> StreamResult:
     """What ``send`` returns; its argument is the most seconds to wait. Raises RequestFailed without one.
 
-    One that must answer is asked again until half of the probe's time has passed, as it may report healthy
-    before it serves; then it raises NeverAnswered where it is at fault itself.
+    One that must answer is asked again until MUST_ANSWER_SHARE of the probe's time has passed, as it may
+    report healthy before it serves; then it raises NeverAnswered where it is at fault itself.
     """
-    began = clock.now()
-    ends = began + clock.patience() / 2
+    began, share = clock.now(), MUST_ANSWER_SHARE if target.must_answer else ANSWER_SHARE
+    ends = began + share * clock.patience()
     counters_seconds = min(COUNTERS_SECONDS, COUNTERS_SHARE * clock.patience())
     if target.must_answer:
         await engine.count_from_here(counters_seconds)
     while True:
         try:
-            return await send(clock.patience() / 2)
+            return await send(share * clock.patience())
         except RequestFailed as error:
             if engine.answered or not (target.must_answer and is_own_fault(error, target.engine)):
                 raise

@@ -240,7 +240,8 @@ def unanswered_failure(error: NeverAnswered, lines: Sequence[str]) -> Failure:
         return Failure(
             failure_class=FailureClass.INVALID_CONFIG,
             message=f"the engine refused every request for {error.seconds:.0f} s",
-            next_step="remove what changes the model's name or the API from spec.engine.extraArgs or env",
+            next_step="remove what changes model name or API from engine.extraArgs or env, or set"
+            " probe.policy: Disabled",
             log_tail=tail,
         )
     return Failure(

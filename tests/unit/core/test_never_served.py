@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tacho_contract.failure import Failure, FailureClass
 from tools.harness.resources import changed, facts
 from tools.harness.world import MOCK_SPEC, World
 
@@ -78,3 +79,26 @@ def test_a_spec_that_has_no_revision_yet_is_not_accepted() -> None:
     world.change(engine=MOCK_SPEC["engine"])
     world.settle()
     assert world.brief("RolloutAccepted") == ("True", "FirstRevision")
+
+
+def test_why_a_changed_spec_has_no_revision_decides_whether_it_is_refused() -> None:
+    """A claim or file that is missing needs a user. An inspection that took too long is repeated."""
+    world = World()
+    world.come_up()
+    before = world.raw["spec"]["model"]
+    world.claims = {"none": None}
+    world.change(model={**before, "uri": "pvc://none/a"})
+    world.reconcile(1)
+    assert world.brief("RolloutAccepted") == ("False", "CacheNotFound")
+    found = {
+        FailureClass.MODEL_NOT_FOUND: ("False", "ModelNotFound"),
+        FailureClass.INSPECTION_TIMEOUT: ("Unknown", "Inspecting"),
+    }
+    for number, (failure_class, condition) in enumerate(found.items()):
+        world.change(model={**before, "uri": f"hf://example/other-{number}"})
+        world.reconcile(1)
+        world.inspected(Failure(failure_class=failure_class, message="It was not.", next_step="Look."))
+        world.reconcile(1)
+        assert world.brief("RolloutAccepted") == condition
+        assert "It was not." in world.condition("RolloutAccepted")["message"]
+        assert world.brief("Ready") == ("True", "Serving")

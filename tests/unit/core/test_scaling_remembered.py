@@ -178,6 +178,13 @@ def test_whatever_a_user_writes_there_replicas_stay_within_their_bounds(
         ('admission webhook "w.example.com" denied the request: no', 1),
         ('Internal error occurred: failed calling webhook "w.example.com": connection refused', None),
         ('Operation cannot be fulfilled on resourcequotas "q": the object has been modified', None),
+        ('pods "smol-1" is forbidden: status unknown for quota: q, resources: pods', None),
+        ('pods "smol-1" is forbidden: not yet ready to handle request', None),
+        ("the server is currently unable to handle the request", None),
+        ("etcdserver: leader changed", None),
+        ("Timeout: request did not complete within requested timeout", None),
+        ('Post "https://10.0.0.1:443/api/v1/namespaces/a/pods": dial tcp: connection refused', None),
+        ('pods "smol-1" is forbidden: maximum cpu usage per Pod is 1. Internal error occurred: no', 1),
     ],
 )
 def test_an_error_that_may_pass_is_no_limit_of_the_replicas(message: str, limit: int | None) -> None:

@@ -282,9 +282,9 @@ def test_restarted_container_keeps_its_measurement(tmp_path: Path, monkeypatch: 
     live = LiveConfig(measure_key="m")
     with running(custom_config(tmp_path), tmp_path, live=live) as runtime:
         runtime.until_ready()
-        report = runtime.report()
+        report, load = runtime.report(), json.loads(runtime.get("/load")[1])
     assert report["measurement"]["observedTime"] == "2026-01-02T03:04:05Z"
-    assert (report["engineRestarts"], report["podUid"]) == (2, "uid-1")
+    assert (report["engineRestarts"], report["podUid"], load["podUid"]) == (2, "uid-1", "uid-1")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def starting(seen: list[ProbeTarget], *, refused: bool = False) -> MeasurementRu
         return figures("Failed")
 
     plain = asked(probe, LIVE, lambda _: None)
-    return dataclasses.replace(plain, starts=True, output=lambda: ("loaded", "", "CUDA error"))
+    return dataclasses.replace(plain, starts=True, output=lambda: ("a", "b", "loaded", "", "CUDA error"))
 
 
 async def failure(run: MeasurementRun) -> Failure:
@@ -57,6 +57,7 @@ async def test_one_that_refuses_all_has_a_setting_that_is_wrong() -> None:
     found = await failure(starting([], refused=True))
     assert (found.failure_class, found.retryable) == ("InvalidConfig", False)
     assert "extraArgs" in found.next_step
+    assert "probe.policy" in found.next_step, "its clients may use another API"
 
 
 async def test_a_check_at_a_start_must_be_answered_too() -> None:
@@ -116,6 +117,7 @@ def test_a_process_that_answers_nothing_never_gets_ready(tmp_path: Path, mode: s
     failure = runtime.failure()
     assert failure.failure_class == "EngineCrashed"
     assert words in failure.log_tail[0]
+    assert any("listening on" in line for line in failure.log_tail[1:])
     assert "Serving" not in runtime.log()
 
 

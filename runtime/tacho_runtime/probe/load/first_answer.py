@@ -18,7 +18,7 @@ WORDS_LIMIT_CHARS = 500
 """Most characters of an engine's own words in a failure."""
 _OF_CLIENTS = frozenset({401, 403, 429})
 """HTTP statuses of a server that admits other clients, or other numbers of them."""
-_NOT_IMPLEMENTED = 501
+NOT_IMPLEMENTED = 501
 
 
 class FormatsRefused(RequestFailed):
@@ -58,7 +58,7 @@ def is_own_fault(error: RequestFailed, engine: str) -> bool:
     """Whether ``engine`` itself is why a request that tacho shaped was not answered with a token.
 
     Not where it admits other clients alone. Of custom engines, which may have another API, the plainest
-    request to each path decides, and a refusal of that is no fault.
+    request to each path decides, and a refusal of that is no fault, nor is the way to another address.
     """
     refusals = _refusals(error)
     errors = [one for _, one in refusals] or [error]
@@ -67,7 +67,7 @@ def is_own_fault(error: RequestFailed, engine: str) -> bool:
     if engine != "custom":
         return True
     plainest = {wording.path: one for wording, one in refusals}.values() if refusals else errors
-    return any(one.status // 100 != 4 and one.status != _NOT_IMPLEMENTED for one in plainest)
+    return any(one.status // 100 not in (3, 4) and one.status != NOT_IMPLEMENTED for one in plainest)
 
 
 def may_be_busy(error: RequestFailed) -> bool:

@@ -24,7 +24,12 @@ from tacho_runtime.probe.load.engine_counters import (
     EngineCounters,
     scrape,
 )
-from tacho_runtime.probe.load.first_answer import FormatsRefused, is_own_fault, serves_others
+from tacho_runtime.probe.load.first_answer import (
+    NOT_IMPLEMENTED,
+    FormatsRefused,
+    is_own_fault,
+    serves_others,
+)
 from tacho_runtime.probe.load.job import LoadJob
 from tacho_runtime.probe.load.load_group import LoadGroup
 from tacho_runtime.probe.load.loops import ObservedLatency
@@ -279,9 +284,9 @@ class SocketEngine:
         stream = raw.result(whole=True)
         if stream.error or not stream.tokens:
             what = stream.error or "an answer without a token"
-            raise RequestFailed(
-                f"POST {path}: {what}", answered=True, status=SERVER_ERROR if stream.error else 0
-            )
+            status = NOT_IMPLEMENTED if raw.is_of_another_api else 0
+            status = SERVER_ERROR if stream.error else status
+            raise RequestFailed(f"POST {path}: {what}", answered=True, status=status)
         self.pace.learn(1, [stream])
         prompt = body.get("prompt") or body["messages"][0]["content"]
         if not self._counts_prompts:

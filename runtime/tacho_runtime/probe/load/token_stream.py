@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tacho_runtime.probe.load.streams import (
     COUNT_DIGITS,
+    FAILED_ENDS,
     CountedReads,
     StreamResult,
     leading_events,
@@ -25,6 +26,9 @@ _CLOSING_BYTES = 64 * 1024
 _TOTAL_KEYS = (b'"completion_tokens"', b'"predicted_n"')
 _TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d{1,%d})(?!\d)' % COUNT_DIGITS)
 _WHOLE_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*"[^"]')
+_WHOLE_END = re.compile(rb'"finish_reason"\s*:\s*"(?!%s)\w' % "|".join(FAILED_ENDS).encode())
+_OF_THIS_API = (b'"choices"', b'"error"', b"data:")
+"""What an answer to a request for text has in this API: all of it, or a failure."""
 _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
 
 
@@ -87,11 +91,20 @@ class TokenStream(StreamConnection):
 
     @property
     def has_answered(self) -> bool:
-        """Whether a token has arrived: also of an answer that was cut, or in a text that was not streamed."""
+        """Whether a token has arrived, or the model ended its answer before one: also of an answer that was
+        cut, or that was not streamed."""
         if self.status // 100 != 2:
             return False
         whole = self._ended.is_set() and self._error is None
+        if _WHOLE_END.search(self._tail):
+            return True
         return bool(self.result(whole=whole).tokens if self._marks else _WHOLE_TEXT.search(self._tail))
+
+    @property
+    def is_of_another_api(self) -> bool:
+        """Whether the whole answer is a document of another kind than was asked for."""
+        has_body = self._head is not None and self._raw_bytes > self._head.head_end
+        return has_body and not any(part in self._tail for part in _OF_THIS_API)
 
     @property
     def last_token_ns(self) -> int | None:
