@@ -3,8 +3,8 @@
 #
 #   speed.sh OUT MODELS SECONDS MODEL:METHOD ...
 #
-# METHOD is none, fp8, bnb-nf4, or stored for a quantized checkpoint. One server after the other on one GPU, which
-# CUDA_VISIBLE_DEVICES names; none begins after SECONDS. MODELS is where model folders are made. LEVELS and
+# METHOD is none, fp8, bnb-nf4, or stored for a quantized checkpoint. One server after the other on the GPUs that
+# CUDA_VISIBLE_DEVICES names, over TENSOR of them (default 1); none begins after SECONDS. MODELS is where model folders are made. LEVELS and
 # SECONDS_A_LEVEL are of a loop, which sends REQUESTS_A_LEVEL requests at least.
 set -uo pipefail
 out=$1 models=$2 seconds=$3 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,6 +20,7 @@ for asked in "$@"; do
     bnb-nf4) options=(--quantization bitsandbytes --load-format bitsandbytes) ;; # of real weights alone
     *) echo "no method $method"; exit 1 ;;
   esac
+  [ "${TENSOR:-1}" = 1 ] || options+=(--tensor-parallel-size "$TENSOR") name=$name-tp$TENSOR
   if [ ! -e "$models/$model" ]; then
     [ "$method" = bnb-nf4 ] && load='' || load='extraArgs: ["--load-format=dummy"]'
     echo "cells: [{name: $name, model: $model, engine: {name: vllm, $load}}]

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.planner.speed_rows import ROOT, Row, rows
 from tacho_contract.launch import ServiceLevel
-from tacho_engines.profile import KernelTiming, StepLaw
+from tacho_engines.profile import KernelTiming, SplitTiming, StepLaw
 from tacho_engines.registry import engine_profile
 from tacho_operator.core.planner.expected_speed import (
     UNTIMED_WITHIN,
@@ -49,7 +49,8 @@ GOALS = {"one stream": (3, 8), "load": (8, 20), "edge": (10, 25)}
 """Percent: median and worst."""
 H100, AGAIN, UNTIMED = "on an H100", "on other H200 hosts", "untimed"
 EXPERTS, EXPERTS_8, EXPERTS_4 = "experts", "experts in 8 bits", "experts in 4 bits"
-TIMED = (PLAIN, "8 bits", "awq", "bnb-nf4", EXPERTS, EXPERTS_8, EXPERTS_4)
+SPLIT = "over several GPUs"
+TIMED = (PLAIN, "8 bits", "awq", "bnb-nf4", EXPERTS, EXPERTS_8, EXPERTS_4, SPLIT)
 TITLES = {
     "one stream": "One stream",
     "load": "Planned concurrency",
@@ -62,6 +63,8 @@ def kind_of(row: Row) -> str:
     _, kernel, timed = timing(SPEED, row.step.placement)
     if not timed or kernel.decode_within >= UNTIMED_WITHIN:
         return UNTIMED
+    if row.step.placement.tensor > 1:
+        return SPLIT
     if kernel.experts:
         return {PLAIN: EXPERTS, "fp8": EXPERTS_8}.get(kernel.methods[0], EXPERTS_4)
     return "8 bits" if "fp8" in kernel.methods or "W8A8-int" in kernel.schemes else kernel.methods[0]
@@ -188,6 +191,25 @@ class FittedKernels:
 
 
 @cache
+def fitted_split(without: str = "") -> SplitTiming:
+    """Constants of several GPUs, fitted on every model but ``without``, with the law of one."""
+    judged = [row for row in rows() if kind_of(row) == SPLIT and row.model != without and _fits(row)]
+    start = LAW.split
+    assert start is not None
+    names = ("layer_microseconds", "batch_layer_microseconds", "launch_microseconds")
+
+    def loss(values: dict[str, float]) -> float:
+        law = replace(LAW, split=replace(start, **values))
+        return sum(_loss((row,), law, _split_kernel(row, law)) for row in judged)
+
+    return replace(start, **least_squares({name: getattr(start, name) for name in names}, loss))
+
+
+def _split_kernel(row: Row, law: StepLaw) -> KernelTiming:
+    return timing(replace(SPEED, law=law), row.step.placement)[1]
+
+
+@cache
 def _held_back(model: str, kind: str) -> tuple[StepLaw, FittedKernels | None]:
     """Law and kernels for a model, fitted without any row of it."""
     law = fitted_law(model)
@@ -228,6 +250,9 @@ def judged() -> tuple[Judged, ...]:
             kind = kind_of(row)
             if kind == UNTIMED:
                 law, kernel, _ = timing(replace(SPEED, law=fitted_law(row.model)), row.step.placement)
+            elif kind == SPLIT:
+                law = replace(fitted_law(row.model), split=fitted_split(row.model))
+                kernel = _split_kernel(row, law)
             else:
                 law, kernels = _held_back(row.model, kind)
                 kernel = (
@@ -269,8 +294,9 @@ def summary_table() -> str:
     """By figure, as docs/results/planner.md shows it."""
     lines = [
         "| Figure | Goal | All timed | 16 bits | 8 bits | 4 bits on Machete | NF4 | Experts in 16 bits "
-        "| Experts in 8 bits | Experts in 4 bits | On an H100 | Experts on other H200 hosts | Not timed |",
-        f"|{' --- |' * 13}",
+        "| Experts in 8 bits | Experts in 4 bits | Over several GPUs | On an H100 "
+        "| Experts on other H200 hosts | Not timed |",
+        f"|{' --- |' * 14}",
     ]
     for figure, title in TITLES.items():
         of = [item for item in judged() if item.row.figure == figure]
@@ -313,7 +339,7 @@ def _all(kind: str) -> FittedKernels:
 
 def constants() -> tuple[StepLaw, tuple[KernelTiming, ...]]:
     """What all rows give."""
-    law = fitted_law()
+    law = replace(fitted_law(), split=fitted_split())
     kernels = [law.kernels[0]]
     for start in LAW.kernels[1:]:
         kinds = {kind_of(row) for row in rows() if timing(SPEED, row.step.placement)[1:] == (start, True)}

@@ -41,7 +41,7 @@ ON_H100 = {"gpu": "NVIDIA-H100-80GB-HBM3"}
 ANOTHER = {"host": "another"}
 """Hosts of H200s that judge, and to which nothing is fitted."""
 LOOPS: dict[Path, dict[str, Any]] = {
-    **{ROOT / H200 / name: {} for name in ("speed", "speed-four", "experts")},
+    **{ROOT / H200 / name: {} for name in ("speed", "speed-four", "experts", "tensor")},
     **{ROOT / H200 / name: ANOTHER for name in ("experts-again", "experts-third")},
     **{ROOT / H100 / name: ON_H100 for name in ("speed", "experts", "experts-spread")},
 }
@@ -117,7 +117,7 @@ def checkpoint(cell: dict[str, Any]) -> str:
 
 
 SHAPES = (
-    *("llama-3.1-8b", "llama-2-7b", "mistral-7b", "phi-2"),
+    *("llama-3.1-8b", "llama-3.1-70b", "llama-2-7b", "mistral-7b", "phi-2"),
     *("qwen2.5-1.5b", "qwen2.5-32b", "qwen2.5-3b", "qwen2.5-7b", "qwen3-0.6b"),
     *("qwen3-30b-a3b", "qwen3-8b", "qwen3-moe", "llama-3.2-1b", "danube3-4b", "phi-3-mini", "gpt-oss-20b"),
     *("gpt-oss-120b", "olmoe", "granite-moe", "mixtral", "phi-3.5-moe", "phi-mini-moe", "ernie-21b"),
@@ -244,7 +244,8 @@ def _loop_name(file: Path) -> str:
 
 
 def _loop_cell(file: Path, gpu: dict[str, Any]) -> dict[str, Any]:
-    model, _, method = file.stem.rpartition("-" if "-bnb-" not in file.stem else "-bnb-")
+    stem, _, gpus = file.stem.partition("-tp")
+    model, _, method = stem.rpartition("-" if "-bnb-" not in stem else "-bnb-")
     method = STORED[model.rpartition("-")[2]] if method == "stored" else method
     return {
         "model": next(
@@ -254,7 +255,7 @@ def _loop_cell(file: Path, gpu: dict[str, Any]) -> dict[str, Any]:
         "version": "0.26.0",
         "args": [],
         "maxModelLen": 2048 if model == "phi-2" else 4096,
-        **gpu,
+        **({"gpus": int(gpus)} if gpus else gpu),
     }
 
 

@@ -140,6 +140,28 @@ class KernelTiming:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SplitTiming:
+    """How much longer steps take on GPUs that split each layer (tensor parallelism), joined by NVLink."""
+
+    products: tuple[str, ...]
+    """GPU products that were measured; others may be joined by less."""
+    methods: tuple[str, ...]
+    """Methods of dense models that were measured."""
+    gpus: int
+    """Most GPUs that were measured."""
+    layer_microseconds: float
+    """Microseconds of a layer's all-reduces and the rest of the split, for one stream."""
+    batch_layer_microseconds: float
+    """The same for several streams."""
+    launch_microseconds: float
+    """As that of a ``KernelTiming``, with the all-reduces."""
+    decode_within: float
+    output_within: float
+    ran: str
+    """The measured setup, as a clause for messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepLaw:
     """Constants of the time of a decoding step, fitted to measured steps; the formula is in
     ``core/planner/speed.py``.
@@ -165,6 +187,8 @@ class StepLaw:
     """Time of attention over a prompt, as a multiple of its operations at the matrix products' rate."""
     kernels: tuple[KernelTiming, ...]
     """Timings by kind of weights; the first is for weights in 16 bits."""
+    split: SplitTiming | None = None
+    """Timings of several GPUs; None: not measured."""
     alike: tuple[str, ...] = ()
     """Arguments (without dashes) and environment variables that do not change the step time. With any other,
     the prediction is a guess.

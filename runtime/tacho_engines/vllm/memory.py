@@ -117,7 +117,20 @@ def activation_bytes(
         sampler = int(rules.sampler_bytes * settings.batch.sequences * architecture.vocabulary)
         if rules.runner == "v1" and rules.v2_experts is not None:
             sampler += _sampling_bytes(architecture, settings, workspace=workspace)
+    if tensor > 1 and rules.runner == "v2":
+        sampler = max(sampler, _gathered_bytes(architecture, settings))
     return max(forward, sampler, _compiling(architecture, settings, fp8=fp8))
+
+
+def _gathered_bytes(architecture: Architecture, settings: VllmSettings) -> int:
+    """Bytes while the GPUs that split a model put their logits together: a GPU's own, those of all as they
+    arrive and in order, and the hidden states.
+
+    Source: wheel 0.26.0, distributed/device_communicators/base_device_communicator.py all_gather. Four starts
+    over two and four H200s used 0.04 GiB more.
+    """
+    logits = settings.batch.sequences * architecture.vocabulary
+    return int(2 * (logits * (2 + 1 / settings.tensor) + settings.batch.tokens * architecture.hidden_size))
 
 
 def _sampling_bytes(architecture: Architecture, settings: VllmSettings, *, workspace: bool) -> int:

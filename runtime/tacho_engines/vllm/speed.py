@@ -5,7 +5,7 @@ All are fitted by ``python -m benchmarks.planner.speed`` to the measurements tha
 
 from __future__ import annotations
 
-from tacho_engines.profile import KernelTiming, StepLaw
+from tacho_engines.profile import KernelTiming, SplitTiming, StepLaw
 
 HOPPER = (9, 0)
 ALIKE = (
@@ -64,6 +64,17 @@ LAW = StepLaw(
     prompt_attention=1.4,
     alike=ALIKE,
     front_end_tokens_per_second=FRONT_END_TOKENS_PER_SECOND,
+    split=SplitTiming(
+        products=("NVIDIA-H200",),
+        methods=("none", "fp8"),
+        gpus=4,
+        layer_microseconds=10.5,
+        batch_layer_microseconds=28.2,
+        launch_microseconds=833.0,
+        decode_within=0.09,
+        output_within=0.30,
+        ran="as vLLM 0.26 ran models of 7B to 70B over 2 and 4 H200s",
+    ),
     kernels=(
         KernelTiming(
             methods=("none",),
@@ -212,6 +223,7 @@ LAW = StepLaw(
 Machete and bitsandbytes unpack 4-bit weights; for several streams bitsandbytes expands them to 16 bits first.
 For one stream each of its warps takes 1,024 elements of a row at once (0.50.2, csrc/gemm_4bit_simt.cu), so
 that a row of 3,584 takes as long as one of 4,096.
+Over 2 and 4 GPUs each layer has two all-reduces (benchmarks/gpu/h200/tensor): 5 us each for one stream.
 FP8, W8A8, Machete and bitsandbytes launch more kernels in each layer, which counts where a layer is small.
 CUDA graphs are captured for 512 tokens at most, and a step with a prompt has more. Its host launches every
 kernel, which takes longer than a small model's GPU computes: without it a 3B in 16 bits was expected 42 %

@@ -151,7 +151,6 @@ def test_8_bits_are_as_fast_as_the_units_that_a_gpu_has_for_them():
         {"version": "0.25.1"},
         {"version": "latest"},
         {"version": "0.32.0", "device": "H100"},
-        {"count": 2, "tensor": 2},
         {"count": 2, "pipeline": 2},
         {"method": "gptq"},
         {"model": "qwen3-moe-12-layers", "method": "bnb-nf4"},

@@ -11,7 +11,7 @@ from statistics import NormalDist
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.base import Placement
 from tacho_engines.hardware.gpus import guessed_rates, is_slice
-from tacho_engines.profile import GRAPH_TOKENS, EngineSpeed, KernelTiming, StepLaw
+from tacho_engines.profile import GRAPH_TOKENS, EngineSpeed, KernelTiming, SplitTiming, StepLaw
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.speed import DecodeStep, special_rate
@@ -242,6 +242,8 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
         return replace(law, traffic=1 / speed.efficiency), plain, False
     if kernel.arithmetic > plain.arithmetic and not special_rate(placement):
         kernel = _weights_only(kernel, plain)
+    if placement.tensor > 1 and law.split:
+        kernel = _split(kernel, law.split)
     untimed = _untimed(law, kernel, placement)
     if len(untimed) == 1:
         kernel = replace(
@@ -264,6 +266,20 @@ def _weights_only(kernel: KernelTiming, plain: KernelTiming) -> KernelTiming:
         layer_microseconds=0.0,
         batch_layer_microseconds=0.0,
         launch_microseconds=plain.launch_microseconds,
+    )
+
+
+def _split(kernel: KernelTiming, split: SplitTiming) -> KernelTiming:
+    """``kernel`` on GPUs that split each layer."""
+    return replace(
+        kernel,
+        products=split.products,
+        layer_microseconds=kernel.layer_microseconds + split.layer_microseconds,
+        batch_layer_microseconds=kernel.batch_layer_microseconds + split.batch_layer_microseconds,
+        launch_microseconds=max(kernel.launch_microseconds, split.launch_microseconds),
+        decode_within=max(kernel.decode_within, split.decode_within),
+        output_within=max(kernel.output_within, split.output_within),
+        ran=split.ran,
     )
 
 
@@ -320,14 +336,13 @@ attention.
 
 
 def _is_alike(law: StepLaw, placement: Placement) -> bool:
-    """Whether the timed steps apply: a text model on one whole GPU of that generation, in no earlier version,
+    """Whether the timed steps apply: a text model on whole GPUs of that generation, in no earlier version,
     with no setting that changes speed.
     """
     options, device, architecture = placement.options, placement.device, placement.architecture
     kinds = {group.kind for group in architecture.layer_groups}
-    whole = placement.count == 1 and placement.tensor == placement.pipeline == 1
     return (
-        whole
+        (placement.count == placement.tensor == placement.pipeline == 1 or _is_split_alike(law, placement))
         and not is_slice(device)
         and not architecture.multimodal
         and architecture.layers > 0
@@ -335,4 +350,17 @@ def _is_alike(law: StepLaw, placement: Placement) -> bool:
         and device.capability == law.capability
         and version_key(placement.version) >= version_key(law.version)
         and {*parse_arguments(options.arguments), *options.env} <= set(law.alike)
+    )
+
+
+def _is_split_alike(law: StepLaw, placement: Placement) -> bool:
+    """Whether a dense model's layers are split over as many GPUs, and such ones, as were timed."""
+    split = law.split
+    return (
+        split is not None
+        and placement.pipeline == 1
+        and placement.count == placement.tensor <= split.gpus
+        and placement.method.method in split.methods
+        and placement.device.product in split.products
+        and not placement.architecture.experts
     )
