@@ -122,6 +122,19 @@ def test_a_quota_is_named(api: Cluster, namespace: str, kubelet: Kubelet) -> Non
     assert "few" in ready["message"]
 
 
+@pytest.mark.usefixtures("operator", "claim")
+def test_a_quota_of_replica_sets_is_named(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
+    """Kubernetes tells it on the Deployment alone, in another condition than a refused pod's."""
+    hard = {"hard": {"count/replicasets.apps": "0"}}
+    metadata = {"name": "few", "namespace": namespace}
+    api.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": hard})
+    api.kubectl("wait", "resourcequota/few", "-n", namespace, "--for=jsonpath={.status.hard}")
+    api.apply(resource(namespace))
+    kubelet.finish_inspection(FACTS)
+    stalled = await_condition(api, namespace, "Stalled", "True", "QuotaExceeded")
+    assert "replicasets.apps" in stalled["message"]
+
+
 @pytest.mark.usefixtures("claim")
 def test_its_own_metrics_and_health(
     api: Cluster, namespace: str, kubelet: Kubelet, operator: Operator

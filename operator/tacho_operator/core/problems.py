@@ -207,7 +207,8 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
 _PASSING = re.compile(
     r"^(?:Internal error occurred: |Timeout: |etcdserver: |Operation cannot be fulfilled on resourcequotas"
     r"|the server |Too many requests|rpc error: |context |client rate limiter |http2: |(?:Post|Put) \")"
-    r"|^pods \S+ is forbidden: (?:status unknown for quota|not yet ready to handle request)"
+    r"|^(?:pods|replicasets\.apps) \S+ is forbidden: "
+    r"(?:status unknown for quota|not yet ready to handle request)"
 )
 """Errors of the API server, or on the way to it, that are no refusals: a webhook is away, a quota was just
 changed or made, the server starts or has too much to do. The next try may succeed.

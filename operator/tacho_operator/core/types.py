@@ -144,7 +144,7 @@ class Observed:
     """The resource's server, inspect and probe pods, with their status."""
     replica_sets: tuple[Manifest, ...] = ()
     """The resource's ReplicaSets. Only their condition ReplicaFailure shows why no pod could be created
-    (quota, admission).
+    (quota, admission), and a Deployment's conditions why it has no ReplicaSet.
     """
     reports: Mapping[str, Report] = field(default_factory=dict)
     """Reports of the pods' runtimes by pod uid; a pod that did not answer has none."""

@@ -82,6 +82,8 @@ def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> Non
     [
         {"type": "ReplicaFailure", "status": "False", "message": "exceeded quota"},
         {"type": "Progressing", "status": "True", "message": "exceeded quota"},
+        {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late"},
+        {"type": "Progressing", "status": "True", "reason": "ReplicaSetCreateError", "message": "is over"},
     ],
 )
 def test_a_condition_that_refuses_nothing_is_no_refusal(condition: dict[str, str]) -> None:
@@ -102,6 +104,27 @@ def test_a_refusal_behind_other_conditions_and_owners_is_found() -> None:
     found = creation_refused((), sets, "a")
     assert found is not None
     assert (found.reason, "exceeded quota: compute" in found.message) == ("QuotaExceeded", True)
+
+
+def test_a_replica_set_that_is_refused_is_told_as_its_pods_are() -> None:
+    """No pod and no ReplicaSet shows it, and the status said that pods are being created."""
+    refusal = 'replicasets.apps "a-1" is forbidden: exceeded quota: few'
+    owner = {
+        "metadata": {"name": "a", "labels": {"tacho.dev/revision": "a"}},
+        "status": {
+            "conditions": [
+                {
+                    "type": "Progressing",
+                    "status": "False",
+                    "reason": "ReplicaSetCreateError",
+                    "message": f'Failed to create new replica set "a-1": {refusal}',
+                }
+            ]
+        },
+    }
+    found = creation_refused((owner,), (), "a")
+    assert found is not None
+    assert (found.reason, found.quotation) == ("QuotaExceeded", refusal)
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"failureClass":1}', "null", "[" * 5000])

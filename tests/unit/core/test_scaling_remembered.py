@@ -179,6 +179,7 @@ def test_whatever_a_user_writes_there_replicas_stay_within_their_bounds(
         ('Internal error occurred: failed calling webhook "w.example.com": connection refused', None),
         ('Operation cannot be fulfilled on resourcequotas "q": the object has been modified', None),
         ('pods "smol-1" is forbidden: status unknown for quota: q, resources: pods', None),
+        ('replicasets.apps "smol-1" is forbidden: status unknown for quota: q', None),
         ('pods "smol-1" is forbidden: not yet ready to handle request', None),
         ("the server is currently unable to handle the request", None),
         ("etcdserver: leader changed", None),

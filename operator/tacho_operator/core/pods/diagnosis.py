@@ -204,7 +204,8 @@ def _where(pod: PodView, container: ContainerView) -> str:
 def creation_refused(
     deployments: Iterable[Manifest], replica_sets: Iterable[Manifest], revision: str
 ) -> Problem | None:
-    """The problem of quota or admission control that refuses a revision's pods; None: it refuses none.
+    """The problem of quota or admission control that refuses a revision's pods, or the ReplicaSet that would
+    make them; None: it refuses none.
 
     No pod shows this; it is a condition of the ReplicaSet or the Deployment.
     """
@@ -212,9 +213,21 @@ def creation_refused(
         if (manifest["metadata"].get("labels") or {}).get(names.REVISION_LABEL) != revision:
             continue
         for condition in (manifest.get("status") or {}).get("conditions") or ():
-            if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-                return problem.refusal_problem(str(condition.get("message", "")))
+            if refuses_creation(condition):
+                return problem.refusal_problem(_NEW_SET.sub("", str(condition.get("message", ""))))
     return None
+
+
+def refuses_creation(condition: Manifest) -> bool:
+    """Whether a condition says that a pod could not be created, or a Deployment's ReplicaSet, of which
+    Kubernetes makes no ReplicaFailure.
+    """
+    kind, status = condition.get("type"), condition.get("status")
+    is_of_set = kind == "Progressing" and condition.get("reason") == "ReplicaSetCreateError"
+    return (kind == "ReplicaFailure" and status == "True") or (is_of_set and status == "False")
+
+
+_NEW_SET = re.compile(r'^Failed to create new replica set "[^"]*": ')
 
 
 def overdue(pod: PodView, now: datetime, limit_seconds: float) -> bool:

@@ -23,6 +23,7 @@ from tacho_operator.core.names import (
     ROLE_LABEL,
     is_read,
 )
+from tacho_operator.core.pods.diagnosis import refuses_creation
 from tacho_operator.core.pods.nodes import unbounded_on_lost_node
 from tacho_operator.core.pods.view import controller
 from tacho_operator.core.types import Manifest
@@ -270,9 +271,9 @@ def _replica_set(manifest: Manifest) -> Manifest:
 
 
 def _replica_failure(manifest: Manifest) -> Manifest:
-    """The only condition of a ReplicaSet that is stored; the others change with every pod."""
+    """The only conditions of a ReplicaSet or Deployment that are stored; the others change with every pod."""
     found = (manifest.get("status") or {}).get("conditions") or ()
-    return {"conditions": [_some(item, CONDITION) for item in found if item.get("type") == "ReplicaFailure"]}
+    return {"conditions": [_some(item, CONDITION) for item in found if refuses_creation(item)]}
 
 
 def _revision(manifest: Manifest) -> Manifest:
