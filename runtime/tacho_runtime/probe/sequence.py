@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -168,8 +167,8 @@ async def run_probe(
     """Measures ``target`` within ``live.probe.budget_seconds``, or checks it within CHECK_SECONDS.
 
     It ends within ``timeout_seconds``. It raises CancelledError, after which no request is running. Where the
-    target must answer, it raises NeverAnswered, and takes half as long again if not everything was measured:
-    then it asks at the end, too. Any other error is in the measurement's ``message``, with the ``state``
+    target must answer, it raises NeverAnswered, and takes as long again if not everything was measured: then
+    it asks at the end, too. Any other error is in the measurement's ``message``, with the ``state``
     Partial (something was measured) or Failed (nothing was). ``progress`` is called with a few words at each
     phase.
     """
@@ -192,8 +191,7 @@ async def run_probe(
     try:
         await asyncio.wait_for(whole(), timeout=live.probe.timeout_seconds)
     except asyncio.TimeoutError:
-        if target.must_answer and not any(engine.answered for engine in opened):
-            raise NeverAnswered("no full answer in time", seconds=live.probe.timeout_seconds) from None
+        await _check_answered(opened, target, live)
         findings.out_of_time = True
         longer = f"{target.advice.longer} if the engine is that slow, else see its log"
         findings.failure = f"the probe was stopped after {live.probe.timeout_seconds} s ({longer})"
@@ -214,6 +212,18 @@ async def run_probe(
     if found.state != "Complete":
         await _last_answer(opened, target, live, progress)
     return found
+
+
+async def _check_answered(opened: list[SocketEngine], target: ProbeTarget, live: LiveConfig) -> None:
+    """Raises NeverAnswered where the target must answer, and neither the probe nor others got a token in
+    time."""
+    if not target.must_answer or any(engine.answered for engine in opened):
+        return
+    for engine in opened:
+        silent = engine.failed is None or may_be_busy(engine.failed)
+        if silent and await engine.serves_others(COUNTERS_SECONDS):
+            return
+    raise NeverAnswered("no full answer in time", seconds=live.probe.timeout_seconds)
 
 
 def _clock(live: LiveConfig, *, check: bool) -> ProbeClock:
@@ -281,9 +291,14 @@ async def _last_answer(
     for engine in opened:
         if target.must_answer and engine.answered:
             progress("not everything was measured: seeing whether the engine still answers")
-            engine.answered = False
-            with contextlib.suppress(RequestFailed):  # no fault of its own, or some of its tokens came
-                await _answer(engine, engine.further_request, target, _clock(live, check=False), progress)
+            engine.answered, engine.failed = False, None
+            answer = _answer(engine, engine.further_request, target, _clock(live, check=False), progress)
+            try:
+                await asyncio.wait_for(answer, live.probe.timeout_seconds)
+            except asyncio.TimeoutError:  # a request that fails late is sent again
+                await _check_answered([engine], target, live)
+            except RequestFailed:  # no fault of its own, or some of its tokens came
+                pass
 
 
 async def _answer(

@@ -197,8 +197,8 @@ class MeasurementRun:
         """Runs the probe. Raises NeverAnswered alone, and ends PROBE_GRACE_SECONDS after the probe's time at
         the latest.
         """
-        began, half = time.monotonic(), self.live.probe.timeout_seconds / 2
-        limit_seconds = (3 if target.must_answer else 2) * half + PROBE_GRACE_SECONDS
+        began, seconds = time.monotonic(), self.live.probe.timeout_seconds
+        limit_seconds = (2 if target.must_answer else 1) * seconds + PROBE_GRACE_SECONDS
         flags: tuple[str, ...] = ()
         try:
             return await asyncio.wait_for(self.probe(target, baseline), limit_seconds)

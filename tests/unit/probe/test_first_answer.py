@@ -31,6 +31,10 @@ class Unended(bytes):
     """Bytes after which the connection stays open."""
 
 
+class Late(bytes):
+    """Bytes that come after two seconds."""
+
+
 Script = Callable[[str, str], Answer]
 """The answer by path and body."""
 
@@ -54,6 +58,7 @@ async def engine(script: Script, seconds: float = 0) -> AsyncIterator[int]:
         if found is None:
             await reader.read()
         elif isinstance(found, bytes):
+            await asyncio.sleep(2 if isinstance(found, Late) else 0)
             writer.write(found)
             if isinstance(found, Unended):
                 await reader.read()
@@ -69,8 +74,10 @@ async def engine(script: Script, seconds: float = 0) -> AsyncIterator[int]:
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
-        await asyncio.gather(*served)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            await asyncio.gather(*served)
 
 
 def always(answer: Answer, models: Answer = (200, '{"data": [{"id": "mock"}]}')) -> Script:
@@ -343,3 +350,30 @@ async def test_one_that_breaks_while_it_is_measured_has_not_started(answer: Answ
 )
 async def test_one_that_may_still_serve_has(script: Script, must: bool) -> None:
     assert (await asked(script, must=must, seconds=8)).state in ("Partial", "Failed")
+
+
+async def test_one_that_fails_late_each_time_is_asked_no_longer_than_it_was_measured() -> None:
+    """As behind a proxy that gives up: such a failure is sent again."""
+    began, late = time.monotonic(), Late(b"HTTP/1.1 504 X\r\nContent-Length: 0\r\n\r\n")
+    with pytest.raises(NeverAnswered):
+        await asked(broken_after(6, late), seconds=4)
+    assert time.monotonic() - began < 2 * 4 + 2
+
+
+async def test_one_that_is_busy_after_a_while_serves_others_too() -> None:
+    """Its queue had no place for two seconds: the probe's time ran out, and the start failed."""
+    late = Late(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n")
+    found = await asked(beside_others(late, count(7), running=2), "vllm", seconds=4)
+    assert (found.state, "stopped after 4 s" in found.message) == ("Failed", True)
+    with pytest.raises(NeverAnswered):
+        await asked(beside_others(late, repeat(7), running=2), "vllm", seconds=4)
+
+
+async def test_the_last_question_is_in_the_format_that_was_answered() -> None:
+    """One that answers texts in one piece, and has no chat, crashed at each start."""
+
+    def texts_alone(path: str, body: str) -> Answer:
+        texts = bool(body) and isinstance(json.loads(body).get("prompt"), str)
+        return (200, '{"choices":[{"text":"a word"}]}') if texts or not body else (500, "no template")
+
+    assert (await asked(texts_alone)).state == "Failed"

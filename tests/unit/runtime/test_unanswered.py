@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import sys
@@ -16,7 +17,9 @@ from tacho_contract.launch import Again, LiveConfig, ProbeSettings, RuntimeConfi
 from tacho_contract.measurement import Baseline, Environment, Measurement
 from tacho_runtime.files import replace_file
 from tacho_runtime.probe.load.first_answer import NeverAnswered
+from tacho_runtime.probe.sequence import MUST_ANSWER_SHARE
 from tacho_runtime.probe.target import ProbeTarget
+from tacho_runtime.supervisor import measuring
 from tacho_runtime.supervisor.measuring import MeasurementRun
 from tests.unit.runtime.running import custom_config, running
 from tests.unit.runtime.test_measuring import CONFIG, LIVE, asked, figures
@@ -51,6 +54,21 @@ async def test_a_start_without_an_answer_has_failed() -> None:
     assert "in 45 s" in found.message
     assert "probe.timeoutSeconds" in found.next_step
     assert found.retryable, "the kubelet starts it again, and three restarts need a user"
+
+
+async def test_what_the_probe_asks_at_its_end_has_the_time_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An engine that hung in the middle of its measurement was Ready, as the probe was cut before."""
+    monkeypatch.setattr(measuring, "PROBE_GRACE_SECONDS", 0.1)
+
+    async def probe(target: ProbeTarget, baseline: Baseline | None) -> Measurement:
+        await asyncio.sleep(1 + MUST_ANSWER_SHARE)
+        raise NeverAnswered("no full answer", seconds=0.8)
+
+    live = dataclasses.replace(LIVE, probe=ProbeSettings(budget_seconds=1, timeout_seconds=1))
+    run = dataclasses.replace(starting([]), probe=probe, live=live)
+    assert (await failure(run)).failure_class == "EngineCrashed"
 
 
 async def test_one_that_refuses_all_has_a_setting_that_is_wrong() -> None:

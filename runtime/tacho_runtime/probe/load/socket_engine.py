@@ -104,6 +104,8 @@ class SocketEngine:
         """When the engine of the first reading of the counters began."""
         self.answered = False
         """Whether a token of any answer has arrived."""
+        self.failed: RequestFailed | None = None
+        """Why the last request that failed did; None: none failed."""
         self._at_start = EngineCounters()
         """The counters before the first request to an engine that must answer."""
         self.unlisted: RequestFailed | None = None
@@ -182,6 +184,7 @@ class SocketEngine:
         a format.
         """
         refused: list[tuple[RequestFormat, RequestFailed]] = []
+        answered: RequestBuilder | None = None
         for wording in self._wordings:
             self._requests = self._in(wording)
             size = self._first_input()
@@ -193,11 +196,13 @@ class SocketEngine:
                 if error.status in RETRYABLE_STATUSES:
                     raise error.with_message(f"the engine is busy: {error}") from None
                 refused.append((wording, error))
+                answered = answered or (self._requests if self.answered else None)
                 continue
             stream = await self._without_opening(stream, size, timeout_seconds)
             if not wording.token_ids:
                 await self._calibrate(timeout_seconds)
             return stream
+        self._requests = answered or self._requests  # for a further one: others may be refused
         raise FormatsRefused.of(refused)
 
     async def further_request(self, timeout_seconds: float) -> StreamResult:
@@ -278,6 +283,9 @@ class SocketEngine:
             raw = await exchange(
                 self._endpoint, "POST", path, body, timeout_seconds=timeout_seconds, kind=lambda: sent
             )
+        except RequestFailed as error:
+            self.failed = error
+            raise
         finally:
             self.answered = self.answered or sent.has_answered
         raw.max_tokens = output_tokens
