@@ -334,17 +334,17 @@ def test_a_workload_change_leaves_the_template_alone() -> None:
     assert (live.workload.input_tokens, live.startup_timeout_seconds) == (9, 60)
 
 
-def test_the_deadline_is_the_wait_for_a_node_the_pull_the_startup_budget_and_the_probes_timeout() -> None:
+def test_the_deadline_is_the_wait_for_a_node_the_pull_the_startup_budget_and_twice_the_probe() -> None:
     planned = plan(files=replace(plan().files, total_bytes=10 * 2**30))
 
     def deadline(spec: dict[str, Any]) -> int:
         made = deployment(resource(spec), planned, revision="r", pod_template={}, replicas=1)
         return int(made["spec"]["progressDeadlineSeconds"])
 
-    assert deadline(CLAIM_SPEC) == 600 + 600 + 1980 + 90
-    assert deadline(changed(CLAIM_SPEC, rollout={"scheduleTimeoutSeconds": 7200})) == 7200 + 600 + 1980 + 90
-    assert deadline(changed(CLAIM_SPEC, startupTimeoutSeconds=60)) == 600 + 600 + 60 + 90
-    assert deadline(changed(CLAIM_SPEC, probe={"budgetSeconds": 120})) == 600 + 600 + 1980 + 240
+    assert deadline(CLAIM_SPEC) == 600 + 600 + 1980 + 180
+    assert deadline(changed(CLAIM_SPEC, rollout={"scheduleTimeoutSeconds": 7200})) == 7200 + 600 + 2160
+    assert deadline(changed(CLAIM_SPEC, startupTimeoutSeconds=60)) == 600 + 600 + 60 + 180
+    assert deadline(changed(CLAIM_SPEC, probe={"budgetSeconds": 120})) == 600 + 600 + 1980 + 480
 
 
 def test_url_is_the_services() -> None:

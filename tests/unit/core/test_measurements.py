@@ -250,7 +250,7 @@ def test_a_slow_plans_pods_get_its_budget_and_what_was_measured_stays() -> None:
     assert "until 59 requests have arrived" in told["probeBudgetMessage"]
     live = json.loads(world.objects["ConfigMap", "smol-live"]["data"]["live.json"])
     assert live["probe"] == {"budgetSeconds": 90, "policy": "Auto", "timeoutSeconds": 180}
-    assert world.objects["Deployment", name]["spec"]["progressDeadlineSeconds"] == before + 90
+    assert world.objects["Deployment", name]["spec"]["progressDeadlineSeconds"] == before + 2 * 90
     assert world.status["measurements"] == [known]
     assert world.brief("Measured") == ("True", "MeasurementComplete")
     assert not world.pods("probe")

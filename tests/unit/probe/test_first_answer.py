@@ -97,6 +97,7 @@ OWN = {
     "503": always((503, "loading")),
     "hang": always(None),
     "no token": always((200, '{"choices":[]}')),
+    "error alone": always((200, '{"error": {"message": "CUDA error"}}')),
     "no event": always(STREAM + b"data: [DONE]\n\n"),
     "error in the stream": always(STREAM + b'data: {"error": "died"}\n\ndata: [DONE]\n\n'),
     "closed": always(b""),

@@ -155,9 +155,10 @@ PULL_SECONDS = 10 * 60
 
 
 def ready_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
-    """Maximum seconds from a pod's creation to its measurement: scheduling, image pull, startup budget and
-    probe."""
-    return schedule_timeout_seconds(resource) + start_deadline_seconds(resource, plan)
+    """Maximum seconds from a pod's creation to the end of its start: scheduling, image pull, startup budget,
+    probe, and the question after an unfinished one, which may take as long."""
+    last = planned_probe(resource.spec, plan).timeout_seconds
+    return schedule_timeout_seconds(resource) + start_deadline_seconds(resource, plan) + last
 
 
 def start_deadline_seconds(resource: LLMDeployment, plan: ModelPlan) -> int:
