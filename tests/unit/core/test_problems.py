@@ -125,6 +125,7 @@ def test_a_replica_set_that_is_refused_is_told_as_its_pods_are() -> None:
     found = creation_refused((owner,), (), "a")
     assert found is not None
     assert (found.reason, found.quotation) == ("QuotaExceeded", refusal)
+    assert "kubectl rollout restart deployment/a." in found.message, "Kubernetes does not try for ever"
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"failureClass":1}', "null", "[" * 5000])

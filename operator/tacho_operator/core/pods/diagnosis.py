@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from tacho_contract.failure import Escalation, FailureClass
@@ -214,8 +215,22 @@ def creation_refused(
             continue
         for condition in (manifest.get("status") or {}).get("conditions") or ():
             if refuses_creation(condition):
-                return problem.refusal_problem(_NEW_SET.sub("", str(condition.get("message", ""))))
+                return _creation_problem(manifest, str(condition.get("message", "")))
     return None
+
+
+def _creation_problem(manifest: Manifest, message: str) -> Problem:
+    """The problem of a refused pod, or of a refused ReplicaSet: Kubernetes tries that 15 times, and then no
+    more until the Deployment changes.
+    """
+    text = _NEW_SET.sub("", message)
+    found = problem.refusal_problem(text)
+    if text == message:
+        return found
+    command = f"kubectl rollout restart deployment/{manifest['metadata']['name']}"
+    return replace(
+        found, next_step=f"{found.next_step} Kubernetes stops trying after minutes: then run {command}."
+    )
 
 
 def refuses_creation(condition: Manifest) -> bool:
