@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,17 @@ def gpu_node(api: Cluster) -> Iterator[None]:
     ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}
     status = {"status": {"allocatable": allocatable, "capacity": allocatable, "conditions": [ready]}}
     api.kubectl("patch", "node", NODE, "--subresource=status", "--type=merge", "-p", json.dumps(status))
-    # A new node is tainted as not ready; the controller manager takes that back in its own time.
-    api.kubectl("patch", "node", NODE, "--type=merge", "-p", json.dumps({"spec": {"taints": None}}))
+    # A new node is tainted as not ready. The controller manager takes that back in its own time, or adds it
+    # once more where it saw the node before its status.
+    free_looks = 0
+    for _ in range(60):
+        taints = api.kubectl("get", "node", NODE, "-o", "jsonpath={.spec.taints}").strip()
+        free_looks = 0 if taints else free_looks + 1
+        if free_looks == 2:
+            break
+        if taints:
+            api.kubectl("patch", "node", NODE, "--type=merge", "-p", json.dumps({"spec": {"taints": None}}))
+        time.sleep(0.5)
     yield
     api.kubectl("delete", "node", NODE)
 
