@@ -2,25 +2,40 @@
 
 import atexit
 import functools
+import random
 import socket
 
 from tools.cluster.errors import PortInUseError
 
 LOOPBACK = "127.0.0.1"
+PORTS = range(20_000, 30_000)
+"""Below Kubernetes' node ports, and what Linux gives to outgoing connections (ip_local_port_range)."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Finds ``count`` ports on which no process listens; all are held open together so that they differ."""
-    held = []
+    """Finds ``count`` ports on which no process listens; all are held open together so that they differ.
+
+    None is one that the kernel may give to another process's outgoing connection before it is used.
+    """
+    held: list[socket.socket] = []
     try:
-        for _ in range(count):
+        for port in random.SystemRandom().sample(PORTS, len(PORTS)):
             listener = socket.socket()
+            try:
+                listener.bind(("", port))
+            except OSError:
+                listener.close()
+                continue
             held.append(listener)
-            listener.bind((LOOPBACK, 0))
-        return [listener.getsockname()[1] for listener in held]
+            if len(held) == count:
+                return [listener.getsockname()[1] for listener in held]
     finally:
         for listener in held:
             listener.close()
+    raise PortInUseError(
+        f"port in use: {count} of {PORTS[0]} to {PORTS[-1]} are not free",
+        "Find who listens (`ss -ltnp`) and stop it",
+    )
 
 
 _handed_out: set[int] = set()
@@ -29,7 +44,7 @@ _handed_out: set[int] = set()
 def free_port() -> int:
     """Finds a port on which no process listens and that this process has not handed out before.
 
-    The kernel may name a released port again at the next question; two settings would then share it.
+    A released port may be found again at the next question; two settings would then share it.
     """
     while True:
         (port,) = free_ports(1)
