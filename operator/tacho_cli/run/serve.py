@@ -153,7 +153,7 @@ class LocalPod:
                 await asyncio.sleep(every_seconds)
 
     def _bound_log(self) -> None:
-        """Empties a log that nobody asked for, once it is long. Its writers append."""
+        """Truncates the log at LOG_LIMIT_BYTES where --log is not set. Its writers append."""
         is_own = self._log.parent == self._scratch and self._log.exists()
         if is_own and self._log.stat().st_size > LOG_LIMIT_BYTES:
             os.truncate(self._log, 0)

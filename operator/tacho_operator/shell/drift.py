@@ -254,7 +254,7 @@ class Rewrites:
 
 
 def contested(desired: Manifest) -> ChildRefusal:
-    """What is told of a child that another writer keeps changing."""
+    """The refusal for the status of a child that another writer keeps changing."""
     metadata = desired["metadata"]
     role = (metadata.get("labels") or {}).get(ROLE_LABEL, "")
     return ChildRefusal(kind=desired["kind"], name=metadata["name"], role=role, contested=True)

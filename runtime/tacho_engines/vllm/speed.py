@@ -223,7 +223,7 @@ LAW = StepLaw(
 Machete and bitsandbytes unpack 4-bit weights; for several streams bitsandbytes expands them to 16 bits first.
 For one stream each of its warps takes 1,024 elements of a row at once (0.50.2, csrc/gemm_4bit_simt.cu), so
 that a row of 3,584 takes as long as one of 4,096.
-Over 2 and 4 GPUs each layer has two all-reduces (benchmarks/gpu/h200/tensor): 5 us each for one stream.
+Over 2 and 4 GPUs each layer has two all-reduces more (benchmarks/gpu/h200/tensor).
 FP8, W8A8, Machete and bitsandbytes launch more kernels in each layer, which counts where a layer is small.
 CUDA graphs are captured for 512 tokens at most, and a step with a prompt has more. Its host launches every
 kernel, which takes longer than a small model's GPU computes: without it a 3B in 16 bits was expected 42 %
