@@ -105,10 +105,11 @@ whose goal is missed:
 """
 AS_GREEDY = """
 Beside the greedy reference, at its GPU-hours times 1.1. "At most": the highest SLO attainment among these
-that cost no more.
+that cost no more. What costs more is replicas that are kept for the next burst. "No memory":
+`burstMemorySeconds: 0` keeps none, by [the run without bursts](ablation.md).
 
-| scenario | tacho | greedy reference | at most |
-|---|---|---|---|
+| scenario | tacho | greedy reference | at most | no memory | its goal |
+|---|---|---|---|---|---|
 """
 CUT = """
 ## The latest run
@@ -222,10 +223,13 @@ def _goal(goal: Goal) -> str:
     return f"| {goal.scenario} | {'kept' if goal.passed else '**missed**'} | {goal.reason} |"
 
 
-def _reachable(commit: str, scores: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:
+def _reachable(
+    commit: str, scores: Mapping[str, Mapping[str, Score]], ablated: Iterable[Row]
+) -> Iterator[str]:
     """What scenarios with bursts allow whose goal is missed, on the seeds of ``commit``. Those that were not
     run are left out.
     """
+    forgetful = {row.scenario: row.score for row in ablated if (row.commit, row.policy) == (commit, "bursts")}
     here = {name: scores[name] for name in WITH_BURSTS if name in scores}
     known = {name: found for name in here if (found := reachable(commit, name, scores[name])) is not None}
     missed = [name for name in known if not goal_of(name, here[name]).passed]
@@ -239,10 +243,23 @@ def _reachable(commit: str, scores: Mapping[str, Mapping[str, Score]]) -> Iterat
     yield from [AS_GREEDY] if costly else []
     for name in costly:
         most = known[name].as_greedy
-        yield f"| {name} | {here[name][OWN]} | {here[name][REFERENCE]} | {most or 'none'} |"
+        cells = [
+            here[name][OWN],
+            here[name][REFERENCE],
+            most or "none",
+            *_without_memory(here[name], forgetful.get(name)),
+        ]
+        yield f"| {name} | {' | '.join(map(str, cells))} |"
 
 
-def _cut(run: Sequence[Row]) -> Iterator[str]:
+def _without_memory(found: Mapping[str, Score], forgetful: Score | None) -> tuple[str, str]:
+    """tacho's score without a memory of bursts, and whether it meets the goal beside the reference."""
+    if forgetful is None:
+        return "", ""
+    return str(forgetful), "missed" if is_off({**found, OWN: forgetful}) else "kept"
+
+
+def _cut(run: Sequence[Row], ablated: Iterable[Row]) -> Iterator[str]:
     commit, scores = run[-1].commit, whole(run)
     found = list(goals(scores))
     yield CUT.format(
@@ -255,7 +272,7 @@ def _cut(run: Sequence[Row]) -> Iterator[str]:
         goals=len(found),
     )
     yield from map(_goal, found)
-    yield from _reachable(commit, scores)
+    yield from _reachable(commit, scores, ablated)
 
 
 def _runs(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -274,8 +291,8 @@ def runs(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {commit} | {len(scores)} | {kept} | {cell(mean[OWN])} | {cell(mean.get(REFERENCE))} |"
 
 
-def pages(rows: Sequence[Row]) -> dict[str, str]:
-    """Texts by file name."""
+def pages(rows: Sequence[Row], ablated: Sequence[Row] = ()) -> dict[str, str]:
+    """Texts by file name, from judging rows and those of mechanisms that were left out."""
     judged = list(_runs(rows).values())
     # A run that was cut off hides no whole one: it has a table of its own.
     latest = next(filter(_is_whole, reversed(judged)), judged[-1])
@@ -297,8 +314,8 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
         *(
             head,
             *map(_goal, found),
-            *_reachable(commit, scores),
-            *(_cut(judged[-1]) if judged[-1] is not latest else ()),
+            *_reachable(commit, scores, ablated),
+            *(_cut(judged[-1], ablated) if judged[-1] is not latest else ()),
             SCENARIOS,
             *policies(scores),
             MEANS,
@@ -310,10 +327,11 @@ def pages(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    judging, ablation = records.read(records.JUDGING), FOLDER / "ablation.md"
-    written = {FOLDER / name: text for name, text in pages(judging).items()}
+    judging, ablated = records.read(records.JUDGING), records.read(records.ABLATION)
+    ablation = FOLDER / "ablation.md"
+    written = {FOLDER / name: text for name, text in pages(judging, ablated).items()}
     written[FOLDER / "README.md"] += "".join(example.section(records.read(example.PATH)))
-    written[ablation] = ablation_page.page(ablation.read_text(), records.read(records.ABLATION), judging)
+    written[ablation] = ablation_page.page(ablation.read_text(), ablated, judging)
     drifted = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
     if "--check" in arguments:
         for path in drifted:

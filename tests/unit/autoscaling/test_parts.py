@@ -300,6 +300,7 @@ def test_bursts_of_a_time_to_come_keep_nothing() -> None:
     bursts = (Burst(4900.0, 5000.0, 4.0), Burst(3900.0, 4000.0, 4.0))
     assert len(ended(bursts, 1.0, 5000.0, MEMORY_SECONDS)) == 2
     assert ended(bursts, 1.0, 3000.0, MEMORY_SECONDS) == ()
+    assert ended(bursts, 1.0, 5000.0, 0) == (), "burstMemorySeconds: 0 remembers none, not even one just over"
 
 
 def test_a_burst_counts_by_what_it_surely_fills() -> None:

@@ -299,3 +299,18 @@ def test_the_goal_is_reached_by_what_keeps_it_and_no_less_than_tacho(
     assert near is not None
     assert near.below_gpu_hours == pytest.approx(10.0)
     assert reachable("b", "spikes", found) is None
+
+
+@pytest.mark.parametrize(
+    ("slo", "hours", "goal"), [(95.0, 12.0, "kept"), (95.0, 12.2, "missed"), (80.0, 9.0, "missed")]
+)
+def test_without_memory_the_goal_beside_the_reference_is_judged_anew(
+    slo: float, hours: float, goal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_burst, "PATH", tmp_path / "rows.csv")
+    kept_hours = Row("bbb", "spikes", f"{first_burst.NAME}4", "", (90.0,), (5.0,), ())
+    records.append(first_burst.PATH, [kept_hours])
+    row = Row("bbb", "spikes", "bursts", "", (slo,), (hours,), ())
+    text = pages(judged("bbb", 13.0), [row, dataclasses.replace(row, commit="aaa", gpu_hours=(1.0,))])
+    assert f"| {slo:.2f} % at {hours:.2f} | {goal} |" in text["README.md"]
+    assert "| 90.00 % at 5.00 |  |  |" in pages(judged("bbb", 13.0))["README.md"], "it was not run"
