@@ -107,8 +107,8 @@ def affordable_shape(
         return shape
     note = (
         f"measured with {output_tokens} output tokens instead of {desired}: at "
-        f"{tpot_seconds * 1000:.0f} ms a token a whole request is too long for the {left_seconds:.0f} s "
-        f"left ({advice.more_time})"
+        f"{tpot_seconds * 1000:.0f} ms a token a whole request is too long for the "
+        f"{max(0.0, left_seconds):.0f} s left ({advice.more_time})"
     )
     workload = Workload(input_tokens=shape.workload.input_tokens, output_tokens=output_tokens)
     return RequestShape(workload=workload, notes=(*shape.notes, note), time_was_short=True)

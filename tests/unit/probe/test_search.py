@@ -70,6 +70,12 @@ def test_prompt_lengths_fit_and_cost_their_share(inputs: int, longest: int, ttft
         assert repetitions * sum(sizes) * ttft / inputs <= 0.15 * left * 1.01
 
 
+def test_of_a_probe_that_is_late_no_time_is_left() -> None:
+    asked = time_plan.RequestShape(workload=Workload(input_tokens=8, output_tokens=500))
+    (note,) = time_plan.affordable_shape(asked, ttft_seconds=1, tpot_seconds=0.01, left_seconds=-9.0).notes
+    assert "a whole request is too long for the 0 s left" in note
+
+
 def test_whoever_asked_by_options_is_told_of_options() -> None:
     asked = Workload(input_tokens=300, output_tokens=400)
     shape = time_plan.fitting_shape(asked, 256, BY_OPTIONS)
