@@ -45,7 +45,7 @@ from tacho_operator.shell.bounded_reading import (
     readable_pages,
 )
 from tacho_operator.shell.budget import NamespaceBudget
-from tacho_operator.shell.probed_socket import probed_connector
+from tacho_operator.shell.probed_socket import probed_connector, renewed_authorities
 
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
@@ -389,11 +389,12 @@ async def connect(
     # The environment is read once: else aiohttp looks there for a proxy, and in a .netrc for a password, at
     # every request, each in a thread of its own.
     configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
-    configuration.client_session_kwargs = {"trust_env": False, "middlewares": (short_errors,)}
     async with (
         aio.ApiClient(configuration) as api,
         probed_connector(api.rest_client.ssl_context) as connector,
     ):
-        configuration.client_session_kwargs["connector"] = connector
+        renewed = renewed_authorities(api.rest_client.ssl_context, configuration.ssl_ca_cert)
+        of_session = {"trust_env": False, "connector": connector, "middlewares": (renewed, short_errors)}
+        configuration.client_session_kwargs = of_session
         # Never awaited, so its discovery of every API group never runs.
         yield Kube(DynamicClient(api), counted, budget)

@@ -1,7 +1,10 @@
-"""TCP sockets that notice a connection which the network has dropped silently."""
+"""Connections to the API server that notice what clients usually do not: that the network has dropped them
+silently, and that the cluster has another authority.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 
@@ -38,3 +41,23 @@ def probed_connector(tls: ssl.SSLContext) -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(
         limit=0, ssl=tls, socket_factory=probed_socket, keepalive_timeout=IDLE_SECONDS
     )
+
+
+def renewed_authorities(tls: ssl.SSLContext, file: str | None) -> aiohttp.ClientMiddlewareType:
+    """Middleware of an HTTP client that reads ``file``, the authorities of ``tls``, anew where no certificate
+    of it signed the server's. The kubelet replaces it in a pod that runs; a process would else have no API
+    server until somebody restarts it. Former authorities stay.
+    """
+
+    async def renewed(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await handler(request)
+        except aiohttp.ClientConnectorCertificateError:
+            with contextlib.suppress(OSError):  # ssl.SSLError too: it is being written
+                if file:
+                    tls.load_verify_locations(file)
+            return await handler(request)
+
+    return renewed

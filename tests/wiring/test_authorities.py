@@ -1,0 +1,64 @@
+"""The certificates of authorities by which the client knows its API server: a cluster may replace its own."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.kube import connect
+from tools.cluster.certs import Authority
+from tools.cluster.kubeconfig import Server, with_token
+
+
+@pytest.fixture
+def replaced(tmp_path: Path) -> Authority:
+    """The authority that signs from now on."""
+    return Authority(tmp_path / "replaced")
+
+
+@pytest.fixture
+async def url(replaced: Authority) -> AsyncIterator[str]:
+    """An API server with a certificate of that authority."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"metadata": {"name": "a", "uid": "1"}})
+
+    pair = replaced.server("server", "server", ["127.0.0.1"])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    yield f"https://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_an_authority_that_was_replaced_is_read_anew(
+    replaced: Authority, url: str, tmp_path: Path
+) -> None:
+    """The kubelet changes the file of a pod that runs. Each process would be without an API server until it
+    is restarted, and nothing restarts it.
+    """
+    file, former = tmp_path / "ca.crt", Authority(tmp_path / "former").pair.certificate
+    file.write_bytes(former.read_bytes())
+    kubeconfig = with_token(tmp_path / "kubeconfig", Server(url, former), "token")
+    document = json.loads(kubeconfig.read_text())
+    document["clusters"][0]["cluster"] = {"server": url, "certificate-authority": str(file)}
+    kubeconfig.write_text(json.dumps(document))
+    async with connect(str(kubeconfig)) as kube:
+        with pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"):
+            await kube.get("ConfigMap", "default", "a")
+        for unreadable in ("", "no certificate"):  # while it is being written
+            file.write_text(unreadable)
+            with pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"):
+                await kube.get("ConfigMap", "default", "a")
+        file.write_bytes(former.read_bytes() + replaced.pair.certificate.read_bytes())
+        assert await kube.get("ConfigMap", "default", "a")
