@@ -35,6 +35,7 @@ class Server:
         self.status: dict[str, Any] = {}
         self.refuses = True
         self.status_error = ApiError(503, "overloaded")
+        self.removes_status = False
         self.forbids = ""
         self.forbids_changes = False
         """Of that kind too, not its creation alone."""
@@ -92,6 +93,8 @@ class Server:
             raise self.error
         self.applied.append(manifest["kind"])
         self.status = manifest.get("status", self.status)
+        if self.removes_status:
+            manifest = {key: value for key, value in manifest.items() if key != "status"}
         return written(manifest)
 
 

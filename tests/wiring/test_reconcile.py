@@ -80,6 +80,33 @@ async def test_a_status_that_the_api_server_refuses_is_told_by_one_event_a_versi
         assert server.created.count("Event") == told
 
 
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+async def test_a_status_that_is_never_written_is_told_by_events_that_grow_rare(status: int) -> None:
+    """A webhook may be away for days: the resource said that no operator runs."""
+    world = World(resourceVersion="1")
+    world.claims = {"models": None}
+    server = Server(world)
+    reconcile = reconciler(server)
+    told = []
+    for count in range(1, 17):
+        server.status_error = ApiError(status, f"failed calling webhook: port {count}")
+        with pytest.raises(ApiError):
+            await reconcile(KEY)
+        told.append(server.created.count("Event"))
+    assert told == [0] * 3 + [1] * 4 + [2] * 8 + [3]
+
+
+async def test_an_answer_without_a_status_is_a_refusal_of_it() -> None:
+    """A webhook that removes it was an internal error, which was told nowhere."""
+    world = World(resourceVersion="1")
+    world.claims = {"models": None}
+    server = Server(world)
+    server.refuses, server.removes_status = False, True
+    with pytest.raises(Forbidden, match="no status"):
+        await reconciler(server)(KEY)
+    assert server.created.count("Event") == 1
+
+
 async def test_a_resource_first_says_what_becomes_of_it() -> None:
     """Of thousands applied at once none waits for the pods of the others before it."""
     world = World(resourceVersion="1")

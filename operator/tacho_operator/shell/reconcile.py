@@ -15,7 +15,7 @@ from tacho_operator.core.measurement.cost import holdings_of
 from tacho_operator.core.names import live_config_name
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.planner.history import stored_status
-from tacho_operator.core.problems import Problem, refusal_problem
+from tacho_operator.core.problems import Problem
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.undecided import StoredResource, undecided_status
@@ -28,7 +28,7 @@ from tacho_operator.core.types import (
     ResourceEvent,
     RuntimeImage,
 )
-from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
+from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import EventPosts
@@ -53,6 +53,7 @@ from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.status_writes import early_events, with_early_status, write_status
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
+from tacho_operator.shell.unwritten_statuses import UnwrittenStatuses
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class Reconciler:
         self._trials = Trials(kube)
         self.events = EventPosts(kube)
         self._rewrites = Rewrites()
-        self._heavy, self._early = HeavyTurns(), EarlyEnds()
+        self._heavy, self._early, self._unwritten = HeavyTurns(), EarlyEnds(), UnwrittenStatuses()
         self._waiting = 0
         """Number of reconciles that wait for the operator's own writes."""
         self._unanswered: dict[Key, int] = {}
@@ -238,7 +239,7 @@ class Reconciler:
         """Drops everything that is kept of a deleted resource."""
         sources = self._sources
         held = (sources.scaler, sources.plans, sources.probe_turns)
-        for part in (self._metrics, self._trials, self._rewrites, self._early, *held):
+        for part in (self._metrics, self._trials, self._rewrites, self._early, self._unwritten, *held):
             part.forget(key)
         for known in (self._logged_reasons, self._expectations, self._children, self._unanswered):
             known.pop(key, None)
@@ -356,15 +357,15 @@ class Reconciler:
     async def _write_status(
         self, key: Key, kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
     ) -> bool:
-        """Writes the status; returns whether it changed. If it is refused (a spec that fills the object's
-        size limit, a policy), an event says so.
-        """
+        """Writes the status; returns whether it changed. An event tells why it is not written."""
         try:
-            return await write_status(kube, raw, status)
-        except (Forbidden, Invalid) as error:
-            problem = refusal_problem(f"status: {error.message}", invalid=isinstance(error, Invalid))
-            await self._report_by_event(key, raw, problem)
+            is_written = await write_status(kube, raw, status)
+        except ApiError as error:
+            if (problem := self._unwritten.problem(key, error)) is not None:
+                await self._report_by_event(key, raw, problem)
             raise
+        self._unwritten.forget(key)
+        return is_written
 
     async def _report_by_event(self, key: Key, raw: Manifest, problem: Problem) -> None:
         """Posts an event about a problem that status cannot show, once for each version of the resource."""

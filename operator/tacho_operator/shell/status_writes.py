@@ -10,11 +10,13 @@ from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.status.early import early_status
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.types import Manifest, Observed, ReconcileDecision, ResourceEvent
-from tacho_operator.shell.api_errors import ApiError, Invalid, Missing
+from tacho_operator.shell.api_errors import FORBIDDEN, ApiError, Forbidden, Invalid, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import contains
 from tacho_operator.shell.execute import child_name, children, needs_write
 from tacho_operator.shell.kube import Kube
+
+STATUS_REMOVED = "the API server's answer has no status, as where a webhook removes it"
 
 
 async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
@@ -36,7 +38,9 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
     }
     try:
         found = await kube.apply(body, uid=metadata["uid"], subresource="status")
-        live = wire if METADATA_ONLY in found else found["status"]
+        live = wire if METADATA_ONLY in found else found.get("status")
+        if not live:
+            raise Forbidden(FORBIDDEN, STATUS_REMOVED)
         own, others = _by_writer(live)
     except Missing:
         return False  # deleted meanwhile
