@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,8 @@ from tacho_cli.problems import CommandError
 from tacho_engines.registry import engine_profiles
 
 REQUEST_SECONDS = 10.0
+LIST_LIMIT_BYTES = 4 * 1024 * 1024
+"""Longest list of models in bytes that is read."""
 API = "/v1"
 
 
@@ -73,15 +77,31 @@ def _models(base: str, api_key: str) -> list[dict[str, Any]]:
     try:
         # The authorities that the probe will believe, too.
         trust = ssl.create_default_context()
-        answer = httpx.get(where, headers=headers, timeout=REQUEST_SECONDS, trust_env=False, verify=trust)
-        answer.raise_for_status()
-        return [item for item in answer.json()["data"] if item["id"]]
+        with (
+            httpx.Client(timeout=REQUEST_SECONDS, trust_env=False, verify=trust) as client,
+            client.stream("GET", where, headers={**headers, "Accept-Encoding": "identity"}) as answer,
+        ):
+            answer.raise_for_status()
+            return [item for item in json.loads(_body(answer))["data"] if item["id"]]
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
         key = "; name the variable that holds its key: --api-key-env" if code in (401, 403) else ""
         why = f"HTTP {code}{key}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = str(error) or type(error).__name__
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         why = "the answer is no list of models; is it an OpenAI-compatible server?"
     raise CommandError(f"{where}: {why}")
+
+
+def _body(answer: httpx.Response) -> bytes:
+    """The body as it was sent. Raises ReadTimeout after REQUEST_SECONDS, ValueError above
+    LIST_LIMIT_BYTES."""
+    ends, body = time.monotonic() + REQUEST_SECONDS, bytearray()
+    for piece in answer.iter_raw():
+        body += piece
+        if len(body) > LIST_LIMIT_BYTES:
+            raise ValueError("too long")
+        if time.monotonic() > ends:
+            raise httpx.ReadTimeout(f"no full answer within {REQUEST_SECONDS:.0f} s")
+    return bytes(body)

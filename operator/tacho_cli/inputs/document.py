@@ -25,8 +25,32 @@ VALUES_LIMIT = 1_000_000
 millions.
 """
 
-BROKEN = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError)
-"""What PyYAML raises; the last two for a tag whose value is none, as ``!!int ""``."""
+BROKEN = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, OverflowError)
+"""What PyYAML raises, also for a tag whose value is none, as ``!!int ""``."""
+
+MANY_VALUES = f"its aliases stand for more than {VALUES_LIMIT} values; write them out"
+LONG_NUMBER = "a number in it has more than 63 bits; shorten it"
+LONGEST_NUMBER = 400
+"""Most characters of a number in YAML. Of one like 1:30:00 PyYAML takes time by the square of its length."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader, which ends at numbers and merges (``<<``) that would take it hours."""
+
+    _merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # Called for each alias of a merge, before its values are copied.
+        super().flatten_mapping(node)
+        self._merged += len(node.value)
+        if self._merged > VALUES_LIMIT:
+            raise ValueError(MANY_VALUES)
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+        if is_number and len(node.value) > LONGEST_NUMBER:
+            raise ValueError(LONG_NUMBER)
+        return super().construct_scalar(node)
 
 
 def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
@@ -37,7 +61,7 @@ def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(content)
     try:
-        return yaml.safe_load(content)
+        return yaml.load(content, _Loader)  # noqa: S506 - a safe one
     except BROKEN as error:
         raise CommandError(f"{file}: neither JSON nor YAML: {error}; name {expected}") from None
 
@@ -106,7 +130,7 @@ def every(file: str, name: str = "") -> list[Manifest]:
 
 def _documents(file: str) -> list[Any]:
     try:
-        found = list(yaml.safe_load_all(_text(file, "a YAML file with an LLMDeployment")))
+        found = list(yaml.load_all(_text(file, "a YAML file with an LLMDeployment"), _Loader))
     except BROKEN as error:
         where = str(error).replace('in "<unicode string>", ', "")
         raise CommandError(f"{file}: not YAML: {where}") from None
@@ -126,9 +150,9 @@ def beyond(document: object) -> str:
         count += 1
         item = left.pop()
         if count > VALUES_LIMIT:
-            return f"its aliases stand for more than {VALUES_LIMIT} values; write them out"
+            return MANY_VALUES
         if isinstance(item, int) and abs(item) >= WHOLE_NUMBER_LIMIT:
-            return "a number in it has more than 63 bits; shorten it"
+            return LONG_NUMBER
         if isinstance(item, dict):
             left.extend([*item, *item.values()])
         elif isinstance(item, list):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tacho_cli import served_model
 from tacho_cli.figures.read import measurement_view
 from tacho_cli.inputs.options import live_config
 from tacho_cli.probe import verdict
@@ -271,13 +275,39 @@ def test_the_one_model_is_found_and_several_are_named() -> None:
         assert find(url, "b", "") == ServedModel(base_url=url, model="b", engine="")
 
 
-@pytest.mark.parametrize(("body", "status"), [("[]", 200), ("<html>", 200), ('{"data": 3}', 200), ("", 404)])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("[]", 200),
+        ("<html>", 200),
+        ('{"data": 3}', 200),
+        ("[" * 100_000, 200),
+        (" " * 5_000_000, 200),
+        ("", 404),
+    ],
+)
 def test_a_server_without_a_list_is_asked_for_the_model_that_is_named(body: str, status: int) -> None:
     with Listing(body, status) as url:
         with pytest.raises(CommandError, match=r"no list of models|HTTP 404") as refused:
             find(url, "", "")
         assert refused.value.code == 2
         assert find(url, "a", "").model == "a"
+
+
+def test_a_list_of_models_without_end_is_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served_model, "REQUEST_SECONDS", 0.5)
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                connection.sendall(b" ")
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: drip(server.accept()[0]), daemon=True).start()
+        with pytest.raises(CommandError, match="no full answer within"):
+            find(f"http://127.0.0.1:{server.getsockname()[1]}", "", "")
 
 
 def test_given_levels_are_measured_instead_of_a_search(
