@@ -24,6 +24,8 @@ LONGEST_SECONDS = 3 * 366 * 86400.0
 """Longest trace in seconds that is believed; a longer one has its times in another unit."""
 LONGEST_LINE = 200_000
 """Characters after which a line is cut, which no request has: above the longest field of the csv module."""
+LINES_LIMIT = 30_000_000
+"""Most lines that are read: each takes 200 bytes of memory, and 3 MB of gzip may be a hundred millions."""
 LONGEST_SHOWN = 200
 """Most characters of a line that an error shows."""
 GZIP = b"\x1f\x8b"
@@ -115,6 +117,8 @@ def _requests(
     time, prompt, answer = columns
     width = max(time, prompt, answer) + 1
     for number, row in enumerate(rows, start=2):
+        if number > LINES_LIMIT:
+            raise TraceError(f"{place}: more than {LINES_LIMIT:,} lines; replay a part of it")
         if not row:
             continue
         if len(row) < width:

@@ -11,6 +11,8 @@ from tacho_contract.failure import FailedError, FailureClass
 
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
 RETRYABLE_STATUS = {408, 425, 429}
+BROKEN_DISK = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.EUCLEAN)
+"""Errors of reads and writes of an opened file, which name no file. Those of connections are others."""
 AUTHORIZE = (
     "Put a hub token that may read it into a Secret and name that in spec.model.tokenSecretRef "
     "(name and key, for example HF_TOKEN)"
@@ -41,7 +43,7 @@ def _classified(
     where = f"{repository}@{revision} on {endpoint}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(f"No space was left while {repository} was downloaded ({error.strerror}).")
-    if isinstance(error, OSError) and error.filename:
+    if isinstance(error, OSError) and (error.filename or error.errno in BROKEN_DISK):
         return _on_disk(error)
     if code == "GatedRepo" or "Gated" in type(cause).__name__:
         return FailedError.of(
@@ -70,9 +72,10 @@ def disk_full(message: str) -> FailedError:
 
 
 def _on_disk(error: OSError) -> FailedError:
+    file = f": {str(error.filename)[-300:]}" if error.filename else ""
     return FailedError.of(
         FailureClass.INVALID_CONFIG,
-        f"The cache cannot be used: {error.strerror}: {str(error.filename)[-300:]}.",
+        f"The cache cannot be used: {error.strerror}{file}.",
         "Check the claim in spec.cache: whether it is read-only, who may write it, and its storage.",
     )
 

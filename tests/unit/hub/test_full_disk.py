@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +14,7 @@ import pytest
 
 from tacho_contract.fetch import FetchConfig
 from tacho_runtime.hub import fetch as fetch_module
+from tacho_runtime.hub.failures import classify
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, failed, fetched, planned
 
@@ -47,3 +51,23 @@ def test_full_on_the_way_and_continued_when_there_is_room(
     assert "spec.cache" in failure.next_step
     mounted(Path(config.cache_dir), "64m", again=True)
     fetched(config)
+
+
+def test_a_write_that_fails_is_no_silent_hub(config: FetchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such an error names no file. A limit of file sizes is one; a broken disk has others."""
+    monkeypatch.setattr(fetch_module.ModelFetch, "_check_space", lambda *_: None)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
+    try:
+        failure = failed(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (failure.failure_class, failure.retryable) == ("InvalidConfig", False)
+    assert "The cache cannot be used: File too large." in failure.message
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ESTALE])
+def test_a_broken_disk_is_no_silent_hub(number: int) -> None:
+    error = OSError(number, os.strerror(number))
+    failure = classify(error, repository="a/b", revision="main", endpoint="https://h", token="").failure
+    assert failure.failure_class == "InvalidConfig"

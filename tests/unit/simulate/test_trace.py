@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tacho_simulate import trace
 from tacho_simulate.trace import Trace, TraceError, parse_trace, read_trace
 
 
@@ -112,6 +113,17 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
         other.write_bytes(broken)
         with pytest.raises(TraceError, match="not a CSV"):
             read_trace(other)
+
+
+def test_a_trace_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gzip of 3 MB may hold a hundred million lines; also empty ones."""
+    monkeypatch.setattr(trace, "LINES_LIMIT", 1000)
+    for line in (b"1,1,1\n", b"\n"):
+        (tmp_path / "t.csv").write_bytes(
+            gzip.compress(b"time_s,input_tokens,output_tokens\n1,1,1\n" + line * 999)
+        )
+        with pytest.raises(TraceError, match="more than 1,000 lines"):
+            read_trace(tmp_path / "t.csv")
 
 
 def test_times_must_be_sorted() -> None:
