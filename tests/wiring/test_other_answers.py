@@ -1,4 +1,4 @@
-"""Answers with status 200 that are not the API server's, as of a proxy between it and the operator."""
+"""Answers with status 200 that are not the API server's, as of a proxy before it, or have unusual headers."""
 
 from __future__ import annotations
 
@@ -61,3 +61,24 @@ async def test_one_that_is_cut_leaves_no_open_connection(
                     await kube.get("Pod", "ml", "a")
             gc.collect()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "warnings", [["\U0001f6d1" * 4096], [chr(0x4E00 + number) for number in range(4096)]]
+)
+async def test_one_with_all_warnings_that_an_api_server_repeats_is_read(
+    warnings: list[str], tmp_path: Path
+) -> None:
+    """A webhook that warned so kept a resource from its trial for ever."""
+    headers = "".join(f'Warning: 299 - "{text}"\r\n' for text in warnings).encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 24\r\n" + headers)
+        writer.write(b'\r\n{"metadata":{"uid":"1"}}')
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with connect(kubeconfig(tmp_path, url)) as kube:
+            assert await kube.get("Pod", "ml", "a") == {"metadata": {"uid": "1"}}

@@ -20,6 +20,10 @@ IDLE_SECONDS = 4.0
 """Seconds after which an idle connection serves no other request. Shorter than the election's timeout: once
 that has passed without an answer, no idle connection of the time before is used.
 """
+SESSION = {"trust_env": False, "max_headers": 4200, "max_field_size": 17 << 10}
+"""Of the HTTP client. An API server repeats the warnings of webhooks in headers: 4,096 characters
+of up to four bytes, all in one header or each in one of its own. By default such an answer was none.
+"""
 
 
 def probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
