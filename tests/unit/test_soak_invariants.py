@@ -148,6 +148,22 @@ def test_a_pausing_rollout_has_its_time_after_the_retry(more: dict[str, Any], fo
     assert "unsettled" in violations(replace(early, snapshots=(*early.snapshots, never)))
 
 
+@pytest.mark.parametrize("retry_at", [129.0, 175.0])
+def test_a_retry_that_began_as_the_time_ended_is_waited_for_too(retry_at: float) -> None:
+    """What the candidate replaces is deleted half a minute later: until then the rollout goes on."""
+    end = 130.0 + SETTLED_SECONDS
+    pausing, retried = (
+        replace(SERVING, reconciling=True, retry_at=retry_at),
+        replace(SERVING, reconciling=True),
+    )
+    moments = ((135.0, pausing), (end - 5, retried), (end + 30, SERVING))
+    snapshots = tuple(Snapshot(at=at, resources=(item, REFUSED), orphans=()) for at, item in moments)
+    recording = replace(recorded(), events_end=130.0, snapshots=(*recorded().snapshots, *snapshots))
+    assert ("unsettled" in violations(recording)) == (retry_at < recording.events_end)
+    still = replace(snapshots[-1], resources=(retried, REFUSED))
+    assert "unsettled" in violations(replace(recording, snapshots=(*recording.snapshots, still)))
+
+
 def test_the_time_of_a_retry_is_read_from_what_the_status_says() -> None:
     said = "Candidate a lost readiness; the active revision serves. Retry after 1970-01-01T00:01:00Z."
     assert retry_of(said) == 60.0

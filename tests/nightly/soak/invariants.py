@@ -150,16 +150,21 @@ def _is_settled(item: Resource, valid: bool) -> bool:
     return bool(item.current and done)
 
 
+def _retries(recording: Recording) -> dict[str, float]:
+    """By resource, the latest retry of a candidate that its status names while all settles."""
+    found: dict[str, float] = {}
+    for snapshot in recording.snapshots:
+        if recording.events_end < snapshot.at <= recording.events_end + SETTLED_SECONDS:
+            for item in snapshot.resources:
+                found[item.name] = max(found.get(item.name, 0.0), item.retry_at)
+    return found
+
+
 def settling_end(recording: Recording) -> float:
     """When all has to be settled: a candidate whose rollout pauses is retried first."""
     until = recording.events_end + SETTLED_SECONDS
-    pausing = (
-        item.retry_at
-        for snapshot in recording.snapshots
-        if recording.events_end < snapshot.at <= until
-        for item in snapshot.resources
-    )
-    waited_for = [at for at in pausing if at <= recording.events_end + LONGEST_RETRY_SECONDS]
+    retries = _retries(recording).values()
+    waited_for = [at for at in retries if at <= recording.events_end + LONGEST_RETRY_SECONDS]
     return max([until, *(at + SETTLED_SECONDS for at in waited_for)])
 
 
@@ -171,9 +176,10 @@ def unsettled(recording: Recording) -> list[str]:
     end = settling_end(recording)
     *_, last = (snapshot for snapshot in recording.snapshots if snapshot.at <= end)
     seen = {item.name: item for item in first.resources if first.at > recording.events_end}
-    late = {item.name: item for item in last.resources}
+    late, retries = {item.name: item for item in last.resources}, _retries(recording)
     for name, item in seen.items():
-        if item.retry_at > recording.events_end and item.ready and item.endpoints:
+        # The retry may have begun: what it replaces is deleted half a minute later.
+        if retries.get(name, 0.0) > recording.events_end and item.ready and item.endpoints:
             seen[name] = late.get(name, item)
     missing = [f"{name}: not observed" for name in recording.valid if name not in seen]
     return missing + [
