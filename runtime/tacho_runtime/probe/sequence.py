@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from random import Random
 
@@ -14,7 +14,7 @@ from tacho_contract.measurement import KnownLevels, Measurement, Quality
 from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.capacity import capacity_of
 from tacho_runtime.probe.engine_under_test import EngineUnderTest
-from tacho_runtime.probe.load.first_answer import NeverAnswered, is_own_fault, may_be_busy
+from tacho_runtime.probe.load.first_answer import KNOWN_API, NeverAnswered, is_own_fault, may_be_busy
 from tacho_runtime.probe.load.socket_engine import MachineSampler, SocketEngine, timestamp_only
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import AddressError, RequestFailed
@@ -167,10 +167,9 @@ async def run_probe(
     """Measures ``target`` within ``live.probe.budget_seconds``, or checks it within CHECK_SECONDS.
 
     It ends within ``timeout_seconds``. It raises CancelledError, after which no request is running. Where the
-    target must answer, it raises NeverAnswered, and takes as long again if not everything was measured: then
-    it asks at the end, too. Any other error is in the measurement's ``message``, with the ``state``
-    Partial (something was measured) or Failed (nothing was). ``progress`` is called with a few words at each
-    phase.
+    target must answer, it asks once more at the end, for as long again at most, and raises NeverAnswered. Any
+    other error is in the measurement's ``message``, with the ``state`` Partial (something was measured) or
+    Failed (nothing was). ``progress`` is called with a few words at each phase.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -191,7 +190,7 @@ async def run_probe(
     try:
         await asyncio.wait_for(whole(), timeout=live.probe.timeout_seconds)
     except asyncio.TimeoutError:
-        await _check_answered(opened, target, live)
+        await _judge_cut(opened, target, live)
         findings.out_of_time = True
         longer = f"{target.advice.longer} if the engine is that slow, else see its log"
         findings.failure = f"the probe was stopped after {live.probe.timeout_seconds} s ({longer})"
@@ -209,21 +208,36 @@ async def run_probe(
         kind="Full" if scope.baseline is None else "Check",
         spread=SPREAD,
     )
-    if found.state != "Complete":
-        await _last_answer(opened, target, live, progress)
+    for engine in opened:
+        await _last_answer(engine, target, live, progress)
     return found
 
 
-async def _check_answered(opened: list[SocketEngine], target: ProbeTarget, live: LiveConfig) -> None:
-    """Raises NeverAnswered where the target must answer, and neither the probe nor others got a token in
-    time."""
-    if not target.must_answer or any(engine.answered for engine in opened):
-        return
+def _is_at_fault(engine: SocketEngine, target: ProbeTarget, error: RequestFailed) -> bool:
+    """Whether ``error`` is the fault of an engine that must answer, and of which no token came yet."""
+    return target.must_answer and not engine.answered and is_own_fault(error, target.engine)
+
+
+async def _judge(
+    engine: SocketEngine, target: ProbeTarget, error: RequestFailed, seconds: float
+) -> RequestFailed:
+    """``error``, of an engine that may serve. Raises NeverAnswered for one that was asked for ``seconds`` and
+    is at fault itself.
+    """
+    if not _is_at_fault(engine, target, error):
+        return error
+    if may_be_busy(error) and await engine.serves_others(COUNTERS_SECONDS):
+        return error.with_message(f"{error}, while the engine served other clients")
+    raise NeverAnswered.after(error, seconds, api_is_known=target.engine == KNOWN_API)
+
+
+async def _judge_cut(opened: Sequence[SocketEngine], target: ProbeTarget, live: LiveConfig) -> None:
+    """Judges an engine at the end of the probe's time, by the last request that failed, if any did."""
+    silence, seconds = RequestFailed("no full answer in time"), live.probe.timeout_seconds
     for engine in opened:
-        silent = engine.failed is None or may_be_busy(engine.failed)
-        if silent and await engine.serves_others(COUNTERS_SECONDS):
-            return
-    raise NeverAnswered("no full answer in time", seconds=live.probe.timeout_seconds)
+        await _judge(engine, target, engine.failed or silence, seconds)
+    if target.must_answer and not opened:  # it did not list its models either
+        raise NeverAnswered.after(silence, seconds)
 
 
 def _clock(live: LiveConfig, *, check: bool) -> ProbeClock:
@@ -282,23 +296,24 @@ async def _first_answer(
 
 
 async def _last_answer(
-    opened: list[SocketEngine], target: ProbeTarget, live: LiveConfig, progress: Callable[[str], None]
+    engine: SocketEngine, target: ProbeTarget, live: LiveConfig, progress: Callable[[str], None]
 ) -> None:
     """Raises NeverAnswered where an engine that must answer did before it was measured, and does no longer.
 
-    Load may break an engine that stays healthy.
+    Load may break an engine that stays healthy, also in a measurement that looks whole.
     """
-    for engine in opened:
-        if target.must_answer and engine.answered:
-            progress("not everything was measured: seeing whether the engine still answers")
-            engine.answered, engine.failed = False, None
-            answer = _answer(engine, engine.further_request, target, _clock(live, check=False), progress)
-            try:
-                await asyncio.wait_for(answer, live.probe.timeout_seconds)
-            except asyncio.TimeoutError:  # a request that fails late is sent again
-                await _check_answered([engine], target, live)
-            except RequestFailed:  # no fault of its own, or some of its tokens came
-                pass
+    if not (target.must_answer and engine.answered):
+        return
+    progress("seeing whether the engine still answers")
+    engine.answered = False
+    target = replace(target, engine=KNOWN_API)
+    answer = _answer(engine, engine.further_request, target, _clock(live, check=False), progress)
+    try:
+        await asyncio.wait_for(answer, live.probe.timeout_seconds)
+    except asyncio.TimeoutError:  # a request that fails late is sent again
+        await _judge_cut([engine], target, live)
+    except RequestFailed:  # no fault of its own, or some of its tokens came
+        pass
 
 
 async def _answer(
@@ -322,13 +337,9 @@ async def _answer(
         try:
             return await send(share * clock.patience())
         except RequestFailed as error:
-            if engine.answered or not (target.must_answer and is_own_fault(error, target.engine)):
-                raise
-            failed = NeverAnswered.after(error, clock.now() - began)
-            if clock.now() + AGAIN_SECONDS > ends:
-                if may_be_busy(error) and await engine.serves_others(counters_seconds):
-                    raise error.with_message(f"{error}, while the engine served other clients") from None
-                raise failed from None
-            progress(f"no request was answered yet: {failed}")
+            seconds = clock.now() - began
+            if clock.now() + AGAIN_SECONDS > ends or not _is_at_fault(engine, target, error):
+                raise await _judge(engine, target, error, seconds) from None
+            progress(f"no request was answered yet: {NeverAnswered.after(error, seconds)}")
         await engine.pause(AGAIN_SECONDS)
         await engine.renew()

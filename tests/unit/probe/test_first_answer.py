@@ -3,93 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Iterable
 from itertools import count, repeat
 from random import Random
-from typing import Any, cast
 
 import pytest
 
-from tacho_contract.measurement import Measurement
 from tacho_runtime.probe import sequence
+from tacho_runtime.probe.load import engine_counters
+from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.first_answer import NeverAnswered
 from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import live, mock_engine, target
-
-COMPLETIONS, CHAT, MODELS = "/v1/completions", "/v1/chat/completions", "/v1/models"
-TOKEN = b'data: {"choices":[{"index":0,"text":" w","finish_reason":null}]}\n\n'
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-
-Answer = tuple[int, str] | bytes | None
-"""(status, body), the bytes that come before the connection ends, or None: nothing for ever."""
-
-
-class Unended(bytes):
-    """Bytes after which the connection stays open."""
-
-
-class Late(bytes):
-    """Bytes that come after two seconds."""
-
-
-Script = Callable[[str, str], Answer]
-"""The answer by path and body."""
+from tests.unit.probe.scripted_engine import (
+    CHAT,
+    COMPLETIONS,
+    STREAM,
+    TOKEN,
+    Answer,
+    Late,
+    Unended,
+    always,
+    asked,
+    beside_others,
+    engine,
+)
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequence, "AGAIN_SECONDS", 0.1)
-
-
-@contextlib.asynccontextmanager
-async def engine(script: Script, seconds: float = 0) -> AsyncIterator[int]:
-    """The port of a server that answers by ``script``, requests to generate after so many seconds."""
-    served: list[asyncio.Task[Any]] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        path, lower = head.split()[1], head.lower()
-        length = int(lower.split("content-length: ")[1].split()[0]) if "content-length: " in lower else 0
-        await asyncio.sleep(seconds if "POST" in head else 0)
-        found = script(path, (await reader.readexactly(length)).decode())
-        if found is None:
-            await reader.read()
-        elif isinstance(found, bytes):
-            await asyncio.sleep(2 if isinstance(found, Late) else 0)
-            writer.write(found)
-            if isinstance(found, Unended):
-                await reader.read()
-        else:
-            status, body = found
-            head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n"
-            writer.write((head + body).encode())
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.append(cast("asyncio.Task[Any]", asyncio.current_task()))
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            await answer(reader, writer)
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            await asyncio.gather(*served)
-
-
-def always(answer: Answer, models: Answer = (200, '{"data": [{"id": "mock"}]}')) -> Script:
-    return lambda path, _: models if path == MODELS else answer
-
-
-async def asked(
-    script: Script, name: str = "custom", *, must: bool = True, seconds: int = 2, **changes: Any
-) -> Measurement:
-    async with engine(script) as port:
-        goal = target(port, must_answer=must, engine=name, **changes)
-        return await run_probe(goal, live(timeout=seconds, budget=2), plan_key="plan", rng=Random(1))
 
 
 OWN = {
@@ -287,18 +232,6 @@ async def test_each_format_that_takes_long_is_no_answer_in_the_end() -> None:
             )
 
 
-def beside_others(answer: Answer, tokens: Iterable[int], running: int) -> Script:
-    """An engine that has generated one of ``tokens`` after the other, and has so many requests."""
-    made = iter(tokens)
-
-    def script(path: str, body: str) -> Answer:
-        if path != "/metrics":
-            return always(answer)(path, body)
-        return 200, f"vllm:generation_tokens_total {next(made)}\nvllm:num_requests_running {running}\n"
-
-    return script
-
-
 @pytest.mark.parametrize("answer", [None, (503, "the queue is full")])
 async def test_one_that_serves_others_meanwhile_has_started(answer: Answer) -> None:
     """Whoever reaches a pod may fill its queue before it is Ready: no reason to start it anew."""
@@ -318,49 +251,6 @@ async def test_requests_of_others_excuse_no_engine_that_does_not_serve(
         await asked(beside_others(answer, tokens, running), seconds=4)
 
 
-WHOLE = STREAM + 8 * TOKEN + b"data: [DONE]\n\n"
-
-
-def broken_after(requests: int, answer: Answer, until: int = 10**9) -> Script:
-    """An engine that answers so many requests, then ``answer``, and from the ``until``-th on well again."""
-    made = count(1)
-
-    def script(path: str, body: str) -> Answer:
-        if not body:
-            return always(None)(path, body) if path == MODELS else (404, "")
-        return answer if requests < next(made) < until else WHOLE
-
-    return script
-
-
-@pytest.mark.parametrize("answer", [(500, "CUDA error"), None, b""], ids=["errors", "silence", "closed"])
-async def test_one_that_breaks_while_it_is_measured_has_not_started(answer: Answer) -> None:
-    """Load may break an engine that stays healthy: it would be Ready, and let in as a new revision."""
-    with pytest.raises(NeverAnswered):
-        await asked(broken_after(6, answer), seconds=4)
-
-
-@pytest.mark.parametrize(
-    ("script", "must"),
-    [
-        (broken_after(6, (500, "CUDA error")), False),
-        (broken_after(6, (500, "CUDA error"), until=16), True),
-        (broken_after(6, (429, "too many")), True),
-    ],
-    ids=["it serves already", "it recovers", "it admits others"],
-)
-async def test_one_that_may_still_serve_has(script: Script, must: bool) -> None:
-    assert (await asked(script, must=must, seconds=8)).state in ("Partial", "Failed")
-
-
-async def test_one_that_fails_late_each_time_is_asked_no_longer_than_it_was_measured() -> None:
-    """As behind a proxy that gives up: such a failure is sent again."""
-    began, late = time.monotonic(), Late(b"HTTP/1.1 504 X\r\nContent-Length: 0\r\n\r\n")
-    with pytest.raises(NeverAnswered):
-        await asked(broken_after(6, late), seconds=4)
-    assert time.monotonic() - began < 2 * 4 + 2
-
-
 async def test_one_that_is_busy_after_a_while_serves_others_too() -> None:
     """Its queue had no place for two seconds: the probe's time ran out, and the start failed."""
     late = Late(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n")
@@ -370,11 +260,45 @@ async def test_one_that_is_busy_after_a_while_serves_others_too() -> None:
         await asked(beside_others(late, repeat(7), running=2), "vllm", seconds=4)
 
 
-async def test_the_last_question_is_in_the_format_that_was_answered() -> None:
-    """One that answers texts in one piece, and has no chat, crashed at each start."""
+async def test_one_that_is_late_to_refuse_a_client_is_left_alone_too() -> None:
+    """A proxy whose queue gives up after half a minute: the time ran out, and it crashed at each start."""
+    late = Late(b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n")
+    assert (await asked(always(late), seconds=4)).state == "Failed"
 
-    def texts_alone(path: str, body: str) -> Answer:
-        texts = bool(body) and isinstance(json.loads(body).get("prompt"), str)
-        return (200, '{"choices":[{"text":"a word"}]}') if texts or not body else (500, "no template")
 
-    assert (await asked(texts_alone)).state == "Failed"
+async def test_a_long_page_of_counters_does_not_extend_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the probe's time a hung engine was Ready."""
+
+    async def slow(_: str) -> EngineCounters:
+        await asyncio.sleep(8)
+        return EngineCounters()
+
+    monkeypatch.setattr(engine_counters, "counters_of", slow)
+    began = time.monotonic()
+    with pytest.raises(NeverAnswered):
+        await asked(beside_others(None, count(7), running=2), seconds=4)
+    assert time.monotonic() - began < 4 + 2 + 1
+
+
+async def test_a_timeout_is_no_wrong_setting() -> None:
+    with pytest.raises(NeverAnswered) as caught:
+        await asked(always((408, "Request Timeout")), "vllm")
+    assert not caught.value.refused, "as which it would not be started again"
+
+
+async def test_one_that_is_silent_from_its_list_of_models_on_has_not_started() -> None:
+    with pytest.raises(NeverAnswered):
+        await asked(always(None, None))
+
+
+async def test_a_refusal_of_another_format_excuses_no_silence() -> None:
+    """The time ran out while a custom engine hung at a text, after it was late to refuse token ids."""
+
+    def odd(_: str, body: str) -> Answer:
+        if not body:
+            return 200, "{}"
+        late = Late(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n")
+        return late if isinstance(json.loads(body).get("prompt"), list) else None
+
+    with pytest.raises(NeverAnswered, match="in time"):
+        await asked(odd, seconds=4)

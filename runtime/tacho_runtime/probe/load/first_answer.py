@@ -19,6 +19,8 @@ WORDS_LIMIT_CHARS = 500
 _OF_CLIENTS = frozenset({401, 403, 429})
 """HTTP statuses of a server that admits other clients, or other numbers of them."""
 NOT_IMPLEMENTED = 501
+KNOWN_API = ""
+"""Stands for the name of an engine that has answered a request of tacho's, and has no other API."""
 
 
 class FormatsRefused(RequestFailed):
@@ -46,11 +48,14 @@ class NeverAnswered(Exception):
         self.refused = refused
 
     @classmethod
-    def after(cls, error: RequestFailed, seconds: float) -> NeverAnswered:
-        """The error of an engine whose last failure was ``error``, after so many seconds of tries."""
+    def after(cls, error: RequestFailed, seconds: float, *, api_is_known: bool = False) -> NeverAnswered:
+        """The error of an engine whose last failure was ``error``, after so many seconds of tries.
+        ``api_is_known``: it answered before, and no setting is wrong."""
         errors = [one for _, one in _refusals(error)] or [error]
         message = " | ".join(dict.fromkeys(visible(str(one)) for one in errors))
-        refused = all(one.answered and one.status // 100 == 4 for one in errors)
+        refused = not api_is_known and all(
+            one.answered and one.status // 100 == 4 and one.status not in RETRYABLE_STATUSES for one in errors
+        )
         return cls(clipped(message, WORDS_LIMIT_CHARS), seconds=seconds, refused=refused)
 
 

@@ -105,7 +105,7 @@ class SocketEngine:
         self.answered = False
         """Whether a token of any answer has arrived."""
         self.failed: RequestFailed | None = None
-        """Why the last request that failed did; None: none failed."""
+        """Why the last request failed when it was sent before; None: it has not."""
         self._at_start = EngineCounters()
         """The counters before the first request to an engine that must answer."""
         self.unlisted: RequestFailed | None = None
@@ -149,11 +149,18 @@ class SocketEngine:
 
     async def count_from_here(self, timeout_seconds: float) -> None:
         """Reads the counters with which ``serves_others`` compares later ones."""
-        self._at_start = (await self._read(timeout_seconds)).counters
+        self._at_start = await self._counters(timeout_seconds)
 
     async def serves_others(self, timeout_seconds: float) -> bool:
         """Whether the engine has worked since ``count_from_here``, for other clients."""
-        return serves_others(self._at_start, (await self._read(timeout_seconds)).counters)
+        return serves_others(self._at_start, await self._counters(timeout_seconds))
+
+    async def _counters(self, timeout_seconds: float) -> EngineCounters:
+        """The counters, if they are read and understood in time: a long page takes seconds."""
+        try:
+            return (await asyncio.wait_for(self._read(timeout_seconds), timeout_seconds)).counters
+        except asyncio.TimeoutError:
+            return EngineCounters()
 
     async def close(self) -> None:
         """Ends the processes that sent requests."""
@@ -270,6 +277,7 @@ class SocketEngine:
     async def _send(
         self, input_tokens: int, output_tokens: int, timeout_seconds: float, *, known: bool
     ) -> StreamResult:
+        self.failed = None
         stream, failed = await self._tries.answered(
             lambda: self._once(input_tokens, output_tokens, timeout_seconds), known=known
         )

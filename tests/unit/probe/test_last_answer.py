@@ -1,0 +1,88 @@
+"""The last request to an engine that has just started: whether it still answers once it was measured."""
+
+from __future__ import annotations
+
+import json
+import time
+from random import Random
+
+import pytest
+
+from tacho_contract.measurement import Baseline, Environment
+from tacho_runtime.probe import sequence
+from tacho_runtime.probe.load.first_answer import NeverAnswered
+from tacho_runtime.probe.sequence import run_probe
+from tacho_runtime.probe.target import ProbeScope
+from tests.unit.probe.engines import ask, live, mock_engine, target
+from tests.unit.probe.scripted_engine import Answer, Late, Script, asked, broken_after
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "AGAIN_SECONDS", 0.1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(500, "CUDA error"), None, b"", (404, "no such model"), (302, ""), (200, "<html>an app</html>")],
+    ids=["errors", "silence", "closed", "model gone", "moved", "another document"],
+)
+async def test_one_that_breaks_while_it_is_measured_has_not_started(answer: Answer) -> None:
+    """Load may break an engine that stays healthy: it would be Ready, and let in as a new revision."""
+    with pytest.raises(NeverAnswered) as caught:
+        await asked(broken_after(6, answer), seconds=4)
+    assert not caught.value.refused, "its settings were right before"
+
+
+@pytest.mark.parametrize(
+    ("script", "must"),
+    [
+        (broken_after(6, (500, "CUDA error")), False),
+        (broken_after(6, (500, "CUDA error"), until=16), True),
+        (broken_after(6, (429, "too many")), True),
+    ],
+    ids=["it serves already", "it recovers", "it admits others"],
+)
+async def test_one_that_may_still_serve_has(script: Script, must: bool) -> None:
+    assert (await asked(script, must=must, seconds=8)).state in ("Partial", "Failed")
+
+
+async def test_one_that_breaks_in_a_measurement_that_looks_whole_has_not_started() -> None:
+    """A check ends with its level: one that hung under that load was Complete, and its pod Ready."""
+    baseline = Baseline(
+        plan_key="plan",
+        measure_key="measure",
+        environment=Environment(),
+        observed_time="2026-01-01T00:00:00Z",
+        concurrency=2,
+        output_tokens_per_second=100.0,
+    )
+    with mock_engine(itl_base_ms=4) as port:
+
+        def crash(phase: str) -> None:
+            if "still answers" in phase:
+                ask(port, "/_crash", {})
+                time.sleep(0.3)  # it ends after its answer
+
+        goal, limits = target(port, must_answer=True), live(timeout=10, budget=8)
+        scope = ProbeScope(baseline=baseline)
+        with pytest.raises(NeverAnswered):
+            await run_probe(goal, limits, plan_key="plan", rng=Random(1), scope=scope, progress=crash)
+
+
+async def test_one_that_fails_late_each_time_is_asked_no_longer_than_it_was_measured() -> None:
+    """As behind a proxy that gives up: such a failure is sent again."""
+    began, late = time.monotonic(), Late(b"HTTP/1.1 504 X\r\nContent-Length: 0\r\n\r\n")
+    with pytest.raises(NeverAnswered):
+        await asked(broken_after(6, late), seconds=4)
+    assert time.monotonic() - began < 2 * 4 + 2
+
+
+async def test_the_last_question_is_in_the_format_that_was_answered() -> None:
+    """One that answers texts in one piece, and has no chat, crashed at each start."""
+
+    def texts_alone(path: str, body: str) -> Answer:
+        texts = bool(body) and isinstance(json.loads(body).get("prompt"), str)
+        return (200, '{"choices":[{"text":"a word"}]}') if texts or not body else (500, "no template")
+
+    assert (await asked(texts_alone)).state == "Failed"
