@@ -35,7 +35,8 @@ class Server:
         self.status: dict[str, Any] = {}
         self.refuses = True
         self.status_error = ApiError(503, "overloaded")
-        self.removes_status = False
+        self.undone: list[dict[str, Any] | None] = []
+        """The status that a webhook makes of each, where it does."""
         self.forbids = ""
         self.forbids_changes = False
         """Of that kind too, not its creation alone."""
@@ -93,8 +94,8 @@ class Server:
             raise self.error
         self.applied.append(manifest["kind"])
         self.status = manifest.get("status", self.status)
-        if self.removes_status:
-            manifest = {key: value for key, value in manifest.items() if key != "status"}
+        if self.undone:
+            manifest = {**manifest, "status": self.undone[0]}
         return written(manifest)
 
 

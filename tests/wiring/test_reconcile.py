@@ -96,13 +96,14 @@ async def test_a_status_that_is_never_written_is_told_by_events_that_grow_rare(s
     assert told == [0] * 3 + [1] * 4 + [2] * 8 + [3]
 
 
-async def test_an_answer_without_a_status_is_a_refusal_of_it() -> None:
-    """A webhook that removes it was an internal error, which was told nowhere."""
+@pytest.mark.parametrize("undone", [None, {"conditions": []}])
+async def test_a_status_that_its_own_answer_lacks_is_refused(undone: dict[str, Any] | None) -> None:
+    """Where a webhook removes it, the API server answers with the default: it waits for an operator."""
     world = World(resourceVersion="1")
     world.claims = {"models": None}
     server = Server(world)
-    server.refuses, server.removes_status = False, True
-    with pytest.raises(Forbidden, match="no status"):
+    server.refuses, server.undone = False, [undone]
+    with pytest.raises(Forbidden, match="other conditions"):
         await reconciler(server)(KEY)
     assert server.created.count("Event") == 1
 

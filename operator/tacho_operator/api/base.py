@@ -53,20 +53,21 @@ class StatusModel(ApiModel):
     def to_wire(self) -> dict[str, Any]:
         """The object as it is stored: camelCase keys, without None, "" and members that are empty without
         those."""
-        found: dict[str, Any] = _stored(super().to_wire())
+        found: dict[str, Any] = as_stored(super().to_wire())
         return found
 
 
-def _stored(value: Any) -> Any:
+def as_stored(value: Any) -> Any:
+    """A value of status as the operator writes it: what changes by that was written by others."""
     if isinstance(value, float):
         return decimal(value)
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, list):
-        return [_stored(item) for item in value]
+        return [as_stored(item) for item in value]
     if not isinstance(value, dict):
         return value
-    kept = {key: _stored(member) for key, member in value.items()}
+    kept = {key: as_stored(member) for key, member in value.items()}
     return {key: member for key, member in kept.items() if member not in (None, "", {}, [])}
 
 

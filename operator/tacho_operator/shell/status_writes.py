@@ -16,7 +16,7 @@ from tacho_operator.shell.drift import contains
 from tacho_operator.shell.execute import child_name, children, needs_write
 from tacho_operator.shell.kube import Kube
 
-STATUS_REMOVED = "the API server's answer has no status, as where a webhook removes it"
+STATUS_UNDONE = "the API server's answer has other conditions, as where a webhook removes or changes them"
 
 
 async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
@@ -38,10 +38,10 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
     }
     try:
         found = await kube.apply(body, uid=metadata["uid"], subresource="status")
-        live = wire if METADATA_ONLY in found else found.get("status")
-        if not live:
-            raise Forbidden(FORBIDDEN, STATUS_REMOVED)
+        live = wire if METADATA_ONLY in found else found.get("status") or {}
         own, others = _by_writer(live)
+        if not all(item in own.get("conditions", ()) for item in wire.get("conditions", ())):
+            raise Forbidden(FORBIDDEN, STATUS_UNDONE)
     except Missing:
         return False  # deleted meanwhile
     except Invalid:

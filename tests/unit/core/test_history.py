@@ -77,3 +77,13 @@ def test_what_a_measurement_does_not_say_is_not_said_and_no_gpu_is_the_cpu() -> 
 @pytest.mark.parametrize("status", [None, {}, {"measurements": "many"}])
 def test_a_status_that_cannot_be_read_teaches_nothing(status: Any) -> None:
     assert stored_status({"status": status}) == LLMDeploymentStatus()
+
+
+@pytest.mark.parametrize("changed", [{"fingerprint": ""}, {"flags": ["\x00", "\x01"]}, {"plan": {}}])
+def test_an_entry_that_no_status_may_have_again_counts_as_absent(changed: dict[str, Any]) -> None:
+    """The definition admits it, not what the operator makes of it: a name is missing, or is there twice."""
+    entries = [MEASURED | changed, MEASURED]
+    assert stored_status({"status": {"measurements": entries}}) == stored_status(
+        {"status": {"measurements": [MEASURED]}}
+    )
+    assert stored_status({"status": {"url": "\x00"}}) == LLMDeploymentStatus()

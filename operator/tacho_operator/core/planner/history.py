@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from statistics import median
+from typing import Any
 
 from pydantic import ValidationError
 
+from tacho_operator.api.base import as_stored
 from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasurementEntry
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.types import Manifest, PastMeasurement
@@ -47,17 +49,31 @@ def _overhead_ratio(row: PastMeasurement, *, fills: bool) -> float | None:
 
 
 CPU = "CPU"
+CONDITIONS = "conditions"
 SHARED_GPU = "SharedGPU"
 
 
 def stored_status(manifest: Manifest) -> LLMDeploymentStatus:
     """A resource's status; empty where this version of tacho cannot read it, so that its measurements are not
-    used.
+    used. Without members and items that others wrote in forms that no later status could have: they would
+    make each of these invalid.
     """
+    found = manifest.get("status") or {}
     try:
-        return LLMDeploymentStatus.model_validate(manifest.get("status") or {})
+        return LLMDeploymentStatus.model_validate(_own(found) if isinstance(found, dict) else found)
     except ValidationError:
         return LLMDeploymentStatus()
+
+
+def _own(status: dict[str, Any]) -> dict[str, Any]:
+    """The members, and items of lists, that are as an operator writes them. Conditions may be others'."""
+    items = {
+        name: [item for item in member if as_stored(item) == item] if isinstance(member, list) else member
+        for name, member in status.items()
+        if name != CONDITIONS
+    }
+    kept = {name: member for name, member in items.items() if as_stored(member) == member}
+    return kept | {name: member for name, member in status.items() if name == CONDITIONS}
 
 
 def history_from(statuses: Iterable[LLMDeploymentStatus]) -> tuple[PastMeasurement, ...]:
