@@ -243,18 +243,34 @@ async def test_what_is_undone_in_its_own_answer_is_told_at_once(kind: str) -> No
     observed = Observed(raw=RAW, resource=resource(), network_policies=(found,), pods=(found,))
     decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(wanted,))
 
-    async def told() -> list[bool]:
+    async def told() -> list[str]:
         done = await execute(cast(Kube, server), observed, decision, rewrites)
-        return [item.contested for item in done.refusals]
+        return [item.role for item in done.refusals if item.contested]
 
     server.undoing = found
-    assert (await told(), await told()) == ([True], [True])
+    assert (await told(), await told()) == (["inspect"], ["inspect"])
     assert len(server.requests) == 1
     now, server.undoing = 120.0, {}
     assert await told() == [], "it is tried again"
-    server.undoing = {METADATA_ONLY: "it is too long"}
+    server.undoing = {METADATA_ONLY: "it is too long", "spec": {}}
     now = 240.0
     assert await told() == [], "what cannot be read is unknown"
+
+
+async def test_a_size_that_is_undone_is_told_beside_fields_that_are_not() -> None:
+    """Both are writes of their own, and the second one's answer says nothing of the first."""
+
+    class Resizing(Server):
+        async def apply(self, manifest: dict[str, Any], *, uid: str, **_: str) -> dict[str, Any]:
+            live = {**manifest, "spec": {**manifest["spec"], "replicas": 7}}
+            return await super().apply(live, uid=uid)
+
+    found = child("Deployment", "now", uid="now") | {"spec": {"replicas": 7, "paused": True}}
+    wanted = child("Deployment", "now") | {"spec": {"replicas": 2, "paused": False}}
+    observed = Observed(raw=RAW, resource=resource(), deployments=(found,))
+    decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(wanted,))
+    done = await execute(cast(Kube, Resizing()), observed, decision, Rewrites())
+    assert (done.writes, [item.contested for item in done.refusals]) == (2, [True])
 
 
 @pytest.mark.parametrize("is_undone", [False, True])

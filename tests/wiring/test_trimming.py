@@ -10,7 +10,7 @@ import pytest
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import abandoned
-from tacho_operator.shell.store.trimming import LEARNED_FROM, Packing, kept_part
+from tacho_operator.shell.store.trimming import LEARNED_FROM, Packing, kept_part, trimmed
 
 
 def thing(number: int, **more: Any) -> dict[str, Any]:
@@ -124,3 +124,19 @@ def test_fields_are_kept_at_their_place_without_the_items_of_lists() -> None:
     )
     entries = kept["metadata"]["managedFields"]
     assert [entry["fieldsV1"] for entry in entries] == [{"f:spec": {"f:ports": {}}, "f:data": {}}]
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet"])
+def test_why_nothing_could_be_created_is_kept(kind: str) -> None:
+    """And nothing that changes with every pod. A refused ReplicaSet is told in the Deployment alone."""
+    of_pod = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "a quota"}
+    of_set = {
+        "type": "Progressing",
+        "status": "False",
+        "reason": "ReplicaSetCreateError",
+        "message": 'Failed to create new replica set "a-1": a quota',
+    }
+    others = [{"type": "Available", "status": "True"}, {"type": "Progressing", "status": "True"}]
+    manifest = {"kind": kind, "metadata": {"name": "a"}, "spec": {}}
+    kept = trimmed(kind, {**manifest, "status": {"conditions": [*others, of_pod, of_set]}})
+    assert kept["status"]["conditions"] == [of_pod, of_set]

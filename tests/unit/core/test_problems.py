@@ -72,8 +72,10 @@ def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> Non
         "metadata": {"name": "a-1", "labels": {"tacho.dev/revision": "a"}},
         "status": {"conditions": [failed]},
     }
-    assert creation_refused((), (owner,), "a") is not None
     assert creation_refused((owner,), (), "a") is not None
+    found = creation_refused((), (owner,), "a")
+    assert found is not None
+    assert "rollout restart" not in found.message, "Kubernetes tries to make a pod for ever"
     assert creation_refused((), (owner,), "b") is None
 
 
