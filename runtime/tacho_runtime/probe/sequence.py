@@ -213,6 +213,29 @@ async def run_probe(
     return found
 
 
+async def check_answers(target: ProbeTarget, live: LiveConfig, progress: Callable[[str], None]) -> None:
+    """Asks an engine that answered before its start, and is not measured, for one answer. Raises
+    NeverAnswered, within the probe's time.
+    """
+    opened: list[SocketEngine] = []
+    before = replace(target, engine=KNOWN_API)
+
+    async def first() -> None:
+        engine = await SocketEngine.open(target, Random())  # noqa: S311 - as in a probe
+        opened.append(engine)
+        try:
+            await _answer(engine, engine.first_request, before, _clock(live, check=False), progress)
+        finally:
+            await engine.close()
+
+    try:
+        await asyncio.wait_for(first(), live.probe.timeout_seconds)
+    except asyncio.TimeoutError:
+        await _judge_cut(opened, before, live)
+    except (RequestFailed, AddressError):  # no fault of its own
+        pass
+
+
 def _is_at_fault(engine: SocketEngine, target: ProbeTarget, error: RequestFailed) -> bool:
     """Whether ``error`` is the fault of an engine that must answer, and of which no token came yet."""
     return target.must_answer and not engine.answered and is_own_fault(error, target.engine)

@@ -175,23 +175,41 @@ class MeasurementRun:
         """
         choice = decide_measurement(self.live, known, self.pod)
         log.info("probe: %s, because %s", "yes" if choice.probes else "no", choice.reason)
-        if choice.probes:
-            self.say(f"measuring: {choice.reason}")
-            # After a failed measurement the next one leaves out the optional score.
-            scores = self.target.scores and (known is None or known.state != "Failed")
-            must = self.starts and not self.pod.probe_pod
-            target = dataclasses.replace(self.target, scores=scores, must_answer=must)
-            try:
-                found = await self._probed(target, choice.baseline)
-            except NeverAnswered as error:
-                raise FailedError(unanswered_failure(error, self.output())) from None
-            _, dropped = known_levels(self.live, self.pod)
-            message = "; ".join(filter(None, (found.message, dropped)))
-            return dataclasses.replace(found, request=choice.request, message=message)
+        try:
+            return await (self._new(known, choice) if choice.probes else self._former(known, choice))
+        except NeverAnswered as error:
+            raise FailedError(unanswered_failure(error, self.output())) from None
+
+    async def _new(self, known: Measurement | None, choice: MeasurementDecision) -> Measurement:
+        self.say(f"measuring: {choice.reason}")
+        # After a failed measurement the next one leaves out the optional score.
+        scores = self.target.scores and (known is None or known.state != "Failed")
+        target = dataclasses.replace(self.target, scores=scores, must_answer=self._must_answer)
+        found = await self._probed(target, choice.baseline)
+        _, dropped = known_levels(self.live, self.pod)
+        message = "; ".join(filter(None, (found.message, dropped)))
+        return dataclasses.replace(found, request=choice.request, message=message)
+
+    async def _former(self, known: Measurement | None, choice: MeasurementDecision) -> Measurement:
+        """``known``, of an engine that answered then, and still answers where it has just started."""
+        from tacho_runtime.probe.sequence import check_answers
+
         keys = (self.pod.plan_key, self.live.measure_key)
-        if known is not None and (known.plan_key, known.measure_key) == keys:
-            return known
-        return self.without_figures("Skipped", choice.reason)
+        if known is None or (known.plan_key, known.measure_key) != keys:
+            return self.without_figures("Skipped", choice.reason)
+        if self._must_answer and self.live.probe.policy != "Disabled":
+            self.say("seeing whether the engine answers")
+            try:
+                await check_answers(dataclasses.replace(self.target, must_answer=True), self.live, self.say)
+            except NeverAnswered:
+                raise
+            except Exception:  # a defect of the question is no engine's fault
+                log.exception("the engine could not be asked")
+        return known
+
+    @property
+    def _must_answer(self) -> bool:
+        return self.starts and not self.pod.probe_pod
 
     async def _probed(self, target: ProbeTarget, baseline: Baseline | None) -> Measurement:
         """Runs the probe. Raises NeverAnswered alone, and ends PROBE_GRACE_SECONDS after the probe's time at

@@ -11,10 +11,20 @@ import pytest
 from tacho_contract.measurement import Baseline, Environment
 from tacho_runtime.probe import sequence
 from tacho_runtime.probe.load.first_answer import NeverAnswered
-from tacho_runtime.probe.sequence import run_probe
+from tacho_runtime.probe.sequence import check_answers, run_probe
 from tacho_runtime.probe.target import ProbeScope
 from tests.unit.probe.engines import ask, live, mock_engine, target
-from tests.unit.probe.scripted_engine import Answer, Late, Script, asked, broken_after
+from tests.unit.probe.scripted_engine import (
+    STREAM,
+    TOKEN,
+    Answer,
+    Late,
+    Script,
+    always,
+    asked,
+    broken_after,
+    engine,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +96,28 @@ async def test_the_last_question_is_in_the_format_that_was_answered() -> None:
         return (200, '{"choices":[{"text":"a word"}]}') if texts or not body else (500, "no template")
 
     assert (await asked(texts_alone)).state == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("script", "is_started"),
+    [
+        (always(STREAM + 8 * TOKEN + b"data: [DONE]\n\n"), True),
+        (always((429, "too many")), True),
+        (always((404, "no such model")), False),
+        (always((500, "CUDA error")), False),
+        (always(None), False),
+        (always(None, None), False),
+    ],
+    ids=["it answers", "it admits others", "model gone", "errors", "silence", "no list either"],
+)
+async def test_one_that_was_measured_before_is_asked_once_at_its_start(
+    script: Script, *, is_started: bool
+) -> None:
+    async with engine(script) as port:
+        goal, limits = target(port, must_answer=True), live(timeout=2, budget=2)
+        if is_started:
+            await check_answers(goal, limits, lambda _: None)
+        else:
+            with pytest.raises(NeverAnswered) as caught:
+                await check_answers(goal, limits, lambda _: None)
+            assert not caught.value.refused, "its settings were right before"

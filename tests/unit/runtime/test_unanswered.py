@@ -16,6 +16,7 @@ from tacho_contract.failure import FailedError, Failure
 from tacho_contract.launch import Again, LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_contract.measurement import Baseline, Environment, Measurement
 from tacho_runtime.files import replace_file
+from tacho_runtime.probe import sequence
 from tacho_runtime.probe.load.first_answer import NeverAnswered
 from tacho_runtime.probe.sequence import MUST_ANSWER_SHARE
 from tacho_runtime.probe.target import ProbeTarget
@@ -104,12 +105,41 @@ async def test_who_serves_already_and_a_probe_pod_need_not_answer() -> None:
     assert [target.must_answer for target in seen] == [False, False]
 
 
+@pytest.mark.parametrize("error", [None, ValueError("odd"), NeverAnswered("HTTP 500: died", seconds=45.2)])
+async def test_a_start_with_its_measurement_known_is_asked_for_one_answer(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """An engine that its former run had broken for good, as on a lost GPU, was Ready again by its health."""
+    seen: list[ProbeTarget] = []
+    asked_once: list[ProbeTarget] = []
+
+    async def check_answers(target: ProbeTarget, *_: object) -> None:
+        asked_once.append(target)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(sequence, "check_answers", check_answers)
+    run = starting(seen)
+    known_one = figures()
+    for other in (
+        dataclasses.replace(run, starts=False),
+        dataclasses.replace(run, live=dataclasses.replace(LIVE, probe=ProbeSettings(policy="Disabled"))),
+    ):
+        assert await other.measurement(known_one) is known_one
+    assert not asked_once
+    if isinstance(error, NeverAnswered):
+        with pytest.raises(FailedError, match="answered no request in 45 s"):
+            await run.measurement(known_one)
+    else:
+        assert await run.measurement(known_one) is known_one, "a defect of the question is no engine's fault"
+    assert [target.must_answer for target in asked_once] == [True]
+    assert not seen, "it is not measured"
+
+
 async def test_without_a_probe_nothing_is_asked() -> None:
     seen: list[ProbeTarget] = []
-    run = starting(seen)
-    assert await run.measurement(figures()) == figures(), "a restart with its measurement known"
     disabled = dataclasses.replace(LIVE, probe=ProbeSettings(policy="Disabled"))
-    assert (await dataclasses.replace(run, live=disabled).measurement(None)).state == "Skipped"
+    assert (await dataclasses.replace(starting(seen), live=disabled).measurement(None)).state == "Skipped"
     assert not seen
 
 
@@ -139,11 +169,20 @@ def test_a_process_that_answers_nothing_never_gets_ready(tmp_path: Path, mode: s
     assert "Serving" not in runtime.log()
 
 
+def test_a_restarted_process_that_answers_nothing_never_gets_ready(tmp_path: Path) -> None:
+    known(tmp_path)
+    live = LiveConfig(measure_key="m", probe=LIMITS)
+    with running(mock_config(tmp_path, "--fail", "errors"), tmp_path, live=live) as runtime:
+        assert runtime.ended() == 1
+    assert runtime.failure().failure_class == "EngineCrashed"
+    assert "Serving" not in runtime.log()
+
+
 def test_a_pod_that_is_measured_again_serves_on_with_what_its_engine_answers(tmp_path: Path) -> None:
     """Nobody knows whether it answered its clients, and it has a Service to itself."""
     known(tmp_path)
     live = LiveConfig(measure_key="m", probe=LIMITS)
-    config = mock_config(tmp_path, "--fail", "errors")
+    config = mock_config(tmp_path, "--fail", "errors-after:1")
     with running(config, tmp_path, live=live, program=(sys.executable, "-c", IMPATIENT)) as runtime:
         runtime.until_ready()
         mine = Again(request="r", hostname=os.uname().nodename)
