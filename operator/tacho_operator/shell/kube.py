@@ -45,7 +45,7 @@ from tacho_operator.shell.bounded_reading import (
     readable_pages,
 )
 from tacho_operator.shell.budget import NamespaceBudget
-from tacho_operator.shell.probed_socket import SESSION, probed_connector, renewed_authorities
+from tacho_operator.shell.probed_socket import SESSION, probed_connector, renewed_authorities, stable_body
 
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
@@ -394,7 +394,7 @@ async def connect(
         probed_connector(api.rest_client.ssl_context) as connector,
     ):
         renewed = renewed_authorities(api.rest_client.ssl_context, configuration.ssl_ca_cert)
-        of_session = {**SESSION, "connector": connector, "middlewares": (renewed, short_errors)}
+        of_session = {**SESSION, "connector": connector, "middlewares": (stable_body, renewed, short_errors)}
         configuration.client_session_kwargs = of_session
         # Never awaited, so its discovery of every API group never runs.
         yield Kube(DynamicClient(api), counted, budget)
