@@ -134,9 +134,13 @@ class LocalPod:
         raise AssertionError("reports end only by an error")
 
     async def until_exit(self) -> None:
-        """Waits while the engine serves. Never returns: raises CommandError when a child ends."""
-        async for _ in self._reports(WATCH_SECONDS):
-            pass
+        """Waits while the engine serves, and prints when it stops to, or serves again. Never returns: raises
+        CommandError when a child ends."""
+        was_ready = True
+        async for report in self._reports(WATCH_SECONDS):
+            if report.ready != was_ready:
+                was_ready = report.ready
+                self._say(report.message or report.phase)
 
     async def _reports(self, every_seconds: float) -> AsyncIterator[Report]:
         await asyncio.sleep(every_seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tacho_cli.inputs import child
 from tacho_cli.run import serve
 from tacho_cli.run.setup import RunOptions, local_setup
+from tacho_contract.report import Report
 from tools.cluster.ports import free_port
 from tools.harness.resources import CLAIM_SPEC, plan, resource
 
@@ -39,3 +41,23 @@ def test_of_a_log_of_any_length_the_end_is_read(tmp_path: Path) -> None:
         file.seek(0, 2)
         file.write(b"\nthe cause\n")
     assert "  | the cause" in str(child.ended("the runtime", 1, log))
+
+
+async def test_an_engine_that_no_longer_answers_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = dataclasses.replace(RunOptions(file="-"), report_port=free_port())
+    setup = local_setup(resource(CLAIM_SPEC), plan(), {"models": tmp_path}, order, tmp_path)
+    told: list[str] = []
+    pod = serve.LocalPod(setup, tmp_path, told.append)
+    report = Report(
+        runtime_version="", revision="", plan_key="", engine="", phase="Serving", observed_time=""
+    )
+
+    async def reports(_seconds: float) -> AsyncIterator[Report]:
+        for ready in (True, False, False, True):
+            yield dataclasses.replace(report, ready=ready, message="serves" if ready else "no healthy answer")
+
+    monkeypatch.setattr(pod, "_reports", reports)
+    await pod.until_exit()
+    assert told == ["no healthy answer", "serves"]

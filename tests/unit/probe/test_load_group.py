@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from random import Random
 import pytest
 
 from tacho_contract.measurement import Workload
+from tacho_runtime.probe.load import workers
 from tacho_runtime.probe.load.socket_engine import SocketEngine
 from tacho_runtime.probe.load.workers import CHUNKS_PER_SECOND_PER_PROCESS, processes_for
 from tests.unit.probe.engines import gauge, mock_engine, target
@@ -102,6 +105,28 @@ async def test_a_cancelled_level_leaves_no_request_and_no_process(monkeypatch: p
             await loop.close()
             await nothing_runs(port)
         assert _children() - others == {_mock()}
+
+
+async def test_more_streams_than_the_usual_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with mock_engine(**QUICK) as port:
+        few = len(os.listdir("/proc/self/fd")) + 30
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+        try:
+            async with asked_by(1, port, monkeypatch) as engine:
+                loop = await engine.steady_loop(SMALL, spread=0.25)
+                assert (await loop.level(terms(60), never)).failures == ()
+                await loop.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def test_no_process_starts_where_no_more_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(workers.subprocess, "Popen", refused)
+    assert await workers.WorkerPool().workers(2) == []
 
 
 async def test_a_process_that_is_killed_breaks_its_level_and_is_replaced(

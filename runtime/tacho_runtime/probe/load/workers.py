@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
+import resource
 import signal
 import socket
 import struct
@@ -89,13 +90,15 @@ class WorkerProcess:
     def __init__(self) -> None:
         here, there = socket.socketpair()
         flags = ["-I"] * sys.flags.isolated + ["-S"] * sys.flags.no_site
-        with there:
+        with there, contextlib.ExitStack() as failing:
+            failing.callback(here.close)
             self._process = subprocess.Popen(
                 [sys.executable, *flags, "-c", _START, str(there.fileno()), *sys.path],
                 pass_fds=(there.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
+            failing.pop_all()
         self._here = here
         self._ends: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.usable = True
@@ -159,16 +162,36 @@ class WorkerProcess:
             await self._ends[1].wait_closed()
 
 
+FILES = 8192
+"""Open files for which the probe asks: those of 4,096 streams, and its own."""
+
+
+def allow_files() -> None:
+    """Raises the limit of open files of this process and of its workers, as far as it may.
+
+    A usual one of 1,024 is less than streams may be. Then the engine was measured as one that serves fewer,
+    and the runtime answered no health check. Engines are started before, with their own limit.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    target = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+
+
 class WorkerPool:
     """Worker processes, kept from one loop to the next."""
 
     def __init__(self) -> None:
+        allow_files()
         self._members: list[WorkerProcess] = []
 
     async def workers(self, count: int) -> list[WorkerProcess]:
         """Up to ``count`` worker processes that are ready; fewer or none where processes do not start."""
         self._members = [member for member in self._members if member.usable]
-        new = [WorkerProcess() for _ in range(count - len(self._members))]
+        new: list[WorkerProcess] = []
+        with contextlib.suppress(OSError):  # a container may have no more processes
+            while len(self._members) + len(new) < count:
+                new.append(WorkerProcess())
         self._members += new
         if new:
             starting = [asyncio.ensure_future(member.connect()) for member in new]
