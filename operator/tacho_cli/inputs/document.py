@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
         if self._merged > VALUES_LIMIT:
             raise ValueError(MANY_VALUES)
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         is_number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
         if is_number and len(node.value) > LONGEST_NUMBER:
             raise ValueError(LONG_NUMBER)

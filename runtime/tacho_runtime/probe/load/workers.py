@@ -169,8 +169,8 @@ FILES = 8192
 def allow_files() -> None:
     """Raises the limit of open files of this process and of its workers, as far as it may.
 
-    A usual one of 1,024 is less than streams may be. Then the engine was measured as one that serves fewer,
-    and the runtime answered no health check. Engines are started before, with their own limit.
+    A usual one of 1,024 is less than streams may be: an engine was measured as one that serves fewer. Engines
+    are started before, with their own limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     target = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
