@@ -132,4 +132,7 @@ def _error_text(document: Any) -> str:
     """Message of an error document, in any of the usual formats."""
     found = document.get("error", document) if isinstance(document, dict) else document
     found = found.get("message", found) if isinstance(found, dict) else found
-    return str(found)
+    try:
+        return str(found)
+    except RecursionError:  # of a document that was just not too deep to be parsed
+        return "an error that is nested too deep"

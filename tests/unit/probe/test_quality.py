@@ -90,6 +90,13 @@ def test_where_there_is_no_figure_it_says_why(engine: Engine, words: str) -> Non
     assert len(engine.bodies) == 1, "nothing is asked for in vain"
 
 
+def test_an_error_may_be_nested_too_deep_to_be_shown() -> None:
+    nested: list[Any] = []
+    for _ in range(50_000):
+        nested = [nested]
+    assert "nested too deep" in Engine({"error": nested}, status=400).found().message
+
+
 def test_an_engine_that_does_not_answer_is_not_waited_for() -> None:
     async def never(path: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         await asyncio.Event().wait()
