@@ -24,6 +24,7 @@ from tests.unit.probe.scripted_engine import (
     TOKEN,
     Answer,
     Late,
+    Script,
     Unended,
     always,
     asked,
@@ -249,6 +250,19 @@ async def test_requests_of_others_excuse_no_engine_that_does_not_serve(
 ) -> None:
     with pytest.raises(NeverAnswered):
         await asked(beside_others(answer, tokens, running), seconds=4)
+
+
+@pytest.mark.parametrize("page", [None, (200, "")], ids=["late", "empty"])
+async def test_without_counters_at_the_start_work_shows_in_later_ones(page: Answer) -> None:
+    """What an engine had generated before it hung was taken for work since, and it was Ready."""
+
+    def later(tokens: Iterable[int]) -> Script:
+        pages, others = count(), beside_others(None, tokens, running=2)
+        return lambda path, body: page if path == "/metrics" and not next(pages) else others(path, body)
+
+    assert (await asked(later(count(7)), "vllm", seconds=4)).state == "Failed"
+    with pytest.raises(NeverAnswered):
+        await asked(later(repeat(7)), "vllm", seconds=4)
 
 
 async def test_one_that_is_busy_after_a_while_serves_others_too() -> None:

@@ -50,6 +50,8 @@ from tacho_runtime.probe.target import ProbeTarget
 
 FIRST_INPUT_TOKENS = 32
 FIRST_OUTPUT_TOKENS = 8
+COUNTED_SECONDS = 2.0
+"""Time in seconds in which an engine's work is counted whose counters at the start are not known."""
 POST_SECONDS = 30.0
 REQUEST_SECONDS = 300.0
 """Timeout in seconds of a request in a loop; a longer one counts as failed."""
@@ -153,7 +155,13 @@ class SocketEngine:
 
     async def serves_others(self, timeout_seconds: float) -> bool:
         """Whether the engine has worked since ``count_from_here``, for other clients."""
-        return serves_others(self._at_start, await self._counters(timeout_seconds))
+        now = await self._counters(timeout_seconds)
+        if self._at_start == EngineCounters() != now:
+            # They were not read in time, or not there yet: what an engine did before it hung is no work now.
+            self._at_start = now
+            await self.pause(COUNTED_SECONDS)
+            now = await self._counters(timeout_seconds)
+        return serves_others(self._at_start, now)
 
     async def _counters(self, timeout_seconds: float) -> EngineCounters:
         """The counters, if they are read and understood in time: a long page takes seconds."""
