@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -73,6 +74,20 @@ def prepare_environment(endpoint: str) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_UPDATE_CHECK", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+
+
+def _check_authorities() -> None:
+    """Raises FailedError where the CA bundle holds none: the client's error looks like that of a silent
+    hub."""
+    file = os.environ.get("SSL_CERT_FILE", "")
+    try:
+        ssl.create_default_context(cafile=file or None)
+    except OSError as error:
+        raise FailedError.of(
+            FailureClass.INVALID_CONFIG,
+            f"The CA bundle {file[-300:]} cannot be used: {error.strerror or error}.",
+            "Put certificates in PEM into the ConfigMap that spec.model.hub.caBundleConfigMapRef names.",
+        ) from None
 
 
 def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
@@ -180,6 +195,7 @@ class HubSource:
     def __init__(self, repository: str, revision: str, *, endpoint: str = "", token: str = "") -> None:
         """Resolves the revision. Raises FailedError."""
         prepare_environment(endpoint)
+        _check_authorities()
         try:
             from huggingface_hub import HfApi
         except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -49,6 +50,19 @@ def test_absent(hub: RunningHub, published: InspectConfig, uri: str, revision: s
     failure = failure_of(InspectConfig(uri=parse_uri(uri), revision=revision, endpoint=hub.url))
     assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
     assert word in failure.message
+
+
+@pytest.mark.parametrize("bundle", [None, "", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"])
+def test_a_bundle_without_certificates_is_no_silent_hub(
+    published: InspectConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: str | None
+) -> None:
+    file = tmp_path / "ca.pem"
+    if bundle is not None:
+        file.write_text(bundle)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    failure = failure_of(published)
+    assert (failure.failure_class, failure.retryable) == ("InvalidConfig", False)
+    assert "The CA bundle" in failure.message
 
 
 @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
