@@ -14,6 +14,8 @@ from tacho_operator.api.defaults import CURRENCY
 from tacho_operator.core.types import Config
 
 ENGINE_IMAGE_PREFIX = "TACHO_ENGINE_IMAGE_"
+NAMESPACE_NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+OBJECT_NAME = r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?"
 
 
 class SettingsError(ValueError):
@@ -52,10 +54,9 @@ class Settings:
 
 def _integer(environment: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = environment.get(name, "") or str(default)
-    try:
-        value = int(text)
-    except ValueError:
-        raise SettingsError(f"{name}={text!r}: must be a whole number") from None
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+        raise SettingsError(f"{name}={text!r}: must be a whole number")
+    value = int(text)
     if not low <= value <= high:
         raise SettingsError(f"{name}={value}: must be from {low} to {high}")
     return value
@@ -68,6 +69,37 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
     return text == "true"
 
 
+def _name(environment: Mapping[str, str], name: str, default: str = "") -> str:
+    """The name of an object; a wrong one would be part of the path of requests."""
+    text = environment.get(name, "") or default
+    if text and not re.fullmatch(OBJECT_NAME, text):
+        raise SettingsError(f"{name}={text!r}: must be the name of an object, such as tacho-system")
+    return text
+
+
+def _namespaces(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Names of namespaces, each once. Raises SettingsError, as for commas alone, which would mean all."""
+    text = environment.get(name, "")
+    found = tuple(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+    if (text and not found) or not all(re.fullmatch(NAMESPACE_NAME, part) for part in found):
+        raise SettingsError(f"{name}={text!r}: must be namespaces, such as team-a,team-b, or empty for all")
+    return found
+
+
+def _image(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "")
+    if not re.fullmatch(r"[!-~]*", text):
+        raise SettingsError(f"{name}={text!r}: must be an image, without blanks")
+    return text
+
+
+def _pull_policy(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "") or "IfNotPresent"
+    if text not in ("Always", "IfNotPresent", "Never"):
+        raise SettingsError(f"{name}={text!r}: one of Always, IfNotPresent, Never")
+    return text
+
+
 def _prices(environment: Mapping[str, str], name: str) -> Mapping[str, str]:
     """Prices by GPU product, from a JSON object. Raises SettingsError: an unreadable price would silently
     remove all costs.
@@ -75,7 +107,7 @@ def _prices(environment: Mapping[str, str], name: str) -> Mapping[str, str]:
     text = environment.get(name, "") or "{}"
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise SettingsError(f'{name}={text!r}: must be a JSON object, such as {{"NVIDIA-H200": "3.50"}}')
@@ -106,6 +138,8 @@ def _hub_endpoint(environment: Mapping[str, str], name: str) -> str:
         raise SettingsError(
             f"{name}={text!r}: must begin with https://, or with http:// where that is allowed"
         )
+    if text and not re.fullmatch(r"https?://[^\s/?#][!-~]*", text):
+        raise SettingsError(f"{name}={text!r}: must be a URL with a host, without blanks")
     return text
 
 
@@ -119,7 +153,7 @@ def _known_engines(environment: Mapping[str, str]) -> None:
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
     """The settings from TACHO_* environment variables. Raises SettingsError."""
-    image = environment.get("TACHO_IMAGE", "")
+    image = _image(environment, "TACHO_IMAGE")
     if not image:
         raise SettingsError("TACHO_IMAGE is not set: it names the image that inspect and fetch pods run")
     level = environment.get("TACHO_LOG_LEVEL", "") or "INFO"
@@ -129,29 +163,28 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     if log_format not in ("text", "json"):
         raise SettingsError(f"TACHO_LOG_FORMAT={log_format!r}: text or json")
     _known_engines(environment)
-    namespaces = environment.get("TACHO_WATCH_NAMESPACES", "")
     return Settings(
         decisions=Config(
             tacho_image=image,
             engine_images={
                 name: value
                 for name in image_settings()
-                if (value := environment.get(f"{ENGINE_IMAGE_PREFIX}{name.upper()}", ""))
+                if (value := _image(environment, f"{ENGINE_IMAGE_PREFIX}{name.upper()}"))
             },
-            image_pull_policy=environment.get("TACHO_IMAGE_PULL_POLICY", "") or "IfNotPresent",
-            operator_namespace=environment.get("TACHO_OPERATOR_NAMESPACE", "") or "tacho-system",
-            monitoring_namespace=environment.get("TACHO_MONITORING_NAMESPACE", ""),
+            image_pull_policy=_pull_policy(environment, "TACHO_IMAGE_PULL_POLICY"),
+            operator_namespace=_name(environment, "TACHO_OPERATOR_NAMESPACE", "tacho-system"),
+            monitoring_namespace=_name(environment, "TACHO_MONITORING_NAMESPACE"),
             allow_insecure_hub=_switch(environment, "TACHO_ALLOW_INSECURE_HUB"),
             hub_endpoint=_hub_endpoint(environment, "TACHO_HUB_ENDPOINT"),
             gpu_prices=_prices(environment, "TACHO_GPU_PRICES"),
             currency=_currency(environment, "TACHO_CURRENCY"),
             inspect_deadline_seconds=_integer(environment, "TACHO_INSPECT_DEADLINE_SECONDS", 300, 10, 3600),
         ),
-        watch_namespaces=tuple(filter(None, (part.strip() for part in namespaces.split(",")))),
+        watch_namespaces=_namespaces(environment, "TACHO_WATCH_NAMESPACES"),
         workers=_integer(environment, "TACHO_WORKERS", 16, 1, 64),
         resync_seconds=_integer(environment, "TACHO_RESYNC_SECONDS", 3600, 5, 86400),
         scaling_period_seconds=_integer(environment, "TACHO_SCALING_PERIOD_SECONDS", 10, 1, 30),
-        lease_name=environment.get("TACHO_LEASE_NAME", "") or "tacho",
+        lease_name=_name(environment, "TACHO_LEASE_NAME", "tacho"),
         pod_name=environment.get("TACHO_POD_NAME", ""),
         pod_address=environment.get("TACHO_POD_ADDRESS", ""),
         max_probe_pods=_integer(environment, "TACHO_MAX_PROBE_PODS", 8, 1, 10_000),

@@ -32,7 +32,7 @@ def test_engine_images_and_namespaces_are_read() -> None:
             "TACHO_IMAGE": "t",
             "TACHO_ENGINE_IMAGE_LLAMACPP": "example/llamacpp:1",
             "TACHO_ENGINE_IMAGE_VLLM": "",
-            "TACHO_WATCH_NAMESPACES": "ml, team-b,",
+            "TACHO_WATCH_NAMESPACES": "ml, team-b,ml,",
         }
     )
     assert settings.decisions.engine_images == {"llamacpp": "example/llamacpp:1"}
@@ -63,7 +63,19 @@ def test_prices_are_read() -> None:
         ("TACHO_GPU_PRICES", '{"NVIDIA-H200": "0"}'),
         ("TACHO_GPU_PRICES", '{"NVIDIA-H200": "3,50"}'),
         ("TACHO_GPU_PRICES", '{"NVIDIA-L4": "3.5", "nvidia l4": "4"}'),
+        ("TACHO_GPU_PRICES", "[" * 100_000),
         ("TACHO_CURRENCY", "euro"),
+        ("TACHO_WORKERS", "1_6"),
+        ("TACHO_WATCH_NAMESPACES", " , "),
+        ("TACHO_WATCH_NAMESPACES", "ml,Team/B"),
+        ("TACHO_OPERATOR_NAMESPACE", "../x"),
+        ("TACHO_MONITORING_NAMESPACE", "a b"),
+        ("TACHO_LEASE_NAME", "a/b"),
+        ("TACHO_IMAGE", "a b"),
+        ("TACHO_ENGINE_IMAGE_VLLM", " "),
+        ("TACHO_IMAGE_PULL_POLICY", "Sometimes"),
+        ("TACHO_HUB_ENDPOINT", "https://"),
+        ("TACHO_HUB_ENDPOINT", "https://a b"),
     ],
 )
 def test_a_wrong_setting_names_itself(name: str, value: str) -> None:

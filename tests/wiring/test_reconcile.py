@@ -13,7 +13,7 @@ from tacho_operator.api.crd.schema import resource_schema
 from tacho_operator.core.names import MEASURE_AGAIN_ANNOTATION, ROLE_LABEL, ROLE_PROBE
 from tacho_operator.core.types import ReconcileDecision, ResourceEvent
 from tacho_operator.shell import reconcile as module
-from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
+from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.events import event_manifests, post_events
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.probe_turns import ProbeTurns
@@ -106,6 +106,21 @@ async def test_a_status_that_its_own_answer_lacks_is_refused(undone: dict[str, A
     with pytest.raises(Forbidden, match="other conditions"):
         await reconciler(server)(KEY)
     assert server.created.count("Event") == 1
+
+
+async def test_where_the_definition_has_no_status_an_event_says_so() -> None:
+    """Taken for a deletion, it left each `Ready` as it was, without a word."""
+    world = World(resourceVersion="1")
+    world.claims = {"models": None}
+    server = Server(world)
+    server.status_error = Missing(404, "the server could not find the requested resource")
+    reconcile = reconciler(server)
+    for _ in range(4):
+        with pytest.raises(ApiError, match="status subresource"):
+            await reconcile(KEY)
+    assert server.created.count("Event") == 1
+    server.owner_deleted = True
+    await reconcile(KEY)
 
 
 async def test_a_resource_first_says_what_becomes_of_it() -> None:

@@ -197,7 +197,9 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
             what, next_step = "An object is too large for the API server.", "Shorten spec."
         elif field is not None:
             what = f"The API server refuses a field: {field[1] or field[2]}."
-            next_step = "Correct that field in spec."
+            next_step = "Correct that field in spec, or in the object if something else wrote it there."
+        if text.startswith("status: ") and "field not declared in schema" in text:
+            next_step = "Install the CRD of this operator's version."
     else:
         what = "The cluster's admission refuses an object."
         next_step = "Change spec, or the namespace's policy or LimitRange."

@@ -18,6 +18,8 @@ from tacho_operator.shell.kube import Kube
 
 STATUS_UNDONE = "the API server's answer has other conditions, as where a webhook removes or changes them"
 
+NO_STATUS = "the API server has the resource, and no status of it (does its CRD have the status subresource?)"
+
 
 async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
     """Writes the whole status by server-side apply if it changed. Returns whether it was written.
@@ -42,8 +44,11 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
         own, others = _by_writer(live)
         if not all(item in own.get("conditions", ()) for item in wire.get("conditions", ())):
             raise Forbidden(FORBIDDEN, STATUS_UNDONE)
-    except Missing:
-        return False  # deleted meanwhile
+    except Missing as error:
+        there = await kube.get(raw["kind"], metadata["namespace"], metadata["name"])
+        if there is None or there["metadata"]["uid"] != metadata["uid"]:
+            return False  # deleted meanwhile
+        raise ApiError(error.status, NO_STATUS) from None
     except Invalid:
         if contains(wire, stored):
             raise

@@ -66,6 +66,19 @@ def test_annotations_that_are_too_long_are_a_field_with_a_name() -> None:
     assert (found.reason, found.what) == ("InvalidConfig", f"The API server refuses a field: {place}.")
 
 
+def test_a_field_that_the_definition_lacks_is_no_field_of_the_spec() -> None:
+    """So a status is refused where the CRD is older than the operator, and a child where others wrote it."""
+    schema = "failed to create typed patch object (ml/a; tacho.dev/v1alpha1, Kind=LLMDeployment): errors:\n"
+    found = refusal_problem(f"status: {schema}  .status.a: field not declared in schema", invalid=True)
+    assert found.next_step == "Install the CRD of this operator's version."
+    child = 'Service/a: Service "a" is invalid: spec.ports[1].name: Duplicate value: "http"'
+    found = refusal_problem(child, invalid=True)
+    assert (found.what, "or in the object" in found.next_step) == (
+        "The API server refuses a field: spec.ports[1].name.",
+        True,
+    )
+
+
 def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> None:
     failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
     owner = {
