@@ -13,6 +13,17 @@ _QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
 RETRYABLE_STATUS = {408, 425, 429}
 BROKEN_DISK = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.EUCLEAN)
 """Errors of reads and writes of an opened file, which name no file. Those of connections are others."""
+_TRUST = (
+    "Put the certificate of its authority into a ConfigMap and name that in "
+    "spec.model.hub.caBundleConfigMapRef."
+)
+_RENEW = "Have the hub's certificate renewed; if it is valid, correct the node's clock."
+_CERTIFICATE_STEPS = (
+    ("has expired", _RENEW),
+    ("not yet valid", _RENEW),
+    ("mismatch", "Name the hub in spec.model.hub.endpoint as its certificate does."),
+)
+"""OpenSSL's words, each with the next step where no authority is missing."""
 AUTHORIZE = (
     "Put a hub token that may read it into a Secret and name that in spec.model.tokenSecretRef "
     "(name and key, for example HF_TOKEN)"
@@ -116,8 +127,7 @@ def _not_answered(error: BaseException, endpoint: str, token: str) -> FailedErro
         return FailedError.of(
             FailureClass.HUB_UNREACHABLE,
             f"{endpoint} shows a certificate that is not trusted: {_short(error, token)}",
-            "Put the certificate of its authority into a ConfigMap and name that in "
-            "spec.model.hub.caBundleConfigMapRef.",
+            next((step for words, step in _CERTIFICATE_STEPS if words in str(error)), _TRUST),
             retryable=False,
         )
     if isinstance(error, ImportError):

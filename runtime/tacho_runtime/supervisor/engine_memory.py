@@ -223,6 +223,8 @@ class MemoryWatch:
             await while_reading(self._sample_last, check)
         except (asyncio.TimeoutError, TimeoutError):
             log.warning("the last figures of the engine's memory did not come in %.0f s", RECORD_SECONDS)
+        except RuntimeError as error:  # no thread can be started
+            log.warning("the last figures of the engine's memory were not read: %s", error)
         memory_ = memory_actual(self._used, figures, measurement.memory.kv_cache_tokens)
         flags = {*measurement.flags, *((SHARED_GPU,) if self._shared else ())}
         return dataclasses.replace(measurement, memory=memory_, flags=tuple(sorted(flags)))

@@ -215,8 +215,25 @@ def wedged_failure(state: RuntimeState, *, now: float) -> Failure:
     )
 
 
+def not_started(program: str, error: OSError) -> Failure:
+    """The failure of an engine whose process cannot be started."""
+    if isinstance(error, BlockingIOError):
+        return own_failure(error)
+    return Failure(
+        failure_class=FailureClass.ENGINE_CRASHED,
+        message=f"{program} cannot be started: {error.strerror or error}",
+        next_step="check that the program is executable on this CPU architecture",
+    )
+
+
 def own_failure(error: Exception) -> Failure:
-    """The failure for a defect of the runtime itself."""
+    """The failure for a defect of the runtime itself, or for a thread or process that cannot be started."""
+    if isinstance(error, BlockingIOError) or "can't start new thread" in str(error):
+        return Failure(
+            failure_class=FailureClass.ENGINE_CRASHED,
+            message="no more processes or threads can be started: the pod or its node is at its limit",
+            next_step="raise the kubelet's podPidsLimit, or lower the engine's threads (OMP_NUM_THREADS)",
+        )
     return Failure(
         failure_class=FailureClass.ENGINE_CRASHED,
         message=f"the runtime itself failed: {type(error).__name__}: {error}",

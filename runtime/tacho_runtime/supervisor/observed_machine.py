@@ -148,6 +148,6 @@ async def _mark(folder: Path) -> None:
     while True:
         try:
             await while_reading(partial(caches.touch, folder))
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
             log.warning("%s cannot be marked as in use: %s", folder, error)
         await asyncio.sleep(IN_USE_SECONDS)

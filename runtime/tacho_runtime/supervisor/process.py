@@ -130,8 +130,9 @@ class EngineProcess:
 
         Waits until the output has ended, but not much longer than the process runs.
         """
-        for pump in self._pumps:
-            await asyncio.to_thread(pump.join, PUMP_END_SECONDS)
+        with contextlib.suppress(RuntimeError):  # no thread can be started
+            for pump in self._pumps:
+                await asyncio.to_thread(pump.join, PUMP_END_SECONDS)
         return self._lines.lines()
 
     def ended(self, status: int) -> None:

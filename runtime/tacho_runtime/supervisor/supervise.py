@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from tacho_contract import codec
-from tacho_contract.failure import FailedError, Failure, FailureClass, termination_message
+from tacho_contract.failure import FailedError, Failure, termination_message
 from tacho_contract.fetch import ENV_FETCH_CONFIG, FetchProgress
 from tacho_contract.launch import (
     ENV_ENGINE_FAILURE,
@@ -244,11 +244,7 @@ class Supervisor:
                 command, environment=own, on_line=read, is_diagnostic=names, secret=key
             )
         except OSError as error:
-            raise FailedError.of(
-                FailureClass.ENGINE_CRASHED,
-                f"{command[0]} cannot be started: {error.strerror or error}",
-                "check that the program is executable on this CPU architecture",
-            ) from None
+            raise FailedError(lifecycle.not_started(command[0], error)) from None
         return self._child
 
     async def _why_ended(self, child: EngineProcess, kills_before: int | None) -> Failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,21 @@ def test_a_bundle_without_certificates_is_no_silent_hub(
     failure = failure_of(published)
     assert (failure.failure_class, failure.retryable) == ("InvalidConfig", False)
     assert "The CA bundle" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        ("certificate has expired", "renewed"),
+        ("certificate is not yet valid", "clock"),
+        ("Hostname mismatch, certificate is not valid for 'mirror'.", "spec.model.hub.endpoint"),
+        ("unable to get local issuer certificate", "caBundleConfigMapRef"),
+    ],
+)
+def test_no_authority_is_asked_for_where_the_certificate_itself_is_wrong(words: str, step: str) -> None:
+    error = ssl.SSLError(1, f"[SSL: CERTIFICATE_VERIFY_FAILED] {words}")
+    told = classify(error, repository="a/b", revision="main", endpoint="https://mirror", token="").failure
+    assert (told.failure_class, told.retryable, step in told.next_step) == ("HubUnreachable", False, True)
 
 
 @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])

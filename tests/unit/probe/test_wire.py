@@ -10,6 +10,7 @@ from tacho_runtime.probe.load.wire import (
     WireError,
     body_of,
     framing,
+    has_last_chunk,
     is_truncated as is_cut,
 )
 
@@ -90,6 +91,24 @@ def test_what_is_no_answer_is_known_while_it_comes(raw: bytes) -> None:
 def test_what_is_not_a_response_is_refused(raw: bytes) -> None:
     with pytest.raises(WireError):
         body_of(raw)
+
+
+@pytest.mark.parametrize(
+    ("tail", "ended"),
+    [
+        (b"data: {}\n\n\r\n0\r\n\r\n", True),
+        (b"data: {}\n\n\r\n0\r\nServer-Timing: x\r\nETag: y\r\n\r\n", True),
+        (b"data: {}\n\n\r\n00;last\r\n\r\n", True),
+        (b"data: {}\n\n\r\n0\r\nServer-Timing: x\r\n", False),
+        # Lines of a body that end like those of a head, a comment that ends in a 0, and a cut chunk's size.
+        (b"10\r\ndata: {}\r\n\r\n", False),
+        (b": ping - 00:00+00:0\r\n\r\n", False),
+        (b"0\r\ndata: {}\r\n\r\n", False),
+        (b"\r\n0\r\ntext\r\n\r\n", False),
+    ],
+)
+def test_an_open_connection_has_sent_the_last_chunk_or_not(tail: bytes, ended: bool) -> None:
+    assert has_last_chunk(tail) is ended
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,13 @@ def parse_counters(text: str, families: Sequence[MetricNames]) -> EngineCounters
 
 
 async def counters_of(text: str) -> EngineCounters:
-    """The counters in ``text``. Parsed in a thread: a page of 4 MiB may take 8 s."""
-    return await asyncio.to_thread(parse_counters, text, run_parts.metric_names())
+    """The counters in ``text``; unknown where no thread can be started. Parsed in a thread: a page of 4 MiB
+    may take 8 s.
+    """
+    try:
+        return await asyncio.to_thread(parse_counters, text, run_parts.metric_names())
+    except RuntimeError:
+        return EngineCounters()
 
 
 def _number(text: str) -> float | None:

@@ -25,8 +25,6 @@ TAIL_BYTES = 2048
 """Number of last bytes of an answer that are kept: they hold a stream's usage, and show whether it is
 complete.
 """
-LAST_CHUNK = b"\r\n0\r\n\r\n"
-"""End of a chunked answer, after a line's end: a comment ``: ping - ...+00:00`` ends in a 0, too."""
 REPLY_LIMIT_BYTES = 4 * 1024 * 1024
 """Longest accepted answer in bytes, far above any that is requested."""
 
@@ -161,7 +159,7 @@ class StreamConnection(asyncio.Protocol):
         if self._raw_bytes > head.head_end and not self._begun.is_set() and self._has_begun():
             self._begun.set()
         whole = head.length is not None and self._raw_bytes - head.head_end >= head.length
-        if whole or (head.chunked and self._tail.endswith(LAST_CHUNK)):
+        if whole or (head.chunked and wire.has_last_chunk(self._tail)):
             self._finish(None)
         return None
 

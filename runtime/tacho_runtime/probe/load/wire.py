@@ -15,6 +15,8 @@ PIECES_LIMIT = 20_000
 """Most chunks of a body. h11 takes 15 us for each, and 4 MiB of one byte each took 10 s."""
 CLOSING_BYTES = 2048
 """Bytes at the end of a body in which its last chunk is searched: it may begin at each of their lines."""
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+"""End of a chunked answer, after a line's end: a comment ``: ping - ...+00:00`` ends in a 0, too."""
 INTERIM = (b"100", b"102", b"103")
 """HTTP statuses of responses that another one follows."""
 _STATUS_LINE = re.compile(rb"HTTP/1\.\d (\d{3})\b")
@@ -22,6 +24,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n")
 _RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*(\d{1,9})[ \t]*\r\n")
 _LAST_CHUNK = re.compile(rb"(?:^|\r\n)0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n$")
 """Pattern of the last chunk of a chunked body, with optional extensions and trailers."""
+_WITH_TRAILERS = re.compile(rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n:]+:[^\r\n]*\r\n)*\r\n$")
+"""The same where a line begins for certain: the connection is still open, and more may come."""
 _REQUEST = h11.Request(method="GET", target="/", headers=[("Host", "engine")])
 """A request for h11, which parses a response only after one. It does not affect the result."""
 
@@ -76,6 +80,13 @@ def retry_after_seconds(raw: bytes) -> float | None:
     head = framing(raw)
     match = _RETRY_AFTER.search(raw[: head.head_end - 2].lower()) if head else None
     return float(match[1]) if match else None
+
+
+def has_last_chunk(tail: bytes) -> bool:
+    """Whether a chunked answer, whose last bytes so far are ``tail``, has ended, also with trailers."""
+    if not tail.endswith(b"\r\n\r\n"):
+        return False  # most reads of a stream
+    return tail.endswith(LAST_CHUNK) or _WITH_TRAILERS.search(tail[-CLOSING_BYTES:]) is not None
 
 
 def is_truncated(head: Framing, tail: bytes) -> bool:
