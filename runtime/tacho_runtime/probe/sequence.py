@@ -219,9 +219,11 @@ async def check_answers(target: ProbeTarget, live: LiveConfig, progress: Callabl
     """
     opened: list[SocketEngine] = []
     before = replace(target, engine=KNOWN_API)
+    # A custom engine, which has no dialect of its own, listed its models before.
+    listed = before if target.engine == "custom" else target
 
     async def first() -> None:
-        engine = await SocketEngine.open(target, Random())  # noqa: S311 - as in a probe
+        engine = await SocketEngine.open(listed, Random())  # noqa: S311 - as in a probe
         opened.append(engine)
         try:
             await _answer(engine, engine.first_request, before, _clock(live, check=False), progress)

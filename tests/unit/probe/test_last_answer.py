@@ -17,6 +17,7 @@ from tests.unit.probe.engines import ask, live, mock_engine, target
 from tests.unit.probe.scripted_engine import (
     STREAM,
     TOKEN,
+    WHOLE,
     Answer,
     Late,
     Script,
@@ -107,8 +108,21 @@ async def test_the_last_question_is_in_the_format_that_was_answered() -> None:
         (always((500, "CUDA error")), False),
         (always(None), False),
         (always(None, None), False),
+        (always((404, "no such model"), (404, "")), False),
+        (always(WHOLE, (404, "")), True),
+        (always((401, "no"), (401, "no")), True),
     ],
-    ids=["it answers", "it admits others", "model gone", "errors", "silence", "no list either"],
+    ids=[
+        "it answers",
+        "it admits others",
+        "model gone",
+        "errors",
+        "silence",
+        "no list either",
+        "all gone",
+        "it answers without a list",
+        "it admits others to its list",
+    ],
 )
 async def test_one_that_was_measured_before_is_asked_once_at_its_start(
     script: Script, *, is_started: bool
