@@ -13,7 +13,8 @@ from tools.cluster.handle import Cluster
 @pytest.mark.parametrize("kind", ["strategic", "merge"])
 async def test_its_owner_and_labels_may_be_changed(api: Cluster, namespace: str, kind: str) -> None:
     """Kubernetes' collector takes the owner away where the resource is deleted with --cascade=orphan."""
-    content = {"b": [1, 2.5, 2.0, True, None], "a": {"text": '<x> & \u2028 é \U0001f6d1 \\ "', "c": {}}}
+    numbers = [1, 2.5, 2.0, -0.0, 5e-05, 1e-06, 9e-07, 1.5e-10, 1.5e16, 1e20, 1e21, -1.5e300]
+    content = {"b": [*numbers, True, None], "a": {"text": '<x> & \u2028 é \U0001f6d1 \\ "', "c": {}}}
     revision = {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",

@@ -8,6 +8,8 @@ import contextlib
 import json
 import socket
 import ssl
+from decimal import Decimal
+from typing import Any
 
 import aiohttp
 from aiohttp.payload import Payload
@@ -74,10 +76,17 @@ STABLE = "/controllerrevisions"
 _ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
-def _number(text: str) -> float:
-    """The number of a JSON text; the API server writes 2.0 as 2."""
-    found = float(text)
-    return int(found) if found.is_integer() else found
+def _stable(value: Any) -> str:
+    """A JSON value as the API server writes it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_stable(key)}:{_stable(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_stable, value)) + "]"
+    if not isinstance(value, float):
+        return json.dumps(value, ensure_ascii=False).translate(_ESCAPED)
+    if value and not 1e-6 <= abs(value) < 1e21:
+        return repr(value).replace("e-0", "e-")
+    return format(Decimal(repr(value or 0.0)), "f").removesuffix(".0")
 
 
 async def stable_body(
@@ -88,7 +97,6 @@ async def stable_body(
     not take their owner away, so that a deletion with `--cascade=orphan` never ended.
     """
     if request.method == "POST" and request.url.path.endswith(STABLE) and isinstance(request.body, Payload):
-        document = json.loads(request.body.decode(), parse_float=_number)
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        await request.update_body(text.translate(_ESCAPED).encode(errors="replace"))
+        text = _stable(json.loads(request.body.decode()))
+        await request.update_body(text.encode(errors="replace"))
     return await handler(request)
