@@ -62,3 +62,16 @@ async def test_an_authority_that_was_replaced_is_read_anew(
                 await kube.get("ConfigMap", "default", "a")
         file.write_bytes(former.read_bytes() + replaced.pair.certificate.read_bytes())
         assert await kube.get("ConfigMap", "default", "a")
+
+
+async def test_without_a_file_of_authorities_there_is_none_to_read(
+    replaced: Authority, url: str, tmp_path: Path
+) -> None:
+    """As in a kubeconfig that trusts the system's."""
+    kubeconfig = with_token(tmp_path / "kubeconfig", Server(url, replaced.pair.certificate), "token")
+    document = json.loads(kubeconfig.read_text())
+    document["clusters"][0]["cluster"] = {"server": url}
+    kubeconfig.write_text(json.dumps(document))
+    async with connect(str(kubeconfig)) as kube:
+        with pytest.raises(ApiError, match="CERTIFICATE_VERIFY_FAILED"):
+            await kube.get("ConfigMap", "default", "a")

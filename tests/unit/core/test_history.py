@@ -74,7 +74,7 @@ def test_what_a_measurement_does_not_say_is_not_said_and_no_gpu_is_the_cpu() -> 
     assert found.gpu_product == "CPU"
 
 
-@pytest.mark.parametrize("status", [None, {}, {"measurements": "many"}])
+@pytest.mark.parametrize("status", [None, {}, "text", ["text"], {"measurements": "many"}])
 def test_a_status_that_cannot_be_read_teaches_nothing(status: Any) -> None:
     assert stored_status({"status": status}) == LLMDeploymentStatus()
 
@@ -87,3 +87,16 @@ def test_an_entry_that_no_status_may_have_again_counts_as_absent(changed: dict[s
         {"status": {"measurements": [MEASURED]}}
     )
     assert stored_status({"status": {"url": "\x00"}}) == LLMDeploymentStatus()
+
+
+def test_conditions_that_others_wrote_stay_as_they_are() -> None:
+    """Conditions may be others', and the times of the operator's own are needed."""
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Serving",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    (found,) = stored_status({"status": {"conditions": [ready]}}).conditions
+    assert (found.type, found.message) == ("Ready", "Serving")

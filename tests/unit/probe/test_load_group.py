@@ -121,6 +121,29 @@ async def test_more_streams_than_the_usual_limit_of_open_files(monkeypatch: pyte
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+INFINITE = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised"),
+    [
+        ((1024, INFINITE), [(workers.FILES, INFINITE)]),
+        ((1024, 4096), [(4096, 4096)]),
+        ((1024, 1 << 20), [(workers.FILES, 1 << 20)]),
+        ((1 << 19, 1 << 20), []),
+        ((INFINITE, INFINITE), []),
+    ],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may(
+    limits: tuple[int, int], raised: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(workers.resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(workers.resource, "setrlimit", lambda _, wanted: found.append(wanted))
+    workers.allow_files()
+    assert found == raised
+
+
 async def test_no_process_starts_where_no_more_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
