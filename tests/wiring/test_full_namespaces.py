@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import copy
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
@@ -320,6 +322,44 @@ async def test_a_leader_that_leads_no_more_tells_no_other(monkeypatch: pytest.Mo
     world.loop._led = False
     await world.loop.round()
     assert world.told() == {"b", "c", "d"}
+
+
+async def test_a_namespace_whose_statuses_hang_keeps_no_place_of_another_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where its webhook takes 30 s for each of a thousand statuses."""
+    monkeypatch.setattr(full_namespaces, "PERIOD_SECONDS", 0.01)
+    theirs = [made(name, minute) for minute, name in enumerate("xyz")]
+    for item in theirs:
+        item["metadata"]["namespace"] = "zoo"
+    world = World(1, *(made(name, minute) for minute, name in enumerate("abc")), *theirs)
+    whole, written = world.pages, world.apply
+
+    async def pages(kind: str, namespace: str) -> AsyncIterator[Page]:
+        async for page in whole(kind, namespace):
+            yield page._replace(items=[i for i in page.items if i["metadata"]["namespace"] == namespace])
+
+    async def apply(body: Manifest, **options: str) -> Manifest:
+        if body["metadata"]["namespace"] == "ml":
+            await asyncio.Event().wait()
+        return await written(body, **options)
+
+    monkeypatch.setattr(world, "pages", pages)
+    monkeypatch.setattr(world, "apply", apply)
+    running = asyncio.create_task(world.loop.run())
+    while world.lists < 1:
+        await asyncio.sleep(0.01)
+    gone = world.objects.pop("x")
+    world.store.remove(KIND, "zoo", "x", uid=gone["metadata"]["uid"])
+
+    async def held() -> None:
+        while not world.store.holds(KIND, "zoo", "y"):
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(held(), 5)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_a_flood_is_told_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,10 @@ def refused_child(refusal: ChildRefusal) -> Problem:
         return Problem(
             reason=FailureClass.ADMISSION_DENIED,
             what=f"Another writer keeps changing {refusal.kind} {refusal.name}, which the operator applies.",
-            next_step="Stop what changes it: a webhook, a controller, another release of tacho.",
+            next_step=(
+                "Stop what changes it: a webhook, a controller, another release of tacho. "
+                f"Remove from the {refusal.kind} what was added by hand, such as ports."
+            ),
         )
     if not refusal.taken:
         return refusal_problem(f"{refusal.kind}/{refusal.name}: {refusal.message}", invalid=refusal.invalid)

@@ -30,6 +30,8 @@ REPORTED_LIMIT, REPORTED_PER_SECOND = 1000, 25.0
 REPORTED_AT_ONCE = 5
 PAGE_PAUSE_SECONDS = 0.05
 """Seconds between two pages of a list, of which one takes about 10 ms of the event loop."""
+LISTS_AT_ONCE, BATCHES_AT_ONCE = 2, 2
+"""Most namespaces that are listed at the same time, and that statuses are written in: each holds objects."""
 ROUND_SECONDS = 600.0
 """Longest time for one namespace in a round."""
 
@@ -42,39 +44,62 @@ class FullNamespaces:
     ) -> None:
         self._kube, self._store, self._leads, self._clock = kube, store, leads, clock
         self._led = False
+        self._checks: dict[str, asyncio.Task[None]] = {}
+        """The namespaces that are being looked at. One may take long: no other waits for its statuses."""
+        self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
+        self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
 
     async def run(self) -> None:
         """Runs until cancelled."""
-        while True:
-            await asyncio.sleep(PERIOD_SECONDS)
-            await self.round()
+        try:
+            while True:
+                await asyncio.sleep(PERIOD_SECONDS)
+                self._begin()
+        finally:
+            checks = tuple(self._checks.values())
+            for task in checks:
+                task.cancel()
+            await asyncio.gather(*checks, return_exceptions=True)
 
     async def round(self) -> None:
         """Looks once at each namespace that has changed; a new leader at all."""
+        await asyncio.gather(*self._begin())
+
+    def _begin(self) -> list[asyncio.Task[None]]:
+        """Begins a round: returns what looks at the namespaces that nothing looks at yet."""
+        begun = []
         places = self._store.bounds.places
         was_leader, self._led = self._led, self._leads()
         if self._led and not was_leader:
             places.uncounted.update(places.unheld)
         for namespace in sorted(places.uncounted):
-            if self._store.stale(namespace):
+            if self._store.stale(namespace) or namespace in self._checks:
                 continue
             places.uncounted.discard(namespace)
-            try:
-                async with asyncio.timeout(ROUND_SECONDS):
-                    is_done = await self._check(namespace)
-            except Exception as error:  # whatever one namespace is, the others are looked at
-                unexpected = not isinstance(error, ApiError | OSError | TimeoutError)
-                text = "namespace %s has more LLMDeployments than are held, and is looked at again: %s"
-                logger.warning(text, namespace, error, exc_info=unexpected)
-                is_done = False
-            if not is_done:
-                places.uncounted.add(namespace)
+            self._checks[namespace] = asyncio.create_task(self._checked(namespace))
+            begun.append(self._checks[namespace])
+        return begun
+
+    async def _checked(self, namespace: str) -> None:
+        is_done = False
+        try:
+            async with asyncio.timeout(ROUND_SECONDS):
+                is_done = await self._check(namespace)
+        except Exception as error:  # whatever one namespace is, the others are looked at
+            unexpected = not isinstance(error, ApiError | OSError | TimeoutError)
+            text = "namespace %s has more LLMDeployments than are held, and is looked at again: %s"
+            logger.warning(text, namespace, error, exc_info=unexpected)
+        finally:
+            del self._checks[namespace]
+        if not is_done:
+            self._store.bounds.places.uncounted.add(namespace)
 
     async def _check(self, namespace: str) -> bool:
         """Takes in what should be held; the leader writes the status of the others. Returns whether nothing
         is left to be done.
         """
-        first, unreported, count = await self._listed(namespace)
+        async with self._lists:
+            first, unreported, count = await self._listed(namespace)
         for name in first:
             if not self._store.holds(KIND, namespace, name):
                 found = await self._kube.get(KIND, namespace, name)
@@ -88,7 +113,8 @@ class FullNamespaces:
             if not self._led or not self._leads():
                 return True
             part = unreported[start : start + REPORTED_AT_ONCE]
-            await asyncio.gather(*(self._report(namespace, name) for name in part))
+            async with self._batches:
+                await asyncio.gather(*(self._report(namespace, name) for name in part))
             await asyncio.sleep(REPORTED_AT_ONCE / REPORTED_PER_SECOND)
         return len(unreported) <= REPORTED_LIMIT
 
