@@ -166,6 +166,17 @@ def test_merges_of_merges_are_refused(tmp_path: Path) -> None:
     assert document.read(str(path))["b"] == {"x": 1, "y": 2}
 
 
+def test_merges_are_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone is short, and would be copied before the values are counted."""
+    monkeypatch.setattr(document, "VALUES_LIMIT", 1000)
+    monkeypatch.setattr(document, "beyond", lambda _: "")
+    path = tmp_path / "many.yaml"
+    base = "b: &b {" + ", ".join(f"k{n}: 1" for n in range(100)) + "}"
+    path.write_text("\n".join(["kind: LLMDeployment", base, *(f"m{n}: {{<<: *b}}" for n in range(20))]))
+    with pytest.raises(CommandError, match="aliases stand for more than"):
+        document.read(str(path))
+
+
 def test_a_time_that_is_too_long_is_no_error_of_tacho(tmp_path: Path) -> None:
     path = tmp_path / "long.yaml"
     path.write_text("kind: LLMDeployment\nx: " + "1:" * 190 + "1.5\n")

@@ -11,6 +11,7 @@ import pytest
 from tacho_contract.measurement import Baseline, Environment
 from tacho_runtime.probe import sequence
 from tacho_runtime.probe.load.first_answer import NeverAnswered
+from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.sequence import check_answers, run_probe
 from tacho_runtime.probe.target import ProbeScope
 from tests.unit.probe.engines import ask, live, mock_engine, target
@@ -135,3 +136,10 @@ async def test_one_that_was_measured_before_is_asked_once_at_its_start(
             with pytest.raises(NeverAnswered) as caught:
                 await check_answers(goal, limits, lambda _: None)
             assert not caught.value.refused, "its settings were right before"
+
+
+@pytest.mark.parametrize(("status", "is_refused"), [(404, True), (408, False), (425, False), (500, False)])
+def test_an_answer_that_may_pass_says_nothing_of_the_settings(status: int, *, is_refused: bool) -> None:
+    error = RequestFailed("no", answered=True, status=status)
+    assert NeverAnswered.after(error, 1.0).refused == is_refused
+    assert not NeverAnswered.after(error, 1.0, api_is_known=True).refused
