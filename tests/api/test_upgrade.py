@@ -74,8 +74,10 @@ def serving(cluster: Cluster) -> tuple[object, ...]:
     pods = sorted(item["metadata"]["uid"] for item in cluster.get("pods", *chosen)["items"])
     found = cluster.get("deployments", "-n", WORK)["items"]
     templates = [(item["metadata"]["uid"], json.dumps(item["spec"]["template"])) for item in found]
+    kept = [item["metadata"] for item in cluster.get("controllerrevisions", "-n", WORK)["items"]]
+    revisions = sorted((item["uid"], item["resourceVersion"]) for item in kept)
     resource = cluster.get("llmd", NAME, "-n", WORK)
-    return pods, templates, resource["metadata"]["uid"], json.dumps(resource["spec"])
+    return pods, templates, revisions, resource["metadata"]["uid"], json.dumps(resource["spec"])
 
 
 @contextmanager
