@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tacho_operator.core.places import reports_full
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell import full_namespaces
-from tacho_operator.shell.api_errors import ApiError, Invalid
+from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.fleet import Sizes
 from tacho_operator.shell.full_namespaces import FullNamespaces
@@ -42,6 +42,7 @@ class World:
         self.objects: dict[str, Manifest] = {}
         self.lists, self.version, self.leads = 0, 100, True
         self.error: Exception | None = None
+        self.events: list[str] = []
         self.meanwhile: Callable[[], None] = lambda: None
         for item in objects:
             self.put(item)
@@ -75,6 +76,10 @@ class World:
         metadata = {**live["metadata"], "resourceVersion": str(self.version)}
         self.put({**live, "metadata": metadata, "status": body["status"]})
         return {"status": body["status"]}
+
+    async def create(self, event: Manifest) -> Manifest:
+        self.events.append(f"{event['reason']}: {event['message']}")
+        return event
 
     def held(self) -> set[str]:
         return {key.name for key in self.store.resources("ml")}
@@ -194,6 +199,22 @@ async def test_what_is_refused_stops_nothing_and_is_tried_again_where_that_helps
     is_final = isinstance(error, Invalid)
     assert world.told() == (set() if is_final else {"b"})
     assert world.lists == (1 if is_final else 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "rounds"),
+    [(Forbidden(403, "policy p denied request"), 1), (ApiError(500, "webhook is away"), 4)],
+)
+async def test_one_whose_status_is_not_written_is_told_by_an_event(error: ApiError, rounds: int) -> None:
+    """Its status said that no operator has reconciled it yet."""
+    world = World(1, made("a", 0), made("b", 1))
+    world.error = error
+    for _ in range(rounds):
+        assert world.events == []
+        await world.loop.round()
+    (event,) = world.events
+    assert event.startswith("NamespaceFull: The operator acts on the 1 oldest LLMDeployments")
+    assert error.message in event
 
 
 async def test_what_cannot_be_read_has_its_place_by_its_metadata() -> None:

@@ -9,16 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from tacho_operator.core.places import ResourceOrder, rank, reports_full
+from tacho_operator.core.problems import Problem
 from tacho_operator.core.status.undecided import StoredResource, namespace_full, undecided_status
-from tacho_operator.core.types import Manifest
+from tacho_operator.core.types import Manifest, ResourceEvent
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
+from tacho_operator.shell.events import event_manifests, post_events
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import write_status
 from tacho_operator.shell.store.store import Store, utc_now
+from tacho_operator.shell.unwritten_statuses import UnwrittenStatuses
+from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +51,8 @@ class FullNamespaces:
         self._led = False
         self._checks: dict[str, asyncio.Task[None]] = {}
         """The namespaces that are being looked at. One may take long: no other waits for its statuses."""
+        self._unwritten: dict[str, UnwrittenStatuses] = {}
+        """Of each namespace that is looked at again, the statuses that were not written."""
         self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
 
@@ -91,7 +98,9 @@ class FullNamespaces:
             logger.warning(text, namespace, error, exc_info=unexpected)
         finally:
             del self._checks[namespace]
-        if not is_done:
+        if is_done:
+            self._unwritten.pop(namespace, None)
+        else:
             self._store.bounds.places.uncounted.add(namespace)
 
     async def _check(self, namespace: str) -> bool:
@@ -153,6 +162,17 @@ class FullNamespaces:
         try:
             await write_status(self._kube, raw, status)
         except ApiError as error:
+            await self._post_event(raw, problem, error)
             if not error.status or error.status >= 500 or error.status == 429:
                 raise
             logger.info("%s/%s cannot be told that it is not held: %s", namespace, name, error)
+
+    async def _post_event(self, raw: Manifest, problem: Problem, error: ApiError) -> None:
+        """Posts an event about ``problem`` and about the error for which the status does not say it."""
+        namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
+        unwritten = self._unwritten.setdefault(namespace, UnwrittenStatuses())
+        refusal = unwritten.problem(Key(namespace, name), error)
+        if refusal is not None:
+            both = replace(refusal, what=f"{problem.what} {refusal.what}")
+            event = ResourceEvent(type="Warning", reason=problem.reason, message=both.message)
+            await post_events(self._kube, event_manifests(raw, [event], self._clock()))
