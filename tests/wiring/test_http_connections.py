@@ -134,3 +134,14 @@ async def test_an_own_failure_is_logged_once_of_each_kind(caplog: pytest.LogCapt
         for _ in range(3):
             assert (await Served(port=port).read("/healthz"))[0] == 500
     assert [record.message.split(";")[0] for record in caplog.records] == ["/healthz cannot be answered"]
+
+
+@pytest.mark.parametrize("line", ["GET /nowhere", "POST /healthz", "GET /healthz"])
+async def test_each_connection_serves_one_request(line: str) -> None:
+    """Requests of paths that there are not were served for 30 s, one behind the other."""
+    async with http_server(EMPTY, [0]) as (port,):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{line} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 50)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        await ended(writer)
+    assert answer.count(b"HTTP/1.1 ") == 1

@@ -247,8 +247,11 @@ def _application(answers: Answers) -> web.Application:
     async def one_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             response = await handler(request)
-        except (web.HTTPException, TimeoutError, ConnectionError):
-            raise  # the client's doing
+        except web.HTTPException as answer:  # the client's doing, as what follows
+            answer.force_close()
+            raise
+        except (TimeoutError, ConnectionError):
+            raise
         except Exception as error:
             if (kind := type(error).__name__) not in failures:
                 logger.exception("%s cannot be answered; such errors are not logged again", request.path)
