@@ -18,6 +18,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--healthy-after", type=float, default=0.0, help="seconds of 503 before 200")
     parser.add_argument("--running", default="", help="a file with the number of running requests")
+    parser.add_argument("--answers", action="store_true", help="list a model, answer requests in one piece")
     parser.add_argument("--say", action="append", default=[], help="a line for stderr at the start")
     parser.add_argument("--exit", type=int, default=None, help="end at once with this code")
     parser.add_argument("--leave", default="", help="what to write where a launcher leaves a failure")
@@ -69,8 +70,17 @@ def serve(wanted: argparse.Namespace) -> None:
             elif self.path == "/metrics" and wanted.running:
                 running = Path(wanted.running).read_text()
                 self.answer(200, f"vllm:num_requests_running {running}\nvllm:num_requests_waiting 0\n")
+            elif self.path == "/v1/models" and wanted.answers:
+                self.answer(200, '{"data": [{"id": "demo"}]}')
             else:
                 self.answer(404, "")
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if wanted.answers:
+                self.answer(200, '{"choices": [{"text": "a", "finish_reason": "length"}]}')
+            else:
+                self.send_error(501)
 
         def answer(self, status: int, body: str) -> None:
             self.send_response(status)

@@ -280,7 +280,7 @@ def test_restarted_container_keeps_its_measurement(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("TACHO_POD_UID", "uid-1")
     known(tmp_path)
     live = LiveConfig(measure_key="m")
-    with running(custom_config(tmp_path), tmp_path, live=live) as runtime:
+    with running(custom_config(tmp_path, "--answers"), tmp_path, live=live) as runtime:
         runtime.until_ready()
         report, load = runtime.report(), json.loads(runtime.get("/load")[1])
     assert report["measurement"]["observedTime"] == "2026-01-02T03:04:05Z"
@@ -320,7 +320,7 @@ def test_a_serving_pod_that_is_asked_leaves_the_service_measures_and_comes_back_
     count.write_text("1")
     probe = ProbeSettings(budget_seconds=2, timeout_seconds=4)
     live = LiveConfig(measure_key="m", probe=probe)
-    config = custom_config(tmp_path, "--running", str(count))
+    config = custom_config(tmp_path, "--answers", "--running", str(count))
     with running(config, tmp_path, live=live, program=(sys.executable, "-c", IMPATIENT)) as runtime:
         runtime.until_ready()
         before = runtime.report()["startup"]
@@ -348,7 +348,7 @@ def test_a_pod_that_is_stopped_as_it_leaves_the_service_waits_for_its_clients(tm
     known(tmp_path)
     count = tmp_path / "running"
     count.write_text("1")
-    config = custom_config(tmp_path, "--running", str(count), drain_seconds=2)
+    config = custom_config(tmp_path, "--answers", "--running", str(count), drain_seconds=2)
     mine = Again(request="disrupt-1", hostname=os.uname().nodename)
     live = LiveConfig(measure_key="m", probe=ProbeSettings(budget_seconds=2, timeout_seconds=4))
     with running(config, tmp_path, live=live, program=(sys.executable, "-c", IMPATIENT)) as runtime:
