@@ -149,12 +149,16 @@ async def test_a_standby_says_that_the_leader_does_not_answer(standby: Served, a
     assert b"Replicas" not in body
 
 
-@pytest.mark.parametrize(("part", "pause_seconds"), [(b"x" * 65536, 0.0), (b"x", 0.1)])
+@pytest.mark.parametrize(
+    ("part", "pause_seconds", "limit_seconds"),
+    # The first one ends by its length, at once: not while the time ends, too.
+    [(b"x" * 65536, 0.0, module.LEADER_SECONDS), (b"x", 0.1, 1.0)],
+)
 async def test_an_answer_without_end_is_none_of_a_leader(
-    monkeypatch: pytest.MonkeyPatch, standby: Served, part: bytes, pause_seconds: float
+    monkeypatch: pytest.MonkeyPatch, standby: Served, part: bytes, pause_seconds: float, limit_seconds: float
 ) -> None:
     """Another pod may have the address by now."""
-    monkeypatch.setattr(module, "LEADER_SECONDS", 1.0)
+    monkeypatch.setattr(module, "LEADER_SECONDS", limit_seconds)
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
