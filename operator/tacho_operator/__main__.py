@@ -38,7 +38,7 @@ from tacho_operator.shell.fleet import (
 from tacho_operator.shell.former_children import FormerChildren
 from tacho_operator.shell.full_namespaces import FullNamespaces
 from tacho_operator.shell.handlers import KopfRunner, supervised
-from tacho_operator.shell.http_server import Answers, http_server, leader_client
+from tacho_operator.shell.http_server import Answers, http_server
 from tacho_operator.shell.kube import Kube, connect
 from tacho_operator.shell.lease import Elector, LeasePlace
 from tacho_operator.shell.loads import Loads
@@ -94,7 +94,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     router = ChangeRouter()
     store = Store(router, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
     budget = NamespaceBudget()
-    async with clients(settings, metrics, budget) as (kube, lease_kube), leader_client() as client:
+    async with clients(settings, metrics, budget) as (kube, lease_kube):
         sources = decision_sources(settings, kube, store, metrics, lambda key: queue.add(key))
         scaler, plans = sources.scaler, sources.plans
         reconciler = Reconciler(
@@ -126,7 +126,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             hanging=partial(hanging, elector, store, queue, settings.watch_namespaces),
             stale=store.stale,
             leader_address=elector.leader_address,
-            client=client,
         )
         ports = (settings.metrics_port, settings.readiness_port, settings.health_port)
         async with http_server(answers, ports):

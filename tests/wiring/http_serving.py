@@ -7,7 +7,6 @@ import contextlib
 from dataclasses import dataclass, field
 
 import aiohttp
-import httpx
 from prometheus_client import CollectorRegistry
 
 from tacho_operator.shell.http_server import Answers
@@ -19,7 +18,6 @@ EMPTY = Answers(
     hanging=lambda: "",
     stale=lambda: (),
     leader_address=lambda: "",
-    client=httpx.AsyncClient(),
 )
 
 

@@ -48,28 +48,25 @@ async def served(decisions: dict[Key, Decision]) -> AsyncIterator[Served]:
     ResourceSeries(registry, "none", "Of no resource.", ("namespace",), list)
     latest = {key: (decision, 2) for key, decision in decisions.items()}
     found = Served()
-    async with httpx.AsyncClient() as client:
-        answers = Answers(
-            registry=registry,
-            latest=latest.get,
-            scraped=lambda: found.scrapes.append(""),
-            hanging=lambda: found.hanging,
-            stale=lambda: found.stale,
-            leader_address=lambda: found.leader_address,
-            client=client,
-        )
-        async with http_server(answers, (0,)) as (found.port,):
-            yield found
+    answers = Answers(
+        registry=registry,
+        latest=latest.get,
+        scraped=lambda: found.scrapes.append(""),
+        hanging=lambda: found.hanging,
+        stale=lambda: found.stale,
+        leader_address=lambda: found.leader_address,
+    )
+    async with http_server(answers, (0,)) as (found.port,):
+        yield found
 
 
 @pytest.fixture
 async def standby(served: Served) -> AsyncIterator[Served]:
     """A server without any load of its own, which takes ``served`` for the leader."""
     found = Served(leader_address=f"127.0.0.1:{served.port}")
-    async with httpx.AsyncClient() as client:
-        answers = replace(EMPTY, leader_address=lambda: found.leader_address, client=client)
-        async with http_server(answers, (0,)) as (found.port,):
-            yield found
+    answers = replace(EMPTY, leader_address=lambda: found.leader_address)
+    async with http_server(answers, (0,)) as (found.port,):
+        yield found
 
 
 async def test_prometheus_gets_its_text_and_is_heard(served: Served) -> None:
@@ -149,16 +146,9 @@ async def test_a_standby_says_that_the_leader_does_not_answer(standby: Served, a
     assert b"Replicas" not in body
 
 
-@pytest.mark.parametrize(
-    ("part", "pause_seconds", "limit_seconds"),
-    # The first one ends by its length, at once: not while the time ends, too.
-    [(b"x" * 65536, 0.0, module.LEADER_SECONDS), (b"x", 0.1, 1.0)],
-)
-async def test_an_answer_without_end_is_none_of_a_leader(
-    monkeypatch: pytest.MonkeyPatch, standby: Served, part: bytes, pause_seconds: float, limit_seconds: float
-) -> None:
-    """Another pod may have the address by now."""
-    monkeypatch.setattr(module, "LEADER_SECONDS", limit_seconds)
+@contextlib.asynccontextmanager
+async def endless_leader(part: bytes, pause_seconds: float) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A leader whose answer has no end: its address, and whether the connection has ended."""
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -174,10 +164,40 @@ async def test_an_answer_without_end_is_none_of_a_leader(
     left = asyncio.Event()
 
     async with await asyncio.start_server(endless, "127.0.0.1", 0) as other:
-        standby.leader_address = f"127.0.0.1:{other.sockets[0].getsockname()[1]}"
-        async with asyncio.timeout(20):
-            assert (await standby.read("/scaling/ml/busy"))[0] == 503
-            await left.wait()
+        yield f"127.0.0.1:{other.sockets[0].getsockname()[1]}", left
+
+
+@pytest.mark.parametrize(
+    ("part", "pause_seconds", "limit_seconds"),
+    # The first one ends by its length, at once: not while the time ends, too.
+    [(b"x" * 65536, 0.0, module.LEADER_SECONDS), (b"x", 0.1, 1.0)],
+)
+async def test_an_answer_without_end_is_none_of_a_leader(
+    monkeypatch: pytest.MonkeyPatch, standby: Served, part: bytes, pause_seconds: float, limit_seconds: float
+) -> None:
+    """Another pod may have the address by now."""
+    monkeypatch.setattr(module, "LEADER_SECONDS", limit_seconds)
+    async with endless_leader(part, pause_seconds) as (standby.leader_address, left), asyncio.timeout(20):
+        assert (await standby.read("/scaling/ml/busy"))[0] == 503
+        await left.wait()
+
+
+async def test_a_connection_ends_where_the_time_ends_while_its_answer_is_closed(
+    monkeypatch: pytest.MonkeyPatch, standby: Served
+) -> None:
+    """httpx lost the connection for ever: one of 600 answers that were too long at the end of their time."""
+
+    async def closing(_: httpx.Response) -> None:
+        closings.set()
+        await asyncio.sleep(60)
+
+    closings = asyncio.Event()
+    monkeypatch.setattr(module, "LEADER_SECONDS", 1.0)
+    monkeypatch.setattr(httpx.Response, "aclose", closing)
+    async with endless_leader(b"x" * 65536, 0.0) as (standby.leader_address, left), asyncio.timeout(20):
+        assert (await standby.read("/scaling/ml/busy"))[0] == 503
+        assert closings.is_set()
+        await left.wait()
 
 
 async def test_what_is_forwarded_ends_with_its_client(standby: Served) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ LEADER_SECONDS, LEADER_BYTES = 5.0, 4096
 """Longest time, and most bytes, of the leader's answer to a forwarded request. Another pod may have its
 address by now.
 """
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts nobody. Without one, each client reads the file of authorities, for 19 ms of the event loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +78,6 @@ class Answers:
     """Returns the interrupted watches, a line each."""
     leader_address: Callable[[], str]
     """Returns the leader's address in a standby; "" in the leader, or where no leader is known."""
-    client: httpx.AsyncClient
-    """Sends the requests to the leader."""
 
 
 Opened = dict[asyncio.Transport, asyncio.TimerHandle]
@@ -223,7 +224,7 @@ def _application(answers: Answers) -> web.Application:
     async def scaling(request: web.Request) -> web.Response:
         address = answers.leader_address()
         if address and FORWARDED_HEADER not in request.headers:
-            return await _forwarded(answers.client, address, request)
+            return await _forwarded(address, request)
         key = Key(request.match_info["namespace"], request.match_info["name"])
         found = scaling_document(answers.latest(key))
         return web.json_response(
@@ -287,26 +288,25 @@ async def _sent(request: web.Request, body: bytes, headers: Mapping[str, str]) -
     return response
 
 
-def leader_client() -> httpx.AsyncClient:
-    """The HTTP client by which a standby asks the leader; proxies in the operator's environment are
-    ignored."""
-    return httpx.AsyncClient(timeout=LEADER_SECONDS, follow_redirects=False, trust_env=False)
-
-
-async def _forwarded(client: httpx.AsyncClient, address: str, request: web.Request) -> web.Response:
+async def _forwarded(address: str, request: web.Request) -> web.Response:
     """The leader's answer to the request; 503 where it does not answer. A standby does not forward a request
-    that was forwarded to it.
+    that was forwarded to it. Proxies in the operator's environment are ignored.
     """
     headers, body = {FORWARDED_HEADER: "1", "Accept-Encoding": "identity"}, b""
     url = f"http://{address}{request.rel_url.raw_path}"
-    try:
-        async with asyncio.timeout(LEADER_SECONDS), client.stream("GET", url, headers=headers) as found:
-            async for part in found.aiter_raw():
-                body += part
-                if len(body) > LEADER_BYTES:
-                    raise httpx.DecodingError("the answer is too long")
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
-        return web.json_response({"error": "the leader does not answer"}, status=503)
+    # A client for each request, which ends after the time limit: where the limit cancels httpx while it
+    # closes an answer, the connection stays open until its client ends.
+    async with httpx.AsyncClient(
+        timeout=LEADER_SECONDS, follow_redirects=False, trust_env=False, verify=NO_TLS
+    ) as client:
+        try:
+            async with asyncio.timeout(LEADER_SECONDS), client.stream("GET", url, headers=headers) as found:
+                async for part in found.aiter_raw():
+                    body += part
+                    if len(body) > LEADER_BYTES:
+                        raise httpx.DecodingError("the answer is too long")
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+            return web.json_response({"error": "the leader does not answer"}, status=503)
     return web.Response(
         body=body,
         status=found.status_code,
