@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import httpx
+import httpcore
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge
@@ -187,13 +187,15 @@ async def test_a_connection_ends_where_the_time_ends_while_its_answer_is_closed(
 ) -> None:
     """httpx lost the connection for ever: one of 600 answers that were too long at the end of their time."""
 
-    async def closing(_: httpx.Response) -> None:
-        closings.set()
-        await asyncio.sleep(60)
+    async def cancelled_once(connection: httpcore.AsyncHTTP11Connection) -> None:
+        if not closings.is_set():
+            closings.set()
+            await asyncio.sleep(60)
+        await close(connection)
 
-    closings = asyncio.Event()
+    closings, close = asyncio.Event(), httpcore.AsyncHTTP11Connection.aclose
     monkeypatch.setattr(module, "LEADER_SECONDS", 1.0)
-    monkeypatch.setattr(httpx.Response, "aclose", closing)
+    monkeypatch.setattr(httpcore.AsyncHTTP11Connection, "aclose", cancelled_once)
     async with endless_leader(b"x" * 65536, 0.0) as (standby.leader_address, left), asyncio.timeout(20):
         assert (await standby.read("/scaling/ml/busy"))[0] == 503
         assert closings.is_set()
