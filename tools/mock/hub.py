@@ -53,6 +53,8 @@ class Faults:
     fail_always: int = 0
     redirect_to: str = ""
     """Where requests for files are sent: a base URL (the path follows), or a whole URL of another scheme."""
+    link_uses: int = 0
+    """Requests to storage after which a link to it has expired; 0: links stay valid, -1: none is valid."""
     stall_seconds: float = 0.0
     """How long an answer takes to begin."""
     garbage: bool = False
@@ -107,6 +109,7 @@ class FakeHub:
         self._corrupted: set[str] = set()
         self._etags: dict[tuple[str, int, int], str] = {}
         self._commits: dict[str, dict[str, list[Stored]]] = {}
+        self._link_uses: Counter[str] = Counter()
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._misbehave])
@@ -285,13 +288,18 @@ class FakeHub:
             headers |= {"X-Xet-Hash": file.etag, "Link": f'<{route}/{commit}>; rel="xet-auth"'}
         if self.faults.redirect_to:
             target = self.faults.redirect_to
-            target = f"{target}/_elsewhere{request.path}" if target.startswith("http") else target
+            if target.startswith("http"):
+                target = f"{target}/_elsewhere{request.path}?signature={len(self.log)}"
             linked = {"X-Linked-Size": str(file.size), "X-Linked-ETag": f'"{file.etag}"', "Location": target}
             return web.Response(status=302, headers=headers | linked)
         return await self._send(request, file, headers)
 
     async def _elsewhere(self, request: web.Request) -> web.StreamResponse:
-        """Serves the target of a redirect: requires no token, like a signed link."""
+        """Serves the target of a redirect: requires no token, like a signed link, and may expire like one."""
+        link = request.path_qs
+        self._link_uses[link] += 1
+        if self.faults.link_uses and self._link_uses[link] > self.faults.link_uses:
+            return web.Response(status=403, text="<Error><Code>AccessDenied</Code></Error>")
         _, files = self._commit(request.match_info["repository"], request.match_info["revision"])
         file = next(f for f in files if f.path == request.match_info["path"])
         return await self._send(request, file, {"ETag": f'"{file.etag}"', "Accept-Ranges": "bytes"})

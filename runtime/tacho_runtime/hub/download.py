@@ -158,9 +158,10 @@ class Downloader:
 
     def _fill_partial(self, target: DownloadTarget, metadata: Any, partial: Path) -> None:
         """Continues ``partial`` to the full size. A cut connection is retried as long as each one delivers
-        bytes.
+        bytes. A link to storage is renewed: it may expire before a large file is there.
         """
         import httpx2
+        from huggingface_hub.errors import HfHubHTTPError
 
         failures = restarts = 0
         while True:
@@ -187,6 +188,16 @@ class Downloader:
                     raise
                 LOG.warning("%s: %s; continuing", target.path, first_line(error)[:200])
                 time.sleep(min(8.0, 2.0**failures))
+            except HfHubHTTPError as error:
+                status = error.response.status_code
+                if status // 100 != 4 or _same_origin(metadata.location, self._endpoint):
+                    raise
+                failures += 1
+                if failures >= ATTEMPTS_WITHOUT_PROGRESS:
+                    raise self._refused(target, status) from None
+                LOG.warning("%s: its storage answers HTTP %d; its link is renewed", target.path, status)
+                time.sleep(min(8.0, 2.0**failures))
+                metadata = self._metadata(target)
 
     def _stream(self, target: DownloadTarget, url: str, partial: Path, start: int) -> bool:
         """Continues ``partial`` at ``start``. Returns False if the server sent another range, the whole file,
@@ -233,6 +244,11 @@ class Downloader:
         if start < target.size_bytes:
             raise httpx2.RemoteProtocolError(f"the answer ended at byte {start} of {target.size_bytes}")
         return True
+
+    def _refused(self, target: DownloadTarget, status: int) -> FailedError:
+        return unreachable(
+            f"The storage of {target.path}, to which {self._endpoint} leads, answers HTTP {status}."
+        )
 
     def _too_long(self, target: DownloadTarget) -> FailedError:
         return invalid(

@@ -91,6 +91,27 @@ def test_cut_connections_are_continued(hub: RunningHub, config: FetchConfig) -> 
     assert progress(config).resumed_bytes == 0
 
 
+def test_a_link_to_storage_that_has_expired_is_renewed(hub: RunningHub, config: FetchConfig) -> None:
+    """A large file may take longer than its link is valid, and its connection breaks then."""
+    faults = hub.fake.faults
+    faults.redirect_to, faults.link_uses = hub.url.replace("127.0.0.1", "localhost"), 1
+    faults.cut_after, faults.cuts = 2_500_000, 2
+    assert fetched(config).resumed_bytes == 0
+    asked = hub.asked("GET", "/_elsewhere/acme/model/resolve")
+    assert [e["status"] for e in asked if "weights" in str(e["path"])] == [200, 403, 206, 403, 206]
+
+
+def test_storage_that_refuses_every_link_is_no_lack_of_a_token(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "ATTEMPTS_WITHOUT_PROGRESS", 2)
+    hub.fake.faults.redirect_to = hub.url.replace("127.0.0.1", "localhost")
+    hub.fake.faults.link_uses = -1
+    failure = failed(config)
+    assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
+    assert "HTTP 403" in failure.message
+
+
 def test_partial_file_is_continued(hub: RunningHub, config: FetchConfig) -> None:
     partial_of(config, 4_000_000)
     hub.fake.bytes_sent.clear()
