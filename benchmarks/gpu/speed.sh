@@ -16,7 +16,7 @@ for asked in "$@"; do
   model=${asked%%:*} method=${asked##*:} name=${asked/:/-}
   case $method in
     none | stored) options=() ;;
-    fp8) options=(--quantization fp8) ;;
+    fp8) options=(--quantization "${FP8:-fp8}") ;; # from vLLM 0.31 on FP8=fp8_per_tensor
     bnb-nf4) options=(--quantization bitsandbytes --load-format bitsandbytes) ;; # of real weights alone
     *) echo "no method $method"; exit 1 ;;
   esac
