@@ -175,7 +175,7 @@ async def test_a_resource_of_which_only_metadata_is_stored_is_queued_as_if_it_we
     assert len(changes) == 1, "so they do once it was read"
     store.put("LLMDeployment", serving("8"))
     assert priority(store, KEY) == Priority.SERVES
-    assert store.naming("ml", "models") == [KEY]
+    assert store.naming({("ml", "models")}) == [KEY]
     changes.clear()
     noted = serving("9", annotations={"tacho.dev/measure-again": "1"})
     store.put("LLMDeployment", noted)

@@ -276,8 +276,8 @@ def test_resources_are_found_by_their_claims_and_none_is_unpacked(monkeypatch: p
     for name, spec in specs.items():
         store.put("LLMDeployment", thing(name, owner="", spec=spec))
     monkeypatch.setattr(Packing, "json", None)
-    assert {key.name for key in store.naming("ml", "models")} == {"model", "cache", "volume"}
-    assert store.naming("other", "models") == []
+    assert {key.name for key in store.naming({("ml", "models")})} == {"model", "cache", "volume"}
+    assert store.naming({("other", "models")}) == []
 
 
 ODD = ("x", 5, ["x"], [5], {"a": 1}, [None], True)

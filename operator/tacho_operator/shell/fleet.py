@@ -180,6 +180,11 @@ WAKE_SECONDS, WAKE_BURST = 60.0, 20
 A new node changes some ten times until its GPUs are there. A hostile kubelet may change its own many times a
 second, and a user a claim that thousands of resources name.
 """
+WAKE_SHARE = 0.1
+"""Most of the event loop's time that changed nodes and claims take to wake resources; what changes meanwhile
+wakes its own together. Each wake looks at all resources, which takes 40 ms where 10,000 are not ready: 100
+nodes that joined took 35 s, and a change in another namespace waited for 17 s.
+"""
 
 
 Place = tuple[str, str]
@@ -196,6 +201,10 @@ class ChangeRouter:
         """For each node and claim, the time until which its past wakes would last at one per WAKE_SECONDS."""
         self._later: set[Place] = set()
         """Those whose changes wake resources later."""
+        self._changed: set[Place] = set()
+        """Those whose changes wake resources together, at ``_woken_until``."""
+        self._woken_until = 0.0
+        """When wakes are due again, by WAKE_SHARE and the event loop's clock."""
         self._forget_above = 1000
 
     def connect(self, store: Store, queue: WorkQueue) -> None:
@@ -228,6 +237,8 @@ class ChangeRouter:
 
     def _spaced(self, place: Place) -> None:
         """Wakes the resources that a node or claim affects, now or later, by WAKE_SECONDS and WAKE_BURST."""
+        if place in self._changed:
+            return
         loop = asyncio.get_running_loop()
         wait = self._wakes.get(place, 0.0) - (WAKE_BURST - 1) * WAKE_SECONDS - loop.time()
         if wait <= 0:
@@ -237,16 +248,30 @@ class ChangeRouter:
             loop.call_later(wait, self._wake, place)
 
     def _wake(self, place: Place) -> None:
-        assert self._store is not None
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         self._later.discard(place)
         self._wakes[place] = max(now, self._wakes.get(place, 0.0)) + WAKE_SECONDS
         if len(self._wakes) > self._forget_above:
             self._wakes = {known: until for known, until in self._wakes.items() if until > now}
             self._forget_above = 2 * len(self._wakes) + 1000
-        namespace, name = place
-        affected = self._store.naming(*place) if namespace else concerned_by_node(self._store, name)
-        self._add_all(affected)
+        is_first = not self._changed
+        self._changed.add(place)
+        if is_first and now >= self._woken_until:
+            self._wake_together()
+        elif is_first:
+            loop.call_at(self._woken_until, self._wake_together)
+
+    def _wake_together(self) -> None:
+        assert self._store is not None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        changed, self._changed = self._changed, set()
+        nodes = {name for namespace, name in changed if not namespace}
+        affected = set(self._store.naming(changed)) if len(nodes) < len(changed) else set()
+        self._add_all(affected | concerned_by_nodes(self._store, nodes) if nodes else affected)
+        ended = loop.time()
+        self._woken_until = ended + (ended - began) / WAKE_SHARE
 
     def _add_all(self, keys: Iterable[Key]) -> None:
         assert self._queue is not None
@@ -266,9 +291,9 @@ def in_turns(keys: Iterable[Key]) -> list[Key]:
     return [key for _, key in sorted(found)]
 
 
-def concerned_by_node(store: Store, node: str) -> set[Key]:
-    """Resources with pods on the node, and resources that are not ready and might use the node."""
-    there = store.owners_on(node)
+def concerned_by_nodes(store: Store, nodes: Iterable[str]) -> set[Key]:
+    """Resources with pods on the nodes, and resources that are not ready and might use one of them."""
+    there = {key for node in nodes for key in store.owners_on(node)}
     return there | {key for key in store.resources() if not store.state(key).ready}
 
 

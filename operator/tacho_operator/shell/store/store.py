@@ -223,10 +223,10 @@ class Store(WatchStreams):
         """All earlier measurements of a namespace, in the status of its resources."""
         return await self._kinds["LLMDeployment"].history(namespace)
 
-    def naming(self, namespace: str, claim: str) -> list[Key]:
-        """Resources of a namespace whose spec names that PersistentVolumeClaim."""
-        found = self._kinds["LLMDeployment"].by_name.items()
-        return [Key(*name) for name, entry in found if name[0] == namespace and claim in entry.state.claims]
+    def naming(self, claims: Collection[Name]) -> list[Key]:
+        """Resources whose spec names one of these PersistentVolumeClaims, each a (namespace, name)."""
+        held = self._kinds["LLMDeployment"].by_name.items()
+        return [Key(*at) for at, one in held if any((at[0], claim) in claims for claim in one.state.claims)]
 
     def size(self, kind: str) -> int:
         """The number of stored objects of ``kind``."""
