@@ -137,7 +137,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 "plans": plans.run(),
                 "GPU time": metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds),
                 "resync": resync(store, queue, settings.resync_seconds),
-                "former children": FormerChildren(kube, store, elector.leads).run(),
+                "former children": FormerChildren(kube, store, elector.leads, reconciler.events.post).run(),
                 "full namespaces": FullNamespaces(kube, store, elector.leads).run(),
                 "claims": ClaimReads(kube, store).run(),
             }

@@ -112,9 +112,13 @@ class Ordered(Server):
         self.refuses = False
         self.order: list[str] = []
         self.statuses: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+        self.mark_error: ApiError | None = None
+        """The answer to an annotation of a pod."""
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self.order.append(manifest["kind"])
+        self.events += [manifest] if manifest["kind"] == "Event" else []
         return await super().create(manifest)
 
     async def apply(self, manifest: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -125,6 +129,8 @@ class Ordered(Server):
 
     async def annotate(self, live: dict[str, Any], _annotations: dict[str, str]) -> dict[str, Any]:
         self.order.append("annotation")
+        if self.mark_error is not None:
+            raise self.mark_error
         return written(live)
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str, version: str = "") -> None:

@@ -82,7 +82,19 @@ async def test_a_victim_that_cannot_be_marked_stops_no_scale_down(error: ApiErro
         server, deletion_costs={"a": "-1", "b": "-1"}, apply=(child("Deployment", "now"),)
     )
     assert server.requests == ["annotate a", "annotate b", "create child"]
-    assert (found.writes, found.error) == (2, None)
+    assert (found.writes, found.error, found.unreported) == (2, None, ())
+
+
+@pytest.mark.parametrize("error", [Forbidden(403, "denied by policy p"), Invalid(422, "denied by policy p")])
+async def test_victims_that_may_not_be_marked_are_told(error: ApiError) -> None:
+    """Busy pods were deleted before idle ones, and a line of the log was all that said why."""
+    server = Server(a=error, b=error)
+    found = await carried_out(server, deletion_costs=dict.fromkeys(REVISIONS, "-1"))
+    assert server.requests == ["annotate a", "annotate b", "annotate c"]
+    (problem,) = found.unreported
+    assert problem.reason == "AdmissionDenied"
+    assert "a change of a is refused" in problem.message
+    assert "denied by policy p" in problem.message
 
 
 @pytest.mark.parametrize("error", [Conflict(409, "denied"), Forbidden(403, "denied"), Invalid(422, "denied")])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, cast
 
+from tacho_operator.core.types import ResourceEvent
 from tacho_operator.shell.bounded_reading import (
     IN_OBJECT,
     LONGEST_BYTES,
@@ -51,7 +54,13 @@ class Cluster:
                 "name": "demo", "namespace": namespace, "uid": uid, "resourceVersion": "1"}})  # fmt: skip
         for item in objects:
             self.put(item)
-        self.loop = FormerChildren(cast(Kube, self), self.store, lambda: self.leads, lambda: self.clock)
+        self.events: list[tuple[str, str, str]] = []
+        """(uid of the resource, reason, message) of each event."""
+        leads, clock = (lambda: self.leads), (lambda: self.clock)
+        self.loop = FormerChildren(cast(Kube, self), self.store, leads, self.post, clock)
+
+    async def post(self, resource: Manifest, events: Iterable[ResourceEvent], _now: datetime) -> None:
+        self.events += [(resource["metadata"]["uid"], item.reason, item.message) for item in events]
 
     def put(self, item: Manifest) -> None:
         self.objects[item["kind"], item["metadata"]["namespace"], item["metadata"]["name"]] = item

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tacho_contract import codec
 from tacho_contract.failure import (
@@ -19,6 +19,7 @@ from tacho_contract.failure import (
 )
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import Reason
+from tacho_operator.core.names import DELETION_COST_ANNOTATION
 from tacho_operator.core.types import ChildRefusal, Manifest
 
 DETAILS = " Details: "
@@ -207,6 +208,26 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         what = "The cluster's admission refuses an object."
         next_step = "Change spec, or the namespace's policy or LimitRange."
     return Problem(reason=reason, what=what, next_step=next_step, quotation=text)
+
+
+def unmarked_pod(name: str, refusal: str) -> Problem:
+    """The problem of a pod whose mark, by which the pods to be deleted are chosen, cannot be changed.
+    ``refusal``: the API server's text."""
+    return replace(
+        refusal_problem(refusal),
+        what=f"A busy pod may be deleted before an idle one: a change of {name} is refused.",
+        next_step=f"Admit that the operator changes {DELETION_COST_ANNOTATION} of pods.",
+    )
+
+
+def former_child_stays(kind: str, name: str, refusal: str) -> Problem:
+    """The problem of a child of a deleted resource, of the same name as the present one, whose deletion the
+    API server refuses. ``refusal``: its text."""
+    return replace(
+        refusal_problem(refusal),
+        what=f"{kind} {name} of a deleted resource of this name stays, as its deletion is refused.",
+        next_step="Delete it, or admit that the operator does.",
+    )
 
 
 _PASSING = re.compile(

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from tacho_contract.text import visible
 from tacho_contract.units import format_time
+from tacho_operator.core.problems import Problem
 from tacho_operator.core.types import Manifest, ResourceEvent
 from tacho_operator.shell.api_errors import ApiError, Conflict
 from tacho_operator.shell.kube import FIELD_MANAGER, Kube
@@ -36,6 +37,11 @@ MOST_WAITING = 100
 """Most postings of a namespace that have not ended; later events are left out, and logged."""
 LONGEST_NOTE_BYTES = 1024
 """Longest note of an event in bytes of UTF-8; the API server refuses a longer one."""
+
+
+def warning(problem: Problem) -> ResourceEvent:
+    """The event of a problem."""
+    return ResourceEvent(type="Warning", reason=problem.reason, message=problem.message)
 
 
 def event_manifests(raw: Manifest, events: Iterable[ResourceEvent], now: datetime) -> list[Manifest]:

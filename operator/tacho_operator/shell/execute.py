@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tacho_contract.units import clipped
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
 from tacho_operator.core.pods.view import controller, owner_uid
+from tacho_operator.core.problems import Problem, unmarked_pod
 from tacho_operator.core.status.reachability import refused_policy
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import (
@@ -87,6 +88,8 @@ class ExecuteResult:
     """Whether the pass ended after PASS_SECONDS."""
     is_outdated: bool = False
     """Whether the pass ended because what it rests on has changed."""
+    unreported: tuple[Problem, ...] = ()
+    """What was refused, and no status says."""
 
 
 def children(observed: Observed) -> tuple[Manifest, ...]:
@@ -116,12 +119,30 @@ async def execute(
 ) -> ExecuteResult:
     """Applies the children in their order, then deletes. Refusals are collected; an error that may pass ends
     the pass. ``is_outdated``: whether what the decision rests on has changed, which ends it too."""
-    refusals: list[ChildRefusal] = []
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     ends = time.monotonic() + PASS_SECONDS
-    writes = await _mark_victims(kube, live, decision, ends)
-    if not writes:  # as where a webhook refuses each annotation after seconds, which stops no scale-down
+    marked, unreported = await _mark_victims(kube, live, decision, ends)
+    if not marked:  # as where a webhook refuses each annotation after seconds, which stops no scale-down
         ends = time.monotonic() + PASS_SECONDS
+    found = await _apply(kube, observed, decision, rewrites, live, ends, is_outdated)
+    if found.error is None and not found.is_unfinished and not found.is_outdated:
+        references = rewrites.refused_last(decision.delete)
+        found = await _delete(kube, observed, references, rewrites, ends, found, is_outdated)
+    return dataclasses.replace(found, writes=found.writes + marked, unreported=unreported)
+
+
+async def _apply(
+    kube: Kube,
+    observed: Observed,
+    decision: ReconcileDecision,
+    rewrites: Rewrites,
+    live: dict[tuple[str, str], Manifest],
+    ends: float,
+    is_outdated: Callable[[], bool],
+) -> ExecuteResult:
+    """Applies until ``ends``, by the monotonic clock. ``live``: the present children."""
+    refusals: list[ChildRefusal] = []
+    writes = 0
     for desired in decision.apply:
         kind, name = desired["kind"], desired["metadata"]["name"]
         found = live.get((kind, name))
@@ -149,9 +170,7 @@ async def execute(
                 rewrites.note(desired, is_undone=written.is_undone)
             if written.is_undone:
                 refusals.append(contested(desired))
-    references = rewrites.refused_last(decision.delete)
-    applied = ExecuteResult(tuple(refusals), writes)
-    return await _delete(kube, observed, references, rewrites, ends, applied, is_outdated)
+    return ExecuteResult(tuple(refusals), writes)
 
 
 def _unfinished(refusals: Iterable[ChildRefusal], writes: int, kind: str, name: str) -> ExecuteResult:
@@ -215,13 +234,15 @@ def _is_premature(
 
 async def _mark_victims(
     kube: Kube, live: dict[tuple[str, str], Manifest], decision: ReconcileDecision, ends: float
-) -> int:
-    """Annotates the pods to delete first, before their Deployment shrinks; returns the number of writes.
-    After ``ends``, by the monotonic clock, no more are annotated.
+) -> tuple[int, tuple[Problem, ...]]:
+    """Annotates the pods to delete first, before their Deployment shrinks; returns the number of writes, and
+    the problem of the first one that was refused. After ``ends``, by the monotonic clock, no more are
+    annotated.
 
-    A failed annotation is logged and does not stop the scale-down.
+    A failed annotation does not stop the scale-down.
     """
     writes = 0
+    unreported: tuple[Problem, ...] = ()
     for name, cost in decision.deletion_costs.items():
         if time.monotonic() > ends:
             break
@@ -229,9 +250,11 @@ async def _mark_victims(
             await kube.annotate(live["Pod", name], {DELETION_COST_ANNOTATION: cost})
         except ApiError as error:
             logger.warning("pod %s: %s", name, error)
+            if not unreported and isinstance(error, Forbidden | Invalid):
+                unreported = (unmarked_pod(name, error.message),)
         else:
             writes += 1
-    return writes
+    return writes, unreported
 
 
 def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:

@@ -14,20 +14,24 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from heapq import heappush, heappushpop
 from itertools import chain, count, islice, zip_longest
 from typing import TypeVar
 
+from tacho_operator.api import API_VERSION, KIND
 from tacho_operator.core.former_children import is_empty, is_former
 from tacho_operator.core.pauses import doubling_seconds
-from tacho_operator.core.types import Manifest
-from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.core.problems import former_child_stays
+from tacho_operator.core.types import Manifest, ResourceEvent
+from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.bounded_reading import METADATA_ONLY, TOO_LONG
+from tacho_operator.shell.events import warning
 from tacho_operator.shell.kube import SIZE_MANAGER, Kube
 from tacho_operator.shell.observe import CHILDREN
-from tacho_operator.shell.store.store import Store, Stray
+from tacho_operator.shell.store.store import Store, Stray, utc_now
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -51,6 +55,8 @@ client has gone, so that a webhook of 10 s would keep the child.
 """
 
 T = TypeVar("T")
+PostEvents = Callable[[Manifest, Iterable[ResourceEvent], datetime], Awaitable[None]]
+"""Callback that posts events of a resource."""
 
 
 def _is_former(child: Manifest, stray: Stray) -> bool:
@@ -104,9 +110,15 @@ class FormerChildren:
     """
 
     def __init__(
-        self, kube: Kube, store: Store, leads: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+        self,
+        kube: Kube,
+        store: Store,
+        leads: Callable[[], bool],
+        post: PostEvents,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._kube, self._store, self._leads, self._clock = kube, store, leads, clock
+        """``post`` posts an event of the resource that has the name now."""
+        self._kube, self._store, self._leads, self._post, self._clock = kube, store, leads, post, clock
         self._seen: dict[tuple[str, str], _Former | str] = {}
         """By uid and controller's uid of each stray that was unpacked; a text: the version that is no former
         child.
@@ -124,6 +136,7 @@ class FormerChildren:
     async def round(self) -> None:
         """Looks once for former children, and tries those whose wait is over."""
         live: dict[Key, str] = {}
+        reported: set[Key] = set()
         ends = self._clock() + ROUND_SECONDS
         for stray, former in await self._due():
             if not self._leads() or self._clock() > ends:
@@ -142,6 +155,8 @@ class FormerChildren:
                 text = "%s %s/%s of a deleted resource is not deleted yet: %s %s"
                 what = (*stray[:3], type(error).__name__, error)
                 logger.log(level, text, *what, exc_info=unexpected)
+                if isinstance(error, Forbidden | Invalid):
+                    await self._report(stray, former, error, reported)
             pause = doubling_seconds(PERIOD_SECONDS, LONGEST_PAUSE_SECONDS, former.failures)
             former.due = self._clock() + pause
 
@@ -205,6 +220,20 @@ class FormerChildren:
             text = "%s %s/%s of a deleted resource was not garbage-collected: it is deleted now"
             logger.warning(text, kind, namespace, name)
         return True
+
+    async def _report(self, stray: Stray, former: _Former, error: ApiError, reported: set[Key]) -> None:
+        """Tells of a refused deletion at each doubling of the failures: nothing else shows what has the
+        GPUs. ``reported``: the resources of which this round has posted an event.
+        """
+        key = Key(stray.namespace, stray.resource)
+        held = self._store.find("LLMDeployment", *key)
+        if held is None or key in reported or former.failures & (former.failures - 1):
+            return
+        reported.add(key)
+        metadata = {**key._asdict(), "uid": held[0], "resourceVersion": held[1]}
+        resource = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata}
+        problem = former_child_stays(stray.kind, stray.name, error.message)
+        await self._post(resource, [warning(problem)], utc_now())
 
     def _is_over(self, former: _Former) -> bool:
         """Whether a Deployment had EMPTYING_SECONDS until its pods are gone; the first call begins them."""

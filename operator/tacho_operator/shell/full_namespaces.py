@@ -15,10 +15,10 @@ from datetime import datetime
 from tacho_operator.core.places import ResourceOrder, rank, reports_full
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.status.undecided import StoredResource, namespace_full, undecided_status
-from tacho_operator.core.types import Manifest, ResourceEvent
+from tacho_operator.core.types import Manifest
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
-from tacho_operator.shell.events import event_manifests, post_events
+from tacho_operator.shell.events import event_manifests, post_events, warning
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import write_status
 from tacho_operator.shell.store.store import Store, utc_now
@@ -174,5 +174,5 @@ class FullNamespaces:
         refusal = unwritten.problem(Key(namespace, name), error)
         if refusal is not None:
             both = replace(refusal, what=f"{problem.what} {refusal.what}")
-            event = ResourceEvent(type="Warning", reason=problem.reason, message=both.message)
+            event = replace(warning(both), reason=problem.reason)
             await post_events(self._kube, event_manifests(raw, [event], self._clock()))

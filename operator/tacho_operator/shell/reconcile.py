@@ -25,13 +25,12 @@ from tacho_operator.core.types import (
     Manifest,
     Observed,
     ReconcileDecision,
-    ResourceEvent,
     RuntimeImage,
 )
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.dry_run import Trials
-from tacho_operator.shell.events import EventPosts
+from tacho_operator.shell.events import EventPosts, warning
 from tacho_operator.shell.execute import (
     ExecuteResult,
     NotCollected,
@@ -188,7 +187,7 @@ class Reconciler:
             changed = await self._write_last(key, kube, observed, raw, decision)
             await delete_measured(kube, observed, measured)
             is_noted = live_config_name(key.name) in {item["metadata"]["name"] for item in kube.applied}
-            noted = decision.noted_events if is_noted else ()
+            noted = (*(decision.noted_events if is_noted else ()), *map(warning, outcome.unreported))
             await self.events.post(observed.raw, (*decision.events, *noted), decision.now)
             self._metrics.cut(key, decision.cut_requests if is_noted else 0)
         finally:
@@ -374,8 +373,7 @@ class Reconciler:
             return
         self._logged_reasons[key] = line
         logger.error("%s/%s: %s", *key, problem.message)
-        event = ResourceEvent(type="Warning", reason=problem.reason, message=problem.message)
-        await self.events.post(raw, [event], self._clock())
+        await self.events.post(raw, [warning(problem)], self._clock())
 
     def _expect(self, key: Key, kube: RecordingClient) -> None:
         """Remembers the writes that the watch has not delivered yet."""
