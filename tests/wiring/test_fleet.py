@@ -134,3 +134,27 @@ def test_a_kind_that_may_not_be_read_has_no_age() -> None:
     assert {"PersistentVolumeClaim", "Pod"} <= aged()
     store.forbidden("PersistentVolumeClaim", "")
     assert "PersistentVolumeClaim" not in aged()
+
+
+class Changing(dict[Any, Any]):
+    """A dict of the event loop's thread, which goes on while another thread reads it."""
+
+    def __getitem__(self, key: Any) -> Any:
+        self.pop(key)
+        return super().__getitem__(key)
+
+    def items(self) -> Any:
+        for item in super().items():
+            self[f"other than {item[0]}"] = 1
+            yield item
+
+
+def test_a_scrape_does_not_fail_where_a_watch_or_a_namespace_changes_meanwhile() -> None:
+    store = Store(lambda change: None)
+    streams = fleet.reflectors(cast(Kube, None), store, (), lambda kind, why: None)
+    sizes = fleet.Sizes(store, WorkQueue(cast(Any, None), workers=1), streams)
+    store._stale = Changing(store._stale)
+    store.bounds.places.unheld = Changing({"ml": 3})
+    found = {family.name: family.samples for family in sizes.collect()}
+    assert [sample.value for sample in found["tacho_operator_store_stale_streams"]] == [len(streams)]
+    assert [sample.value for sample in found["tacho_operator_unheld_resources"]] == [3]

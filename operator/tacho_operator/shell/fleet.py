@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -139,7 +140,7 @@ class Sizes(Collector):
             "LLMDeployments that are not acted on, as their namespace has too many older ones.",
             labels=["namespace"],
         )
-        for namespace, count in self._store.bounds.places.unheld.items():
+        for namespace, count in self._store.bounds.places.unheld.copy().items():
             unheld.add_metric([namespace], count)
         yield unheld
         yield age
@@ -264,14 +265,13 @@ class ChangeRouter:
 
     def _wake_together(self) -> None:
         assert self._store is not None
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = time.thread_time()  # other processes do not change it
         changed, self._changed = self._changed, set()
         nodes = {name for namespace, name in changed if not namespace}
         affected = set(self._store.naming(changed)) if len(nodes) < len(changed) else set()
         self._add_all(affected | concerned_by_nodes(self._store, nodes) if nodes else affected)
-        ended = loop.time()
-        self._woken_until = ended + (ended - began) / WAKE_SHARE
+        pause = (time.thread_time() - began) / WAKE_SHARE
+        self._woken_until = asyncio.get_running_loop().time() + pause
 
     def _add_all(self, keys: Iterable[Key]) -> None:
         assert self._queue is not None

@@ -23,10 +23,8 @@ class WatchStreams:
     def stale(self, namespace: str | None = None) -> tuple[str, ...]:
         """Watches that are interrupted, so that stored objects may be old: one line per watch; empty when all
         are in sync."""
-        found = (
-            stream for stream in sorted(self._stale) if namespace is None or stream[1] in ("", namespace)
-        )
-        return tuple(self._stale[stream] for stream in found)
+        stale = sorted(self._stale.copy().items())  # scrapes run in another thread
+        return tuple(why for (_, place), why in stale if namespace is None or place in ("", namespace))
 
     async def in_sync(self, kind: str, namespace: str) -> None:
         """Waits until the watch of ``kind`` in that namespace is up to date."""
