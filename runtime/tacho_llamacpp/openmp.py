@@ -93,6 +93,46 @@ def passed(before: Times, after: Times) -> tuple[float, float]:
 
 
 # --- the switch -----------------------------------------------------------------------------------
+TASKS = Path("/proc/self/task")
+EXIT_POLLS, EXIT_POLL_SECONDS = 100, 0.001
+"""Most looks whether the kernel still counts a thread that has ended, and the pause after each."""
+
+
+class ReservedThreads:
+    """Threads that only wait, and leave their places to those that libgomp starts.
+
+    At a pod's limit of threads it could start none, and would end the engine.
+    """
+
+    def __init__(self) -> None:
+        self._leave, self._waiting = threading.Event(), list[threading.Thread]()
+
+    def take(self, count: int) -> bool:
+        """Starts ``count`` threads. False, and none is left, where so many cannot be started."""
+        leave, waiting = threading.Event(), list[threading.Thread]()
+        try:
+            for _ in range(count):
+                thread = threading.Thread(target=leave.wait, name="omp-place", daemon=True)
+                thread.start()
+                waiting.append(thread)
+        except RuntimeError:
+            leave.set()
+            return False
+        self._leave, self._waiting = leave, waiting
+        return True
+
+    def give(self) -> None:
+        """Ends the threads, and returns when their places are free."""
+        self._leave.set()
+        while self._waiting:
+            thread = self._waiting.pop()
+            thread.join()
+            for _ in range(EXIT_POLLS):
+                if not (TASKS / str(thread.native_id)).exists():
+                    break
+                time.sleep(EXIT_POLL_SECONDS)
+
+
 SPINS = 20_000
 """Number of spins before a thread sleeps after all: 1 ms on Sapphire Rapids (60 ns each), 0.2 ms on CPUs with
 a shorter pause. More than 3,000 brought no gain.
@@ -101,7 +141,6 @@ CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC
 """Environment variables by which a user decides how OpenMP threads wait. If one is set, the launcher changes
 nothing.
 """
-TASKS = Path("/proc/self/task")
 
 
 class Switch:
@@ -112,20 +151,27 @@ class Switch:
         self._cpus = cpus
         """Number of CPUs that libgomp saw when it was loaded."""
         self._release: threading.Event | None = None
+        self._reserved, self._is_full = ReservedThreads(), False
         self.sleep()
 
     def sleep(self) -> None:
         """Makes waiting threads sleep; returns when that is in effect."""
         if self._release is not None:
             return
+        self._reserved.give()
         self._release, held = threading.Event(), threading.Event()
         arguments = (self._release, held)
         threading.Thread(target=self._hold, args=arguments, name="omp-sleep", daemon=True).start()
         held.wait()
 
     def spin(self) -> None:
-        """Makes waiting threads spin again, by ending the held threads."""
-        if self._release is not None:
+        """Makes waiting threads spin again, by ending the held threads. Others keep their places; where these
+        cannot be started, the threads sleep from then on.
+        """
+        if self._release is None or self._is_full:
+            return
+        self._is_full = not self._reserved.take(self._cpus + 1)
+        if not self._is_full:
             self._release.set()
             self._release = None
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, strategies as st
@@ -160,12 +163,19 @@ def team_seconds():
     after = openmp.read_times()
     return sum(after[thread][0] - before[thread][0] for thread in team)
 
+def threads():
+    "The threads of this process; those that end are gone after a moment."
+    time.sleep(0.2)
+    return len(os.listdir(openmp.TASKS))
+
 team = set()
 asleep = team_seconds()
+taken = threads()
 switch.spin()
-time.sleep(0.2)
+assert threads() == taken, "their places are not kept"
 spinning = team_seconds()
 switch.sleep()
+assert threads() == taken
 again = team_seconds()
 print(asleep, spinning, again)
 """
@@ -187,3 +197,39 @@ def test_the_switch_turns_spinning_of_the_real_library_on_and_off() -> None:
     # A turn takes 10 ns or more on any processor, and each of 200 waits takes all 20 000 of them.
     assert spinning > 200 * openmp.SPINS * 5e-9
     assert spinning > 3 * max(asleep, again)
+
+
+class Library:
+    """libgomp, of which only the number of threads in a team is of interest here."""
+
+    omp_get_level = None
+
+    def __init__(self) -> None:
+        self.teams: list[int] = []
+
+    def GOMP_parallel(self, _function: object, _data: object, threads: int, _flags: int) -> None:
+        self.teams.append(threads)
+
+
+def test_at_the_limit_of_threads_the_held_ones_stay_for_libgomp_could_not_start_them_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would end the engine then: "libgomp: Thread creation failed"."""
+    library = Library()
+    switch = openmp.Switch(cast("ctypes.CDLL", library), 3)
+    started, start = [0], threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        started[0] += 1
+        if started[0] > 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", limited)
+        for _ in range(3):
+            switch.spin()
+    assert started == [3], "each try takes places that the engine's clients need"
+    switch.spin()
+    switch.sleep()
+    assert library.teams == [4]
