@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import dataclasses
+from typing import Any, cast
 
 import pytest
 
@@ -80,6 +81,17 @@ async def test_a_decision_that_fails_leaves_no_figure_and_is_a_condition(
     looking.reconcile()
     assert world.brief("ScalingActive")[1] != "InternalError"
     assert float(world.status["autoscaling"]["demandReplicas"]) > 0
+
+
+async def test_a_state_that_no_decision_can_use_is_not_kept() -> None:
+    looking = await known()
+    watched = looking.scaler._watched[KEY]
+    watched.state = dataclasses.replace(watched.state, speed=cast(Any, "fast"))
+    await look(looking, 4)
+    assert not is_known(looking)
+    await look(looking, 5)
+    await look(looking, 6)
+    assert is_known(looking)
 
 
 @pytest.mark.parametrize("cause", ["watch", "unread"])

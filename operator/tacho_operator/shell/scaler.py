@@ -296,6 +296,7 @@ class Scaler:
         it."""
         logger.exception("%s/%s: the scaler failed", *key, extra=about(key))
         self._unknown(key, known)
+        known.state = restored(known.target.former)  # what made it fail may be in the state
         former = known.shown
         if known.target.mode is not None:
             known.shown = failed(error, known.replicas, former, known.target.former)

@@ -42,6 +42,20 @@ def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
     assert all(item.time_seconds <= fleet.now for item in fleet.state.changes)
 
 
+def test_a_clock_that_is_set_back_between_two_readings_ends_no_scaling() -> None:
+    """Uneven load then counted with a negative weight, and each later decision failed."""
+    fleet = Fleet(replicas=2)
+    fleet.run(lambda _: 2.0, 400)
+    read = fleet.state.read_seconds
+    assert read is not None
+    busy = Sample(time_seconds=read - 5, running=10**6 - 1, waiting=0, generated_tokens=1.0)
+    idle = dataclasses.replace(busy, running=0)
+    fleet.now += 1
+    fleet.look([PodLoad(uid=uid, sample=sample) for uid, sample in (("new", busy), ("other", idle))])
+    assert 0 <= fleet.state.imbalance < 10
+    assert fleet.run(lambda _: 12.0, 400)[-1] >= 8
+
+
 def test_readings_of_a_future_that_was_taken_back_are_unknown() -> None:
     fleet = Fleet(replicas=2)
     fleet.run(lambda _: 2.0, 400)

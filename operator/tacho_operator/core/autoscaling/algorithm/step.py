@@ -96,7 +96,8 @@ def _corrected(
     """``state`` with the SLO attainment since the ``former`` samples, and the capacity correction by it."""
     if former.read_seconds is None or state.read_seconds is None:
         return state
-    seconds, correction = state.read_seconds - former.read_seconds, state.correction
+    correction = state.correction
+    seconds = max(0.0, state.read_seconds - former.read_seconds)  # a clock may have been set back
     seen = attainment.counted(former.tracks, state.tracks, at.policy, cost)
     tracks = state.tracks.values()
     recent = attainment.recent(state.attainment, seen.values(), tracks, at.policy, seconds)
