@@ -155,7 +155,7 @@ def _node_markers(observed: Observed, servers: Sequence[PodView], now: datetime)
         (*servers, *views(observed.pods, names.ROLE_PROBE)),
         views(observed.pods, names.ROLE_AVOID),
         observed.nodes,
-        refused={item.name for item in observed.refusals if item.role == names.ROLE_AVOID},
+        refused={item.name: item.message for item in observed.refusals if item.role == names.ROLE_AVOID},
         now=now,
     )
 

@@ -112,13 +112,16 @@ def test_another_failure_marks_no_node(message: str) -> None:
     assert not avoided(found)
 
 
-def test_a_refused_marker_is_no_event_and_leaves_the_service_as_it_is() -> None:
+def test_a_refused_marker_is_another_event_and_leaves_the_service_as_it_is() -> None:
     found = world()
     crash_in(found, fault())
     name = names.marker_pod_name("smol", "node-1")
     found.refusals = (ChildRefusal(kind="Pod", name=name, role="avoid", message="exceeded quota: q"),)
     decision = found.reconcile(1)
     assert not [item for item in decision.events if item.reason == "NodeAvoided"]
+    (event,) = [item for item in decision.events if item.reason == "NodeNotAvoided"]
+    assert (event.type, "node-1" in event.message) == ("Warning", True)
+    assert "exceeded quota: q" in event.message
     assert found.brief("Ready")[1] == "GPUFault"
     assert found.brief("Stalled")[0] == "False"
 

@@ -8,11 +8,12 @@ nodes have markers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
+from tacho_contract.units import clipped
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView, references
 from tacho_operator.core.problems import parse_failure
@@ -22,7 +23,7 @@ AVOID_SECONDS = 1800
 """Seconds for which a marker pod stays: enough for a device plugin to withdraw the GPU. A fault that recurs
 marks the node again.
 """
-EVENT = "NodeAvoided"
+EVENT, REFUSED_EVENT = "NodeAvoided", "NodeNotAvoided"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -59,12 +60,13 @@ def mark_nodes(
     markers: Sequence[PodView],
     nodes: Iterable[NodeFacts] | None,
     *,
-    refused: Collection[str] = (),
+    refused: Mapping[str, str] | None = None,
     now: datetime,
 ) -> NodeMarkers:
     """The marker pods to create and to delete: one for each node with a GPU fault in the last AVOID_SECONDS.
 
-    ``engines``: server and probe pods. ``refused``: names of markers that the API server refused.
+    ``engines``: server and probe pods. ``refused``: the API server's text
+    for each marker that it refused, by name.
     """
     marked = {pod.name for pod in markers}
     usable = None if nodes is None else {item.name for item in nodes if item.ready and not item.unschedulable}
@@ -72,15 +74,20 @@ def mark_nodes(
     for pod in engines:
         if _has_fault(pod, now):
             faulty.setdefault(pod.node, pod)
-    new = {
-        node: pod
-        for node, pod in faulty.items()
-        if (usable is None or node in usable) and names.marker_pod_name(name, node) not in (*marked, *refused)
-    }
+    new, events = {}, []
+    for node, pod in faulty.items():
+        marker = names.marker_pod_name(name, node)
+        if marker in marked or (usable is not None and node not in usable):
+            continue
+        if marker in (refused or {}):
+            events.append(_refused_event(pod, (refused or {})[marker]))
+        else:
+            new[node] = pod
+            events.append(_event(pod))
     return NodeMarkers(
         nodes=tuple(new),
         expired=references(pod for pod in markers if _is_over(pod, now)),
-        events=tuple(_event(pod) for pod in new.values()),
+        events=tuple(events),
         faulty=frozenset([*faulty, *(pod.node for pod in markers if not _is_over(pod, now))]),
     )
 
@@ -108,3 +115,11 @@ def _event(pod: PodView) -> ResourceEvent:
         message=f"Pod {pod.name} had a GPU fault on node {pod.node}: for {AVOID_SECONDS // 60} minutes, "
         "new pods prefer other nodes. That pod stays; to move it, delete it.",
     )
+
+
+def _refused_event(pod: PodView, why: str) -> ResourceEvent:
+    message = (
+        f"Pod {pod.name} had a GPU fault on node {pod.node}, and new pods may start there: the marker pod by "
+        f"which they prefer other nodes is refused: {why or 'its name is taken'}"
+    )
+    return ResourceEvent(type="Warning", reason=REFUSED_EVENT, message=clipped(message))
