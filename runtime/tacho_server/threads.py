@@ -122,6 +122,22 @@ class Mailbox(Generic[T]):
 _MAILBOXES: weakref.WeakSet[Mailbox[Any]] = weakref.WeakSet()
 
 
+def started(name: str, count: int) -> ThreadPoolExecutor:
+    """An executor whose ``count`` threads run already. By itself it starts them with the first requests: at a
+    pod's limit of threads these fail, and their turns are lost.
+    """
+    executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+    together = threading.Barrier(count)
+    try:
+        waits = [executor.submit(together.wait) for _ in range(count)]
+    except RuntimeError:
+        together.abort()
+        raise
+    for wait in waits:
+        wait.result()
+    return executor
+
+
 class Turns:
     """Threads for the work of requests, ``count`` at a time, in the order of arrival.
 
@@ -130,7 +146,7 @@ class Turns:
     """
 
     def __init__(self, name: str, count: int) -> None:
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._executor = started(name, count)
         self._free = asyncio.Semaphore(count)
 
     async def start(self, work: Callable[[], T]) -> Future[T]:
@@ -172,7 +188,7 @@ class TimedThread:
 
     def __init__(self, name: str, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._executor = started(name, 1)
         self._lock = threading.Lock()
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
         """A heap of (time until which smaller work goes first, place in the order of arrival, what does

@@ -17,7 +17,7 @@ import pytest
 from tacho_contract.launch import ENV_USABLE_CPUS
 from tacho_server import threads
 from tacho_server.backend import GenerationError
-from tacho_server.threads import READ_AT_ONCE, USABLE_CPUS, Mailbox, TimedThread, usable_cpus
+from tacho_server.threads import READ_AT_ONCE, USABLE_CPUS, Mailbox, TimedThread, Turns, usable_cpus
 
 
 def test_the_variable_is_the_one_that_the_runtime_sets() -> None:
@@ -28,6 +28,22 @@ def test_what_the_runtime_tells_comes_before_the_affinity(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
     assert usable_cpus({USABLE_CPUS: "3"}) == 3
     assert usable_cpus({}) == 8
+
+
+async def test_at_the_limit_of_threads_requests_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request that could start no thread took a turn for ever: then all waited, behind a healthy
+    server.
+    """
+    turns, tokenizing = Turns("test", 2), TimedThread("test", 60)
+
+    def full(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    assert await asyncio.gather(*(turns.run(partial(int, at)) for at in range(4))) == [0, 1, 2, 3]
+    assert await tokenizing.run(partial(int, 5)) == 5
+    with pytest.raises(RuntimeError):
+        Turns("test", 2)
 
 
 async def test_the_smallest_work_is_next_and_what_is_cancelled_is_left_out(
