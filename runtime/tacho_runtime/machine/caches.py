@@ -27,6 +27,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tacho_runtime.machine.packages import matching
+
 BYTECODE_PREFIX = "PYTHONPYCACHEPREFIX"
 """Environment variable with the only folder in which Python reads and writes bytecode."""
 NEVER_WRITTEN = "PYTHONDONTWRITEBYTECODE"
@@ -42,10 +44,10 @@ def is_compiled(folders: Sequence[Path], package: str) -> bool | None:
     None where no package is found.
     """
     named = (folder / package / "__init__.py" for folder in folders)
-    found = [first for first in named if first.exists()] or [
-        first for folder in folders for first in sorted(folder.glob("*/__init__.py"))
+    found = [first for first in named if os.path.exists(first)] or [
+        first for folder in folders for first in matching(folder, "*/__init__.py")
     ]
-    carried = sum(any((first.parent / "__pycache__").glob("__init__.*.pyc")) for first in found)
+    carried = sum(bool(matching(first.parent / "__pycache__", "__init__.*.pyc")) for first in found)
     return carried >= COMPILED_SHARE * len(found) if found else None
 
 
@@ -85,7 +87,7 @@ def packages_digest(folders: Iterable[Path]) -> str:
     """sha256 over the file lists of all packages in ``folders``; "" where there are none."""
     total, seen = hashlib.sha256(), False
     for folder in folders:
-        for record in sorted(folder.glob("*.dist-info/RECORD")):
+        for record in matching(folder, "*.dist-info/RECORD"):
             with contextlib.suppress(OSError):
                 total.update(record.parent.name.encode() + b"\0" + record.read_bytes() + b"\0")
                 seen = True

@@ -35,6 +35,16 @@ def interpreter(program: str, environment: Mapping[str, str]) -> Path | None:
     return Path(words[0]) if Path(words[0]).name.startswith("python") else None
 
 
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Paths in ``folder`` that match ``pattern``, sorted; none where this user may not look: an image may be
+    made for another one.
+    """
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
+
+
 def package_folders(python: Path, environment: Mapping[str, str]) -> Iterator[Path]:
     """Folders in which that Python finds packages, by the layouts of CPython and Debian.
 
@@ -44,7 +54,7 @@ def package_folders(python: Path, environment: Mapping[str, str]) -> Iterator[Pa
         prefix = named.parent.parent
         for root in (prefix / "lib", prefix / "lib64", prefix / "local" / "lib"):
             for pattern in ("python3*/site-packages", "python3*/dist-packages"):
-                yield from sorted(root.glob(pattern))
+                yield from matching(root, pattern)
     yield from (Path(part) for part in environment.get("PYTHONPATH", "").split(":") if part)
 
 
@@ -57,7 +67,7 @@ def installed(folders: Iterator[Path] | list[Path]) -> dict[str, str]:
     """Versions of the packages in ``folders``, by normalised name; of several, the first counts."""
     found: dict[str, str] = {}
     for folder in folders:
-        for info in sorted(folder.glob("*.dist-info")):
+        for info in matching(folder, "*.dist-info"):
             name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
             found.setdefault(normalised(name), version)
     return found

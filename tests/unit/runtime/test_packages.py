@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from pathlib import Path
 
-from tacho_runtime.machine import packages
+from tacho_runtime.machine import caches, packages
 
 
 def make(folder: Path, *infos: str) -> Path:
@@ -47,3 +48,25 @@ def test_a_script_names_its_python(tmp_path: Path) -> None:
     assert folders[0] == site
     assert folders[-1] == Path("/extra")
     assert packages.installed(folders) == {"vllm": "0.31.0", "vllm-bnb-plugin": "0.0.3"}
+
+
+def test_a_folder_that_this_user_may_not_read_ends_no_start(tmp_path: Path) -> None:
+    """As in an image that is made for root, with a PYTHONPATH below /root."""
+    hidden = tmp_path / "hidden"
+    make(hidden, "vllm-0.32.0")
+    hidden.chmod(0)
+    python = hidden / "bin" / "python3"
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65532)
+    try:
+        folders = list(packages.package_folders(python, {"PYTHONPATH": str(hidden / "lib")}))
+        seen = (
+            packages.installed(folders),
+            caches.packages_digest(folders),
+            caches.is_compiled(folders, "x"),
+        )
+    finally:
+        os.seteuid(user)
+        hidden.chmod(0o700)
+    assert seen == ({}, "", None)
