@@ -176,7 +176,7 @@ def decision_sources(
             period_seconds=settings.scaling_period_seconds,
             call=late,
             sink=ScalingMetrics(metrics.registry),
-            is_stale=lambda namespace: bool(store.stale(namespace)),
+            is_stale=store.is_stale,
         ),
         plans=Plans(PlanProcess(), late=late, metrics=metrics),
         probe_turns=ProbeTurns(settings.max_probe_pods, store, call=late),

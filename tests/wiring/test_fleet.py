@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
 import pytest
 
 from tacho_operator.shell import fleet
+from tacho_operator.shell.bounded_reading import Page
 from tacho_operator.shell.fleet import reflectors
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import CHILDREN
@@ -153,8 +157,44 @@ def test_a_scrape_does_not_fail_where_a_watch_or_a_namespace_changes_meanwhile()
     store = Store(lambda change: None)
     streams = fleet.reflectors(cast(Kube, None), store, (), lambda kind, why: None)
     sizes = fleet.Sizes(store, WorkQueue(cast(Any, None), workers=1), streams)
-    store._stale = Changing(store._stale)
+    store._stale = Changing({place: Changing(kinds) for place, kinds in store._stale.items()})
     store.bounds.places.unheld = Changing({"ml": 3})
     found = {family.name: family.samples for family in sizes.collect()}
     assert [sample.value for sample in found["tacho_operator_store_stale_streams"]] == [len(streams)]
     assert [sample.value for sample in found["tacho_operator_unheld_resources"]] == [3]
+
+
+class Empty:
+    """An API server without objects."""
+
+    async def pages(self, *_: str | None) -> AsyncIterator[Page]:
+        await asyncio.sleep(0)
+        yield Page([], "1")
+
+    @asynccontextmanager
+    async def watch(self, *_: str | None) -> AsyncIterator[AsyncIterator[Any]]:
+        async def events() -> AsyncIterator[Any]:
+            await asyncio.Event().wait()
+            yield
+
+        yield events()
+
+
+async def test_a_start_with_many_watched_namespaces_takes_time_in_proportion() -> None:
+    """With 200 the event loop was busy for minutes: each answer had all watches looked at for each."""
+    namespaces = tuple(f"team-{number}" for number in range(100))
+    store = Store(lambda change: None)
+    streams = fleet.reflectors(cast(Kube, Empty()), store, namespaces, lambda kind, why: None)
+    gate = asyncio.create_task(fleet.led_and_in_sync(cast(Any, Leadership(leading=True)), store, namespaces))
+    began = time.thread_time()
+    tasks = [asyncio.create_task(stream.run()) for stream in streams]
+    async with asyncio.timeout(60):
+        await gate
+        for namespace in namespaces:
+            for kind in ("Pod", "PersistentVolumeClaim", "ConfigMap"):
+                await store.in_sync(kind, namespace)
+    assert time.thread_time() - began < 2.0
+    assert store.stale() == ()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -73,7 +73,7 @@ def blocked(store: Store, namespaces: tuple[str, ...]) -> bool:
     One namespace whose objects may no longer be read, e.g. after its roles were deleted, does not block the
     others.
     """
-    return all(store.stale(namespace) for namespace in namespaces or ("",))
+    return all(store.is_stale(namespace) for namespace in namespaces or ("",))
 
 
 async def in_sync(store: Store, namespaces: tuple[str, ...]) -> None:
@@ -94,7 +94,7 @@ def where_in_sync(store: Store, process: Process) -> Process:
     otherwise."""
 
     async def process_in_sync(key: Key) -> float | None:
-        return STALE_RETRY_SECONDS if store.stale(key.namespace) else await process(key)
+        return STALE_RETRY_SECONDS if store.is_stale(key.namespace) else await process(key)
 
     return process_in_sync
 

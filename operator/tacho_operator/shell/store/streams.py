@@ -14,7 +14,10 @@ class WatchStreams:
         """(kind, namespace) that the operator may not read; namespace "": all."""
         self.streams: dict[tuple[str, str], str] = {}
         """Latest resourceVersion that the watch of a (kind, namespace) has delivered; namespace "": all."""
-        self._stale: dict[tuple[str, str], str] = {}
+        self._stale: dict[str, dict[str, str]] = {}
+        """Why each interrupted watch is, by namespace and kind; namespace "": all."""
+        self._ended: dict[tuple[str, str], asyncio.Event] = {}
+        """For each interrupted watch that is waited for, the event that it is up to date."""
 
     def may_read(self, kind: str, namespace: str = "") -> bool:
         """Whether the operator may read that kind."""
@@ -23,13 +26,19 @@ class WatchStreams:
     def stale(self, namespace: str | None = None) -> tuple[str, ...]:
         """Watches that are interrupted, so that stored objects may be old: one line per watch; empty when all
         are in sync."""
-        stale = sorted(self._stale.copy().items())  # scrapes run in another thread
-        return tuple(why for (_, place), why in stale if namespace is None or place in ("", namespace))
+        held = self._stale.copy()  # scrapes run in another thread
+        places = held.keys() if namespace is None else held.keys() & {"", namespace}
+        found = ((kind, place, why) for place in places for kind, why in held[place].copy().items())
+        return tuple(why for *_, why in sorted(found))
+
+    def is_stale(self, namespace: str) -> bool:
+        """Whether any watch of the namespace is interrupted."""
+        return bool(self._stale.get("") or self._stale.get(namespace))
 
     async def in_sync(self, kind: str, namespace: str) -> None:
         """Waits until the watch of ``kind`` in that namespace is up to date."""
-        while (kind, namespace) in self._stale:
-            await self.changed()
+        while kind in self._stale.get(namespace, {}):
+            await self._ended.setdefault((kind, namespace), asyncio.Event()).wait()
 
     async def changed(self) -> None:
         """Waits for the next event of any watch."""
@@ -48,17 +57,24 @@ class WatchStreams:
     def runs(self, kind: str, namespace: str) -> None:
         """Notes that the watch is up to date."""
         self._unknown.discard((kind, namespace))
-        self._stale.pop((kind, namespace), None)
-        self._wake()
+        self._end(kind, namespace)
 
     def lost(self, kind: str, namespace: str, why: str) -> None:
         """Notes that the watch is interrupted or has not begun, and ``why``."""
-        self._stale[kind, namespace] = why
+        self._stale.setdefault(namespace, {})[kind] = why
 
     def forbidden(self, kind: str, namespace: str) -> None:
         """Notes that the operator has no right to read ``kind``, and does without it."""
         self._unknown.add((kind, namespace))
-        self._stale.pop((kind, namespace), None)
+        self._end(kind, namespace)
+
+    def _end(self, kind: str, namespace: str) -> None:
+        stale = self._stale.get(namespace, {})
+        stale.pop(kind, None)
+        if not stale:
+            self._stale.pop(namespace, None)
+        if (event := self._ended.pop((kind, namespace), None)) is not None:
+            event.set()
         self._wake()
 
     def _wake(self) -> None:
