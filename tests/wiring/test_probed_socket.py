@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+from asyncio.sslproto import SSLProtocol
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tacho_operator.shell.kube import connect
+from tacho_operator.shell.probed_socket import TLS_BUFFER_BYTES, probed_connector
 from tests.wiring.test_kube import kubeconfig
 
 
@@ -36,3 +39,10 @@ async def test_every_connection_notices_that_the_network_dropped_it(
     ):
         assert await kube.get("Pod", "ml", "absent") is None
     assert found == [(10, 10, 30_000)]
+
+
+async def test_a_tls_connection_has_a_small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each watch has one: 200 watched namespaces took more memory than the chart's limit."""
+    monkeypatch.setattr(SSLProtocol, "max_size", 256 << 10)
+    async with probed_connector(ssl.create_default_context()):
+        assert SSLProtocol.max_size == TLS_BUFFER_BYTES

@@ -4,6 +4,7 @@ silently, and that the cluster has another authority.
 
 from __future__ import annotations
 
+import asyncio.sslproto
 import contextlib
 import json
 import socket
@@ -23,6 +24,10 @@ KEEPALIVE_SECONDS = 10
 IDLE_SECONDS = 4.0
 """Seconds after which an idle connection serves no other request. Shorter than the election's timeout: once
 that has passed without an answer, no idle connection of the time before is used.
+"""
+TLS_BUFFER_BYTES = 32 << 10
+"""Buffer of a TLS connection. asyncio's has 256 KiB: 200 watched namespaces have 2,200 connections, and the
+operator took 893 MiB of memory, now 340. 100 MiB of answers take 0.14 s of CPU instead of 0.11 s.
 """
 SESSION = {"trust_env": False, "max_headers": 4200, "max_field_size": 17 << 10}
 """Of the HTTP client. An API server repeats the warnings of webhooks in headers: 4,096 characters
@@ -46,6 +51,7 @@ def probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 def probed_connector(tls: ssl.SSLContext) -> aiohttp.TCPConnector:
     """Connections by such sockets. No limit: every watch has one, and workers and events bound the others."""
+    asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     return aiohttp.TCPConnector(
         limit=0, ssl=tls, socket_factory=probed_socket, keepalive_timeout=IDLE_SECONDS
     )
