@@ -93,6 +93,10 @@ def owner_of(model: Mapping[str, Any]) -> str:
     return str(model.get("owned_by", "")).lower().replace(".", "")
 
 
+TOKENS_LIMIT = 2**31
+"""Limit of a context and of a vocabulary in tokens; an engine may report any number, and -1 for none."""
+
+
 def whole_number(value: object) -> int:
-    """``value`` where it is a whole number, else 0."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    """``value`` where it is a possible number of tokens, else 0."""
+    return value if type(value) is int and 0 <= value < TOKENS_LIMIT else 0

@@ -48,6 +48,12 @@ def test_of_several_models_the_one_that_is_asked_for_tells_its_limits() -> None:
     assert limits_of(model_entry(models, "other")).max_model_len == 512
 
 
+@pytest.mark.parametrize("number", [-1, pytest.param(10**400, id="long"), True, 2.5, "49152"])
+def test_numbers_that_no_model_has_are_not_reported(number: object) -> None:
+    """Ids were drawn below -1, so from two, and not at all below 10 to the 400th."""
+    assert limits_of({"max_model_len": number, "vocabulary": number}) == Limits()
+
+
 @pytest.mark.parametrize(
     "models", [{}, [], None, {"data": []}, {"data": None}, {"data": ["x"]}, {"data": [{"meta": None}]}]
 )
