@@ -54,6 +54,8 @@ def _classified(
     where = f"{repository}@{revision} on {endpoint}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(f"No space was left while {repository} was downloaded ({error.strerror}).")
+    if limited := _at_limit(error):
+        return limited
     if isinstance(error, OSError) and (error.filename or error.errno in BROKEN_DISK):
         return _on_disk(error)
     if code == "GatedRepo" or "Gated" in type(cause).__name__:
@@ -72,6 +74,21 @@ def _classified(
     if status:
         return _answered(status, endpoint, cause, token)
     return _not_answered(error, endpoint, token)
+
+
+def _at_limit(error: BaseException) -> FailedError | None:
+    """The failure where this container has no more memory, threads or open files; None: it has."""
+    numbers = {e.errno for e in _chain(error) if isinstance(e, OSError)}
+    memory = isinstance(error, MemoryError) or errno.ENOMEM in numbers
+    threads = isinstance(error, BlockingIOError) or "can't start new thread" in str(error)
+    if not memory and not threads and not numbers & {errno.EMFILE, errno.ENFILE}:
+        return None
+    what = "memory" if memory else "threads" if threads else "open files"
+    return FailedError.of(
+        FailureClass.HOST_OUT_OF_MEMORY if memory else FailureClass.ENGINE_CRASHED,
+        f"The container that reads the model is at its pod's or node's limit of {what}.",
+        "Raise that limit (threads: the kubelet's podPidsLimit), or free some there; it will be retried.",
+    )
 
 
 def disk_full(message: str) -> FailedError:
