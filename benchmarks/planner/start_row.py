@@ -28,6 +28,12 @@ OBJECT = re.compile(r"<[^<>]*>")
 VERSION = re.compile(r"Initializing a V1 LLM engine \(v([\d.]+)\)")
 TOTAL = re.compile(r"Free memory on device \S* ?\([\d.]+/([\d.]+) GiB\)")
 REST = re.compile(r"([\d.]+) GiB for peak activation, ([\d.]+) GiB for non-torch memory")
+HELD = re.compile(
+    r"([\d.]+) GiB for consumed memory \(weights \+ non-torch\), ([\d.]+) GiB for peak activation"
+)
+"""From 0.27 on; the peak holds the estimate of the graphs, which the budget takes."""
+LENGTH = re.compile(r"Using max model len (\d+)")
+ESTIMATED = re.compile(r"CUDA graph pool memory: [\d.]+ GiB \(actual\), ([\d.]+) GiB \(estimated\)")
 START = re.compile(r"^(?=.*non-default args)", re.MULTILINE)
 ELSEWHERE = {"model_tag", "model", "max_model_len", "quantization", "load_format"}
 """Arguments that other fields of the row hold, or that take no memory: random weights have the same size."""
@@ -46,6 +52,7 @@ def _of_start(log: str) -> dict[str, Any]:
     for line in log.splitlines():
         startup = STARTUP.read(startup, line)
     given, total, rest = GIVEN.search(log), TOTAL.search(log), REST.search(log)
+    held, estimated, length = HELD.search(log), ESTIMATED.search(log), LENGTH.search(log)
     arguments = ast.literal_eval(OBJECT.sub("None", given[1])) if given else {}
     figures = {
         "weightsGiB": _gib(startup.weights_bytes),
@@ -55,6 +62,12 @@ def _of_start(log: str) -> dict[str, Any]:
         "nonTorchGiB": float(rest[2]) if rest else None,
         "graphGiB": _gib(startup.graph_bytes),
     }
+    if held and estimated and startup.weights_bytes:
+        figures |= {
+            "activationGiB": round(float(held[2]) - float(estimated[1]), 2),
+            "nonTorchGiB": round(float(held[1]) - startup.weights_bytes / GIB, 2),
+            "graphGiB": float(estimated[1]),
+        }
     return {
         "version": (VERSION.search(log) or ["", ""])[1],
         "totalGiB": float(total[1]) if total else None,
@@ -63,8 +76,8 @@ def _of_start(log: str) -> dict[str, Any]:
             for name, value in arguments.items()
             if name not in ELSEWHERE | OUTSIDE
         ],
-        "maxModelLen": arguments.get("max_model_len"),
-        "started": rest is not None,
+        "maxModelLen": arguments.get("max_model_len") or (int(length[1]) if length else None),
+        "started": (rest or held) is not None,
         "actual": {name: value for name, value in figures.items() if value is not None},
     }
 

@@ -60,8 +60,8 @@ These cells replace nothing: {cells}. One without a GGUF file is first made by
 Ready](README.md#with-budgets-of-120-to-180-s). On an H100 it [served](../h100/gguf.md). There `llama-8b-ct2`
 and `transformers-int8` were [measured once more](../h100/pods.md), and the planned streams hold of neither.
 `moe-bf16` and `llama-8b-bnb-int8` were measured there too, complete and clean. `gpt-oss-20b` is provisional.
-vLLM 0.32 with its bitsandbytes plugin, the default image, was not run on a GPU. CTranslate2 ran with the
-host's cuBLAS 13 for 12, and has no perplexity there.
+vLLM 0.32 ran [by hand](vllm-0.32.md), with its bitsandbytes plugin, and never as a pod of the default
+image. CTranslate2 ran with the host's cuBLAS 13 for 12, and has no perplexity there.
 """
 
 

@@ -98,7 +98,7 @@ def graph_bytes(
     ``whole``: the share with graphs of whole steps, not of layers alone (0: 8B with -O1, 0.35 GiB for 51
     sizes in place of 0.98).
     """
-    if rules.graph_law == "shape":
+    if rules.graph_law == "shape" or (rules.graph_law == "dense" and not architecture.experts):
         width = whole * architecture.hidden_size * (1 - SPLIT_WIDTH + SPLIT_WIDTH / tensor)
         layers = ceil_div(architecture.layers, pipeline)
         return sizes * int(layers * LAYER_GRAPH_BYTES + width * WIDTH_GRAPH_BYTES)

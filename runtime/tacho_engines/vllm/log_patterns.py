@@ -49,7 +49,11 @@ STARTUP = StartupPatterns(
         ),
     ),
     # The same for all workers. What a model's configuration makes transformers log comes before it.
-    last_values=(re.compile(r"KV cache size: (?P<kv_cache_tokens>[\d,]+) tokens"),),
+    last_values=(
+        re.compile(r"KV cache size: (?P<kv_cache_tokens>[\d,]+) tokens"),
+        # From 0.29 on vLLM also captures graphs to estimate them.
+        re.compile(r"CUDA graph pool memory: (?P<graph_gib>[\d.]+) GiB \(actual\)"),
+    ),
     fallbacks=FALLBACKS,
     late_kernel=re.compile(r"during inference: .+ This causes a latency spike"),
 )

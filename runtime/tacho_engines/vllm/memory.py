@@ -39,6 +39,11 @@ hidden state. As 4 copies are planned, none exceeds its plan by more than 0.02 G
 """
 COMBINED_BYTES = 22 * MIB
 """Bytes that the timing of combined kernels needs in addition: 0.01 to 0.03 GiB in the same starts."""
+HOPPER = (9, 0)
+HOPPER_NON_TORCH_BYTES, NON_TORCH_BYTES = 240 * MIB, 124 * MIB
+"""Bytes outside PyTorch, where all that is held counts: as starts on an H200 and a log of an L4 leave."""
+TABLES_BYTES_PER_TOKEN, TABLES_BYTES = 4.25, 4 * (3 * 1024 + 128 + 1024 + 129 + 128)
+"""Bytes of the sampler's tables for each sequence: for each token of the vocabulary, and whatever it is."""
 FOUR_BIT = ("bnb-nf4", "bnb-fp4")
 GATED_VECTORS = 3
 PLAIN_VECTORS = {"v0": 2, "v1": 2, "v2": 1}
@@ -157,11 +162,15 @@ def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool)
     GiB at 2048 tokens and 1.10 at 8192, with ``fp8`` one 8-bit copy more: 1.13. A start with cached code uses
     less.
     """
-    if not (settings.rules.compile_copies and settings.compiled):
+    rules = settings.rules
+    if not settings.compiled or rules.compile_copies == "none":
+        return 0
+    if rules.compile_copies == "dense" and architecture.experts:
         return 0
     table = architecture.vocabulary // settings.tensor
     states = 2.5 if fp8 else 2
-    return int(2 * architecture.hidden_size * (table + states * settings.batch.tokens)) + COMBINED_BYTES
+    kernels = 0 if rules.held else COMBINED_BYTES
+    return int(2 * architecture.hidden_size * (table + states * settings.batch.tokens)) + kernels
 
 
 def _written_out_bytes(architecture: Architecture, settings: VllmSettings) -> int:
@@ -188,6 +197,29 @@ def _wide(architecture: Architecture) -> int:
     quantization/input_quant_fp8.py).
     """
     return architecture.intermediate_size or 4 * architecture.hidden_size
+
+
+def held_bytes(architecture: Architecture, settings: VllmSettings, *, hopper: bool, four_bit: bool) -> int:
+    """Bytes that the process holds after the profile run beside the weights.
+
+    What is not PyTorch's, the workspace of cuBLAS, the second runner's tables for each sequence, and with
+    ``four_bit`` the matrix that bitsandbytes expands. Source: wheel 0.32.0, v1/worker/gpu/sample and
+    structured_outputs.py (counts of 32 bits and two masks by token; biases, bad words, token ids). Five
+    starts of an 8B on an H200 held 0.80 to 0.90 GiB. Of models with experts none of 0.27 and later is
+    measured in parts: their graphs are planned with more than they take.
+    """
+    held = (HOPPER_NON_TORCH_BYTES if hopper else NON_TORCH_BYTES) + workspace_bytes(hopper=hopper)
+    if settings.rules.runner == "v2":
+        row = int(TABLES_BYTES_PER_TOKEN * architecture.vocabulary) + TABLES_BYTES
+        held += settings.batch.sequences * row
+    if four_bit:
+        held += _written_out_bytes(architecture, settings)
+    return held
+
+
+def workspace_bytes(*, hopper: bool) -> int:
+    """Of cuBLAS. Source: PyTorch 2.13, aten/src/ATen/cuda/CublasHandlePool.cpp."""
+    return 32 * MIB if hopper else 8 * MIB
 
 
 def _int8_bytes(architecture: Architecture, settings: VllmSettings) -> int:
@@ -232,7 +264,15 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     if settings.rules.collectives == "inside":
         collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
     non_torch = settings.rules.non_torch_mib * MIB + collective + int(settings.rules.reserve * total)
+    if settings.rules.held and not architecture.experts:
+        hopper = placement.device.capability >= HOPPER
+        non_torch = collective + held_bytes(
+            architecture, settings, hopper=hopper, four_bit=method in FOUR_BIT
+        )
+        activation -= workspace_bytes(hopper=hopper)
     graphs = captured_bytes(placement, settings)
+    if settings.rules.held and method in FOUR_BIT and graphs and not architecture.experts:
+        graphs += 2 * _written_out_bytes(architecture, settings)  # of an 8B: 1.13 GiB in place of 0.92
     budget = int(settings.utilization * total)
     available = budget - loaded - activation - non_torch - (graphs if settings.graphs.inside else 0)
     if settings.cache.fixed_bytes is not None:

@@ -65,16 +65,20 @@ class VllmRules:
     """Kernel for MXFP4 experts on compute capability 9.x."""
     blackwell_graph_tokens: int = 512
     """Largest batch captured as a CUDA graph by default on compute capability 10.x; 512 on others."""
-    graph_law: Literal["sizes", "shape"] = "sizes"
+    graph_law: Literal["sizes", "shape", "dense"] = "sizes"
     """Whether a captured batch size needs the same memory for every model (sizes), or depends on the model's
-    shape.
+    shape: of every model, or of dense ones.
     """
     non_torch_mib: int = 205
     """Memory of the process outside PyTorch in MiB; logs show 0.03 to 0.35 GiB."""
+    held: bool = False
+    """Whether of dense models all memory counts that the process holds after the profile run: also the
+    sampler's tables and the workspace of cuBLAS. Else only the peak above the weights counts.
+    """
     collectives: Literal["inside", "before"] = "inside"
     """Whether buffers between GPUs are inside the budget, or allocated before vLLM first measures memory."""
-    compile_copies: bool = False
-    """Whether compilation measures kernels on copies of their inputs, including the embedding."""
+    compile_copies: Literal["none", "all", "dense"] = "none"
+    """Models of which compilation measures kernels on copies of their inputs, including the embedding."""
     v2_experts: tuple[str, ...] | None = None
     """Architectures with experts that use runner v2; None: all models use the same runner."""
     whole_blocks: bool = False
@@ -149,7 +153,7 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
             ),
             "mxfp4_hopper": "oracle",
             "collectives": "before",
-            "compile_copies": True,
+            "compile_copies": "all",
             "v2_experts": (
                 "DeepseekV2ForCausalLM",
                 "GraniteMoeForCausalLM",
@@ -161,6 +165,12 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         },
     ),
     (
+        "0.27",
+        "wheel 0.27.1: utils/mem_utils.py memory_profiling total_consumed (0.26.0 has none); own "
+        "measurements of 0.32, H200",
+        {"held": True},
+    ),
+    (
         "0.28",
         "wheel 0.28.0 (0.27.1 has neither): engine/arg_utils.py get_batch_defaults, config/vllm.py "
         "_set_cudagraph_sizes; models/config.py MambaModelConfig",
@@ -168,12 +178,13 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ),
     (
         "0.29",
-        "wheel 0.29.0; L4 log with an estimate of 0.29 GiB",
+        "wheel 0.29.0; own measurements of 0.32, H200; L4 log with 1.55 GiB of activations, of which 0.29 "
+        "are an estimate of the graphs",
         {
             "graphs": "inside",
-            "graph_law": "sizes",
+            "graph_law": "dense",
             "non_torch_mib": 205,
-            "compile_copies": False,
+            "compile_copies": "dense",
             "v2_experts": None,
         },
     ),

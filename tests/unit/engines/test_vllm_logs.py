@@ -17,7 +17,7 @@ from tests.launching import runtime_config
 
 # ruff: noqa: E501 - lines of logs are quoted as they came
 LOGS = Path(__file__).parents[2] / "fixtures" / "vllm"
-H200, CPU = "h200-0.26", "cpu-0.32"
+H200, NEWEST, CPU = "h200-0.26", "h200-0.32", "cpu-0.32"
 VLLM = run_half("vllm")
 EAGER = "eager mode: nothing is compiled, no CUDA graphs"
 V1 = "the V1 model runner instead of V2"
@@ -36,6 +36,8 @@ STARTS = [
     (f"{H200}/8b-w8a8", 8.52, 118.77, 972960, 0.94, 17.84, 4.0, ()),
     (f"{H200}/8b-bnb-nf4", 5.66, 121.63, 996368, 1.01, 14.28, 8.0, ()),
     (f"{H200}/phi2-fp16", 5.19, 122.72, 402112, 0.61, 15.74, 4.0, ()),
+    (f"{NEWEST}/8b-bf16-warm", 15.0, 111.05, 909728, 0.45, 0.32, 7.0, ()),
+    (f"{NEWEST}/8b-bnb-nf4", 5.66, 119.86, 981856, 0.62, 20.18, 14.0, ()),
     (f"{CPU}/serves", None, 0.18, 8192, None, None, None, (EAGER, V1)),
 ]
 

@@ -31,7 +31,7 @@ def test_a_lower_utilization_of_small_gpus_is_told_as_assumed():
 
 
 def test_so_is_it_where_nothing_fits():
-    found = plan("Tesla-T4", concurrency=19)
+    found = plan("Tesla-T4", concurrency=22)
     assert isinstance(found, PlanFailure)
     assert ASSUMED in found.failure.message
 
@@ -43,7 +43,7 @@ def test_gpus_on_which_it_changes_nothing_are_told_nothing():
 
 
 def test_a_users_own_utilization_is_not_refused_for_an_assumption():
-    found = plan("Tesla-T4", concurrency=19, extraArgs=["--gpu-memory-utilization=0.92"])
+    found = plan("Tesla-T4", concurrency=22, extraArgs=["--gpu-memory-utilization=0.92"])
     assert isinstance(found, ModelPlan)
     assert "assumption" not in found.message
     refused = plan("Tesla-T4", extraArgs=["--gpu-memory-utilization=0.99"])

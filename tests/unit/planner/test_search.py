@@ -80,7 +80,7 @@ def test_where_nothing_fits_the_best_that_would_with_a_shorter_context_is_explai
     only = {"engine": {"name": "vllm"}}
     found = refused("llama-3.1-8b", gpu={"products": ["L4"], "count": 1}, context=long, **only)
     assert "vllm with the weights as stored" in found.failure.message
-    assert found.failure.details["fitsMaxModelLen"] == "6912"
+    assert found.failure.details["fitsMaxModelLen"] == "5888"
 
 
 # --- what comes of the rest ---------------------------------------------------------------------------

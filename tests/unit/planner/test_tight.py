@@ -83,9 +83,11 @@ def test_a_tight_plan_leaves_less_free_than_was_learned() -> None:
 
 
 def test_where_nothing_was_measured_the_whole_margin_stays() -> None:
-    """0.27 has the same account as 0.26."""
-    assert isinstance(plan(TIGHT, version="0.27.0"), PlanFailure)
-    assert isinstance(plan(0.0525, version="0.27.0"), ModelPlan)
+    """0.27 needs 0.59 GiB more, and keeps the whole margin beside it."""
+    found = plan(0.0565, version="0.27.0")
+    assert isinstance(found, PlanFailure)
+    assert "and 480 MiB must stay free" in found.failure.message
+    assert isinstance(plan(0.057, version="0.27.0"), ModelPlan)
 
 
 def known(

@@ -71,7 +71,8 @@ def test_the_embedding_is_copied_while_the_model_is_compiled():
     eager = Case({**found.row, "args": [*found.row["args"], "--enforce-eager"]}, found.held_out)
     assert predict(eager).activation_bytes < predict(found).activation_bytes / 3
     later = Case({**found.row, "version": "0.29.0"}, found.held_out)
-    assert predict(later).activation_bytes < predict(found).activation_bytes / 3
+    held = 32 * 2**20  # the workspace of cuBLAS, which counts elsewhere from 0.27 on
+    assert predict(later).activation_bytes == 2 * 4096 * (128256 + 2 * 2048) - held
 
 
 def test_a_forward_pass_has_the_vectors_of_the_mlp_and_four_hidden_states():

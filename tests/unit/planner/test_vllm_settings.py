@@ -146,7 +146,8 @@ def test_a_switch_is_honoured():
     assert memory("--max-num-batched-tokens", "16k").available_bytes < plain.available_bytes
     eager = memory("--enforce-eager")
     compiling = plain.activation_bytes - eager.activation_bytes
-    assert compiling == vllm.TIMING_BYTES
+    assert plain.activation_bytes == 2 * 4096 * (128256 + 2 * 2048) - 8 * 2**20
+    assert eager.activation_bytes == 2 * 2048 * (3 * 14336 + 4 * 4096) - 8 * 2**20
     assert eager.available_bytes == plain.available_bytes + plain.graph_bytes + compiling
     assert memory("--cpu-offload-gb", "4").weights_bytes == plain.weights_bytes - 4 * GIB
     fixed = memory("--kv-cache-memory-bytes", "2G")
