@@ -70,6 +70,8 @@ class Faults:
     """Requests for a part of a file get all of it."""
     shift: int = 0
     """Bytes by which a part of a file begins later than requested."""
+    part_bytes: int = 0
+    """Most bytes of a part of a file that one answer has, whatever is requested; 0: no limit."""
     next_page: str = ""
     """Address at which every listing is said to go on."""
     corrupt: int = 0
@@ -311,6 +313,7 @@ class FakeHub:
             start, end, status = int(wanted[1]) + self.faults.shift, min(int(wanted[2] or end), end), 206
             if start >= file.size:
                 raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{file.size}"})
+            end = min(end, start + (self.faults.part_bytes or file.size) - 1)
             headers = headers | {"Content-Range": f"bytes {start}-{end}/{file.size}"}
         response = web.StreamResponse(status=status, headers=headers)
         if self.faults.surplus and request.method != "HEAD":

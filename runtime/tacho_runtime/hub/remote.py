@@ -8,6 +8,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import quote
@@ -45,6 +46,8 @@ JOINED = re.compile(
 )
 """Matches invisible characters that join others, as in emoji and in Persian or Hindi words."""
 READ_RETRIES = 3
+PARTS_LIMIT = 64
+"""Most answers in which a hub may deliver one part of a file: some send at most so many bytes at a time."""
 XET_BYTES = {
     "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_SIZE": 384_000_000,
     "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_PERFILE_SIZE": 64_000_000,
@@ -282,11 +285,21 @@ class HubSource:
         return found
 
     def read(self, path: str, start: int, length: int) -> bytes:
-        if length <= 0:
-            return b""
-        return self._call(lambda: self._read(path, start, length), PAUSES_SECONDS)
+        """At most ``length`` bytes from ``start``; fewer only at the file's end. Raises FailedError."""
+        piece, ended = b"", length <= 0
+        for _ in range(PARTS_LIMIT):
+            if ended or len(piece) >= length:
+                return piece
+            at, left = start + len(piece), length - len(piece)
+            more, ended = self._call(partial(self._read, path, at, left), PAUSES_SECONDS)
+            piece += more
+        raise unreachable(
+            f"{self.endpoint} sent {len(piece)} of {length} bytes of {path} in {PARTS_LIMIT} answers."
+        )
 
-    def _read(self, path: str, start: int, length: int) -> bytes:
+    def _read(self, path: str, start: int, length: int) -> tuple[bytes, bool]:
+        """One answer's bytes, and whether the file ends there. A server may send less than it was asked
+        for."""
         from huggingface_hub.utils._headers import build_hf_headers
         from huggingface_hub.utils._http import hf_raise_for_status, http_stream_backoff
 
@@ -318,7 +331,9 @@ class HubSource:
                 piece += chunk[dropped:]
                 if len(piece) >= length:
                     break
-        return bytes(memoryview(piece)[:length])
+        total = sent.rpartition("/")[2]
+        whole = response.status_code != 206 or (total.isdecimal() and start + len(piece) >= int(total))
+        return bytes(memoryview(piece)[:length]), whole
 
 
 def _sound_path(path: object) -> bool:

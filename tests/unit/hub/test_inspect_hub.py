@@ -253,21 +253,6 @@ def test_a_packed_answer_is_refused_unread(hub: RunningHub, published: InspectCo
     assert "compresses its answers" in failure_of(published).message
 
 
-def test_another_part_than_requested_is_refused(hub: RunningHub, published: InspectConfig) -> None:
-    hub.fake.faults.shift = 1
-    failure = failure_of(published)
-    assert failure.failure_class == FailureClass.HUB_UNREACHABLE
-    assert "it sent bytes" in failure.message
-
-
-def test_an_answer_that_is_cut_is_asked_for_again(
-    hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tools.mock.hub.PIECE_BYTES", 16)
-    hub.fake.faults.cut_after, hub.fake.faults.cuts = 16, 1
-    assert facts_of(published).tensors == facts_for("small").tensors
-
-
 def test_of_a_file_that_is_sent_whole_only_the_part_is_read(
     hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
