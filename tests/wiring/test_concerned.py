@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -225,3 +227,44 @@ async def test_many_nodes_and_claims_that_change_wake_many_resources_together(
     assert woken == [[others, first]]
     router._wake_together()
     assert woken[1:] == [[Key("ml", "claiming"), others, Key("ml", "serving"), first]]
+
+
+async def test_what_changed_while_wakes_had_used_their_time_wakes_once_and_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing else wakes a resource that waits for a node, but a round of all after minutes."""
+
+    async def process(key: Key) -> None:
+        raise AssertionError(key)
+
+    def change(name: str, version: int) -> None:
+        node = {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}}
+        store.put("Node", {**node, "spec": {"taints": [{"key": f"k{version}"}]}})
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(5):
+            while len(woken) < count:
+                await asyncio.sleep(0.01)
+
+    seconds = itertools.count(step=0.05)  # a wake takes 50 ms, and so the next one comes after 500
+    monkeypatch.setattr(time, "thread_time", lambda: next(seconds))
+    monkeypatch.setattr(fleet, "WAKE_BURST", 3)
+    router = ChangeRouter()
+    store, queue = Store(router), WorkQueue(process, workers=1)
+    store.put("LLMDeployment", resource("waiting"))
+    store.put("LLMDeployment", resource("claiming", ready=True))
+    router.connect(store, queue)
+    woken: list[list[Key]] = []
+    monkeypatch.setattr(router, "_add_all", lambda keys: woken.append(sorted(keys)))
+    waiting = [Key("ml", "waiting")]
+    for version in range(20):
+        change("n1", version)
+        change("n2", version)
+    assert woken == [waiting]
+    await until(2)
+    assert woken == [waiting] * 2
+    change("n1", 20)
+    await until(3)  # twenty changes that woke together count as one of WAKE_BURST
+    store.put("PersistentVolumeClaim", thing("claim-of-claiming", owner=""))
+    await until(4)
+    assert woken[2:] == [waiting, [Key("ml", "claiming")]]

@@ -69,6 +69,7 @@ def test_an_interrupted_stream_of_everything_concerns_every_namespace() -> None:
     store = Store(lambda change: None)
     store.lost("Pod", "", "Pod: reconnecting")
     assert store.stale("ml") == ("Pod: reconnecting",)
+    assert store.is_stale("ml"), "no resource is reconciled from what may be old"
     assert fleet.blocked(store, ())
 
 
