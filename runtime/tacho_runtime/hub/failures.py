@@ -80,7 +80,7 @@ def _at_limit(error: BaseException) -> FailedError | None:
     """The failure where this container has no more memory, threads or open files; None: it has."""
     numbers = {e.errno for e in _chain(error) if isinstance(e, OSError)}
     memory = isinstance(error, MemoryError) or errno.ENOMEM in numbers
-    threads = isinstance(error, BlockingIOError) or "can't start new thread" in str(error)
+    threads = isinstance(error, BlockingIOError) or _is_python_at_limit(error)
     if not memory and not threads and not numbers & {errno.EMFILE, errno.ENFILE}:
         return None
     what = "memory" if memory else "threads" if threads else "open files"
@@ -89,6 +89,13 @@ def _at_limit(error: BaseException) -> FailedError | None:
         f"The container that reads the model is at its pod's or node's limit of {what}.",
         "Raise that limit (threads: the kubelet's podPidsLimit), or free some there; it will be retried.",
     )
+
+
+def _is_python_at_limit(error: BaseException) -> bool:
+    """Whether Python could not start a thread. What a hub answers, or a model's author names, chooses no
+    failure, so the words alone are not enough.
+    """
+    return type(error) is RuntimeError and str(error) == "can't start new thread"
 
 
 def disk_full(message: str) -> FailedError:
