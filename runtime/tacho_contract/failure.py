@@ -187,7 +187,7 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         escalates=(Escalation.SCHEDULE_TIMEOUT,),
     ),
     _F.POD_NOT_PREPARED: FailureKind(
-        meaning="The pod's node does not mount its volumes or set up its network.",
+        meaning="The pod's node does not mount its volumes, set up its network or start a container.",
         next_step="See the pod's events; a ReadWriteOnce claim mounts on one node only.",
     ),
     _F.QUOTA_EXCEEDED: FailureKind(

@@ -50,6 +50,16 @@ NO_ROOM = {"conditions": [{"type": "PodScheduled", "status": "False", "message":
 NO_IMAGE = {"containerStatuses": [{"name": "engine", "state": {"waiting": {"reason": "ErrImagePull"}}}]}
 
 
+NOT_STARTED = {
+    "containerStatuses": [
+        {
+            "name": "engine",
+            "state": {"waiting": {"reason": "CreateContainerError", "message": "context deadline exceeded"}},
+        }
+    ]
+}
+
+
 CRASHED = {
     "containerStatuses": [
         {"name": "engine", "restartCount": 1, "state": {"terminated": {"exitCode": 3, "message": "oh no"}}}

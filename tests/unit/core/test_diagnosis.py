@@ -110,6 +110,18 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         True,
         ("no command specified", "spec.engine.custom.python"),
     ),
+    "container that a node's runtime cannot create": (
+        waiting("CreateContainerError", "context deadline exceeded"),
+        "PodNotPrepared",
+        True,
+        ("context deadline exceeded", "container runtime"),
+    ),
+    "GPU that a node's hook does not find": (
+        ended(exitCode=128, reason="StartError", message="nvidia-container-cli: driver/library mismatch"),
+        "PodNotPrepared",
+        True,
+        ("driver/library mismatch", "GPU driver"),
+    ),
     "no python in the image, found by the runtime": (
         ended(exitCode=128, reason="StartError", message="exec: python3: not found\n"),
         "InvalidConfig",

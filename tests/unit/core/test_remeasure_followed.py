@@ -19,6 +19,7 @@ from tests.unit.core.remeasuring import (
     LIMIT_SECONDS,
     NO_IMAGE,
     NO_ROOM,
+    NOT_STARTED,
     OTHERS,
     RUNS_SINCE_LONG,
     SPEC,
@@ -172,6 +173,14 @@ ROWS: dict[str, Row] = {
         "",
         "CannotJudge: Node gone cannot mount pod probe's volumes",
         False,
+        LEFT,
+    ),
+    "its node's runtime does not start it": (
+        {"probes": (on_node(pod("probe", **NOT_STARTED)),), "note": note("CannotJudge", 9999, crashes=1)},
+        "",
+        "",
+        "CannotJudge: Node gone cannot start container engine of pod probe.",
+        True,
         LEFT,
     ),
     "its image is not pulled for longer than it may wait for a node": (

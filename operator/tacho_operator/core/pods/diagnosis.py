@@ -150,7 +150,7 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
             quotation=text,
         )
     if reason in ("CreateContainerError", "RunContainerError"):
-        return _not_startable(container, text)
+        return _not_startable(pod, container, text)
     return _ended(pod, container)
 
 
@@ -162,7 +162,23 @@ def _missing_reference_class(container: ContainerView) -> FailureClass:
     return FailureClass.AUTH_REQUIRED if inspecting else FailureClass.INVALID_CONFIG
 
 
-def _not_startable(container: ContainerView, text: str) -> Problem:
+_OF_NODE = re.compile(
+    r"context deadline exceeded|is reserved for|no space left on device|resource temporarily unavailable"
+    r"|cannot allocate memory|input/output error|nvidia-container|nvidia-ctk|nvidia-ml|CDI device"
+)
+"""Matches what containerd, runc and NVIDIA's hook say of a container that the node cannot start, whatever its
+image and command are.
+"""
+
+
+def _not_startable(pod: PodView, container: ContainerView, text: str) -> Problem:
+    if _OF_NODE.search(text):
+        return Problem(
+            reason=FailureClass.POD_NOT_PREPARED,
+            what=f"Node {pod.node} cannot start container {container.name} of pod {pod.name}.",
+            next_step="Repair that node, its container runtime or GPU driver; else delete the pod.",
+            quotation=text,
+        )
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
         what=f"Container {container.name} cannot start from image {container.image}.",
@@ -186,7 +202,7 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
             escalations=after_restarts(container.restarts),
         )
     if end.reason in ("StartError", "ContainerCannotRun"):
-        return _not_startable(container, end.message.strip())
+        return _not_startable(pod, container, end.message.strip())
     tail = " | ".join(line.strip() for line in end.message.strip().splitlines()[-3:])
     return Problem(
         reason=FailureClass.ENGINE_CRASHED,

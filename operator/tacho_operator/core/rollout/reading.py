@@ -158,8 +158,8 @@ def _with_claim(observed: Observed, problem: Problem | None) -> Problem | None:
     """``problem``, with a next step where a volume claim can be mounted on one node only, so that pods
     elsewhere cannot start.
     """
-    if problem is None or problem.reason != FailureClass.POD_NOT_PREPARED:
-        return problem
+    if problem is None or problem.reason != FailureClass.POD_NOT_PREPARED or problem.quotation:
+        return problem  # nor where the node says what it lacks
     if not (found := sole_claims(observed.resource.spec, observed.claims)):
         return problem
     step = f"If another node mounts claim {found[0]}, run the pods there or use ReadWriteMany."
