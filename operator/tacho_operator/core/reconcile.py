@@ -25,6 +25,7 @@ from tacho_operator.core.pods.avoided_nodes import NodeMarkers, mark_nodes
 from tacho_operator.core.pods.claims import claim_limits
 from tacho_operator.core.pods.cut_requests import CutReport, report_cut_requests
 from tacho_operator.core.pods.view import PodView, deployment_sizes, views
+from tacho_operator.core.problems import refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions import controller_revision
 from tacho_operator.core.revisions.planning import PLAN_PENDING, plan_step
@@ -155,7 +156,11 @@ def _node_markers(observed: Observed, servers: Sequence[PodView], now: datetime)
         (*servers, *views(observed.pods, names.ROLE_PROBE)),
         views(observed.pods, names.ROLE_AVOID),
         observed.nodes,
-        refused={item.name: item.message for item in observed.refusals if item.role == names.ROLE_AVOID},
+        refused={
+            item.name: item.message or refused_child(item).what
+            for item in observed.refusals
+            if item.role == names.ROLE_AVOID
+        },
         now=now,
     )
 

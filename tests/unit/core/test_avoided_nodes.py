@@ -126,6 +126,19 @@ def test_a_refused_marker_is_another_event_and_leaves_the_service_as_it_is() -> 
     assert found.brief("Stalled")[0] == "False"
 
 
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [({"taken": True}, "has another owner"), ({"contested": True}, "Another writer keeps changing Pod")],
+)
+def test_a_marker_that_others_hold_or_change_says_so(refusal: dict[str, bool], words: str) -> None:
+    found = world()
+    crash_in(found, fault())
+    name = names.marker_pod_name("smol", "node-1")
+    found.refusals = (ChildRefusal(kind="Pod", name=name, role="avoid", **refusal),)
+    (event,) = [item for item in found.reconcile(1).events if item.reason == "NodeNotAvoided"]
+    assert words in event.message
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.floats(-2 * AVOID_SECONDS, 2 * AVOID_SECONDS)), max_size=6),
     st.sets(st.sampled_from("abc")),

@@ -65,8 +65,8 @@ def mark_nodes(
 ) -> NodeMarkers:
     """The marker pods to create and to delete: one for each node with a GPU fault in the last AVOID_SECONDS.
 
-    ``engines``: server and probe pods. ``refused``: the API server's text
-    for each marker that it refused, by name.
+    ``engines``: server and probe pods. ``refused``: for each marker that
+    was refused, by name, the API server's text, or what else stands against it.
     """
     marked = {pod.name for pod in markers}
     usable = None if nodes is None else {item.name for item in nodes if item.ready and not item.unschedulable}
@@ -120,6 +120,6 @@ def _event(pod: PodView) -> ResourceEvent:
 def _refused_event(pod: PodView, why: str) -> ResourceEvent:
     message = (
         f"Pod {pod.name} had a GPU fault on node {pod.node}, and new pods may start there: the marker pod by "
-        f"which they prefer other nodes is refused: {why or 'its name is taken'}"
+        f"which they prefer other nodes is refused: {why}"
     )
     return ResourceEvent(type="Warning", reason=REFUSED_EVENT, message=clipped(message))
