@@ -223,6 +223,15 @@ async def test_what_is_forwarded_ends_with_its_client(standby: Served) -> None:
             await left.wait()
 
 
+async def test_what_is_forwarded_goes_to_no_proxy(
+    monkeypatch: pytest.MonkeyPatch, standby: Served, served: Served
+) -> None:
+    """The operator's environment may name one for the hub."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert (await standby.read("/scaling/ml/busy"))[0] == (await served.read("/scaling/ml/busy"))[0] == 200
+
+
 async def test_what_was_forwarded_is_not_forwarded_again(standby: Served) -> None:
     """Two that take each other for the leader, as the Lease changes hands."""
     standby.leader_address = f"127.0.0.1:{standby.port}"

@@ -34,6 +34,22 @@ async def test_a_failure_that_may_pass_is_no_event() -> None:
     assert cluster.events == []
 
 
+async def test_where_the_resource_of_the_name_has_gone_meanwhile_the_other_children_are_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ask(verb: str, kind: str, name: str) -> None:
+        if name.startswith("bad"):
+            cluster.store.remove("LLMDeployment", "team", "demo")
+            raise Forbidden(403, "denied by policy p")
+        ask_(verb, kind, name)
+
+    cluster = Cluster(*(child("Service", name) for name in ("bad", "bad too", "good")))
+    ask_ = cluster._ask
+    monkeypatch.setattr(cluster, "_ask", ask)
+    assert await cluster.rounds(COLLECTION_SECONDS) == ["delete Service good"]
+    assert cluster.events == []
+
+
 async def test_a_pod_that_may_not_be_marked_is_an_event() -> None:
     world = lost(service=True)
     (pod,) = world.pods("server")

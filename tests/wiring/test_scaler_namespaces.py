@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from tacho_contract.report import Load
 from tacho_operator.shell.loads import TimedLoad
-from tacho_operator.shell.scaler import Scaler
+from tacho_operator.shell.scaler import ScaledResource, Scaler
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.sampled import ADDRESS, KEY, Looking
 from tools.harness.world import world_of
@@ -130,6 +132,25 @@ async def test_after_a_reading_that_failed_the_next_one_is_made(
         await read.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_made_a_decision_fail_is_not_kept(
+    looking: Looking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each later one failed too, until the operator was restarted."""
+
+    def decide(scaler: Scaler, key: Key, known: ScaledResource, *rest: Any) -> bool:
+        assert not math.isnan(known.state.imbalance)
+        return decide_(scaler, key, known, *rest)
+
+    decide_ = Scaler._decide
+    monkeypatch.setattr(Scaler, "_decide", decide)
+    known = looking.scaler._watched[KEY]
+    known.state = dataclasses.replace(known.state, imbalance=math.nan)
+    await looking.scaler.sample()
+    assert known.decision is None
+    await looking.scaler.sample()
+    assert known.decision is not None
 
 
 async def test_decisions_that_take_long_delay_neither_others_nor_the_next_sampling(

@@ -233,3 +233,43 @@ def test_at_the_limit_of_threads_the_held_ones_stay_for_libgomp_could_not_start_
     switch.spin()
     switch.sleep()
     assert library.teams == [4]
+
+
+def test_places_of_which_some_cannot_be_kept_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, start = list[threading.Thread](), threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", limited)
+        assert not openmp.ReservedThreads().take(3)
+    for thread in started:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_places_are_given_when_the_kernel_counts_their_threads_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A thread that Python has joined is still counted for a moment."""
+    threads = openmp.ReservedThreads()
+    assert threads.take(1)
+    (thread,) = threads._waiting
+    counted = tmp_path / str(thread.native_id)
+    counted.mkdir()
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            counted.rmdir()
+
+    monkeypatch.setattr(openmp, "TASKS", tmp_path)
+    monkeypatch.setattr(openmp.time, "sleep", pause)
+    threads.give()
+    assert len(looks) == 3
+    assert not thread.is_alive()

@@ -46,6 +46,26 @@ async def test_at_the_limit_of_threads_requests_are_answered(monkeypatch: pytest
         Turns("test", 2)
 
 
+def test_a_server_that_cannot_start_all_its_threads_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones would wait for the others, and Python for them, for ever."""
+    started, start = list[threading.Thread](), threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", limited)
+        with pytest.raises(RuntimeError, match="can't start"):
+            threads.started("test", 3)
+    gc.collect()
+    for thread in started:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
 async def test_the_smallest_work_is_next_and_what_is_cancelled_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
