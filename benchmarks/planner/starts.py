@@ -1,4 +1,4 @@
-"""Starts of vLLM 0.26 and Transformers on H200s and H100s that raw data is kept of, judged by part.
+"""Starts of vLLM 0.26 and 0.32 and of Transformers on H200s and H100s that raw data is kept of, by part.
 
 ``h200/starts.json`` and ``h100/starts.json`` have a row a start, each with the file its figures were read
 from. Starts on an H200 of one configuration (``case``) are of one part: that of benchmarks/planner/cases.py,

@@ -169,7 +169,7 @@ def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool)
         return 0
     table = architecture.vocabulary // settings.tensor
     states = 2.5 if fp8 else 2
-    kernels = 0 if rules.held else COMBINED_BYTES
+    kernels = 0 if rules.held and not architecture.experts else COMBINED_BYTES
     return int(2 * architecture.hidden_size * (table + states * settings.batch.tokens)) + kernels
 
 
@@ -269,7 +269,7 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
         non_torch = collective + held_bytes(
             architecture, settings, hopper=hopper, four_bit=method in FOUR_BIT
         )
-        activation -= workspace_bytes(hopper=hopper)
+        activation = max(0, activation - workspace_bytes(hopper=hopper))
     graphs = captured_bytes(placement, settings)
     if settings.rules.held and method in FOUR_BIT and graphs and not architecture.experts:
         graphs += 2 * _written_out_bytes(architecture, settings)  # of an 8B: 1.13 GiB in place of 0.92

@@ -156,6 +156,33 @@ def test_a_switch_is_honoured():
     assert memory("--kv-cache-dtype", "fp8").cache.tokens == pytest.approx(2 * plain.cache.tokens, abs=16)
 
 
+@pytest.mark.parametrize("gpu", ["L4", "NVIDIA-H200"])
+@pytest.mark.parametrize("version", ["0.27.1", "0.32.0"])
+def test_no_part_is_negative(version, gpu):
+    """A server of few tokens has a smaller peak than the workspace of cuBLAS, which counts elsewhere."""
+    few = memory(
+        "--enforce-eager", "--max-num-seqs=1", "--max-num-batched-tokens=16", version=version, gpu=gpu
+    )
+    assert few.activation_bytes == 0
+    assert few.non_torch_bytes > few.graph_bytes == 0
+
+
+def test_without_graphs_4_bits_need_no_matrix_for_them():
+    assert memory("--enforce-eager", method="bnb-nf4").graph_bytes == 0
+    wide, plain = memory(method="bnb-nf4"), memory()
+    assert wide.graph_bytes - plain.graph_bytes == 2 * (2 * 4096 * 14336)
+
+
+@pytest.mark.parametrize("method", ["none", "bnb-nf4"])
+def test_of_models_with_experts_0_27_takes_what_0_26_did(method):
+    """Only dense models count all that the process holds."""
+    few = ("--max-num-seqs=1", "--max-num-batched-tokens=512")
+    of = {"model": facts("qwen3-30b-a3b"), "gpu": "NVIDIA-H200", "method": method}
+    before, after = (memory(*few, version=version, **of) for version in ("0.26.0", "0.27.1"))
+    assert dataclasses.replace(after, cache=before.cache) == before
+    assert after.cache.tokens == before.cache.tokens
+
+
 def test_the_environment_is_honoured():
     off = memory(env={"VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0"})
     assert off.available_bytes == memory().available_bytes + memory().graph_bytes
