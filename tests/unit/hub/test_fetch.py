@@ -101,6 +101,11 @@ def test_a_link_to_storage_that_has_expired_is_renewed(hub: RunningHub, config: 
     assert [e["status"] for e in asked if "weights" in str(e["path"])] == [200, 403, 206, 403, 206]
 
 
+def test_a_file_that_the_hub_itself_refuses_is_asked_for_once(hub: RunningHub, config: FetchConfig) -> None:
+    hub.fake.faults.redirect_to, hub.fake.faults.link_uses = hub.url, -1
+    assert failed(config).failure_class == FailureClass.AUTH_REQUIRED
+
+
 def test_storage_that_refuses_every_link_is_no_lack_of_a_token(
     hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
