@@ -19,7 +19,7 @@ from tacho_operator.core.planner.expected_speed import timing
 FOLDER = RAW / "vllm-0.32"
 FORMER = RAW / "goals"
 """The 8B in 16 bits with vLLM 0.26, on another host."""
-LOG = "qwen3-8b-fp8-l4-decode"
+SET_BY, LOG = "qwen3-8b-fp8-l4-prefill", "qwen3-8b-fp8-l4-decode"
 HEAD = """# vLLM 0.32 on an H200
 
 Written by `python -m benchmarks.gpu.pages` from [raw data](../../../benchmarks/gpu/h200/vllm-0.32), where the
@@ -38,8 +38,9 @@ MEMORY = """
 - **Before**, 0.4 to 0.7 % too many tokens were planned, up to 0.84 GiB. Since 0.27 vLLM counts all memory
   that the process holds after its profile run: the sampler's tables (0.54 GiB for 1,024 sequences),
   cuBLAS's workspace, and in NF4 the matrix that bitsandbytes expands.
-- **A published log** of vLLM 0.29 has two starts of a Qwen3-8B on L4s. One set what is outside PyTorch on
-  GPUs before Hopper. The other had {log} tokens: {l4_before} were planned before, and {l4_now} now.
+- **A published log** of vLLM 0.29 has two starts of a Qwen3-8B on L4s with the same switches. The first set
+  what is outside PyTorch on GPUs before Hopper, and had {set_by} tokens; the second had {log}.
+  For each, {l4_before} were planned before, and {l4_now} now: {set_share} and {log_share}.
 - The start in 16 bits found compiled code, which a plan cannot count on: it takes 0.23 GiB less.
 
 ## Speed
@@ -91,11 +92,17 @@ def memory() -> Iterator[str]:
 
 
 def _log() -> dict[str, str]:
-    case = next(case for case in cases() if case.row["name"] == LOG)
+    by_name = {case.name: case for case in cases()}
+    set_by, log = (by_name[name].row["actual"]["kvTokens"] for name in (SET_BY, LOG))
+    now = predict(by_name[LOG]).cache.tokens
+    assert predict(by_name[SET_BY]).cache.tokens == now
     return {
-        "log": number(case.row["actual"]["kvTokens"]),
+        "set_by": number(set_by),
+        "log": number(log),
         "l4_before": number(json.loads((FOLDER / "planned.json").read_text())["kvTokens"][LOG]),
-        "l4_now": number(predict(case).cache.tokens),
+        "l4_now": number(now),
+        "set_share": share(now, set_by),
+        "log_share": share(now, log),
     }
 
 
