@@ -17,7 +17,7 @@ from tests.wiring.uncollected import Cluster, child
 async def test_a_refused_deletion_is_told_at_the_resource_of_the_name(error: ApiError) -> None:
     """What held the GPUs that it waited for was told nowhere but in the log."""
     cluster = Cluster(child("Service", "bad"), child("ConfigMap", "bad too"), child("Service", "good"))
-    cluster.errors = {"bad": error, "bad too": error}
+    cluster.errors = {"delete bad": error, "delete bad too": error}
     await cluster.rounds(COLLECTION_SECONDS)
     ((uid, reason, message),) = cluster.events
     assert (uid, reason) == ("now", "AdmissionDenied")
@@ -27,9 +27,16 @@ async def test_a_refused_deletion_is_told_at_the_resource_of_the_name(error: Api
     assert 5 < len(cluster.events) < 20, "each try would be an event"
 
 
+async def test_what_may_not_be_read_is_not_told_to_be_of_a_deleted_resource() -> None:
+    cluster = Cluster(child("Service", "bad"))
+    cluster.errors["get"] = Forbidden(403, 'services "bad" is forbidden: User "tacho" cannot get resource')
+    await cluster.rounds(3600)
+    assert cluster.events == []
+
+
 async def test_a_failure_that_may_pass_is_no_event() -> None:
     cluster = Cluster(child("Service", "bad"))
-    cluster.errors["bad"] = ApiError(503, "no")
+    cluster.errors["delete bad"] = ApiError(503, "no")
     await cluster.rounds(3600)
     assert cluster.events == []
 
@@ -38,7 +45,7 @@ async def test_where_the_resource_of_the_name_has_gone_meanwhile_the_other_child
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def ask(verb: str, kind: str, name: str) -> None:
-        if name.startswith("bad"):
+        if verb == "delete" and name.startswith("bad"):
             cluster.store.remove("LLMDeployment", "team", "demo")
             raise Forbidden(403, "denied by policy p")
         ask_(verb, kind, name)

@@ -74,7 +74,7 @@ class Cluster:
             self.reads += 1
         else:
             self.requests.append(f"{verb} {kind} {name}")
-        for about in (name, verb):
+        for about in (name, verb, f"{verb} {name}"):
             if about in self.errors:
                 raise self.errors[about]
 

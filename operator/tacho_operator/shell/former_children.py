@@ -89,6 +89,8 @@ class _Former:
     """Number of tries in a row that failed, or found nothing to delete."""
     emptied_by: float | None = None
     """Until when its pods may end; None: it was not scaled to zero."""
+    is_confirmed: bool = False
+    """Whether live reads of the latest try showed that it is one."""
 
 
 _Due = tuple[float, int, Stray, _Former]
@@ -155,7 +157,7 @@ class FormerChildren:
                 text = "%s %s/%s of a deleted resource is not deleted yet: %s %s"
                 what = (*stray[:3], type(error).__name__, error)
                 logger.log(level, text, *what, exc_info=unexpected)
-                if isinstance(error, Forbidden | Invalid):
+                if isinstance(error, Forbidden | Invalid) and former.is_confirmed:
                     await self._report(stray, former, error, reported)
             pause = doubling_seconds(PERIOD_SECONDS, LONGEST_PAUSE_SECONDS, former.failures)
             former.due = self._clock() + pause
@@ -199,6 +201,7 @@ class FormerChildren:
         ``live``: uid of each resource that was read in this round, "" where there is none. All these reads
         are later than those owners, so that another uid means that the owner is gone.
         """
+        former.is_confirmed = False
         kind, namespace, name = stray[:3]
         child = await self._kube.get(kind, namespace, name)
         if child is None or not _is_former(child, stray):
@@ -209,6 +212,7 @@ class FormerChildren:
             live[key] = found["metadata"]["uid"] if found else ""
         if live[key] in ("", stray.owner_uid):
             return False
+        former.is_confirmed = True
         version = child["metadata"]["resourceVersion"]
         if kind == "Deployment" and not _is_empty(child) and not self._is_over(former):
             if (child.get("spec") or {}).get("replicas") != 0:
