@@ -13,8 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from aiohttp import web
+from huggingface_hub.errors import HfHubHTTPError
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, FetchProgress, snapshot_dir
@@ -101,9 +103,18 @@ def test_a_link_to_storage_that_has_expired_is_renewed(hub: RunningHub, config: 
     assert [e["status"] for e in asked if "weights" in str(e["path"])] == [200, 403, 206, 403, 206]
 
 
-def test_a_file_that_the_hub_itself_refuses_is_asked_for_once(hub: RunningHub, config: FetchConfig) -> None:
-    hub.fake.faults.redirect_to, hub.fake.faults.link_uses = hub.url, -1
+def test_a_file_that_the_hub_itself_refuses_is_asked_for_once(
+    config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object, _target: object, url: str, *_rest: object) -> bool:
+        asked.append(url)
+        response = httpx2.Response(403, request=httpx2.Request("GET", url))
+        raise HfHubHTTPError("403 Forbidden", response=response)
+
+    asked: list[str] = []
+    monkeypatch.setattr(download.Downloader, "_stream", refused)
     assert failed(config).failure_class == FailureClass.AUTH_REQUIRED
+    assert len(asked) == len(set(asked)) > 0
 
 
 def test_storage_that_refuses_every_link_is_no_lack_of_a_token(
