@@ -38,10 +38,7 @@ POD_SYMPTOMS: dict[str, tuple[F, ...]] = {
     ),
     "Pending": (F.UNSCHEDULABLE, F.NO_SPARE_GPU, F.POD_NOT_PREPARED, F.INSPECTION_TIMEOUT),
     "ErrImagePull, ImagePullBackOff, InvalidImageName": (F.IMAGE_PULL_ERROR,),
-    "CreateContainerConfigError, CreateContainerError, RunContainerError": (
-        F.INVALID_CONFIG,
-        F.POD_NOT_PREPARED,
-    ),
+    "CreateContainerConfigError, CreateContainerError, RunContainerError": (F.INVALID_CONFIG,),
     "Init:Error, Init:CrashLoopBackOff, or an inspect pod in Error": (
         F.MODEL_NOT_FOUND,
         F.MODEL_INVALID,
