@@ -169,7 +169,7 @@ def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool)
         return 0
     table = architecture.vocabulary // settings.tensor
     states = 2.5 if fp8 else 2
-    kernels = 0 if rules.held and not architecture.experts else COMBINED_BYTES
+    kernels = 0 if _counts_held(architecture, settings) else COMBINED_BYTES
     return int(2 * architecture.hidden_size * (table + states * settings.batch.tokens)) + kernels
 
 
@@ -197,6 +197,10 @@ def _wide(architecture: Architecture) -> int:
     quantization/input_quant_fp8.py).
     """
     return architecture.intermediate_size or 4 * architecture.hidden_size
+
+
+def _counts_held(architecture: Architecture, settings: VllmSettings) -> bool:
+    return settings.rules.held and not architecture.experts
 
 
 def held_bytes(architecture: Architecture, settings: VllmSettings, *, hopper: bool, four_bit: bool) -> int:
@@ -263,15 +267,16 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     collective = 0
     if settings.rules.collectives == "inside":
         collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
-    non_torch = settings.rules.non_torch_mib * MIB + collective + int(settings.rules.reserve * total)
-    if settings.rules.held and not architecture.experts:
+    non_torch = collective + int(settings.rules.reserve * total)
+    held = _counts_held(architecture, settings)
+    if not held:
+        non_torch += settings.rules.non_torch_mib * MIB
+    else:
         hopper = placement.device.capability >= HOPPER
-        non_torch = collective + held_bytes(
-            architecture, settings, hopper=hopper, four_bit=method in FOUR_BIT
-        )
+        non_torch += held_bytes(architecture, settings, hopper=hopper, four_bit=method in FOUR_BIT)
         activation = max(0, activation - workspace_bytes(hopper=hopper))
     graphs = captured_bytes(placement, settings)
-    if settings.rules.held and method in FOUR_BIT and graphs and not architecture.experts:
+    if held and method in FOUR_BIT and graphs:
         graphs += 2 * _written_out_bytes(architecture, settings)  # of an 8B: 1.13 GiB in place of 0.92
     budget = int(settings.utilization * total)
     available = budget - loaded - activation - non_torch - (graphs if settings.graphs.inside else 0)
