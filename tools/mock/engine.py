@@ -61,6 +61,10 @@ class Settings:
     """Every so many tokens, the first among them, one has no text by itself. 0: none."""
     short_share: float = 1.0
     """Of the tokens that were asked for, those that come; they end as if they were all."""
+    usage_times: float = 1.0
+    """Factor by which the counts of output tokens in answers, not those in metrics, are wrong."""
+    moving_start: bool = False
+    """Whether each reading of the metrics shows another start of the process."""
 
 
 class Refused(Exception):
@@ -154,6 +158,8 @@ class Engine:
             text = engine_metrics.by_request(ranks)
         else:
             text = engine_metrics.by_step(ranks, law, self.settings.served_name)
+        if self.settings.moving_start:
+            text += f"process_start_time_seconds {time.time()}\n"
         return reply.whole(text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
 
     def _show_law(self, _: Request, reply: Reply) -> None:
@@ -244,6 +250,7 @@ class Engine:
             created=int(time.time()),
             chat=chat,
             prompt_tokens=prompt_tokens,
+            usage_times=self.settings.usage_times,
         )
         if self._without_token(reply, answer):
             return

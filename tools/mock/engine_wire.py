@@ -69,16 +69,30 @@ def event(document: dict[str, Any]) -> bytes:
 class Answer:
     """One request's documents, for /v1/completions or, with ``chat``, /v1/chat/completions."""
 
-    def __init__(self, *, identity: str, model: str, created: int, chat: bool, prompt_tokens: int) -> None:
+    def __init__(
+        self,
+        *,
+        identity: str,
+        model: str,
+        created: int,
+        chat: bool,
+        prompt_tokens: int,
+        usage_times: float = 1.0,
+    ) -> None:
+        """``usage_times``: factor by which its counts of output tokens are wrong."""
         self.chat = chat
         self.prompt_tokens = prompt_tokens
+        self.usage_times = usage_times
         kind = ("chat.completion", "chat.completion.chunk") if chat else ("text_completion",) * 2
         prefix = "chatcmpl" if chat else "cmpl"
         self.whole = {"id": f"{prefix}-{identity}", "object": kind[0], "created": created, "model": model}
         self.part = {**self.whole, "object": kind[1]}
 
+    def _usage(self, completion_tokens: int) -> dict[str, Any]:
+        return usage(self.prompt_tokens, round(self.usage_times * completion_tokens))
+
     def _continuous(self, completion_tokens: int) -> dict[str, Any]:
-        figures = usage(self.prompt_tokens, completion_tokens)
+        figures = self._usage(completion_tokens)
         return {**figures, "completion_tokens_details": None} if self.chat else figures
 
     def role(self, *, continuous: bool) -> dict[str, Any]:
@@ -118,11 +132,12 @@ class Answer:
                 return head + text_of(before, count).encode() + tail
 
             return plain
-        tail, rest = tail.split(b"%d" % (_MANY + self.prompt_tokens))
-        rest, end = rest.split(b"%d" % _MANY)
+        many = round(self.usage_times * _MANY)
+        tail, rest = tail.split(b"%d" % (many + self.prompt_tokens))
+        rest, end = rest.split(b"%d" % many)
 
         def counted(before: int, count: int) -> bytes:
-            total = before + count
+            total = round(self.usage_times * (before + count))
             text = text_of(before, count).encode()
             return b"%b%b%b%d%b%d%b" % (head, text, tail, self.prompt_tokens + total, rest, total, end)
 
@@ -130,7 +145,7 @@ class Answer:
 
     def closing_usage(self, completion_tokens: int, cached_tokens: int) -> dict[str, Any]:
         details = {"cached_tokens": cached_tokens, **({"created_cache_tokens": 0} if self.chat else {})}
-        figures = {**usage(self.prompt_tokens, completion_tokens), "prompt_tokens_details": details}
+        figures = {**self._usage(completion_tokens), "prompt_tokens_details": details}
         return {**self.part, "choices": [], "usage": figures, "system_fingerprint": FINGERPRINT}
 
     def document(self, text: str, completion_tokens: int, finish_reason: str, cached: int) -> dict[str, Any]:
@@ -140,7 +155,7 @@ class Answer:
             "multimodal_tokens": None,
         }
         figures = {
-            **usage(self.prompt_tokens, completion_tokens),
+            **self._usage(completion_tokens),
             "prompt_tokens_details": details,
             "completion_tokens_details": None,
         }

@@ -187,8 +187,9 @@ def check_counters(trace: LoadTrace, *, behind: bool = False) -> CounterCheck:
     received.
     """
     company = _company(trace) if trace.started else []
-    if min(company, default=0.0) > OTHERS_SHARE:
-        most = max(round((1 + share) * trace.concurrency) for share in company)
+    held = [*company, *_company_elsewhere(trace)] if trace.started else []
+    if min(held, default=0.0) > OTHERS_SHARE:
+        most = max(round((1 + share) * trace.concurrency) for share in held)
         note = f"at {trace.concurrency} streams the engine had {most} requests: another client sends some"
         return CounterCheck(flags=("OtherTraffic",), notes=(note,))
     alone = len(company) > 1 and max(company) <= OTHERS_SHARE
@@ -207,12 +208,16 @@ def _company(trace: LoadTrace) -> list[float]:
     Other clients' few streams are visible in the number of requests, but not in the number of tokens.
     """
     counted = [(one.counters.running, one.counters.waiting) for one in trace.readings]
-    here = max(1, trace.concurrency)
-    return [
-        max(0.0, (running + (waiting or 0.0)) / here - 1)
-        for running, waiting in counted
-        if running is not None
-    ]
+    return [_above(trace, running + (waiting or 0.0)) for running, waiting in counted if running is not None]
+
+
+def _company_elsewhere(trace: LoadTrace) -> list[float]:
+    """The same of readings with another start: no engine has more of the probe's requests than were sent."""
+    return [_above(trace, one.requests_there) for one in trace.readings if one.requests_there is not None]
+
+
+def _above(trace: LoadTrace, requests: float) -> float:
+    return max(0.0, requests / max(1, trace.concurrency) - 1)
 
 
 def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
@@ -302,6 +307,30 @@ def made_between(before: EngineCounters, after: EngineCounters) -> float | None:
         return None
     made = after.generated_tokens - before.generated_tokens
     return made if made >= 0 else None
+
+
+CLAIMED_SHARE = 0.75
+"""Share of the tokens that answers claim below which the engine's count of them is no chance."""
+
+
+def claims_more(before: EngineCounters, after: EngineCounters, streams: Sequence[StreamResult]) -> str:
+    """A message that answers claim more tokens than the engine counted of each request; "": they do not.
+
+    Behind a load balancer one engine counts fewer requests, and as many tokens of each. ``before`` and
+    ``after`` are the counters around ``streams``, which all ended.
+    """
+    made, first, last = made_between(before, after), before.ttft_seconds_count, after.ttft_seconds_count
+    whole = all(stream.has_total and not stream.failed for stream in streams)
+    if made is None or first is None or last is None or not whole or not 0 < last - first <= len(streams):
+        return ""
+    claimed = math.fsum(stream.output_tokens for stream in streams) / len(streams)
+    each = made / (last - first)
+    if not 0 < each < CLAIMED_SHARE * claimed - 1:
+        return ""
+    return (
+        f"answers claim {claimed:.0f} tokens each and by the engine's metrics have {each:.0f}: all rates may "
+        f"be {claimed / each:.1f} times too high"
+    )
 
 
 def is_foreign(others_tokens: float | None, *, received: float) -> bool:

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from tacho_runtime.probe.cross_checks import claims_more
 from tacho_runtime.probe.levels import evaluate
 from tacho_runtime.probe.load.engine_counters import CounterReading, EngineCounters
+from tacho_runtime.probe.load.streams import StreamResult
 from tests.unit.probe.traces import (
     MS,
     NO_SLO,
@@ -250,3 +252,56 @@ def test_streams_that_have_not_all_begun_or_left_are_no_other_clients() -> None:
     result = evaluate(replace(plain, readings=ends), WORKLOAD, NO_SLO)
     assert result is not None
     assert "OtherTraffic" not in result.point.flags
+
+
+@pytest.mark.parametrize(
+    ("own", "there", "flags"),
+    [
+        (None, (40.0, 40.0), ("OtherTraffic",)),
+        (None, (16.0, 40.0), ()),
+        (16.0, (40.0,), ()),
+        (32.0, (40.0,), ("OtherTraffic",)),
+        (None, (9.0, 5.0), ()),
+    ],
+)
+def test_requests_show_other_clients_where_the_start_of_the_engine_moves(
+    own: float | None, there: tuple[float, ...], flags: tuple[str, ...]
+) -> None:
+    """No engine has more of the probe's requests than were sent, whichever of several it is."""
+    plain = closed_loop(16)
+    first = CounterReading(stamp_ns=plain.start_ns, counters=EngineCounters(running=own, waiting=0.0))
+    others = (CounterReading(stamp_ns=plain.end_ns, counters=_requests(count)).elsewhere() for count in there)
+    without = evaluate(plain, WORKLOAD, NO_SLO)
+    result = evaluate(replace(plain, readings=(first, *others)), WORKLOAD, NO_SLO)
+    assert result is not None
+    assert without is not None
+    assert result.point.flags == flags
+    assert result.point.ci_percent == without.point.ci_percent or flags
+
+
+def _requests(count: float) -> EngineCounters:
+    return EngineCounters(running=count - 1.0, waiting=1.0, generated_tokens=count)
+
+
+@pytest.mark.parametrize(
+    ("made", "answered", "is_told"),
+    [
+        (64.0, 4.0, True),
+        (128.0, 4.0, False),
+        (100.0, 4.0, False),
+        (64.0, 2.0, False),
+        (0.0, 0.0, False),
+        (64.0, 9.0, False),
+        (64.0, None, False),
+    ],
+    ids=["half", "all", "counted late", "one of two engines", "another", "others' too", "uncounted"],
+)
+def test_tokens_that_answers_claim_are_compared_with_the_engines_of_each(
+    made: float, answered: float | None, is_told: bool
+) -> None:
+    streams = [StreamResult(sent_ns=0, tokens=((1, 1.0), (2, 31.0)), has_total=True) for _ in range(4)]
+    before = EngineCounters(generated_tokens=5.0, ttft_seconds_count=None if answered is None else 3.0)
+    after = EngineCounters(generated_tokens=5.0 + made, ttft_seconds_count=3.0 + (answered or 0.0))
+    assert bool(claims_more(before, after, streams)) == is_told
+    uncounted = [*streams[1:], replace(streams[0], has_total=False)]
+    assert not claims_more(before, after, uncounted)

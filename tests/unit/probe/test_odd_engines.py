@@ -177,3 +177,21 @@ async def test_an_engine_that_counts_letters_for_tokens_is_told(
     measured = await probed(no_token_prompts=True, budget=5)
     assert ("OtherInput" in measured.flags) == letters
     assert ("tokens in a common word" in measured.message) == letters
+
+
+async def test_other_clients_are_told_where_the_start_of_the_engine_moves() -> None:
+    """Each reading was taken for another engine's: beside 16 streams 219 tokens/s of 384 had no flag."""
+    measured = await probed(moving_start=True, foreign_streams=16, foreign_seconds=99.0, budget=5)
+    assert "OtherTraffic" in measured.flags
+    assert "while one stream was measured the engine had 16 requests of other clients" in measured.message
+    assert all("OtherTraffic" in point.flags for point in measured.curve), measured.curve
+
+
+@pytest.mark.parametrize("lies", [True, False])
+async def test_answers_that_claim_twice_the_tokens_that_they_have_are_told(lies: bool) -> None:
+    """Half of what was asked for came, and counted as all of it: 235 tokens/s of 118, without a flag."""
+    half = {"usage_times": 2.0, "short_share": 0.5} if lies else {}
+    measured = await probed(budget=5, **half)
+    said = "answers claim 32 tokens each and by the engine's metrics have 16: all rates may be 2.0 times too"
+    assert (said in measured.message) == lies
+    assert "NotSteady" in measured.flags or not lies

@@ -200,13 +200,16 @@ async def test_counters_of_another_engine_behind_the_address_are_not_compared(to
         asked.append(path)
         body = f"vllm:generation_tokens_total {100 + 5000 * other}\n"
         body += f"process_start_time_seconds {1.79e9 + other}\n" if told else ""
+        body += f"vllm:num_requests_running {7 + other}\n"
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         await writer.drain()
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         engine = await SocketEngine.open(target(server.sockets[0].getsockname()[1]), Random(1))
-        made = [(await engine.reading()).counters.generated_tokens for _ in range(4)]
+        found = [await engine.reading() for _ in range(4)]
+    made = [one.counters.generated_tokens for one in found]
+    assert [one.requests_there for one in found] == [None, 8 if told else None] * 2
     assert made == ([100, None, 100, None] if told else [100, 5100, 100, 5100])
     assert engine.notes == ((socket_engine.OTHER_ENGINES,) if told else ())
 

@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tacho_contract.report import LatencyHistogram, latency_histogram
@@ -204,6 +204,14 @@ class CounterReading:
     counters: EngineCounters
     uncertain_ns: int = 0
     """How far the time of the counters may be from the stamp: a busy front end answers late."""
+    requests_there: float | None = None
+    """Requests in an engine whose start is not the first one's, and of which no counter is used."""
+
+    def elsewhere(self) -> CounterReading:
+        """The reading as that of another engine, or of one whose start moves: only its requests count."""
+        now = self.counters
+        there = None if now.running is None else now.running + (now.waiting or 0.0)
+        return replace(self, counters=EngineCounters(), requests_there=there)
 
 
 CONTROL_SECONDS = 10.0

@@ -186,7 +186,9 @@ class SocketLoop:
 
 
 def _answered(readings: Sequence[CounterReading]) -> tuple[CounterReading, ...]:
-    return tuple(one for one in readings if one.counters.generated_tokens is not None)
+    return tuple(
+        one for one in readings if one.counters.generated_tokens is not None or one.requests_there is not None
+    )
 
 
 async def run_open_loop(

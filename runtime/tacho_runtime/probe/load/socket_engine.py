@@ -374,7 +374,7 @@ class SocketEngine:
         return await self._read(CONTROL_SECONDS)
 
     async def _read(self, timeout_seconds: float) -> CounterReading:
-        """A reading of one engine's counters; an empty one where another engine answered.
+        """A reading of one engine's counters; where another engine answered, of its requests alone.
 
         Behind a load balancer the difference of two engines' counters looks like other clients' traffic.
         """
@@ -385,7 +385,7 @@ class SocketEngine:
             return found
         if OTHER_ENGINES not in self._notes:
             self._notes.append(OTHER_ENGINES)
-        return replace(found, counters=EngineCounters())
+        return found.elsewhere()
 
     async def machine(self, *, calibrate: bool) -> MachineSample:
         sample = while_reading(partial(self._machine, calibrate))

@@ -9,7 +9,13 @@ from tacho_contract.units import counted
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe import time_plan
 from tacho_runtime.probe.contention import Contention
-from tacho_runtime.probe.cross_checks import CLIENT_BOUND, foreign_tokens, is_foreign, time_outside_engine
+from tacho_runtime.probe.cross_checks import (
+    CLIENT_BOUND,
+    claims_more,
+    foreign_tokens,
+    is_foreign,
+    time_outside_engine,
+)
 from tacho_runtime.probe.levels import single_result
 from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
@@ -141,6 +147,9 @@ async def check_interference(
         bench.findings.notes.append(far)
         # A way over a network is part of what is measured there.
         flags = (*flags, *([CLIENT_BOUND] if bench.near else []))
+    if more := claims_more(before.counters, after.counters, streams):
+        bench.findings.notes.append(more)
+        flags = (*flags, "NotSteady")
     return around, flags
 
 
@@ -181,7 +190,7 @@ async def settled_reading(bench: ProbeSession, *, counted: bool = False) -> Coun
 
 
 def _busy(reading: CounterReading) -> bool:
-    return bool(reading.counters.running or reading.counters.waiting)
+    return bool(reading.counters.running or reading.counters.waiting or reading.requests_there)
 
 
 def foreign(
@@ -197,6 +206,10 @@ def foreign(
     # Of one that broke off the engine may have made all that was asked for.
     lost = sum(stream.failed * bench.shape.workload.output_tokens for stream in streams)
     made = foreign_tokens(before, after, received=received + lost)
+    there = after.requests_there if made is None and _busy(before) else None
+    if there:
+        bench.findings.notes.append(f"{when} the engine had {there:.0f} requests of other clients")
+        return ("OtherTraffic",)
     if not is_foreign(made, received=received):
         return ()
     bench.findings.notes.append(
