@@ -20,6 +20,7 @@ from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.problems import refused_child
 from tacho_operator.core.types import ChildRefusal, Manifest, Reference
+from tacho_operator.shell.api_errors import UNPROCESSABLE, Invalid
 
 Path = tuple[str, ...]
 """Keys that lead to a value in a manifest; elements of a list have the path of the list."""
@@ -116,6 +117,20 @@ def _owns_more(tree: Any, desired: Any) -> bool:
         not isinstance(desired, dict) or key[2:] not in desired or _owns_more(tree[key], desired[key[2:]])
         for key in owned
     )
+
+
+def require_label(found: Manifest, desired: Manifest) -> None:
+    """Raises Invalid for a ControllerRevision without the label by which it is watched.
+
+    The operator may not change one. Each decision would make a new plan in its place, also after an upgrade,
+    and pods would be replaced by it.
+    """
+    if desired["kind"] == "ControllerRevision" and DEPLOYMENT_LABEL not in (
+        found["metadata"].get("labels") or {}
+    ):
+        label = f"{DEPLOYMENT_LABEL}={desired['metadata']['labels'][DEPLOYMENT_LABEL]}"
+        text = f"it lacks the label {label}. Put the label back, or delete the object to plan again"
+        raise Invalid(UNPROCESSABLE, text) from None
 
 
 REWRITES = 20

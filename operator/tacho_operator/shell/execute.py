@@ -28,7 +28,7 @@ from tacho_operator.shell.api_errors import (
     Invalid,
 )
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
-from tacho_operator.shell.drift import Rewrites, abandoned, contains, contested, managed_entry
+from tacho_operator.shell.drift import Rewrites, abandoned, contains, contested, managed_entry, require_label
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 from tacho_operator.shell.store.trimming import READ_LABELS
 
@@ -374,10 +374,12 @@ async def _create(kube: Kube, desired: Manifest) -> Written:
         if owner_uid(taken) == owner_uid(desired):
             if METADATA_ONLY in taken:  # what others added to it may lead it nowhere, whatever is written
                 raise Invalid(UNPROCESSABLE, UNREADABLE.format(why=taken[METADATA_ONLY])) from None
+            require_label(taken, desired)
             return await _ensure(kube, taken, desired)
         if _same_owner_but_uid(taken, desired):
             raise NotCollected(taken) from error
         raise
+    require_label(made, desired)
     if not _lost(made, desired):
         return Written(1)
     labelled = await _ensure(kube, made, desired)  # else no watch brings it
