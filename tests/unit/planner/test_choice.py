@@ -10,7 +10,7 @@ from benchmarks.planner.models import LLAMA_IN_Q4_0, facts
 from tacho_contract.model import LayerGroup
 from tacho_engines import registry
 from tacho_engines.registry import engine_profile, engine_profiles
-from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.plan import fails_for_any_model, plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.unit.planner.choosing import H100, L4, T4, fitting, refused
 from tools.mock.specs import CONFIG, cpu_node, gpu_node, smollm2, spec
@@ -290,6 +290,20 @@ def test_other_engines_plan_on_the_cpu():
     gpu_only = refused("qwen2.5-0.5b", (cpu_node(memory="16Gi"),), **asks)
     assert gpu_only.failure.failure_class == "UnsupportedGPU"
     assert "vllm runs fp8 on GPUs only" in gpu_only.failure.message
+
+
+@pytest.mark.parametrize("nodes", [(cpu_node(memory="128Gi"),), ()])
+def test_a_model_that_a_cpu_reads_slowly_is_not_planned_there_unasked(nodes):
+    """A cluster whose GPU pool is scaled to zero shows no GPU, either."""
+    assert fitting("qwen2.5-0.5b", nodes).gpu_product == "CPU"
+    found = refused("llama-3.1-8b", nodes).failure
+    assert found.failure_class == "UnsupportedGPU"
+    assert "15.0 GiB of weights are too slow on a CPU" in found.message
+    for step in ("Set gpu.products to the GPU that a node autoscaler brings", "gpu.count to 0 for the CPU"):
+        assert step in found.next_step
+    assert fitting("llama-3.1-8b", nodes, gpu={"count": 0}).gpu_product == "CPU"
+    assert fitting("llama-3.1-8b", (*nodes, H100)).gpu_product == "NVIDIA-H100-80GB-HBM3"
+    assert fails_for_any_model(spec(), nodes, CONFIG) is None, "another model may be small"
 
 
 @pytest.mark.parametrize("method", ["bnb-int8", "bnb-fp4", "bnb-nf4"])

@@ -221,11 +221,13 @@ def test_a_method_that_the_engine_does_not_have():
     assert "engine.name to one of: vllm;" in found.failure.next_step
 
 
-@pytest.mark.parametrize("nodes", [(L4,), (CPU_NODE,)])
+@pytest.mark.parametrize("fields", [{}, {"gpu": {"count": 0}}])
 @pytest.mark.parametrize("method", ["", "none"])
-def test_an_engine_whose_image_lacks_the_package_of_the_checkpoint_is_refused_in_the_plan(nodes, method):
-    quantization = {"quantization": {"method": method}} if method else {}
-    found = refused("qwen2.5-7b-awq", nodes, engine={"name": "transformers"}, **quantization)
+def test_an_engine_whose_image_lacks_the_package_of_the_checkpoint_is_refused_in_the_plan(fields, method):
+    asks = {**fields, "engine": {"name": "transformers"}}
+    if method:
+        asks["quantization"] = {"method": method}
+    found = refused("qwen2.5-7b-awq", (L4, CPU_NODE), **asks)
     assert found.failure.failure_class == "UnsupportedQuantization"
     assert "gptqmodel" in found.failure.message
     assert "vllm" in found.failure.next_step

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tacho_contract.units import GIB
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import labelled_gpu, matches, named_gpu, normalise
 from tacho_operator.api.defaults import GPU_RESOURCE
@@ -22,6 +23,11 @@ MIG_RESOURCE = "nvidia.com/mig-"
 MEMORY_LIMIT = "the memory limit of engine.resources"
 MAX_GPUS = 8
 """Most GPUs per replica for a product that no node has now: the usual number on a large node."""
+HOST_DEFAULT_BYTES = 4 * GIB
+"""Largest weights as stored that run on the CPU where spec does not mention GPUs and no node has one.
+
+A step reads all weights, and a CPU reads about 50 GB/s: above this, one stream gets fewer than 10 tok/s.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,9 @@ class DeviceOptions:
     """Requested products that are neither in the GPU catalog nor on a node."""
     unlabelled: tuple[str, ...] = ()
     """Names of nodes that have GPUs but no label with their product."""
+    too_large_for_host_bytes: int = 0
+    """The model's weights as stored, where only their size keeps a spec without GPUs from the CPU; 0: it does
+    not."""
 
 
 def _whole(text: str | None) -> int | None:

@@ -12,7 +12,13 @@ from tacho_engines.base import Context
 from tacho_engines.memory import kv
 from tacho_engines.profile import EngineProfile
 from tacho_operator.core.planner.attempt import Attempt
-from tacho_operator.core.planner.devices import MEMORY_LIMIT, DeviceOption, DeviceOptions, gpu_options
+from tacho_operator.core.planner.devices import (
+    HOST_DEFAULT_BYTES,
+    MEMORY_LIMIT,
+    DeviceOption,
+    DeviceOptions,
+    gpu_options,
+)
 from tacho_operator.core.planner.messages import described, host_parts, learned, requests, short_message
 from tacho_operator.core.planner.search import GPU_COUNTS, Search, every_way, rank
 from tacho_operator.core.planner.types import PlanFailure
@@ -197,6 +203,13 @@ def no_device(device_options: DeviceOptions, *, nodes_known: bool) -> PlanFailur
             FailureClass.UNSUPPORTED_GPU,
             f"Nodes {', '.join(device_options.unlabelled[:5])} have GPUs that no label describes.",
             "Install GPU Feature Discovery, or name the product in gpu.products.",
+        )
+    if device_options.too_large_for_host_bytes:
+        return failure(
+            FailureClass.UNSUPPORTED_GPU,
+            f"No eligible node has a GPU, and {gib(device_options.too_large_for_host_bytes)} of weights are "
+            f"too slow on a CPU to be planned there unasked (the limit is {gib(HOST_DEFAULT_BYTES)}).",
+            "Set gpu.products to the GPU that a node autoscaler brings, or gpu.count to 0 for the CPU.",
         )
     seen = "No eligible node has a GPU" if nodes_known else "The operator may not read nodes"
     return failure(

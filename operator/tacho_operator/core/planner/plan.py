@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.base import Context
@@ -10,7 +12,13 @@ from tacho_engines.profile import EngineProfile
 from tacho_engines.registry import engine_profiles
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.attempt import Attempt, PlanInput
-from tacho_operator.core.planner.devices import DeviceOption, DeviceOptions, gpu_options, host
+from tacho_operator.core.planner.devices import (
+    HOST_DEFAULT_BYTES,
+    DeviceOption,
+    DeviceOptions,
+    gpu_options,
+    host,
+)
 from tacho_operator.core.planner.messages import plan_message, ranked_by, warnings
 from tacho_operator.core.planner.no_plan import (
     FitAdvisor,
@@ -108,9 +116,14 @@ def _device_options(
     if engine and not engine.predicted:
         return DeviceOptions((_as_written(request, nodes),))
     gpus = gpu_options(request, nodes)
-    if request.gpu_count == 0 or (_gpus_unset(request) and _defaults_to_host(engine, facts, gpus, nodes)):
+    if request.gpu_count == 0:
         return DeviceOptions((host(request, nodes),))
-    return gpus
+    if not (_gpus_unset(request) and _defaults_to_host(engine, facts, gpus, nodes)):
+        return gpus
+    weights_bytes = sum(item.stored_bytes for item in facts.tensors) if facts else 0
+    if weights_bytes > HOST_DEFAULT_BYTES:
+        return replace(gpus, too_large_for_host_bytes=weights_bytes)
+    return DeviceOptions((host(request, nodes),))
 
 
 def _gpus_unset(request: PlanRequest) -> bool:
