@@ -385,12 +385,13 @@ async def test_a_pod_whose_labels_were_taken_gets_them_again() -> None:
     await execute(cast(Kube, server), observed, decision, Rewrites())
     assert server.requests == [f"label child {[ROLE_LABEL]}"]
     revision = child("ControllerRevision", "now", labels=desired["metadata"]["labels"])
-    for label in (DEPLOYMENT_LABEL, ROLE_LABEL):
-        hidden = child("ControllerRevision", "now", uid="live", labels={label: "demo"})
+    for present in ("demo", "other", ""):
+        labels = {DEPLOYMENT_LABEL: present} if present else {}
+        hidden = child("ControllerRevision", "now", uid="live", labels=labels)
         requests, found = await collided(hidden, revision)
         assert requests == ["create child"], "the operator may patch none"
         refused = ["lacks the label tacho.dev/deployment=demo" in item.message for item in found.refusals]
-        assert refused == [True] * (label == ROLE_LABEL), "by the other label it is watched"
+        assert refused == [True] * (present != "demo"), "else the store is late"
     replaced = Server(**{f"child {[ROLE_LABEL]}": Conflict(409, "uid mismatch")})
     found = await execute(cast(Kube, replaced), observed, decision, Rewrites())
     assert (found.refusals, found.error is not None) == ((), True), "its name is not taken"

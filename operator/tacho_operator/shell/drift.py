@@ -120,15 +120,16 @@ def _owns_more(tree: Any, desired: Any) -> bool:
 
 
 def require_label(found: Manifest, desired: Manifest) -> None:
-    """Raises Invalid for a ControllerRevision without the label by which it is watched.
+    """Raises Invalid for a ControllerRevision without the label by which the store finds it.
 
     The operator may not change one. Each decision would make a new plan in its place, also after an upgrade,
     and pods would be replaced by it.
     """
-    if desired["kind"] == "ControllerRevision" and DEPLOYMENT_LABEL not in (
-        found["metadata"].get("labels") or {}
-    ):
-        label = f"{DEPLOYMENT_LABEL}={desired['metadata']['labels'][DEPLOYMENT_LABEL]}"
+    if desired["kind"] != "ControllerRevision":
+        return
+    own, present = desired["metadata"].get("labels") or {}, found["metadata"].get("labels") or {}
+    if own.get(DEPLOYMENT_LABEL) != present.get(DEPLOYMENT_LABEL):
+        label = f"{DEPLOYMENT_LABEL}={own[DEPLOYMENT_LABEL]}"
         text = f"it lacks the label {label}. Put the label back, or delete the object to plan again"
         raise Invalid(UNPROCESSABLE, text) from None
 
