@@ -342,7 +342,7 @@ class EngineProfile:
 class Preset:
     """How a third-party server is started, as data: ``spec.engine.custom.preset``.
 
-    Switches may contain {max_model_len}, {longest_prompt}, {concurrency}, {tensor} and {pipeline}, and the
+    Switches may contain {max_model_len}, {concurrency}, {tensor} and {pipeline}, and the
     command the $(TACHO_…) variables, which the pod sets.
     """
 
@@ -354,24 +354,16 @@ class Preset:
     """Name of the preset, as in ``spec.engine.custom.preset``."""
     health_path: str
     """HTTP path that answers 2xx when the model can be used."""
-    version_path: str = ""
-    """HTTP path of a JSON document with the server's ``version``; "": none."""
-    api_key_variable: str = ""
-    """Environment variable from which the server reads its API key; "": none (an argument would not keep it
-    secret).
-    """
+    version_path: str
+    """HTTP path of a JSON document with the server's ``version``."""
     context: tuple[str, ...]
-    """Arguments for the planned context length."""
-    takes_concurrency: bool = True
-    """Whether an argument limits the number of concurrent requests."""
-    tensor: tuple[str, ...] = ()
+    """Arguments for the planned context length and the limit of concurrent requests."""
+    tensor: tuple[str, ...]
     """Arguments for tensor parallelism; left out for one GPU."""
-    pipeline: tuple[str, ...] | None = None
-    """Arguments for pipeline parallelism; left out for one stage. None: not supported."""
-    spreads_layers: bool = False
-    """Whether the server itself distributes layers over those GPUs that tensor parallelism does not use."""
-    trust_remote_code: tuple[str, ...] = ()
-    """Arguments that allow code of the model's repository; (): the server never runs such code."""
+    pipeline: tuple[str, ...]
+    """Arguments for pipeline parallelism; left out for one stage."""
+    trust_remote_code: tuple[str, ...]
+    """Arguments that allow code of the model's repository."""
     methods: Mapping[str, tuple[str, ...]]
     """Arguments by quantization method; ``none`` where only the checkpoint decides."""
     cache_types: Mapping[str, tuple[str, ...]]

@@ -184,10 +184,19 @@ def test_a_status_of_another_version_never_hides_the_resource() -> None:
     assert found.status.to_wire() == {}
 
 
-def test_a_spec_that_cannot_be_read_says_where() -> None:
-    raw = raw_resource({**CLAIM_SPEC, "replicas": "many"})
-    with pytest.raises(UnreadableObject, match=r"spec\.replicas"):
-        read_resource(raw)
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"replicas": "many"}, r"spec\.replicas"),
+        (
+            {"engine": {"name": "custom", "custom": {"preset": "tgi"}}},
+            r"custom\.preset.* 'sglang' or 'trtllm'",
+        ),
+    ],
+)
+def test_a_spec_that_cannot_be_read_says_where(change: dict[str, Any], place: str) -> None:
+    with pytest.raises(UnreadableObject, match=place):
+        read_resource(raw_resource({**CLAIM_SPEC, **change}))
 
 
 async def test_an_own_child_that_cannot_be_read_is_named_with_what_to_do() -> None:

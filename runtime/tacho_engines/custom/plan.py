@@ -42,18 +42,6 @@ def preset_refusal(placement: Placement, preset: Preset) -> EngineRefusal | None
             f"{name} has no switch for quantization.kvCacheDtype {options.kv_cache_dtype}",
             f"Set it to one of: {known}" if known else "Remove quantization.kvCacheDtype",
         )
-    if options.trust_remote_code and not preset.trust_remote_code:
-        return refused(
-            FailureClass.INVALID_CONFIG,
-            f"{name} executes no code of a model's repository",
-            "Remove model.trustRemoteCode",
-        )
-    if (options.pipeline or 1) > 1 and preset.pipeline is None:
-        return refused(
-            FailureClass.INVALID_CONFIG,
-            f"{name} has no switch for parallelism.pipeline",
-            "Remove it, or set parallelism.tensor to gpu.count",
-        )
     return None
 
 
@@ -84,10 +72,6 @@ class CustomPlan(PlanHalf):
     def splits(self, placement: Placement) -> Splits | EngineRefusal:
         """The user's tensor and pipeline sizes; a size that is not set follows from the number of GPUs."""
         options, gpus = placement.options, max(1, placement.count)
-        preset = _preset(options)
-        if preset and preset.spreads_layers:
-            tensor = options.tensor or 1
-            return ((tensor, options.pipeline or gpus // tensor),)
         pipeline = options.pipeline or (gpus // options.tensor if options.tensor else 1)
         return ((options.tensor or gpus // pipeline, pipeline),)
 
@@ -101,7 +85,6 @@ class CustomPlan(PlanHalf):
             return ()
         values = {
             "max_model_len": context.max_model_len,
-            "longest_prompt": context.max_model_len - 1,
             "concurrency": context.concurrency,
             "tensor": placement.tensor,
             "pipeline": placement.pipeline,
@@ -110,7 +93,7 @@ class CustomPlan(PlanHalf):
         switches = (
             *preset.context,
             *(preset.tensor if placement.tensor > 1 else ()),
-            *((preset.pipeline or ()) if placement.pipeline > 1 else ()),
+            *(preset.pipeline if placement.pipeline > 1 else ()),
             *preset.methods[placement.method.method],
             *(preset.cache_types[options.kv_cache_dtype] if options.kv_cache_dtype else ()),
             *(preset.trust_remote_code if options.trust_remote_code else ()),

@@ -85,48 +85,6 @@ SGLANG = Preset(
 )
 
 
-TGI = Preset(
-    name="tgi",
-    profile=server(
-        "Text Generation Inference",
-        "3.3.7",
-        (
-            "text-generation-launcher",
-            *("--model-id", "$(TACHO_MODEL_PATH)"),
-            *("--hostname", "$(TACHO_HOST)"),
-            *("--port", "$(TACHO_PORT)"),
-            *("--usage-stats", "off"),
-        ),
-        python="/usr/src/.venv/bin/python",
-    ),
-    health_path="/health",
-    version_path="/info",
-    api_key_variable="API_KEY",
-    context=(
-        *("--max-input-tokens", "{longest_prompt}"),
-        *("--max-total-tokens", "{max_model_len}"),
-        *("--max-batch-size", "{concurrency}"),
-    ),
-    tensor=("--num-shard", "{tensor}"),
-    trust_remote_code=("--trust-remote-code",),
-    methods={
-        "none": (),
-        **{method: ("--quantize", method) for method in ("fp8", "awq", "gptq", "compressed-tensors")},
-        "bnb-int8": ("--quantize", "bitsandbytes"),
-        "bnb-nf4": ("--quantize", "bitsandbytes-nf4"),
-        "bnb-fp4": ("--quantize", "bitsandbytes-fp4"),
-    },
-    cache_types={
-        **dict.fromkeys(("fp8", "fp8_e4m3"), ("--kv-cache-dtype", "fp8_e4m3fn")),
-        "fp8_e5m2": ("--kv-cache-dtype", "fp8_e5m2"),
-    },
-    caveat="Upstream's image, huggingface/text-generation-inference:3.3.7, keeps its Python below /root, "
-    "where a pod that does not run as root cannot go: engine.image must name one that has it elsewhere. It "
-    "answers to any model name, and /v1/models shows the path.",
-    source="docs/source/reference/launcher.md, launcher/src/main.rs, Dockerfile of the repository at v3.3.7",
-)
-
-
 TRTLLM = Preset(
     name="trtllm",
     profile=server(
@@ -150,57 +108,4 @@ TRTLLM = Preset(
 )
 
 
-MLC = Preset(
-    name="mlc",
-    profile=server(
-        "MLC LLM",
-        "0.26.dev0",
-        (*("mlc_llm", "serve", "$(TACHO_MODEL_PATH)"), *("--mode", "server"), *LISTENS),
-    ),
-    # It has no path for its health, and listens only once the engine is there.
-    health_path="/v1/models",
-    # One switch holds them all, and the last of several would win.
-    context=(
-        "--overrides",
-        "context_window_size={max_model_len};max_num_sequence={concurrency};"
-        "tensor_parallel_shards={tensor};pipeline_parallel_stages={pipeline}",
-    ),
-    pipeline=(),
-    methods={"none": ()},
-    cache_types={},
-    caveat="The model is a folder in MLC's own format, with mlc-chat-config.json; quantization is what it "
-    "was converted to. The library is compiled at the first start. There is no image by upstream. It answers "
-    "to any model name, and /v1/models shows the path.",
-    source="python/mlc_llm/cli/serve.py, serve/server/server_context.py of the repository at v0.26.dev0",
-)
-
-
-TEXTGEN = Preset(
-    name="textgen",
-    profile=server(
-        "text-generation-webui",
-        "4.7.3",
-        (
-            *("python3", "server.py", "--nowebui", "--api", "--listen"),
-            *("--listen-host", "$(TACHO_HOST)"),
-            *("--api-port", "$(TACHO_PORT)"),
-            *("--model", "$(TACHO_MODEL_PATH)"),
-            *("--loader", "ExLlamav3"),
-        ),
-    ),
-    health_path="/v1/internal/health",
-    context=("--ctx-size", "{max_model_len}"),
-    takes_concurrency=False,
-    tensor=("--enable-tp",),
-    pipeline=(),
-    spreads_layers=True,
-    methods={"none": ()},
-    cache_types={"q8_0": ("--cache-type", "q8"), "q4_0": ("--cache-type", "q4")},
-    caveat="The model is a folder that ExLlamaV3 loads (EXL3); quantization is what it was converted to. "
-    "There is no image by upstream: build one from its Dockerfile whose working folder is that of server.py. "
-    "It answers to any model name.",
-    source="modules/shared.py, modules/exllamav3.py and modules/api/script.py of the repository at v4.7.3",
-)
-
-
-PRESETS: tuple[Preset, ...] = (SGLANG, TGI, TRTLLM, MLC, TEXTGEN)
+PRESETS: tuple[Preset, ...] = (SGLANG, TRTLLM)

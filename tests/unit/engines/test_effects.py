@@ -120,7 +120,6 @@ SAYS_WHAT_IS = {
     ("transformers with int8", "quantization.kvCacheDtype", "bfloat16"),
     ("transformers with int8", "quantization.bitsandbytes.doubleQuant", False),
     ("ctranslate2", "quantization.kvCacheDtype", "bfloat16"),
-    ("textgen", "parallelism.pipeline", 4),
 }
 """What is done without being asked for: another value of the same field is refused or has an effect."""
 

@@ -46,10 +46,10 @@ def test_the_pod_runs_the_presets_command_in_its_image() -> None:
 
 
 def test_port_path_interpreter_image_and_arguments_are_the_users_where_set() -> None:
-    custom = {"preset": "mlc", "port": 9000, "healthPath": "/up", "python": "/opt/python"}
+    custom = {"preset": "trtllm", "port": 9000, "healthPath": "/up", "python": "/opt/python"}
     engine = {
         "name": "custom",
-        "image": "registry.example/mlc:1",
+        "image": "registry.example/trtllm:1",
         "custom": custom,
         "extraArgs": ["--enable-tracing"],
     }
@@ -65,17 +65,17 @@ def test_port_path_interpreter_image_and_arguments_are_the_users_where_set() -> 
 
 
 def test_the_health_path_is_the_presets_where_nobody_says_another() -> None:
-    engine = {"name": "custom", "image": "registry.example/mlc:1", "custom": {"preset": "mlc"}}
+    engine = {"name": "custom", "image": "registry.example/trtllm:1", "custom": {"preset": "trtllm"}}
     found = outcome({**SPEC, "engine": engine})
     assert found.config is not None
     assert found.config.custom is not None
-    assert found.config.custom.health_path == "/v1/models"
+    assert found.config.custom.health_path == "/health"
 
 
 @pytest.mark.parametrize("custom", [{"healthPath": "/health"}, {"python": "python3"}], ids=str)
 def test_saying_what_is_usual_elsewhere_is_not_what_the_preset_means(custom: dict[str, str]) -> None:
-    said = {**SPEC, "engine": {"name": "custom", "image": "x", "custom": {"preset": "mlc", **custom}}}
-    left = {**SPEC, "engine": {"name": "custom", "image": "x", "custom": {"preset": "mlc"}}}
+    said = {**SPEC, "engine": {"name": "custom", "image": "x", "custom": {"preset": "trtllm", **custom}}}
+    left = {**SPEC, "engine": {"name": "custom", "image": "x", "custom": {"preset": "trtllm"}}}
     assert identity_hash(resource(said).spec, "smol") != identity_hash(resource(left).spec, "smol")
 
 

@@ -158,7 +158,7 @@ def test_a_custom_engine_is_sized_and_not_predicted():
 
 
 def test_a_custom_engine_needs_an_image():
-    result = plan(engine={"name": "custom", "custom": {"preset": "tgi"}}, gpu={"count": 1})
+    result = plan(engine={"name": "custom", "custom": {"command": ["serve"], "port": 8000}})
     assert isinstance(result, PlanFailure)
     assert result.failure.failure_class == "InvalidConfig"
     assert "engine.image is empty" in result.failure.message

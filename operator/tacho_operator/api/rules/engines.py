@@ -108,24 +108,6 @@ def custom_rules() -> Iterator[Rule]:
     )
     yield _of_each(known, "quantization.method", lambda preset: tuple(preset.methods))
     yield _of_each(known, "quantization.kvCacheDtype", lambda preset: tuple(preset.cache_types))
-    yield _refused_unless_preset_in(
-        "model.trustRemoteCode",
-        "!self.model.trustRemoteCode",
-        tuple(preset for preset in known if preset.trust_remote_code),
-        "executes no code of a model's repository",
-    )
-    yield _refused_unless_preset_in(
-        "parallelism.pipeline",
-        "self.parallelism.pipeline == 1",
-        tuple(preset for preset in known if preset.pipeline is not None),
-        "cannot divide layers among groups of GPUs",
-    )
-    yield _refused_unless_preset_in(
-        "context.concurrency",
-        "false",
-        tuple(preset for preset in known if preset.takes_concurrency),
-        "has no switch for it",
-    )
     yield _spec(
         "custom-bitsandbytes",
         f"{_CUSTOM} || !has(self.quantization) || !has(self.quantization.bitsandbytes)",
@@ -179,17 +161,6 @@ def _of_each(known: tuple[Preset, ...], path: str, values: Callable[[Preset], tu
         f"preset-{_slug(path)}",
         f"{_WITH_PRESET} || {_unset(path)} || ({' && '.join(clauses)})",
         f"{path} has a value that the preset does not take: {takes}",
-    )
-
-
-def _refused_unless_preset_in(path: str, harmless: str, able: tuple[Preset, ...], why: str) -> Rule:
-    """A rule that refuses ``path`` with every preset but those in ``able``, the only ones on which it has an
-    effect."""
-    names = tuple(preset.name for preset in able)
-    return _spec(
-        f"preset-{_slug(path)}",
-        f"{_WITH_PRESET} || {_unset(path)} || {harmless} || self.engine.custom.preset in {_listed(names)}",
-        f"{path} has an effect with the presets {', '.join(names)} only: the others' server {why}; remove it",
     )
 
 

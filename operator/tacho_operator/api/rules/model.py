@@ -30,7 +30,8 @@ _MODEL = (
         "uri-form",
         "spec.model.uri",
         " || ".join(f"self.matches('{form}')" for form in (HUB_PATTERN, CLAIM_PATTERN, FILE_PATTERN)),
-        "model.uri must be hf://owner/name or pvc://claim/path",
+        "model.uri must be hf://owner/name or pvc://claim/path;"
+        " for https://huggingface.co/owner/name or owner/name write hf://owner/name",
     ),
     Rule(
         "uri-parent",

@@ -186,7 +186,8 @@ def _custom(custom: CustomEngineSpec) -> CustomEngine:
     made = CustomEngine(command=tuple(custom.command), health_path=custom.health_path or usual)
     if preset is None:
         return made
-    return replace(made, version_path=preset.version_path, api_key_variable=preset.api_key_variable)
+    # These servers take a key as an argument alone, which is not secret: no variable holds one.
+    return replace(made, version_path=preset.version_path, api_key_variable="")
 
 
 def _select_product(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:
