@@ -85,9 +85,10 @@ def run_by_tacho(
 
 def run_to_status(manifest: dict[str, Any], python: Path, model: Path, folder: Path) -> dict[str, Any]:
     """The status that ``tacho run --once`` prints for ``manifest``, by the interpreter that has the engines;
-    ``model`` stands in the claim named models as smollm2, ``folder`` is the run's own."""
+    ``model`` stands in the claim named models as its folder, ``folder`` is the run's own."""
     (folder / "models").mkdir()
-    (folder / "models" / "smollm2").symlink_to(model)
+    name = manifest["spec"]["model"]["uri"].removeprefix("pvc://models/")
+    (folder / "models" / name).symlink_to(model)
     file, log = folder / "llmd.yaml", folder / "engine.log"
     file.write_text(yaml.safe_dump(manifest))
     words = ["run", "-f", str(file), "--pvc", f"models={folder / 'models'}", "--once", "-o", "yaml"]

@@ -38,7 +38,7 @@ def larger(safetensors_model: Path, tmp_path: Path) -> Path:
     """A claim with a model that is large enough for its weights to be told from what a load takes beside
     them: SmolLM2's tokenizer, its configuration at another size, and holes for weights."""
     config: dict[str, Any] = json.loads((safetensors_model / "config.json").read_text())
-    folder = write_checkpoint_of(tmp_path / "claim" / "smollm2", config | SHAPE | HEADS)
+    folder = write_checkpoint_of(tmp_path / "claim" / "smollm2-bf16", config | SHAPE | HEADS)
     for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
         shutil.copy(safetensors_model / file, folder / file)
     return folder.parent
