@@ -134,7 +134,11 @@ def test_the_figures_that_the_readme_begins_with_are_those_of_its_pages() -> Non
     assert f"met {kept} of {goals} goals" in text
     kinds = re.findall(r"^- \*\*Scenarios\*\*: \d+ of (\d+)", scaling, flags=re.M)[0]
     assert f"{kinds} kinds of load" in text
-    for name, words in (("tacho", "within the SLO for {} GPU hours"), ("static-7", "{} % for {}.")):
+    for name, words in (
+        ("tacho", "within the SLO for {} GPU hours"),
+        ("hpa-concurrency:target=8", "tuned anew {} % for {},"),
+        ("static-7", "{} % for {}."),
+    ):
         share, hours = re.findall(rf"^{name} +(\S+) +(\S+)", text, flags=re.M)[0]
         assert f"{share} %" in text
         assert words.format(*((hours,) if name == "tacho" else (share, hours))) in text

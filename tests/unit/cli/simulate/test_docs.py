@@ -51,10 +51,11 @@ def test_a_command_that_fails_writes_nothing() -> None:
 def test_figures_in_prose_are_those_that_a_command_prints() -> None:
     prose = shown.BLOCK.sub("", HOW_TO.read_text()).partition("The example's hour")[2]
     summary = "".join(re.findall(r".*GPU[ -]hours.*", shown.BLOCK.sub("", README.read_text())))
+    printed = {HOW_TO: told(HOW_TO), README: told(README) + told(HOW_TO)}
     for page, text in ((HOW_TO, prose.partition("## What is simulated")[0]), (README, summary)):
         figures = FIGURE.findall(text)
         assert figures
-        assert set(figures) <= set(told(page).split()), page
+        assert set(figures) <= set(printed[page].split()), page
     (target,) = re.findall(r"scales at\s+(\d+) %", prose)
     assert f"over 0.{target} x" in told(HOW_TO)
 
@@ -65,11 +66,25 @@ def test_the_readmes_static_replicas_cost_what_it_says() -> None:
     assert round(100 * (float(hours["static-7"]) / float(hours["tacho"]) - 1)) == int(more)
 
 
+def rows(shown_below: str) -> dict[str, tuple[float, float]]:
+    """SLO attainment and GPU-hours by policy."""
+    lines = [row.split() for row in shown_below.splitlines()[3:]]
+    return {name: (float(slo), float(hours)) for name, slo, hours, *_ in lines}
+
+
+def test_the_readme_says_what_unchanged_weights_cost() -> None:
+    first = rows(next(shown.BLOCK.finditer(HOW_TO.read_text()))["shown"])
+    (tacho, ours), (hpa, others) = first["tacho"], first["hpa-concurrency:target=32"]
+    assert (tacho, hpa) == (100, 100)
+    assert others < ours
+    assert f"tacho for {ours:.2f} GPU-hours, the HPA for {others:.2f}" in README.read_text()
+
+
 def test_tacho_alone_keeps_the_slo_of_the_readmes_example_and_is_cheaper_than_static_replicas() -> None:
-    rows = {row.split()[0]: row.split()[1:3] for row in told(README).splitlines()[3:]}
-    kept = {name: float(hours) for name, (slo, hours) in rows.items() if float(slo) >= 95}
-    assert kept.keys() == {"tacho", "static-7"}
+    kept = {name: hours for name, (slo, hours) in rows(told(README)).items() if slo >= 95}
+    assert kept.keys() == {"tacho", "hpa-concurrency:target=8", "static-7"}, "target=8 was tuned anew"
     assert kept["tacho"] < 0.75 * kept["static-7"]
+    assert kept["tacho"] < kept["hpa-concurrency:target=8"]
 
 
 @pytest.mark.parametrize("name", ["vllm-bf16", "vllm-fp8", "vllm-bnb-nf4"])
