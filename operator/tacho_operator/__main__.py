@@ -124,7 +124,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             latest=scaler.latest,
             scraped=scaler.scraped,
             hanging=partial(hanging, elector, store, queue, settings.watch_namespaces),
-            stale=store.stale,
+            stale=lambda: (*store.stale(), *elector.unauthorized()),
             leader_address=elector.leader_address,
         )
         ports = (settings.metrics_port, settings.readiness_port, settings.health_port)

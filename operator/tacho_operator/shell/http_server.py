@@ -77,7 +77,7 @@ class Answers:
     hanging: Callable[[], str]
     """Returns why the work queue makes no progress, as a clause; "": it makes progress."""
     stale: Callable[[], Sequence[str]]
-    """Returns the interrupted watches, a line each."""
+    """Returns the interrupted watches, and a refused token, a line each."""
     leader_address: Callable[[], str]
     """Returns the leader's address in a standby; "" in the leader, or where no leader is known."""
 

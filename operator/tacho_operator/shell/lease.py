@@ -32,6 +32,7 @@ from tacho_operator.shell.kube import KINDS, Kube
 
 logger = logging.getLogger(__name__)
 
+UNAUTHORIZED = 401
 REQUESTS_SECONDS = 5.0
 """Seconds for one reading and writing of the Lease, so that a leader can try twice before the Lease
 expires.
@@ -115,6 +116,8 @@ class Elector:
         """When the first of the last trials was refused by the fence, or had no answer; None: the last one
         had another result.
         """
+        self._unauthorized_since: float | None = None
+        """Since when the API server answers 401; None: its last answer was another one."""
         self._renewed = asyncio.Event()
         self._last_line = ""
 
@@ -136,6 +139,17 @@ class Elector:
         """The HTTP address of the leader if that is another process; "" where this one leads, or none is
         known."""
         return "" if holder_of(self._lease) == self._candidate.identity else address_of(self._lease)
+
+    def unauthorized(self) -> tuple[str, ...]:
+        """A line that the API server does not accept this process's token, as of one that has expired; ()
+        where it does, or has not for RENEW_DEADLINE_SECONDS yet.
+
+        Watches that were opened before go on for long, so that a standby would look as if it could lead.
+        """
+        since = self._unauthorized_since
+        if since is None or monotonic() - since < RENEW_DEADLINE_SECONDS:
+            return ()
+        return ("Lease: the API server does not accept this process's token (401)",)
 
     async def run(self) -> None:
         """Takes part in the election until cancelled, and then releases the Lease. Raises LeaseLost."""
@@ -163,8 +177,12 @@ class Elector:
             self._say("the Lease was not read or written: no answer", logging.WARNING)
             return max(0.0, began + RETRY_SECONDS - monotonic())
         except Exception as error:  # noqa: BLE001 - a Lease of other fields, too, must not end the process
+            refused = isinstance(error, ApiError) and error.status == UNAUTHORIZED
+            since = began if self._unauthorized_since is None else self._unauthorized_since
+            self._unauthorized_since = since if refused else None
             self._say(f"the Lease was not read or written: {type(error).__name__} {error}", logging.WARNING)
             return max(0.0, began + RETRY_SECONDS - monotonic())
+        self._unauthorized_since = None
         if self._unanswered_since is not None:
             silent_seconds, self._unanswered_since = monotonic() - self._unanswered_since, None
             self._on_answer_again(silent_seconds)
