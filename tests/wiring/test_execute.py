@@ -194,10 +194,11 @@ class StatusServer:
         self.status = {**self.status, **own, "conditions": [*own["conditions"], *kept]}
         return {**manifest, "status": self.status} if not self._answer else {**manifest, **self._answer}
 
-    async def merge(self, target: dict[str, Any], body: dict[str, Any], subresource: str) -> None:
-        assert (body["metadata"], subresource) == ({"uid": "now"}, "status")
+    async def merge(self, target: dict[str, Any], body: dict[str, Any], subresource: str) -> dict[str, Any]:
+        assert (body["metadata"], subresource) == ({"uid": "now", "resourceVersion": ""}, "status")
         self.merges += 1
         self.status = merged(self.status, body["status"])
+        return target
 
 
 def merged(target: Any, patch: Any) -> Any:

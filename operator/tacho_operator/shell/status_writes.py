@@ -10,7 +10,7 @@ from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.status.early import early_status
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.types import Manifest, Observed, ReconcileDecision, ResourceEvent
-from tacho_operator.shell.api_errors import FORBIDDEN, ApiError, Forbidden, Invalid, Missing
+from tacho_operator.shell.api_errors import FORBIDDEN, ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import contains
 from tacho_operator.shell.execute import child_name, children, needs_write
@@ -18,11 +18,19 @@ from tacho_operator.shell.kube import Kube
 
 STATUS_UNDONE = "the API server's answer has other conditions, as where a webhook removes or changes them"
 
+STATUS_TRIES = 5
+"""Writes of one status while others change the resource."""
+
 NO_STATUS = "the API server has the resource, and no status of it (does its CRD have the status subresource?)"
 
 
 async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> bool:
-    """Writes the whole status by server-side apply if it changed. Returns whether it was written.
+    """Writes the whole status by server-side apply if it changed. Returns whether it was written."""
+    return await _written(kube, raw, status) is not None
+
+
+async def _written(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> str | None:
+    """The resource's version once the status is written; None where nothing was to be written, or it is gone.
 
     An apply keeps what others wrote there, as `kubectl edit` or a restored backup. It would stay for ever, or
     make each later status invalid, so a second write removes it. Conditions of other types stay.
@@ -30,7 +38,7 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
     stored = raw.get("status") or {}
     wire, _ = _by_writer(status.to_wire()) if status else (None, [])
     if wire is None or _by_writer(stored)[0] == wire:
-        return False
+        return None
     metadata = raw["metadata"]
     body = {
         "apiVersion": raw["apiVersion"],
@@ -39,24 +47,50 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
         "status": wire,
     }
     try:
-        found = await kube.apply(body, uid=metadata["uid"], subresource="status")
+        found = await _applied(kube, metadata, body)
+        if found is None:
+            return None
+        version = _version(found)
         live = wire if METADATA_ONLY in found else found.get("status") or {}
         own, others = _by_writer(live)
         if not all(item in own.get("conditions", ()) for item in wire.get("conditions", ())):
             raise Forbidden(FORBIDDEN, STATUS_UNDONE)
-    except Missing as error:
-        there = await kube.get(raw["kind"], metadata["namespace"], metadata["name"])
-        if there is None or there["metadata"]["uid"] != metadata["uid"]:
-            return False  # deleted meanwhile
-        raise ApiError(error.status, NO_STATUS) from None
     except Invalid:
         if contains(wire, stored):
             raise
-        live, own, others = stored, stored, []
+        version, live, own, others = _version(raw), stored, stored, []
     if not contains(wire, own):
         whole = _replacement(live, {**wire, "conditions": wire.get("conditions", []) + others})
-        await kube.merge(body, {"metadata": {"uid": metadata["uid"]}, "status": whole}, subresource="status")
-    return True
+        named = {"uid": metadata["uid"], "resourceVersion": version}
+        version = _version(await kube.merge(body, {"metadata": named, "status": whole}, subresource="status"))
+    return version
+
+
+async def _applied(kube: Kube, metadata: Manifest, body: Manifest) -> Manifest | None:
+    """The resource with the status of ``body``; None: it was deleted, or replaced by another of its name.
+
+    The API server compares no uid where it writes a status: one that was under way while a resource was made
+    anew became the new one's, with Ready and figures. So each write names the version that it changes.
+    """
+    uid, version = metadata["uid"], metadata.get("resourceVersion", "")
+    for left in reversed(range(STATUS_TRIES)):
+        named = {**body["metadata"], "resourceVersion": version}
+        try:
+            return await kube.apply({**body, "metadata": named}, uid=uid, subresource="status")
+        except (Conflict, Missing) as error:
+            there = await kube.get(body["kind"], named["namespace"], named["name"])
+            if there is None or there["metadata"]["uid"] != uid:
+                return None
+            if isinstance(error, Missing):
+                raise ApiError(error.status, NO_STATUS) from None
+            if not left:  # others change it again and again
+                raise ApiError(error.status, error.message) from None
+            version = _version(there)
+    return None
+
+
+def _version(manifest: Manifest) -> str:
+    return str((manifest.get("metadata") or {}).get("resourceVersion", ""))
 
 
 async def with_early_status(kube: Kube, observed: Observed, decision: ReconcileDecision) -> Manifest:
@@ -67,10 +101,11 @@ async def with_early_status(kube: Kube, observed: Observed, decision: ReconcileD
     if early is None or not _has_writes(observed, decision):
         return observed.raw
     try:
-        await write_status(kube, observed.raw, early)
+        version = await _written(kube, observed.raw, early)
     except ApiError:
         return observed.raw
-    return {**observed.raw, "status": early.to_wire()}
+    metadata = {**observed.raw["metadata"], **({"resourceVersion": version} if version else {})}
+    return {**observed.raw, "metadata": metadata, "status": early.to_wire()}
 
 
 def early_events(observed: Observed, raw: Manifest) -> tuple[ResourceEvent, ...]:
