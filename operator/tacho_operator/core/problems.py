@@ -35,7 +35,8 @@ _TOO_LARGE = re.compile(
 error about annotations names the field and does not match.
 """
 _INVALID = re.compile(
-    r" is invalid: \[?([^:]{1,200}):| typed patch object \([^)]{0,400}\): \.?([^:]{1,200}):"
+    r" is invalid: \[?([^:]{1,200}):"
+    r"| typed patch object \([^)]{0,400}\): (?:errors:\s{1,4})?\.?([^:\s][^:]{0,199}):"
 )
 """Matches the API server's errors about an invalid field, and a server-side apply's error about a repeated
 list item. A policy's refusal of a pod, in the status of a ReplicaSet, may have a megabyte of a user's text.

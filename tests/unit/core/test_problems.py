@@ -72,6 +72,7 @@ def test_a_field_that_the_definition_lacks_is_no_field_of_the_spec() -> None:
     schema = "failed to create typed patch object (ml/a; tacho.dev/v1alpha1, Kind=LLMDeployment): errors:\n"
     found = refusal_problem(f"status: {schema}  .status.a: field not declared in schema", invalid=True)
     assert found.next_step == "Install the CRD of this operator's version."
+    assert found.what == "The API server refuses a field: status.a.", "the first of several"
     child = 'Service/a: Service "a" is invalid: spec.ports[1].name: Duplicate value: "http"'
     found = refusal_problem(child, invalid=True)
     assert (found.what, "or in the object" in found.next_step) == (
