@@ -142,7 +142,7 @@ def _choice(plan: ModelPlan, probe: ProbeBudget | None) -> Table:
         "engine": f"{plan.engine} {plan.engine_version}".strip(),
         "quantization": plan.quantization_method,
         "GPU": gpu,
-        "context": f"{plan.concurrency} requests x {plan.max_model_len} tokens",
+        "context": f"{counted(plan.concurrency, 'request')} x {plan.max_model_len} tokens",
         "model": f"{counted(plan.files.file_count, 'file')}, {gib(plan.files.total_bytes)}",
     }
     measured = {"probe": f"{probe.seconds} s. {probe.message}"} if probe else {}
@@ -159,10 +159,10 @@ def _speed(plan: ModelPlan) -> dict[str, str]:
     one, several, most = (within((percent or 0) / 100) for percent in bands)
     rates = {
         "one stream": (found.expected_decode_tokens_per_second, one + (f"; {best} at best" if best else "")),
-        f"{plan.concurrency} streams": (found.expected_output_tokens_per_second, several),
+        counted(plan.concurrency, "stream"): (found.expected_output_tokens_per_second, several),
         "capacity": (
             found.expected_capacity_tokens_per_second,
-            f"with {found.expected_capacity_concurrency} streams, {most}",
+            f"with {counted(found.expected_capacity_concurrency or 0, 'stream')}, {most}",
         ),
     }
     rows = {name: f"{_rate(rate)} tok/s expected, {text}" for name, (rate, text) in rates.items()}

@@ -1,7 +1,8 @@
 """The data sheets of NVIDIA GPUs, read from ``gpu_table.csv``, by GPU Feature Discovery's product label.
 
 A cell of the table is a value, its source and its confidence: sources are named in SOURCES, confidence is H,
-M or L. An empty cell is a unit that the GPU does not have. For memory and compute capability, labels on a
+M or L. An empty cell is a unit that the GPU does not have. Of products with one short name, the first is the
+usual one: SXM before PCIe, as clouds and DGX have it. For memory and compute capability, labels on a
 node come before this table; bandwidth and arithmetic rates are only here.
 """
 

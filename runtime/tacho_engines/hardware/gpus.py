@@ -142,14 +142,14 @@ def guessed_rates(device: Device) -> tuple[Device, float] | None:
 
 
 def named_gpu(name: str) -> Device | None:
-    """A GPU from the table alone; of several with a short name, the one with the least memory. None:
-    unknown."""
+    """A GPU from the table alone; of several with a short name, the first, which is the usual one in pools.
+    Of slices, that of the GPU with the least memory. None: unknown."""
     rows = rows_for(name)
     if not rows:
         return None
-    smallest = min(rows, key=lambda r: (r.usable_mib[0], r.bandwidth_gbs[0]))
+    row = min(rows, key=lambda r: r.usable_mib[0]) if _mig(name) else rows[0]
     suffix = name.strip()[len(base_label(name)) :]
-    return gpu_from_row(smallest, f"{smallest.label}{suffix}" if suffix else "")
+    return gpu_from_row(row, f"{row.label}{suffix}" if suffix else "")
 
 
 def labelled_gpu(

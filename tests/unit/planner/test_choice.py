@@ -379,7 +379,7 @@ def test_hardware_that_is_not_there_is_said():
     two = fitting("llama-3.1-8b", (L4,), gpu={"products": ["L4"], "count": 2}, **asks)
     assert "No node has 2 x NVIDIA-L4 now; the maximum is 1." in two.message
     h100 = fitting("llama-3.1-8b", (L4,), gpu={"products": ["H100"]}, **asks)
-    assert "H100 also matches NVIDIA-H100-80GB-HBM3; pods are pinned to NVIDIA-H100-PCIe." in h100.message
+    assert "H100 also matches NVIDIA-H100-PCIe; pods are pinned to NVIDIA-H100-80GB-HBM3." in h100.message
     assert "also matches" not in fitting("llama-3.1-8b", None, gpu={"products": ["L4"]}, **asks).message
 
 

@@ -71,10 +71,19 @@ def test_names_people_use(name, product):
     assert product in [row.label for row in rows_for(name)]
 
 
-def test_a_short_name_of_several_products_plans_for_the_smallest():
-    found = named_gpu("A100")
-    assert found is not None
-    assert found.memory_bytes == min(row.usable_mib[0] for row in rows_for("A100")) * MIB
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("H100", "NVIDIA-H100-80GB-HBM3"),
+        ("A100", "NVIDIA-A100-SXM4-80GB"),
+        ("A100-80GB", "NVIDIA-A100-SXM4-80GB"),
+        ("A100-40GB", "NVIDIA-A100-SXM4-40GB"),
+        ("V100", "Tesla-V100-SXM2-16GB"),
+    ],
+)
+def test_a_short_name_of_several_products_plans_for_the_one_that_most_pools_have(name, label):
+    """A pod is pinned to one product, and with PCIe it would wait for ever beside a pool of SXM."""
+    assert named_gpu(name).product == label
 
 
 def test_an_unknown_name_is_unknown():

@@ -128,7 +128,7 @@ class Alternative:
     method: str = field(metadata=WORD)
     """Quantization, as in spec.quantization.method."""
     product: str | None = field(default=None, metadata={"max_length": 63})
-    """GPU product it was considered on."""
+    """GPUs, as 2 x NVIDIA-L4."""
     fits: bool | None = None
     """Whether it fits the memory. Absent: not computed, because another reason excludes it."""
     reason: str = field(metadata=WORD)

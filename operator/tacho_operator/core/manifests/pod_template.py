@@ -17,7 +17,7 @@ from tacho_contract.uri import HubUri
 from tacho_engines.registry import engine_profile, presets
 from tacho_engines.shared.compatibility import least_capability
 from tacho_engines.shared.images import engine_image
-from tacho_operator.api.defaults import grace_seconds
+from tacho_operator.api.defaults import gpu_resource, grace_seconds
 from tacho_operator.api.rules.pod_template import PRE_STOP_SECONDS
 from tacho_operator.api.spec.engine import CustomEngineSpec
 from tacho_operator.api.spec.podtemplate import PodSpecSubset
@@ -27,7 +27,7 @@ from tacho_operator.core.manifests import containers, volumes
 from tacho_operator.core.manifests.containers import pod_security
 from tacho_operator.core.manifests.environment import ca_volume, hub_endpoint
 from tacho_operator.core.names import ROLE_SERVER, labels, server_selector
-from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL
+from tacho_operator.core.planner.devices import product_label
 from tacho_operator.core.planner.request import PlanRequest, request_of
 from tacho_operator.core.planner.types import ModelPlan, Prediction
 from tacho_operator.core.pods.avoided_nodes import avoiding
@@ -193,13 +193,9 @@ def _custom(custom: CustomEngineSpec) -> CustomEngine:
 def _select_product(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:
     """Restricts the pod to nodes with the planned GPU product, as a revision's measurements hold for one
     product only.
-
-    A MIG resource has a product label of its own; ``nvidia.com/gpu.product`` then names the whole GPU.
     """
     if plan.gpu_count and plan.gpu_product:
-        gpu = resource.spec.gpu
-        own = gpu.resource_name if gpu and (gpu.resource_name or "").startswith(MIG_RESOURCE) else None
-        label = f"{own}.product" if own else PRODUCT_LABEL
+        label = product_label(gpu_resource(resource.spec))
         spec["nodeSelector"] = {**spec.get("nodeSelector", {}), label: plan.gpu_product}
 
 
@@ -281,9 +277,6 @@ def _image(request: PlanRequest, config: Config) -> str:
 
 def _least_gpus(request: PlanRequest) -> int:
     """Fewest GPUs that a replica may need; 0 where that depends on the model."""
-    if request.gpu_count is not None:
-        return request.gpu_count
-    options = request.options
-    if options.tensor or options.pipeline:
-        return (options.tensor or 1) * (options.pipeline or 1)
+    if request.requested_gpus is not None:
+        return request.requested_gpus
     return 1 if request.products else 0

@@ -66,6 +66,13 @@ def sliced(product: str, resource: str) -> str:
     return f"{product}-MIG-{resource.removeprefix(MIG_RESOURCE)}"
 
 
+def product_label(resource: str) -> str:
+    """Label by which pods select nodes with the planned product. A MIG resource has one of its own;
+    ``nvidia.com/gpu.product`` then names the whole GPU.
+    """
+    return f"{resource}.product" if resource.startswith(MIG_RESOURCE) else PRODUCT_LABEL
+
+
 def gpu_labels(resource: str) -> tuple[str, ...]:
     """Names of the node labels from which ``node_gpu`` reads a GPU."""
     described = (f"{prefix}.{what}" for prefix in {GPU_RESOURCE, resource} for what in GPU_FACTS)
@@ -136,6 +143,12 @@ def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> Devi
         else:
             chosen.append(DeviceOption(gpu, MAX_GPUS, live=False))
     return DeviceOptions(tuple(chosen), tuple(unknown), unlabelled)
+
+
+def most_gpus(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> int:
+    """Most GPUs that one pod may have: those of a live node, or MAX_GPUS for a node that may be added."""
+    usable = eligible(nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=True)
+    return max((MAX_GPUS, *(resource_count(node, request.gpu_resource) for node in usable)))
 
 
 def host(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOption:

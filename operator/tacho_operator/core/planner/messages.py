@@ -60,6 +60,18 @@ def warnings(attempt: Attempt) -> tuple[str, ...]:
     return (chat,) if chat else ()
 
 
+def unlabelled_warning(attempt: Attempt, unlabelled: tuple[str, ...], label: str) -> tuple[str, ...]:
+    """A sentence on nodes with GPUs that the plan cannot use, where no node has the planned GPU; else
+    none. ``unlabelled``: nodes whose GPUs no label describes; ``label``: the one that pods select.
+    """
+    if not unlabelled or attempt.device_option.live or not attempt.gpus:
+        return ()
+    return (
+        f"Nodes {', '.join(unlabelled[:5])} have GPUs without the label {label}, which pods select: install "
+        f"GPU Feature Discovery, or label nodes or pool {label}={attempt.product}, if that is theirs.",
+    )
+
+
 def _chat_message(attempt: Attempt) -> str:
     """A sentence on the effect of a missing chat template; "" where the model or the user provides one, or
     that is unknown.
@@ -183,7 +195,8 @@ def _speed(attempt: Attempt) -> str:
         return ""
     best = f"; at best {attempt.speed.decode_tokens_per_second:.0f}" if attempt.speed else ""
     capacity = (
-        f"{found.capacity_tokens_per_second:.0f} with {found.capacity_concurrency} streams at capacity "
+        f"{found.capacity_tokens_per_second:.0f} with {counted(found.capacity_concurrency, 'stream')} "
+        "at capacity "
         f"({within(found.capacity_within)})"
         if found.capacity_concurrency
         else "not even one stream within the service level"
@@ -192,8 +205,32 @@ def _speed(attempt: Attempt) -> str:
     return (
         f" Expected {found.decode_tokens_per_second:.0f} tok/s for one stream "
         f"({within(found.decode_within)}{best}), {found.output_tokens_per_second:.0f} for "
-        f"{requests(context)} ({within(found.output_within)}), {capacity}{timed}."
+        f"{requests(context)} ({within(found.output_within)}), {capacity}{timed}.{_slower_together(attempt)}"
     )
+
+
+def _slower_together(attempt: Attempt) -> str:
+    """A sentence on why several streams together are expected to get less than one alone; "": they get more,
+    in every figure.
+    """
+    found, context = attempt.expected, attempt.context
+    if found is None or context is None:
+        return ""
+    rates = {context.concurrency: found.output_tokens_per_second}
+    if found.capacity_concurrency:
+        rates[found.capacity_concurrency] = found.capacity_tokens_per_second
+    below = [streams for streams, rate in rates.items() if rate < found.decode_tokens_per_second]
+    if not below:
+        return ""
+    why = "prompts take time there, too"
+    if max(below) > 1:
+        more = (
+            "a step of several streams reads or unpacks more weights"
+            if attempt.engine.speed.batching
+            else "the engine computes one stream after the other"
+        )
+        why = f"{more}, and {why}"
+    return f" Some of these are below the rate of one stream: {why}."
 
 
 def _hardware(attempt: Attempt, products: tuple[str, ...]) -> str:

@@ -15,6 +15,7 @@ from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import (
     HOST_DEFAULT_BYTES,
     MEMORY_LIMIT,
+    PRODUCT_LABEL,
     DeviceOption,
     DeviceOptions,
     gpu_options,
@@ -202,20 +203,32 @@ def no_device(device_options: DeviceOptions, *, nodes_known: bool) -> PlanFailur
         return failure(
             FailureClass.UNSUPPORTED_GPU,
             f"Nodes {', '.join(device_options.unlabelled[:5])} have GPUs that no label describes.",
-            "Install GPU Feature Discovery, or name the product in gpu.products.",
+            f"Install GPU Feature Discovery, or label these nodes or their pool {PRODUCT_LABEL}=PRODUCT, "
+            "with a product of the catalog.",
         )
     if device_options.too_large_for_host_bytes:
         return failure(
             FailureClass.UNSUPPORTED_GPU,
             f"No eligible node has a GPU, and {gib(device_options.too_large_for_host_bytes)} of weights are "
             f"too slow on a CPU to be planned there unasked (the limit is {gib(HOST_DEFAULT_BYTES)}).",
-            "Set gpu.products to the GPU that a node autoscaler brings, or gpu.count to 0 for the CPU.",
+            "Set gpu.products to the GPU that a node autoscaler brings (its pool's template needs the label "
+            f"{PRODUCT_LABEL}), or gpu.count to 0 for the CPU.",
         )
     seen = "No eligible node has a GPU" if nodes_known else "The operator may not read nodes"
     return failure(
         FailureClass.UNSUPPORTED_GPU,
         f"{seen}, and gpu.products is empty.",
-        "Name a product in gpu.products (a node autoscaler may bring it), or set gpu.count to 0.",
+        "Name a product in gpu.products (a node autoscaler brings it where the pool's template has the label "
+        f"{PRODUCT_LABEL}), or set gpu.count to 0.",
+    )
+
+
+def too_many_gpus(requested: int, most: int) -> PlanFailure:
+    """The failure for more GPUs than one node has: a replica is one pod."""
+    return failure(
+        FailureClass.UNSUPPORTED_GPU,
+        f"{requested} GPUs are requested for one replica, which is one pod. No node has over {most}.",
+        f"Set gpu.count to {most} or less, and parallelism to match: a replica does not span nodes.",
     )
 
 

@@ -18,8 +18,10 @@ from tacho_operator.core.planner.devices import (
     DeviceOptions,
     gpu_options,
     host,
+    most_gpus,
+    product_label,
 )
-from tacho_operator.core.planner.messages import plan_message, ranked_by, warnings
+from tacho_operator.core.planner.messages import plan_message, ranked_by, unlabelled_warning, warnings
 from tacho_operator.core.planner.no_plan import (
     FitAdvisor,
     failure,
@@ -28,6 +30,7 @@ from tacho_operator.core.planner.no_plan import (
     no_method,
     nothing_fits,
     too_little_known,
+    too_many_gpus,
 )
 from tacho_operator.core.planner.request import PlanRequest, request_of
 from tacho_operator.core.planner.search import Search, expected_quality
@@ -68,7 +71,7 @@ def plan_model(
         return no_method(engine, request.method)
     chosen = search.best(device_options.available)
     if chosen is not None and chosen.context is not None:
-        return _planned(chosen, chosen.context, search)
+        return _planned(chosen, chosen.context, search, device_options.unlabelled)
     nearest = search.nearest(device_options.available)
     if nearest is None:
         return failure(
@@ -103,6 +106,9 @@ def _without_device(
         return gpus_only(engine)
     if not device_options.available:
         return no_device(device_options, nodes_known=nodes is not None)
+    most = most_gpus(request, nodes)
+    if (request.requested_gpus or 0) > most:
+        return too_many_gpus(request.requested_gpus or 0, most)
     return None
 
 
@@ -165,10 +171,15 @@ def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> De
     return DeviceOption(Device(product=product, memory_bytes=None))
 
 
-def _planned(chosen: Attempt, context: Context, search: Search) -> ModelPlan:
-    """The plan that follows from the chosen attempt, with the rejected alternatives."""
+def _planned(
+    chosen: Attempt, context: Context, search: Search, unlabelled: tuple[str, ...] = ()
+) -> ModelPlan:
+    """The plan that follows from the chosen attempt, with the rejected alternatives. ``unlabelled``: nodes
+    whose GPUs no label describes.
+    """
     request, placement, engine = search.inputs.request, chosen.placement, chosen.engine
     device = placement.device
+    unusable = unlabelled_warning(chosen, unlabelled, product_label(request.gpu_resource))
     why = (
         ""
         if request.method and request.engine
@@ -193,7 +204,7 @@ def _planned(chosen: Attempt, context: Context, search: Search) -> ModelPlan:
         concurrency=context.concurrency,
         predicted=chosen.predicted,
         arguments=chosen.arguments,
-        message=plan_message(chosen, request.products, why),
-        warnings=warnings(chosen),
+        message=" ".join((plan_message(chosen, request.products, why), *unusable)),
+        warnings=(*warnings(chosen), *unusable),
         alternatives=search.alternatives(chosen),
     )

@@ -42,6 +42,14 @@ class PlanRequest:
         return engine_profile(self.engine, self.options.preset) if self.engine else None
 
     @property
+    def requested_gpus(self) -> int | None:
+        """GPUs of one replica by ``gpu.count``, else by parallelism; None: the user left it open."""
+        options = self.options
+        if self.gpu_count is None and (options.tensor or options.pipeline):
+            return (options.tensor or 1) * (options.pipeline or 1)
+        return self.gpu_count
+
+    @property
     def request_tokens(self) -> int:
         """Tokens of one request of the workload."""
         return self.input_tokens + self.output_tokens

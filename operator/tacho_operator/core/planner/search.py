@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 
 from tacho_contract.failure import FailureClass
+from tacho_contract.units import clipped
 from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.profile import EngineProfile, MethodSupport
 from tacho_engines.registry import engine_profiles
@@ -61,12 +63,13 @@ def alternative(other: Attempt, chosen: Attempt | None, *, is_requested: bool) -
     """``other`` as an entry of status.plan.alternatives; ``is_requested``: the user's engine and method allow
     it."""
     reason, message = str(other.reason), short_message(other)
+    for_any_gpu = reason == FailureClass.UNSUPPORTED_QUANTIZATION
     if other.fits:
         reason, message = _passed_over(other, chosen if is_requested else None)
     return Alternative(
         engine=other.engine.name,
         method=other.method.method,
-        product=other.product,
+        product=clipped(other.product if for_any_gpu else other.where, PRODUCT_CHARS),
         fits=other.fits,
         reason=reason,
         message=message[:1024],
@@ -110,7 +113,13 @@ def not_worth_a_line(other: Attempt) -> bool:
     return is_quantized(facts) and other.reason == FailureClass.UNSUPPORTED_QUANTIZATION
 
 
+def _line(found: Attempt) -> tuple[str, str, str]:
+    """What alternatives have one line for, whatever the number of GPUs."""
+    return (found.engine.name, found.method.method, found.product)
+
+
 ALTERNATIVES = 16
+PRODUCT_CHARS = 63
 GPU_COUNTS = (1, 2, 4, 8)
 
 Way = tuple[EngineProfile, MethodSupport]
@@ -153,13 +162,10 @@ class Search:
 
     def counts(self, option: DeviceOption) -> tuple[int, ...]:
         """GPU counts to try: the requested count, else the lowest first, up to the GPUs of one node."""
-        request, options = self.inputs.request, self.inputs.request.options
         if option.device.on_host:
             return (0,)
-        if request.gpu_count:
-            return (request.gpu_count,)
-        if options.tensor or options.pipeline:
-            return ((options.tensor or 1) * (options.pipeline or 1),)
+        if requested := self.inputs.request.requested_gpus:
+            return (requested,)
         if is_slice(option.device):
             return (1,)
         return tuple(n for n in GPU_COUNTS if n <= option.max_gpus) or (1,)
@@ -204,19 +210,26 @@ class Search:
         return found.reason != FailureClass.UNSUPPORTED_GPU, wrong
 
     def alternatives(self, chosen: Attempt) -> tuple[Alternative, ...]:
-        """Alternatives on the chosen kind of device, best first, then attempts on other devices."""
+        """Alternatives on the chosen kind of device, best first, then attempts on other devices; each on the
+        fewest GPUs that it fits.
+        """
         if chosen.engine.predicted:
-            for way in every_way():
-                self.attempt(way, chosen.device_option, chosen.gpus)
+            counts = [n for n in self.counts(chosen.device_option) if n <= chosen.gpus]
+            for way, gpus in product(every_way(), counts):
+                self.attempt(way, chosen.device_option, gpus)
         others = [found for found in self._tried.values() if found is not chosen]
-        others.sort(key=lambda found: (not found.fits, str(found.reason), rank(found), found.gpus))
-        lines: dict[tuple[str, str, str], Alternative] = {}
+        if not chosen.fits:  # On fewer GPUs, it lacks more.
+            others = [found for found in others if _line(found) != _line(chosen)]
+        others.sort(key=lambda found: (not found.fits, found.gpus if found.fits else -found.gpus))
+        lines: dict[tuple[str, str, str], Attempt] = {}
         for other in others:
-            key = (other.engine.name, other.method.method, other.product)
-            if key not in lines and not not_worth_a_line(other):
-                is_requested = self.is_requested((other.engine, other.method))
-                lines[key] = alternative(other, chosen, is_requested=is_requested)
-        return tuple(lines.values())[:ALTERNATIVES]
+            if _line(other) not in lines and not not_worth_a_line(other):
+                lines[_line(other)] = other
+        ranked = sorted(lines.values(), key=lambda found: (not found.fits, str(found.reason), rank(found)))
+        return tuple(
+            alternative(other, chosen, is_requested=self.is_requested((other.engine, other.method)))
+            for other in ranked[:ALTERNATIVES]
+        )
 
     def freed(self) -> Search:
         """The same search with the user's engine and method ignored, to find others that would fit."""

@@ -1,0 +1,126 @@
+"""How many GPUs a plan, its alternatives and its advice are for; and which nodes have them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tacho_operator.core.planner.plan import fails_for_any_model
+from tests.unit.planner.choosing import H100, L4, fitting, refused
+from tools.mock.specs import CONFIG, cpu_node, gpu_node, spec
+
+
+def lines(found):
+    return {(item.engine, item.method): item for item in found.alternatives}
+
+
+# --- alternatives ---------------------------------------------------------------------------------
+def test_an_alternative_is_of_the_fewest_gpus_that_it_fits():
+    """Where nothing fitted, they were of eight, with the speed of eight."""
+    found = lines(refused("llama-3.1-8b", gpu={"products": ["L4"]}, quantization={"method": "awq"}))
+    alone = fitting("llama-3.1-8b", gpu={"products": ["L4"], "count": 1}, engine={"name": "vllm"})
+    same = found["vllm", alone.quantization_method]
+    assert same.product == "NVIDIA-L4"
+    assert same.expected_decode_tokens_per_second == alone.predicted.expected_decode_tokens_per_second
+    assert found["ctranslate2", "none"].fits, "it runs on one GPU only"
+
+
+def test_an_alternative_says_on_how_many_gpus_it_was_tried():
+    found = fitting("llama-3.1-70b", gpu={"products": ["L4"], "count": 4})
+    assert lines(found)["vllm", "none"].product == "4 x NVIDIA-L4"
+    assert lines(found)["vllm", "awq"].product == "NVIDIA-L4", "no number of GPUs would help"
+
+
+def test_what_does_not_fit_is_no_alternative_to_itself_on_fewer_gpus():
+    found = refused("llama-3.1-8b", gpu={"products": ["L4"]}, quantization={"method": "awq"})
+    assert ("vllm", "awq") not in lines(found)
+
+
+# --- more than a node has -------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"gpu": {"products": ["H100"], "count": 16}},
+        {"gpu": {"products": ["H100"], "count": 9}, "parallelism": {"tensor": 1, "pipeline": 9}},
+        {"gpu": {"products": ["H100"]}, "parallelism": {"tensor": 16}},
+    ],
+)
+@pytest.mark.parametrize("nodes", [None, (), (H100,)])
+def test_more_gpus_than_a_node_has_are_refused(fields, nodes):
+    found = refused("llama-3.1-70b", nodes, **fields).failure
+    assert found.failure_class == "UnsupportedGPU"
+    assert "No node has over 8." in found.message
+    assert found.next_step.startswith("Set gpu.count to 8 or less")
+    assert fails_for_any_model(spec(**fields), nodes, CONFIG).failure == found
+
+
+def test_more_gpus_than_a_node_has_are_refused_for_engines_that_are_not_planned_too():
+    custom = {"name": "custom", "image": "example/engine:1", "custom": {"command": ["serve"], "port": 8000}}
+    found = refused("llama-3.1-8b", (H100,), engine=custom, gpu={"products": ["H100"], "count": 16})
+    assert "16 GPUs are requested" in found.failure.message
+
+
+def test_a_node_with_sixteen_gpus_takes_a_plan_for_them():
+    node = gpu_node("large", "NVIDIA-H100-80GB-HBM3", 16, memory_mib=81559, compute="9.0")
+    assert fitting("llama-3.1-70b", (node,), gpu={"count": 16}).gpu_count == 16
+    assert fitting("llama-3.1-70b", (L4,), gpu={"products": ["H100"], "count": 8}).gpu_count == 8
+
+
+# --- several streams below one --------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("model", "fields", "why"),
+    [
+        (
+            "llama-3.1-8b",
+            {"engine": {"name": "ctranslate2"}, "gpu": {"products": ["V100-32GB"]}},
+            "the engine computes one stream after the other",
+        ),
+        (
+            "qwen3-30b-a3b",
+            {"quantization": {"method": "bnb-nf4"}, "gpu": {"products": ["A40"], "count": 1}},
+            "a step of several streams reads or unpacks more weights",
+        ),
+    ],
+)
+def test_why_streams_together_are_slower_than_one_alone_is_said(model, fields, why):
+    found = fitting(model, context={"concurrency": 8, "maxModelLen": 2048}, **fields)
+    assert (
+        found.predicted.expected_output_tokens_per_second < found.predicted.expected_decode_tokens_per_second
+    )
+    assert f"Some of these are below the rate of one stream: {why}" in found.message
+
+
+def test_nothing_is_said_where_streams_together_are_faster():
+    assert "below the rate" not in fitting("llama-3.1-8b", gpu={"products": ["L4"]}).message
+
+
+# --- nodes without the label ----------------------------------------------------------------------
+BARE = dataclasses.replace(H100, labels={})
+
+
+def test_nodes_that_pods_of_the_plan_cannot_select_are_a_warning():
+    """Naming the product gave a plan, and a pod that waited for ever beside such a node."""
+    found = fitting("llama-3.1-8b", (BARE,), gpu={"products": ["H100"]})
+    (warning,) = found.warnings
+    assert warning.startswith("Nodes h100 have GPUs without the label nvidia.com/gpu.product")
+    label = "nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3"
+    assert label in warning
+    assert found.message.endswith(warning)
+    labelled = dataclasses.replace(BARE, labels=dict([label.split("=")]))
+    assert fitting("llama-3.1-8b", (labelled,), gpu={"products": ["H100"]}).warnings == ()
+    assert "from the catalog" not in fitting("llama-3.1-8b", (labelled,)).message, "as advised"
+    assert fitting("llama-3.1-8b", (BARE, L4), gpu={"products": ["L4"]}).warnings == ()
+
+
+def test_what_a_person_can_do_about_gpus_without_a_label():
+    step = refused("llama-3.1-8b", (BARE,)).failure.next_step
+    assert "label these nodes or their pool nvidia.com/gpu.product=PRODUCT" in step
+    assert "gpu.products" not in step, "a pod selects the label whoever names the product"
+
+
+@pytest.mark.parametrize("fields", [{}, {"gpu": {"count": 1}}])
+def test_a_node_autoscaler_needs_the_label_too(fields):
+    step = refused("llama-3.1-8b", (cpu_node(),), **fields).failure.next_step
+    assert "pool's template" in step
+    assert "nvidia.com/gpu.product" in step
