@@ -12,7 +12,7 @@ from tacho_cli.inputs.this_machine import this_machine
 from tacho_cli.problems import CommandError
 from tacho_contract.units import counted, gib
 from tacho_engines.hardware.gpu_table import GPUS
-from tacho_engines.hardware.gpus import rows_for
+from tacho_engines.hardware.gpus import is_foreign, rows_for
 from tacho_operator.api.base import quantity_bytes
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.history import history_from, stored_status
@@ -35,6 +35,8 @@ class Hardware:
 def override_gpu(raw: Manifest, gpu: str) -> Manifest:
     """The manifest ``raw`` with ``PRODUCT[:COUNT]`` as its requested GPUs. Raises CommandError."""
     product, _, number = gpu.partition(":")
+    if is_foreign(product):
+        raise CommandError(f"--gpu {gpu}: tacho plans NVIDIA GPUs only")
     if not rows_for(product):
         known = sorted({name for row in GPUS for name in row.short})
         near = difflib.get_close_matches(product.upper(), known, n=3, cutoff=0.5) or known

@@ -15,6 +15,11 @@ GH200.
 """
 _SHARED = re.compile(r"-SHARED$", re.IGNORECASE)
 _MIG = re.compile(r"-MIG-(\d+)g\.(\d+)gb(?:\.\w+)*$", re.IGNORECASE)
+_BRAND = re.compile(r"^(NVIDIA-)?((GEFORCE|TESLA|QUADRO)-)?")
+_FOREIGN = re.compile(
+    r"^(amd|intel|radeon|instinct|gaudi|mi\d)|(^|\.)(amd|intel)\.com/|^habana\.ai/", re.IGNORECASE
+)
+"""Names of products and resources of other vendors: MI300X, Gaudi 3, amd.com/gpu, gpu.intel.com/i915."""
 MIG_MIB_PER_GB = 972.8
 """MiB per GB in the name of a MIG slice: 5gb has 4864 MiB, 10gb 9728, 20gb 19968 (nvidia-smi mig -lgip on
 A100 and H100).
@@ -62,9 +67,23 @@ def rows_for(name: str) -> tuple[GpuProduct, ...]:
     exact = tuple(r for r in GPUS if normalise(r.label) == normalised)
     if exact:
         return exact
-    bare = normalised.removeprefix("NVIDIA-").removeprefix("GEFORCE-").removeprefix("TESLA-")
-    squeezed = bare.replace("-", "")
-    return tuple(r for r in GPUS if any(squeezed == s.upper().replace("-", "") for s in r.short))
+    if labelled := tuple(r for r in GPUS if _bare(r.label) == _bare(normalised)):
+        return labelled
+    for form in (normalised.removeprefix("NVIDIA-"), _bare(normalised), f"RTX{normalised}"):
+        squeezed = form.replace("-", "")
+        if found := tuple(r for r in GPUS if any(squeezed == s.upper().replace("-", "") for s in r.short)):
+            return found
+    return ()
+
+
+def _bare(label: str) -> str:
+    """A product name without the vendor and the brand, in upper case."""
+    return _BRAND.sub("", normalise(label))
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a product or an extended resource is of another vendor than NVIDIA."""
+    return _FOREIGN.search(name.strip()) is not None
 
 
 def _slice_of(label: str) -> str:
@@ -79,7 +98,7 @@ def matches(desired: str, label: str) -> bool:
         return True
     if _slice_of(desired) != _slice_of(label):
         return False
-    if normalise(base_label(desired)) == normalise(base_label(label)):
+    if _bare(base_label(desired)) == _bare(base_label(label)):
         return True
     return any(normalise(r.label) == normalise(base_label(label)) for r in rows_for(desired))
 

@@ -150,7 +150,7 @@ def test_8_bits_are_as_fast_as_the_units_that_a_gpu_has_for_them():
         {"device": dataclasses.replace(gpu("H200"), sharers=2)},
         {"version": "0.25.1"},
         {"version": "latest"},
-        {"version": "0.32.0", "device": "H100"},
+        {"version": "0.32.0", "device": "NVIDIA-H100-PCIe"},
         {"count": 2, "pipeline": 2},
         {"method": "gptq"},
         {"model": "qwen3-moe-12-layers", "method": "bnb-nf4"},

@@ -8,7 +8,7 @@ import pytest
 
 from tacho_contract.units import MIB
 from tacho_engines.hardware.gpu_table import GPUS, SOURCES
-from tacho_engines.hardware.gpus import RESERVE_MIB, labelled_gpu, matches, named_gpu, rows_for
+from tacho_engines.hardware.gpus import RESERVE_MIB, is_foreign, labelled_gpu, matches, named_gpu, rows_for
 from tacho_operator.core.planner.devices import gpu_options, node_gpu
 from tacho_operator.core.planner.request import request_of
 from tools.mock.specs import cpu_node, gpu_node, spec
@@ -65,10 +65,25 @@ def test_labels_and_short_names_are_unambiguous():
         ("A100-40GB", "NVIDIA-A100-SXM4-40GB"),
         ("H200", "NVIDIA-H200"),
         ("NVIDIA H100 80GB HBM3", "NVIDIA-H100-80GB-HBM3"),
+        ("A100-SXM4-80GB", "NVIDIA-A100-SXM4-80GB"),
+        ("h100-80gb-hbm3", "NVIDIA-H100-80GB-HBM3"),
+        ("GeForce RTX 2080 Ti", "NVIDIA-GeForce-RTX-2080-Ti"),
+        ("4090", "NVIDIA-GeForce-RTX-4090"),
+        ("RTX-8000", "Quadro-RTX-8000"),
+        ("A5000", "NVIDIA-RTX-A5000"),
+        # As GKE's label cloud.google.com/gke-accelerator has them.
+        ("nvidia-tesla-t4", "Tesla-T4"),
+        ("nvidia-l4", "NVIDIA-L4"),
+        ("nvidia-h100-80gb", "NVIDIA-H100-80GB-HBM3"),
+        ("nvidia-h100-mega-80gb", "NVIDIA-H100-80GB-HBM3"),
+        ("nvidia-h200-141gb", "NVIDIA-H200"),
+        ("nvidia-a100-80gb", "NVIDIA-A100-SXM4-80GB"),
+        ("nvidia-tesla-a100", "NVIDIA-A100-SXM4-40GB"),
     ],
 )
 def test_names_people_use(name, product):
     assert product in [row.label for row in rows_for(name)]
+    assert named_gpu(name).product == product
 
 
 @pytest.mark.parametrize(
@@ -156,6 +171,8 @@ def test_an_unknown_gpu_works_from_labels_alone():
         ("A100", "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", False),
         ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", True),
         ("NVIDIA-FOO", "NVIDIA-FOO", True),
+        ("foo", "NVIDIA-FOO", True),
+        ("FOO", "NVIDIA-FOO-2", False),
     ],
 )
 def test_which_node_labels_a_name_means(name, label, same):
@@ -270,6 +287,28 @@ def test_a_slice_of_an_h200_is_smaller_than_its_name():
 def test_a_label_that_tells_no_memory_says_nothing(memory_mib):
     """As the driver has it of GPUs that share the host's memory."""
     unknown = gpu_node("a", "NVIDIA-GB10", memory_mib=memory_mib, compute="12.1")
-    assert choices((unknown,)).unlabelled == ("a",)
+    found = choices((unknown,))
+    assert (found.unlabelled, found.unsized) == ((), ("a",))
     known = node_gpu(gpu_node("b", "NVIDIA-L4", memory_mib=memory_mib, compute="8.9"), GPU)
     assert known.memory_bytes == named_gpu("NVIDIA-L4").memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        *(
+            (name, True)
+            for name in ("MI300X", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi", "Gaudi3")
+        ),
+        *((name, False) for name in ("L4", "nvidia.com/gpu", "example.com/gpu", "nvidia.com/mig-1g.5gb")),
+    ],
+)
+def test_which_names_are_of_other_vendors(name, foreign):
+    assert is_foreign(name) is foreign
+
+
+@pytest.mark.parametrize("label", [row.label for row in GPUS])
+def test_a_label_may_lack_the_vendor_and_the_case(label):
+    bare = label.removeprefix("NVIDIA-").lower()
+    assert [row.label for row in rows_for(bare)] == [label]
+    assert matches(bare, label)

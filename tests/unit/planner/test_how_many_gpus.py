@@ -1,4 +1,4 @@
-"""How many GPUs a plan, its alternatives and its advice are for; and which nodes have them."""
+"""How many GPUs a plan and its alternatives are for, and what is said where no node has them."""
 
 from __future__ import annotations
 
@@ -124,3 +124,30 @@ def test_a_node_autoscaler_needs_the_label_too(fields):
     step = refused("llama-3.1-8b", (cpu_node(),), **fields).failure.next_step
     assert "pool's template" in step
     assert "nvidia.com/gpu.product" in step
+
+
+def test_a_product_without_a_size_is_told_from_one_without_a_label():
+    """A node with the product label was said to have none."""
+    unsized = gpu_node("foo", "NVIDIA-FOO-9000")
+    found = refused("llama-3.1-8b", (unsized,)).failure
+    assert found.message == "Nodes foo have GPUs that the catalog lacks, and no label nvidia.com/gpu.memory."
+    assert "nvidia.com/gpu.memory=MIB" in found.next_step
+    sized = gpu_node("foo", "NVIDIA-FOO-9000", memory_mib=48000, compute="8.9")
+    assert fitting("llama-3.1-8b", (sized,)).gpu_product == "NVIDIA-FOO-9000"
+
+
+# --- of other vendors -----------------------------------------------------------------------------
+@pytest.mark.parametrize("gpu", [{"products": ["MI300X"]}, {"resourceName": "amd.com/gpu"}])
+@pytest.mark.parametrize("nodes", [None, (cpu_node(),)])
+def test_gpus_of_other_vendors_are_refused_as_such(gpu, nodes):
+    """The advice was NVIDIA's GPU Feature Discovery, or a small model went to the CPU."""
+    found = refused("qwen2.5-0.5b", nodes, gpu=gpu).failure
+    assert found.failure_class == "UnsupportedGPU"
+    assert "tacho plans NVIDIA GPUs only" in found.message
+    assert "gpu.count to 0" in found.next_step
+
+
+def test_engine_custom_runs_on_gpus_of_other_vendors_too():
+    custom = {"name": "custom", "image": "example/engine:1", "custom": {"command": ["serve"], "port": 8000}}
+    asks = {"engine": custom, "gpu": {"resourceName": "amd.com/gpu", "count": 1}}
+    assert fitting("llama-3.1-8b", (cpu_node(),), **asks).gpu_count == 1

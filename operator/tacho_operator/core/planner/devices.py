@@ -5,7 +5,7 @@ CPU.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tacho_contract.units import GIB
 from tacho_engines.hardware.device import CPU, Device
@@ -50,6 +50,8 @@ class DeviceOptions:
     """Requested products that are neither in the GPU catalog nor on a node."""
     unlabelled: tuple[str, ...] = ()
     """Names of nodes that have GPUs but no label with their product."""
+    unsized: tuple[str, ...] = ()
+    """Names of nodes whose product is not in the GPU catalog, and no label has its memory."""
     too_large_for_host_bytes: int = 0
     """The model's weights as stored, where only their size keeps a spec without GPUs from the CPU; 0: it does
     not."""
@@ -98,20 +100,22 @@ def node_gpu(node: NodeFacts, resource: str) -> Device | None:
     )
 
 
-def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> tuple[list[DeviceOption], tuple[str, ...]]:
-    """Kinds of GPU on eligible nodes, the smallest first, and the nodes without GPU labels. If nodes report
-    different memory for one kind, the smallest counts.
+def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> DeviceOptions:
+    """Kinds of GPU on eligible nodes, the smallest first, and the nodes whose labels say too little. If nodes
+    report different memory for one kind, the smallest counts.
     """
     usable = eligible(nodes, selector=request.node_selector, tolerations=request.tolerations, gpu=True)
     kinds: dict[str, DeviceOption] = {}
     unlabelled: list[str] = []
+    unsized: list[str] = []
     for node in sorted(usable, key=lambda n: n.name):
         count = resource_count(node, request.gpu_resource)
         if count < 1:
             continue
         gpu = node_gpu(node, request.gpu_resource)
         if gpu is None:
-            unlabelled.append(node.name)
+            named = {product_label(request.gpu_resource), PRODUCT_LABEL} & node.labels.keys()
+            (unsized if any(node.labels[key] for key in named) else unlabelled).append(node.name)
             continue
         key = normalise(gpu.product)
         before = kinds.get(key)
@@ -121,19 +125,19 @@ def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> tuple[list[Device
             smaller = min(before.device, gpu, key=lambda g: (g.memory_bytes or 0, g.capability))
             kinds[key] = DeviceOption(smaller, max(before.max_gpus, count))
     ordered = sorted(kinds.values(), key=lambda h: (h.device.memory_bytes or 0, h.device.product))
-    return ordered, tuple(unlabelled)
+    return DeviceOptions(tuple(ordered), (), tuple(unlabelled), tuple(unsized))
 
 
 def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOptions:
     """Devices to try, in order: the requested products in the user's order (live nodes first, else the
     table), or every kind of live GPU, smallest first."""
-    live, unlabelled = _live(request, nodes) if nodes is not None else ([], ())
+    live = _live(request, nodes) if nodes is not None else DeviceOptions(())
     if not request.products:
-        return DeviceOptions(tuple(live), (), unlabelled)
+        return live
     chosen: list[DeviceOption] = []
     unknown: list[str] = []
     for name in (sliced(product, request.gpu_resource) for product in request.products):
-        found = [h for h in live if matches(name, h.device.product)]
+        found = [h for h in live.available if matches(name, h.device.product)]
         if found:
             chosen += [h for h in found if h not in chosen]
             continue
@@ -142,7 +146,7 @@ def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> Devi
             unknown.append(name)
         else:
             chosen.append(DeviceOption(gpu, MAX_GPUS, live=False))
-    return DeviceOptions(tuple(chosen), tuple(unknown), unlabelled)
+    return replace(live, available=tuple(chosen), unknown=tuple(unknown))
 
 
 def most_gpus(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> int:

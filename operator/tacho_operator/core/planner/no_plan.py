@@ -9,8 +9,10 @@ from tacho_contract.failure import Failure, FailureClass, failure_kind
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import gib, gib_or_more
 from tacho_engines.base import Context
+from tacho_engines.hardware.gpus import is_foreign
 from tacho_engines.memory import kv
 from tacho_engines.profile import EngineProfile
+from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import (
     HOST_DEFAULT_BYTES,
@@ -190,10 +192,21 @@ def no_method(engine: EngineProfile, method: str) -> PlanFailure:
     )
 
 
+def nvidia_only(why: str) -> PlanFailure:
+    """The failure for GPUs of another vendor. ``why``: what names them."""
+    return failure(
+        FailureClass.UNSUPPORTED_GPU,
+        f"{why}: tacho plans NVIDIA GPUs only.",
+        "Name an NVIDIA product in gpu.products, set gpu.count to 0 for the CPU, or use engine custom.",
+    )
+
+
 def no_device(device_options: DeviceOptions, *, nodes_known: bool) -> PlanFailure:
     """The failure where the cluster has no GPU to choose from."""
     if device_options.unknown:
         names = ", ".join(device_options.unknown)
+        if any(map(is_foreign, device_options.unknown)):
+            return nvidia_only(f"gpu.products has {names}")
         return failure(
             FailureClass.UNSUPPORTED_GPU,
             f"No node has a GPU {names}, and the catalog does not list it.",
@@ -205,6 +218,13 @@ def no_device(device_options: DeviceOptions, *, nodes_known: bool) -> PlanFailur
             f"Nodes {', '.join(device_options.unlabelled[:5])} have GPUs that no label describes.",
             f"Install GPU Feature Discovery, or label these nodes or their pool {PRODUCT_LABEL}=PRODUCT, "
             "with a product of the catalog.",
+        )
+    if device_options.unsized:
+        return failure(
+            FailureClass.UNSUPPORTED_GPU,
+            f"Nodes {', '.join(device_options.unsized[:5])} have GPUs that the catalog lacks, and no label "
+            f"{GPU_RESOURCE}.memory.",
+            f"Label these nodes or their pool {GPU_RESOURCE}.memory=MIB, as nvidia-smi shows it.",
         )
     if device_options.too_large_for_host_bytes:
         return failure(

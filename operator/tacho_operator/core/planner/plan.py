@@ -8,6 +8,7 @@ from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.base import Context
 from tacho_engines.hardware.device import CPU, Device
+from tacho_engines.hardware.gpus import is_foreign
 from tacho_engines.profile import EngineProfile
 from tacho_engines.registry import engine_profiles
 from tacho_operator.api.types import LLMDeploymentSpec
@@ -29,6 +30,7 @@ from tacho_operator.core.planner.no_plan import (
     no_device,
     no_method,
     nothing_fits,
+    nvidia_only,
     too_little_known,
     too_many_gpus,
 )
@@ -102,6 +104,9 @@ def _without_device(
 ) -> PlanFailure | None:
     engine = request.row
     on_host = any(option.device.on_host for option in device_options.available)
+    planned = engine is None or engine.predicted
+    if planned and request.gpu_count != 0 and is_foreign(request.gpu_resource):
+        return nvidia_only(f"gpu.resourceName is {request.gpu_resource}")
     if engine and on_host and "cpu" not in engine.devices and request.gpu_count == 0:
         return gpus_only(engine)
     if not device_options.available:
@@ -157,7 +162,7 @@ def _defaults_to_host(
     able = [engine] if engine else images
     if not any("cpu" in row.devices for row in able):
         return False
-    return nodes is not None and not gpus.available and not gpus.unlabelled
+    return nodes is not None and not (gpus.available or gpus.unlabelled or gpus.unsized)
 
 
 def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> DeviceOption:
