@@ -183,6 +183,10 @@ class PlanHalf:
         """
         return Tuning()
 
+    def warnings(self, _placement: Placement) -> tuple[str, ...]:
+        """Sentences about settings or models that the engine may refuse at its start."""
+        return ()
+
     def fallbacks(self, _placement: Placement) -> tuple[str, ...]:
         """One clause for each setting that the engine will not apply as requested, or that makes it slower
         than possible.

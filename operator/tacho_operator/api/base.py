@@ -153,12 +153,13 @@ def exact(value: int | None) -> int | None:
     return value if value is not None and 0 <= value < EXACT_LIMIT else None
 
 
+QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 Quantity = Annotated[
     str,
     Field(
         min_length=1,
         max_length=32,
-        pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+        pattern=QUANTITY_PATTERN,
         examples=["500m", "8Gi"],
     ),
 ]

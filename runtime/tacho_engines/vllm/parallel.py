@@ -11,6 +11,8 @@ from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.switches import first_of, integer
 from tacho_engines.vllm.settings import switches
 
+TENSOR_SIZES = range(1, 9)
+"""Tensor sizes that advice names: those within one node."""
 BLOCK_METHODS = ("awq", "gptq", "compressed-tensors", "fp8")
 
 
@@ -62,7 +64,7 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
     if placement.device.on_host:
         if (tensor or 1) * (pipeline or 1) == 1:
             return ((1, 1),)
-        return refused(FailureClass.UNSUPPORTED_GPU, "on the CPU a model is not spread")
+        return refused(FailureClass.UNSUPPORTED_GPU, "on the CPU a model is not spread", "Remove parallelism")
     if tensor and pipeline is None:
         pipeline = max(1, gpus // tensor)
     if pipeline and tensor is None:
@@ -70,10 +72,20 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
     if tensor and pipeline:
         if tensor * pipeline != gpus:
             return refused(
-                FailureClass.UNSUPPORTED_GPU, f"tensor {tensor} x pipeline {pipeline} is not {gpus} GPUs"
+                FailureClass.UNSUPPORTED_GPU,
+                f"tensor {tensor} x pipeline {pipeline} is not {gpus} GPUs",
+                "Set gpu.count to the product of parallelism.tensor and parallelism.pipeline",
             )
         problem = tensor_problem(architecture, facts, tensor)
-        return refused(FailureClass.UNSUPPORTED_GPU, problem) if problem else ((tensor, pipeline),)
+        if not problem:
+            return ((tensor, pipeline),)
+        able = [str(size) for size in TENSOR_SIZES if not tensor_problem(architecture, facts, size)]
+        named = " or ".join([", ".join(able[:-1]), able[-1]]) if len(able) > 1 else able[0]
+        return refused(
+            FailureClass.UNSUPPORTED_GPU,
+            problem,
+            f"Set parallelism.tensor to {named}; gpu.count is the product of tensor and pipeline",
+        )
     found = tuple(
         (size, gpus // size)
         for size in range(gpus, 0, -1)

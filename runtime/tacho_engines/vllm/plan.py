@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlanHalf, Splits, Tuning
 from tacho_engines.memory.account import Account
-from tacho_engines.vllm import arguments, compatibility, host, memory, parallel
+from tacho_engines.vllm import arguments, compatibility, host, memory, parallel, recorded
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import planned_settings
 
@@ -40,6 +40,9 @@ class VllmPlan(PlanHalf):
 
     def tuned(self, placement: Placement, streamed_tokens_per_second: float | None) -> Tuning:
         return arguments.tuned(placement, streamed_tokens_per_second)
+
+    def warnings(self, placement: Placement) -> tuple[str, ...]:
+        return recorded.warnings(placement)
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
         return compatibility.fallbacks(placement)

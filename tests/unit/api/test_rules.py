@@ -143,6 +143,47 @@ def test_an_unknown_field_names_its_neighbour() -> None:
     assert "timeoutSeconds" in said["spec.probe.timeout"]
 
 
+@pytest.mark.parametrize(
+    ("method", "meant"),
+    [
+        ("nf4", "bnb-nf4"),
+        ("NF4", "bnb-nf4"),
+        ("int4", "bnb-nf4"),
+        ("4bit", "bnb-nf4"),
+        ("int8", "bnb-int8 or ct2-int8 or ct2-int8-float16"),
+        ("bnb_nf4", "bnb-nf4"),
+        ("AWQ", "awq"),
+    ],
+)
+def test_a_method_by_another_tools_name_names_the_one_here(method: str, meant: str) -> None:
+    document = Row(name="x", change={"quantization.method": method}).document()
+    said = {problem.path: problem.message for problem in validate_offline(document)}
+    assert said["spec.quantization.method"].endswith(f"; did you mean {meant}?")
+
+
+def test_a_method_that_is_like_none_here_names_them_all() -> None:
+    document = Row(name="x", change={"quantization.method": "exl2"}).document()
+    said = {problem.path: problem.message for problem in validate_offline(document)}
+    assert said["spec.quantization.method"].endswith("ct2-int8-float16")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ("16GB", "write 16G or 16Gi"),
+        ("16 gb", "write 16G or 16Gi"),
+        ("1.5gib", "write 1.5Gi"),
+        ("much", "such as 500m, 4 or 8Gi"),
+    ],
+)
+def test_a_quantity_in_another_form_names_those_that_are_read(size: str, words: str) -> None:
+    document = Row(name="x", change={"engine.resources": {"limits": {"memory": size}}}).document()
+    said = {problem.path: problem.message for problem in validate_offline(document)}
+    message = said["spec.engine.resources.limits.memory"]
+    assert message.startswith(f"'{size}' is not a quantity")
+    assert message.endswith(words)
+
+
 def test_keys_that_yaml_does_not_read_as_text() -> None:
     document = Row(name="x", change={"podTemplate": {"spec": {"nodeSelector": {True: "x"}}}}).document()
     assert ["quotes" in problem.message for problem in validate_offline(document)] == [True]

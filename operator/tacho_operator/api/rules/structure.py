@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from tacho_contract.units import parse_time
+from tacho_operator.api.base import QUANTITY_PATTERN
 from tacho_operator.api.crd.schema import Schema
 
 
@@ -112,11 +113,40 @@ def _array(value: list[Any], schema: Schema, path: str) -> Iterator[Violation]:
 def _string(value: str, schema: Schema, path: str) -> Iterator[Violation]:
     yield from _size(len(value), schema, path, "Length", "characters")
     if "enum" in schema and value not in schema["enum"]:
-        yield Violation(path, f"{_shown(value)} is not one of {', '.join(map(str, schema['enum']))}")
+        yield Violation(
+            path,
+            f"{_shown(value)} is not one of {', '.join(map(str, schema['enum']))}{_meant(value, schema)}",
+        )
     if "pattern" in schema and not _regex(schema["pattern"]).search(value):
-        yield Violation(path, f"{_shown(value)} does not have the form {schema['pattern']}", blocking=False)
+        yield Violation(path, f"{_shown(value)} {_form(value, schema['pattern'])}", blocking=False)
     if schema.get("format") == "date-time" and parse_time(value) is None:
         yield Violation(path, f"{_shown(value)} is not a time such as 2026-11-20T08:49:21Z", blocking=False)
+
+
+SHORT_FOR = {"int4": "nf4", "4bit": "nf4", "4-bit": "nf4", "8bit": "int8", "8-bit": "int8"}
+"""What other tools call a method, and the part of its name here."""
+
+
+def _meant(value: str, schema: Schema) -> str:
+    """The values of an enumeration that contain ``value``, or the nearest one, as a question; "": none."""
+    name = value.lower()
+    part = SHORT_FOR.get(name, name)
+    known = {str(item).lower(): str(item) for item in schema["enum"]}
+    near = [known[item] for item in known if part and part in item]
+    near = near or [known[item] for item in difflib.get_close_matches(name, known, n=1, cutoff=0.6)]
+    return f"; did you mean {' or '.join(near[:3])}?" if near else ""
+
+
+def _form(value: str, pattern: str) -> str:
+    """What is wrong with a text that does not match ``pattern``."""
+    if pattern != QUANTITY_PATTERN:
+        return f"does not have the form {pattern}"
+    size = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtpe])(i?)b?", value, re.IGNORECASE)
+    if size is None:
+        return "is not a quantity such as 500m, 4 or 8Gi"
+    number, prefix = size[1], size[2].upper()
+    binary = f"{number}{prefix}i"
+    return f"is not a quantity; write {binary if size[3] else f'{number}{prefix} or {binary}'}"
 
 
 def _integer(value: int, schema: Schema, path: str) -> Iterator[Violation]:

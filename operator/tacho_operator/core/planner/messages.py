@@ -9,6 +9,7 @@ from tacho_engines.hardware.gpus import is_shared, matches, rows_for
 from tacho_engines.memory.account import Account
 from tacho_engines.registry import plan_half
 from tacho_engines.shared.compatibility import stored_method
+from tacho_engines.shared.images import image_version
 from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.fit import margin_bytes
@@ -56,8 +57,21 @@ def plan_message(attempt: Attempt, products: tuple[str, ...], why: str) -> str:
 def warnings(attempt: Attempt) -> tuple[str, ...]:
     """Sentences about limitations of the plan that users would not expect; none for an engine without
     predictions."""
-    chat = _chat_message(attempt) if attempt.engine.predicted else ""
-    return (chat,) if chat else ()
+    if not attempt.engine.predicted:
+        return ()
+    found = (_chat_message(attempt), *plan_half(attempt.engine.name).warnings(attempt.placement))
+    return tuple(filter(None, (*found, _assumed_version(attempt))))
+
+
+def _assumed_version(attempt: Attempt) -> str:
+    """A sentence on the version that is assumed of the user's image; "": its tag names one."""
+    placement = attempt.placement
+    if not placement.options.own_image or image_version(placement.image):
+        return ""
+    return (
+        f"The tag of engine.image names no version: planned as {attempt.engine.title} {placement.version}. "
+        "Use a tag with the version."
+    )
 
 
 def unlabelled_warning(attempt: Attempt, unlabelled: tuple[str, ...], label: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import is_foreign
 from tacho_engines.profile import EngineProfile
 from tacho_engines.registry import engine_profiles
+from tacho_engines.shared.compatibility import is_quantized
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.attempt import Attempt, PlanInput
 from tacho_operator.core.planner.devices import (
@@ -176,6 +177,15 @@ def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> De
     return DeviceOption(Device(product=product, memory_bytes=None))
 
 
+def _quality(chosen: Attempt) -> str:
+    """The quality that a plan is chosen for. That of a checkpoint that was quantized beforehand is not
+    rated.
+    """
+    if is_quantized(chosen.placement.facts):
+        return "its quality as stored"
+    return f"quality {expected_quality(chosen):.1f} of 100"
+
+
 def _planned(
     chosen: Attempt, context: Context, search: Search, unlabelled: tuple[str, ...] = ()
 ) -> ModelPlan:
@@ -188,7 +198,7 @@ def _planned(
     why = (
         ""
         if request.method and request.engine
-        else f" Chosen for quality {expected_quality(chosen):.1f} of 100, then {ranked_by(chosen)}."
+        else f" Chosen for {_quality(chosen)}, then {ranked_by(chosen)}."
     )
     return ModelPlan(
         engine=engine.name,

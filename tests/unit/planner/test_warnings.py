@@ -1,0 +1,55 @@
+"""What a plan says of settings that the engine may refuse, and what to do about those that it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from benchmarks.planner.models import facts
+from tacho_operator.core.planner.plan import plan_model
+from tests.unit.planner.choosing import fitting, refused
+from tools.mock.specs import CONFIG, spec
+
+
+@pytest.mark.parametrize(
+    ("fields", "step"),
+    [
+        ({"parallelism": {"tensor": 3}}, "Set parallelism.tensor to 1, 2, 4 or 8; gpu.count is the product"),
+        (
+            {"gpu": {"products": ["H100"], "count": 4}, "parallelism": {"tensor": 2, "pipeline": 1}},
+            "Set gpu.count to the product of parallelism.tensor and parallelism.pipeline",
+        ),
+    ],
+)
+def test_what_to_do_about_a_parallelism_that_the_model_does_not_have(fields, step):
+    """It was another GPU or another method, and neither would have helped."""
+    asks = {"gpu": {"products": ["H100"]}, "engine": {"name": "vllm"}, **fields}
+    found = refused("llama-3.1-8b", **asks).failure
+    assert found.next_step.startswith(step)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("vllm/vllm-openai:latest", True),
+        ("vllm/vllm-openai@sha256:" + "0" * 64, True),
+        ("vllm/vllm-openai:v0.32.0", False),
+        ("", False),
+    ],
+)
+def test_a_version_that_is_assumed_of_an_image_is_a_warning(image, said):
+    engine = {"name": "vllm", "image": image} if image else {"name": "vllm"}
+    found = fitting("llama-3.1-8b", gpu={"products": ["H100"]}, engine=engine)
+    assert any("names no version: planned as vLLM 0.32.0" in item for item in found.warnings) is said
+
+
+def test_an_unknown_architecture_and_an_unknown_switch_are_warnings_of_the_plan():
+    known = facts("llama-3.1-8b")
+    model = dataclasses.replace(
+        known, architecture=dataclasses.replace(known.architecture, name="FooForCausalLM")
+    )
+    asks = {"engine": {"name": "vllm", "extraArgs": ["--no-such-flag"]}, "gpu": {"products": ["H100"]}}
+    found = plan_model(spec(**asks), model, nodes=None, history=(), config=CONFIG)
+    assert [item.split()[0] for item in found.warnings] == ["FooForCausalLM", "vLLM"]
+    assert all(item in found.message for item in found.warnings)
