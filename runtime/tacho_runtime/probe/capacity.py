@@ -46,7 +46,7 @@ def edge_of(low: TriedLevel, high: TriedLevel | None) -> SearchedEdge:
     between = high.concurrency - low.concurrency
     share = (streams - low.concurrency) / between
     at_edge = streams / (low.cycle_seconds + share * (high.cycle_seconds - low.cycle_seconds))
-    # Beside a limit chance decides by a stream.
+    # Close to the SLO's limit, chance may move the edge by one stream.
     chance = any(abs((one.slo_ratio or 0.0) - 1) < RATIO_ERROR for one in (low, high))
     unknown = min(1.0, (between - 1 + chance) / between)
     slope = abs(high.output_tokens_per_second - rate) / between

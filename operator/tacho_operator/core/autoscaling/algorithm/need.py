@@ -52,9 +52,12 @@ class ReplicaNeed:
     def target(self) -> float:
         """Target utilization of a replica, 0 to 1, by square-root staffing.
 
-        The number of concurrent requests deviates by its square root, and the headroom covers that. Where
-        requests are spread evenly, the requests of all pods count, else those of one pod. Prompts that wait
-        for each other may leave less.
+        The number of concurrent requests deviates by its square root, and the headroom covers that. So R of
+        S streams are counted on, where R + HEADROOM x sqrt(R) = S. This quadratic equation in sqrt(R) gives
+        sqrt(R) = (sqrt(HEADROOM^2 + 4 S) - HEADROOM) / 2, and R / S is the target.
+
+        Where requests are spread evenly, S is that of all pods, else of one pod. Prompts that wait for each
+        other may lower the target, by MIN_CORRECTION at most.
         """
         pods = max([1.0, *(load for name, load in self.loads.items() if name != "KVCache")])
         known = (self.concurrency or tuning.UNKNOWN_STREAMS) * self.speed
