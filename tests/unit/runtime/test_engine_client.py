@@ -85,6 +85,17 @@ async def test_an_answer_in_very_many_chunks_is_none() -> None:
     assert "chunks" in why
 
 
+async def test_an_answer_with_very_many_trailers_is_none() -> None:
+    """4 MiB of them took the event loop 4 s. The length says that the answer has ended."""
+    body = b"0\r\n" + b"a:b\r\n" * wire.HEAD_LIMIT_BYTES + b"\r\n"
+    head = HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with engine(head + body, stays=True) as client:
+        assert await client.metrics() is None
+        healthy, why = await client.healthy("/health")
+    assert not healthy
+    assert "not an HTTP/1.1 response" in why
+
+
 async def test_an_answer_without_a_body_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_client, "TIMEOUT_SECONDS", 0.5)
     async with engine(b"HTTP/1.1 204 No Content\r\n\r\n", stays=True) as client:
