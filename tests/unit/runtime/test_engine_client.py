@@ -14,7 +14,7 @@ import pytest
 from tacho_runtime.probe.load import wire
 from tacho_runtime.probe.load.requests import DiscoveredEngine, RetryBudget
 from tacho_runtime.probe.load.socket_engine import SocketEngine, timestamp_only
-from tacho_runtime.probe.load.timed_client import StreamConnection
+from tacho_runtime.probe.load.timed_client import RequestFailed, StreamConnection
 from tacho_runtime.probe.load.token_stream import TokenStream
 from tacho_runtime.supervisor import engine_client, process
 from tacho_runtime.supervisor.engine_client import EngineClient
@@ -94,6 +94,18 @@ async def test_an_answer_with_very_many_trailers_is_none() -> None:
         healthy, why = await client.healthy("/health")
     assert not healthy
     assert "not an HTTP/1.1 response" in why
+
+
+async def test_of_an_error_without_end_the_beginning_is_kept() -> None:
+    """64 streams that failed so took 1 GB."""
+    failed = TokenStream()
+    failed.data_received(b"HTTP/1.1 500 No\r\n\r\n")
+    for _ in range(100):
+        failed.data_received(b"busy" * 16 * 1024)
+    failed.connection_lost(None)
+    assert sum(len(read) for _, read in failed.reads) < 2 * wire.HEAD_LIMIT_BYTES
+    with pytest.raises(RequestFailed, match="HTTP 500: busy"):
+        await failed.wait(1)
 
 
 async def test_an_answer_without_a_body_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:

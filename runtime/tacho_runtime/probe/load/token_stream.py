@@ -15,6 +15,7 @@ from tacho_runtime.probe.load.streams import (
     unchunked,
 )
 from tacho_runtime.probe.load.timed_client import TAIL_BYTES, StreamConnection, without
+from tacho_runtime.probe.load.wire import HEAD_LIMIT_BYTES
 
 _EVENT = b"\ndata:"
 """The bytes at which every event begins. Inside an event they cannot occur, as JSON escapes line ends."""
@@ -33,8 +34,8 @@ _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
 
 
 class TokenStream(StreamConnection):
-    """A connection that counts the tokens of a streamed answer. Only the first bytes of an answer are kept;
-    an error is kept whole.
+    """A connection that counts the tokens of a streamed answer. Only the first bytes of an answer are kept,
+    of an error more.
     """
 
     limit_bytes = STREAM_LIMIT_BYTES
@@ -52,7 +53,8 @@ class TokenStream(StreamConnection):
         """Most tokens that the request allows the engine to generate. None: unknown."""
 
     def _take(self, stamp_ns: int, data: bytes) -> None:
-        if self._head is None or self._head.status != 200:
+        # Hundreds of streams may fail at once.
+        if self._head is None or (self._head.status != 200 and self._raw_bytes < HEAD_LIMIT_BYTES):
             self.reads.append((stamp_ns, data))
         joined = self._tail[-_OVERLAP:] + data
         new = joined.count(_EVENT)
