@@ -52,7 +52,7 @@ def say(line: str) -> None:
 
 def variables(python: Path) -> dict[str, dict[str, str]]:
     """Image to its environment: the folders of PLACE/layer and of the host's Python."""
-    common = {"HOME": "/tmp", "USER": "engine", "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+    common = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
     path = f"{python}/bin:{OWN}"
     without = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_USE_DEEP_GEMM": "0"}
     library = {**common, "PATH": path}

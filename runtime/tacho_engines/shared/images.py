@@ -63,6 +63,11 @@ def is_upstreams(profile: EngineProfile, image: str) -> bool:
     return _repository(image) == _repository(profile.image.reference)
 
 
+def is_unpublished(profile: EngineProfile, image: str) -> bool:
+    """Whether ``image`` is tacho's own by its bare name, which no public registry has."""
+    return image in (profile.image.reference, profile.plugins.reference) and "/" not in image
+
+
 def lacks_plugin(profile: EngineProfile, image: str, version: str, method: str) -> bool:
     """Whether ``image`` is upstream's own, of a version in which ``method`` needs a plugin that it does not
     contain."""

@@ -355,12 +355,14 @@ def test_what_will_not_work_is_said_aloud_before_anything_serves_once_for_each_r
     world.inspected(dataclasses.replace(smollm2(), chat_template=False))
     world.reconcile(1)
     assert world.brief("Ready")[0] == "False"
-    assert world.events.count(("Warning", "PlanWarning")) == 1
-    (warning,) = world.status["plan"]["warnings"]
-    assert "no chat template" in warning
-    assert warning in world.status["plan"]["message"]
+    assert world.events.count(("Warning", "PlanWarning")) == 2
+    chat, image = world.status["plan"]["warnings"]
+    assert "no chat template" in chat
+    assert image.startswith("No registry publishes tacho-llamacpp: build it")
+    assert "engineImages.llamacpp" in image
+    assert all(warning in world.status["plan"]["message"] for warning in (chat, image))
     world.settle(world.serve_all)
-    assert world.events.count(("Warning", "PlanWarning")) == 1
+    assert world.events.count(("Warning", "PlanWarning")) == 2
 
 
 def test_facts_of_former_revisions_are_kept_and_others_forgotten() -> None:

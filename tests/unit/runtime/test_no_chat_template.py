@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def mute_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+PUBLISHED = replace(CONFIG, engine_images={"llamacpp": "registry.example/tacho-llamacpp"})
+
+
 def facts(path: Path) -> ModelFacts:
     found = inspect(InspectConfig(uri=FileUri(str(path)), engine="llamacpp")).facts
     assert found is not None
@@ -47,7 +51,7 @@ def planned(path: Path, *arguments: str) -> ModelPlan:
         "context": {"maxModelLen": 512, "concurrency": 2},
     }
     found = LLMDeployment.read({"metadata": {"name": "smol"}, "spec": spec})
-    plan = plan_model(found.spec, facts(path), nodes=(), history=(), config=CONFIG)
+    plan = plan_model(found.spec, facts(path), nodes=(), history=(), config=PUBLISHED)
     assert isinstance(plan, ModelPlan)
     return plan
 

@@ -78,6 +78,9 @@ def engine_variables(
     own = [
         variable("TACHO_RUNTIME_CONFIG", literal(runtime_config)),
         variable("HOME", HOME_DIR),
+        # The pod's user id is in no image's /etc/passwd, where Python's getpass looks without this. PyTorch
+        # before 2.13 asks it as it compiles, and ends with KeyError.
+        variable("USER", "tacho"),
         variable("TMPDIR", "/tmp"),  # noqa: S108 - the pod's own emptyDir
         variable("XDG_CACHE_HOME", f"{HOME_DIR}/.cache"),
         variable("PYTHONDONTWRITEBYTECODE", "1"),

@@ -9,7 +9,7 @@ from tacho_engines.hardware.gpus import is_shared, matches, rows_for
 from tacho_engines.memory.account import Account
 from tacho_engines.registry import plan_half
 from tacho_engines.shared.compatibility import stored_method
-from tacho_engines.shared.images import image_version
+from tacho_engines.shared.images import image_version, is_unpublished
 from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.fit import margin_bytes
@@ -60,7 +60,7 @@ def warnings(attempt: Attempt) -> tuple[str, ...]:
     if not attempt.engine.predicted:
         return ()
     found = (_chat_message(attempt), *plan_half(attempt.engine.name).warnings(attempt.placement))
-    return tuple(filter(None, (*found, _assumed_version(attempt))))
+    return tuple(filter(None, (*found, _assumed_version(attempt), _image_message(attempt))))
 
 
 def _assumed_version(attempt: Attempt) -> str:
@@ -83,6 +83,18 @@ def unlabelled_warning(attempt: Attempt, unlabelled: tuple[str, ...], label: str
     return (
         f"Nodes {', '.join(unlabelled[:5])} have GPUs without the label {label}, which pods select: install "
         f"GPU Feature Discovery, or label nodes or pool {label}={attempt.product}, if that is theirs.",
+    )
+
+
+def _image_message(attempt: Attempt) -> str:
+    """A sentence on how to get an image that no registry publishes; "" where one does."""
+    image, engine = attempt.placement.image, attempt.engine
+    if not is_unpublished(engine, image):
+        return ""
+    name = image.partition(":")[0]
+    return (
+        f"No registry publishes {image}: build it (python -m tools.images build --only {name}), push it, and "
+        f"name it in the chart's engineImages.{engine.image.setting or engine.name}."
     )
 
 
