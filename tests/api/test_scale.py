@@ -14,7 +14,7 @@ import yaml
 from tests.api.metrics_api import Metrics, registered
 from tests.api.test_crd import apply_status, create, read
 from tools.cluster.handle import Cluster
-from tools.harness.operating import NAME, bring_up
+from tools.harness.operating import NAME, await_condition, bring_up
 from tools.harness.operator_process import Kubelet, eventually
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "autoscaling" / "horizontal-pod-autoscaler.yaml"
@@ -199,3 +199,21 @@ def test_the_example_of_an_autoscaler_keeps_replicas_to_four_fifths(
     autoscaler.await_steady(3, "667m")
     metrics.external[series] = 0
     autoscaler.await_wanted(1)
+
+
+@pytest.mark.usefixtures("operator", "claim")
+def test_an_autoscaler_beside_the_scaler_is_told_of(
+    api: Cluster, namespace: str, kubelet: Kubelet, metrics: Metrics
+) -> None:
+    """It was content: it compares what it wants with spec.replicas, which nothing follows."""
+    metrics.external["requests-waiting"] = 30
+    bring_up(api, kubelet, namespace, autoscaling={"minReplicas": 1, "maxReplicas": 2})
+    external = {
+        "metric": {"name": "requests-waiting"},
+        "target": {"type": "AverageValue", "averageValue": "10"},
+    }
+    Autoscaler(api, namespace, {"type": "External", "external": external}).await_wanted(3)
+    found = await_condition(api, namespace, "AbleToScale", "True", "ReplicasIgnored")
+    assert found["message"].startswith("spec.replicas was changed to 3, to no effect")
+    (deployment,) = api.get("deployments", "-n", namespace)["items"]
+    assert deployment["spec"]["replicas"] <= 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from tacho_contract import codec
@@ -91,6 +91,7 @@ class World:
         self.refusals: tuple[ChildRefusal, ...] = ()
         self.unanswered: ChildRefusal | None = None
         self.scaling: Scaled | None = None
+        self.replicas_written: datetime | None = None
         self.nodes: tuple[NodeFacts, ...] | None = None
         self.planner: Callable[[PlanInputs], PlanResult] = plan_of
         self.neighbours: list[Neighbour] = []
@@ -119,6 +120,7 @@ class World:
             neighbours=tuple(self.neighbours),
             probe_turn=self.probe_turn,
             scaling=self.scaling,
+            replicas_written=self.replicas_written,
             traffic=dict(self.traffic),
             waiting=dict(self.waiting),
             **children,

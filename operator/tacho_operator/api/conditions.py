@@ -69,6 +69,7 @@ class Reason(StrEnum):
     SCALE_UP_STABILIZED = "ScaleUpStabilized"
     SCALE_DOWN_STABILIZED = "ScaleDownStabilized"
     FAILED_UPDATE_SCALE = "FailedUpdateScale"
+    REPLICAS_IGNORED = "ReplicasIgnored"
     VALID_METRIC_FOUND = "ValidMetricFound"
     CAPACITY_UNVERIFIED = "CapacityUnverified"
     RECOMMEND_ONLY = "RecommendOnly"

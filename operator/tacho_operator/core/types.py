@@ -169,6 +169,8 @@ class Observed:
     history: tuple[PastMeasurement, ...] = ()
     scaling: Scaled | None = None
     """The scaler's last decision; None: autoscaling is off, or the scaler has not decided yet."""
+    replicas_written: datetime | None = None
+    """When spec.replicas was changed last while autoscaling was set; None: not that the operator knows."""
     traffic: Mapping[tuple[str, str], SeenTraffic] = field(default_factory=dict)
     """Traffic that a pod served beyond a measured lower bound of its capacity, by pod uid and the
     measurement's fingerprint.

@@ -30,6 +30,7 @@ from tacho_operator.shell.api_errors import ApiError, Forbidden
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.child_reads import CHILDREN as CHILDREN, ChildReads
 from tacho_operator.shell.kube import KINDS, Kube
+from tacho_operator.shell.replica_writes import ReplicaWrites
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store.objects import BYTES_LIMIT, Crowd, child_limit
 from tacho_operator.shell.store.store import Store
@@ -114,6 +115,7 @@ class Observer:
     def __init__(self, kube: Kube, store: Store, reports: Reports) -> None:
         self._kube, self._store, self._reports = kube, store, reports
         self._child_reads = ChildReads(kube, store)
+        self._replica_writes = ReplicaWrites()
 
     def has_long_reports(self, key: Key) -> bool:
         """Whether the reports of the resource are so long that few like it may be in memory at once."""
@@ -127,6 +129,7 @@ class Observer:
         if raw is None:
             self._reports.forget(key)
             self._child_reads.forget(key)
+            self._replica_writes.forget(key)
             return None
         unread: list[UnreadableObject] = []
         mine = self._children(key, raw["metadata"]["uid"], unread)
@@ -272,6 +275,7 @@ class Observer:
             nodes=self._store.nodes(),
             history=history,
             waiting=self._store.waiting(key),
+            replicas_written=self._replica_writes.last(key, resource),
         )
 
     def _claims(self, namespace: str, names: Iterable[str]) -> dict[str, Manifest | None]:

@@ -163,3 +163,12 @@ def refused() -> World:
     )
     world.reconcile(1)
     return world
+
+
+def written_by_another() -> World:
+    """Somebody sets spec.replicas of a resource that the scaler scales."""
+    world = scaled(settled)
+    world.change(replicas=3)
+    world.replicas_written = world.now
+    world.reconcile(1)
+    return world

@@ -19,7 +19,7 @@ from tacho_operator.api.crd.schema import WAITING
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
 from tacho_operator.core.types import ChildRefusal
-from tests.unit.core.scaling import SCALED, refused, scaled
+from tests.unit.core.scaling import SCALED, refused, scaled, written_by_another
 from tools.harness.figures import CAPACITY, point
 from tools.harness.resources import at, facts
 from tools.harness.world import MOCK_SPEC, World, changed
@@ -204,6 +204,7 @@ WORLDS |= {
     for kind, status, reason in told
 }
 WORLDS[_C.ABLE_TO_SCALE, "False", _R.FAILED_UPDATE_SCALE] = refused
+WORLDS[_C.ABLE_TO_SCALE, "True", _R.REPLICAS_IGNORED] = written_by_another
 BEFORE_THE_FIRST_LOOK = (_C.READY, "Unknown", _R.WAITING_FOR_OPERATOR)
 
 

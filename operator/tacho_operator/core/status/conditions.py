@@ -190,6 +190,8 @@ def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | Non
         if kind == ConditionType.ABLE_TO_SCALE and snapshot.scale_refused:
             what = "The API server refused a change of the replicas."
             return ConditionValue("False", Reason.FAILED_UPDATE_SCALE, what, quotation=snapshot.scale_refused)
+        if kind == ConditionType.ABLE_TO_SCALE and snapshot.scaling and snapshot.ignored_write:
+            return ConditionValue("True", Reason.REPLICAS_IGNORED, *snapshot.ignored_write)
         if snapshot.scaling is None and _is_of_another_mode(snapshot):
             return None
         if snapshot.scaling is None:

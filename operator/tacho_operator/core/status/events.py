@@ -30,6 +30,7 @@ _EVENT_REASONS = {
     ConditionType.ROLLOUT_ACCEPTED: frozenset({Reason.ACCEPTED, Reason.JUDGING, Reason.ROLLED_BACK}),
     ConditionType.STALLED: frozenset[str](),
     ConditionType.SCALING_ACTIVE: frozenset({Reason.SLO_UNATTAINABLE}),
+    ConditionType.ABLE_TO_SCALE: frozenset({Reason.REPLICAS_IGNORED}),
 }
 """By condition, the reasons that give an event when they appear. Failure classes, and the end of serving,
 always do.
@@ -42,6 +43,7 @@ _WARNINGS = frozenset(
         Reason.DEVIATES_FROM_BASELINE,
         Reason.ROLLED_BACK,
         Reason.SLO_UNATTAINABLE,
+        Reason.REPLICAS_IGNORED,
     }
 )
 

@@ -12,6 +12,7 @@ from tacho_operator.api.defaults import GRACE_SECONDS
 from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
+from tacho_operator.core.autoscaling.ignored_write import ignored_write
 from tacho_operator.core.measurement.cost import Price, revision_price
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.step import MeasurementPlan
@@ -93,6 +94,8 @@ class Snapshot:
     """Number of desired replicas."""
     scaling: Scaled | None = None
     """The scaler's last decision; None: autoscaling is off, or the scaler has not decided yet."""
+    ignored_write: tuple[str, str] | None = None
+    """What was written to spec.replicas to no effect, and what to do."""
     scale_refused: str = ""
     """The API server's error where it refused to change a Deployment; "": it refused no change."""
     unanswered: ChildRefusal | None = None
@@ -187,7 +190,7 @@ def take_snapshot(
     described = rollout.active or reconcile_plan.desired_revision
     own = [pod for pod in live_pods(servers) if pod.revision == described]
     lost, leaving = lost_nodes(observed.nodes), tuple(_leaving(observed, reconcile_plan, servers, now))
-    reports = observed.reports
+    held, reports = [problem for problem, left in leaving if left is None], observed.reports
     probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
         resource=resource,
@@ -199,6 +202,7 @@ def take_snapshot(
         ),
         replicas=reconcile_plan.desired_replicas,
         scaling=observed.scaling,
+        ignored_write=ignored_write(observed, now),
         scale_refused=_scale_refused(observed),
         unanswered=observed.unanswered,
         token_note=_token_note(resource, subject),
@@ -216,14 +220,7 @@ def take_snapshot(
                 (pod for pod in own if pod.node not in lost), observed.reports.keys(), now
             ),
         ),
-        problems=_problems(
-            observed,
-            reconcile_plan,
-            described,
-            servers,
-            [held for held, left in leaving if left is None],
-            now,
-        ),
+        problems=_problems(observed, reconcile_plan, described, servers, held, now),
         measuring=reconcile_plan.measuring,
         probing=probing,
         price=revision_price(resource.spec, subject, planning.plan, config),

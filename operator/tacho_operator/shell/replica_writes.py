@@ -1,0 +1,44 @@
+"""Remembers when spec.replicas was changed of a resource whose replicas the scaler sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.shell.store.store import utc_now
+from tacho_operator.shell.workqueue import Key
+
+
+class _Seen(NamedTuple):
+    uid: str
+    autoscaling: int
+    """Hash of spec.autoscaling."""
+    replicas: int
+    written: datetime | None
+
+
+class ReplicaWrites:
+    """The last such change of each resource that has autoscaling, since this process began."""
+
+    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
+        self._clock = clock
+        self._seen: dict[Key, _Seen] = {}
+
+    def last(self, key: Key, resource: LLMDeployment) -> datetime | None:
+        """When replicas alone were changed last; None: not since autoscaling was set as it is."""
+        spec, uid, seen = resource.spec, resource.metadata.uid, self._seen.get(key)
+        if spec.autoscaling is None:
+            self.forget(key)
+            return None
+        scaled = hash(spec.autoscaling.model_dump_json())
+        same = seen is not None and (seen.uid, seen.autoscaling) == (uid, scaled)
+        written = seen.written if seen is not None and same else None
+        if seen is not None and same and seen.replicas != spec.replicas:
+            written = self._clock()
+        self._seen[key] = _Seen(uid, scaled, spec.replicas, written)
+        return written
+
+    def forget(self, key: Key) -> None:
+        self._seen.pop(key, None)
