@@ -53,7 +53,8 @@ Loops of 8 s and more. Expected is what a plan says, from timings of vLLM 0.26:
 SPEED_NOTES = """
 - **One stream** is within {alone:.1f} % of what is expected. Rates of one stream are by its TPOT.
 - **Several streams** in 16 bits are within {plain:.0f} %. In FP8 and 4 bits they were expected up to
-  {most:.0f} % too fast: this version, or this host, takes longer for a step with a prompt. {held} of {all}
+  {most:.0f} % too fast: this version and this host take longer for a step with a prompt. [Beside
+  0.26](../h100/vllm-0.32.md), on one host of H100s, the version is the smaller part. {held} of {all}
   figures are in the band of the plan, which is wide for a version that was not timed. Two loops are not
   steady, and are no truth.
 - **With 256 streams** one front end limits this version: in FP8 the engine had {running:.0f} requests at a
@@ -72,13 +73,13 @@ Both levels that miss the goal of tokens a second say so themselves: `NotSteady`
 """
 
 
-def _starts() -> list[Start]:
-    return [start for start in starts() if start.name.startswith(f"{FOLDER.name}/")]
+def started(folder: str) -> list[Start]:
+    return [start for start in starts() if start.name.startswith(f"{folder}/")]
 
 
 def memory() -> Iterator[str]:
     before: dict[str, int] = json.loads((FOLDER / "planned.json").read_text())["kvTokens"]
-    for start in _starts():
+    for start in started(FOLDER.name):
         told, errors = start.row["actual"], start.errors
         found = told["kvTokens"]
         now = round(found * (1 + errors["kvTokens"]))
@@ -106,11 +107,12 @@ def _log() -> dict[str, str]:
     }
 
 
-def _loops() -> Iterator[tuple[Row, dict[str, Any]]]:
-    for start in _starts():
+def loops(folder: str) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """Of each level of each server: what the plan judges, and the level."""
+    for start in started(folder):
         cell = {key: start.row[key] for key in ("model", "method", "version", "args", "maxModelLen", "gpu")}
         file = (RAW.parents[2] / start.row["source"]).with_suffix(".json")
-        for level in json.loads(file.read_text())["levels"]:
+        for level in json.loads(file.read_text())["levels"] if file.exists() else ():
             alone = level["streams"] == 1
             rate = level["output_tokens_per_second"]["server"]
             yield (
@@ -128,7 +130,7 @@ def _loops() -> Iterator[tuple[Row, dict[str, Any]]]:
             )
 
 
-def _expected(of: Row) -> float:
+def expected(of: Row) -> float:
     law, kernel, _ = timing(SPEED, of.step.placement)
     return predicted(of, law, kernel)
 
@@ -140,13 +142,13 @@ def _held(of: Row) -> bool:
 
 
 def speed() -> Iterator[str]:
-    for of, level in sorted(_loops(), key=lambda pair: (pair[0].name, pair[0].streams)):
+    for of, level in sorted(loops(FOLDER.name), key=lambda pair: (pair[0].name, pair[0].streams)):
         said = (f"{level[name]['p50']:,.{digits}f}, {level[name]['p95']:,.{digits}f}" for name, digits in
                 (("ttft_ms", 0), ("tpot_ms", 1)))  # fmt: skip
         yield row(
             of.name,
             str(of.streams),
-            number(_expected(of)) + (f" ({share(_expected(of), of.measured)})" if level["steady"] else ""),
+            number(expected(of)) + (f" ({share(expected(of), of.measured)})" if level["steady"] else ""),
             number(of.measured),
             *said,
             f"{level['streams_by_littles_law']:.0f}" + ("" if level["steady"] else ", not steady"),
@@ -154,10 +156,10 @@ def speed() -> Iterator[str]:
 
 
 def page() -> str:
-    alone = [abs(_expected(of) / of.measured - 1) for of, _ in _loops() if of.streams == 1]
-    judged = [of for of, level in _loops() if level["steady"]]
-    several = [(of, abs(_expected(of) / of.measured - 1)) for of in judged if of.streams > 1]
-    busy = next(level for of, level in _loops() if of.name.endswith("fp8") and of.streams == 256)
+    alone = [abs(expected(of) / of.measured - 1) for of, _ in loops(FOLDER.name) if of.streams == 1]
+    judged = [of for of, level in loops(FOLDER.name) if level["steady"]]
+    several = [(of, abs(expected(of) / of.measured - 1)) for of in judged if of.streams > 1]
+    busy = next(level for of, level in loops(FOLDER.name) if of.name.endswith("fp8") and of.streams == 256)
     former = json.loads((FORMER / "8b-bf16.json").read_text())["levels"]
     rates = {
         streams: [each["output_tokens_per_second"]["server"] for each in former if each["streams"] == streams]

@@ -209,8 +209,8 @@ def held_bytes(architecture: Architecture, settings: VllmSettings, *, hopper: bo
     What is not PyTorch's, the workspace of cuBLAS, the second runner's tables for each sequence, and with
     ``four_bit`` the matrix that bitsandbytes expands. Source: wheel 0.32.0, v1/worker/gpu/sample and
     structured_outputs.py (counts of 32 bits and two masks by token; biases, bad words, token ids). Five
-    starts of an 8B on an H200 held 0.80 to 0.90 GiB. Of models with experts none of 0.27 and later is
-    measured in parts: their graphs are planned with more than they take.
+    starts of an 8B on an H200 held 0.80 to 0.90 GiB, four on H100s as planned. A model with experts held
+    1.40 GiB on an H100, once: their graphs are planned with more than they take, which covers it.
     """
     held = (HOPPER_NON_TORCH_BYTES if hopper else NON_TORCH_BYTES) + workspace_bytes(hopper=hopper)
     if settings.rules.runner == "v2":
