@@ -16,7 +16,8 @@ from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.engine_under_test import EngineUnderTest
 from tacho_runtime.probe.load import engine_counters, socket_engine
 from tacho_runtime.probe.load.socket_engine import SocketEngine
-from tacho_runtime.probe.load.timed_client import RequestFailed
+from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, open_stream
+from tacho_runtime.probe.load.token_stream import TokenStream
 from tests.unit.probe.engines import mock_engine, target
 
 QUICK = {"ttft_base_ms": 10, "ttft_per_token_ms": 0.02, "itl_base_ms": 4, "itl_per_seq_ms": 0.1}
@@ -43,6 +44,24 @@ async def test_a_request_alone_has_exact_lengths_and_counts() -> None:
             assert (stream.output_tokens, stream.finish_reason) == (length, "length")
         assert engine.max_model_len == 4096
         assert (await engine.reading()).counters.generated_tokens == 8 + 24 + 1 + 9
+
+
+async def test_an_answer_that_comes_before_its_request_is_a_failure() -> None:
+    """Its time to the first token was below zero."""
+
+    async def hasty(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'HTTP/1.1 200 OK\r\n\r\ndata: {"choices":[{"text":"a"}]}\n\ndata: [DONE]\n\n')
+        writer.close()
+
+    async with await asyncio.start_server(hasty, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        stream = await open_stream(EngineEndpoint.of(f"http://127.0.0.1:{port}"), TokenStream)
+        while stream.first_token_ns is None:
+            await asyncio.sleep(0.01)
+        stream.send(b"")
+        with pytest.raises(RequestFailed, match="before the request"):
+            await stream.wait(10)
+        stream.close()
 
 
 async def test_an_open_loop_sends_when_it_was_meant_to() -> None:

@@ -137,6 +137,10 @@ class StreamConnection(asyncio.Protocol):
 
     def send(self, request: bytes) -> None:
         assert self._transport is not None
+        if self._raw_bytes and not self._error:  # its times to the first token would be negative
+            self._error = RequestFailed("the engine answered before the request")
+            self._begun.set()
+            self._ended.set()
         self.sent_ns = time.monotonic_ns()
         self._transport.write(request)
 
