@@ -20,6 +20,7 @@ from tacho_contract.codec import DocumentError, dumps, loads
 from tacho_contract.launch import ENV_PROBE_KEY, ENV_PROBE_ORDER, LiveConfig, ProbeLine, ProbeOrder
 from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
+from tacho_contract.text import visible
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL
 from tacho_operator.core.names import digest
@@ -150,6 +151,6 @@ def entry_of(found: Measurement, engine: str) -> Manifest:
     shown = measurement_entry(PodReport(report=report, image_id=""), None)
     if shown is None:
         why = found.message or "the figures are not plausible"
-        raise CommandError(f"not measured: {why}", code=ExitCode.FAILED)
+        raise CommandError(visible(f"not measured: {why}"), code=ExitCode.FAILED)
     state = PARTIAL if INCOMPLETE in shown.flags else COMPLETE
     return shown.model_copy(update={"state": state}).to_wire()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tacho_cli.problems import CommandError
+from tacho_contract.text import visible
 from tacho_engines.registry import engine_profiles
 
 REQUEST_SECONDS = 10.0
@@ -55,11 +56,12 @@ def find(url: str, model: str, api_key: str) -> ServedModel:
             raise
         served = []  # Not every server has the list, and the name is all that is needed of it.
     names = [str(item["id"]) for item in served]
+    shown = visible(", ".join(names))
     if model and served and model not in names:
-        raise CommandError(f"{base} serves no {model}; it serves: {', '.join(names)}")
+        raise CommandError(f"{base} serves no {model}; it serves: {shown}")
     if not model and len(names) != 1:
         raise CommandError(
-            f"{base} serves several models ({', '.join(names)}); choose one with --model"
+            f"{base} serves several models ({shown}); choose one with --model"
             if names
             else f"{base} lists no model; name one with --model",
         )

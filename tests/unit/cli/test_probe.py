@@ -18,10 +18,11 @@ import pytest
 from tacho_cli import served_model
 from tacho_cli.figures.read import measurement_view
 from tacho_cli.inputs.options import live_config
-from tacho_cli.probe import verdict
+from tacho_cli.probe import entry_of, verdict
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_cli.served_model import ServedModel, base_of, find
 from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import Measurement, Workload
 from tacho_operator.api.crd.schema import at, resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.unit.cli.commands import call
@@ -273,6 +274,24 @@ def test_the_one_model_is_found_and_several_are_named() -> None:
         with pytest.raises(CommandError, match=r"several models \(a, b\); choose one with --model"):
             find(url, "", "")
         assert find(url, "b", "") == ServedModel(base_url=url, model="b", engine="")
+
+
+def test_a_server_forges_no_line() -> None:
+    with Listing(listed("a", "b\ntacho: ok")) as url:
+        for model in ("", "c"):
+            with pytest.raises(CommandError, match="b tacho: ok"):
+                find(url, model, "")
+    failed = Measurement(
+        plan_key="p",
+        measure_key="m",
+        observed_time="2026-11-20T12:00:00Z",
+        state="Failed",
+        message="HTTP 500: a\ntacho: ok",
+        probe_seconds=1.0,
+        workload=Workload(input_tokens=1, output_tokens=1),
+    )
+    with pytest.raises(CommandError, match="HTTP 500: a tacho: ok"):
+        entry_of(failed, "custom")
 
 
 @pytest.mark.parametrize(
