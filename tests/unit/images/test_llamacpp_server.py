@@ -157,7 +157,6 @@ def test_sigterm_in_the_middle_of_an_answer_ends_it_with_0(tmp_path: Path) -> No
     with server(
         tmp_path / "log", "--slots", "--load-mode", "none", "--kv-unified", "--parallel", "2"
     ) as running:
-        assert "kv_unified = 'true'" in running.log.read_text()
         body = {"prompt": "Once", "max_tokens": 4000, "ignore_eos": True, "stream": True}
         with running.client.stream("POST", "/v1/completions", json=body) as answer:
             next(answer.iter_lines())
@@ -165,6 +164,7 @@ def test_sigterm_in_the_middle_of_an_answer_ends_it_with_0(tmp_path: Path) -> No
             assert running.process.wait(timeout=20) == 0
     # llama.cpp's own threads may get another word in before the process is gone.
     assert "llama-server: stopped on request" in running.log.read_text()
+    assert "kv_unified = 'true'" in running.log.read_text()  # its logging thread may be behind at the start
 
 
 def failure(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
