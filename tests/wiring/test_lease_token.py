@@ -42,3 +42,24 @@ async def test_another_refusal_says_nothing_about_the_token() -> None:
         assert not one.unauthorized()
 
     await running(one, waits)
+
+
+@without_waiting
+async def test_silence_after_one_refusal_says_nothing_about_the_token() -> None:
+    server = LeaseServer()
+    leader, standby = elector(server, "a"), elector(server, "b")
+
+    async def waits(_: asyncio.Task[None]) -> None:
+        await until(lambda: standby.leader_address() == "a:9401")
+        server.fails = ApiError(401, "Unauthorized")
+        await asyncio.sleep(RENEW_DEADLINE_SECONDS / 2)
+        server.fails = TimeoutError()
+        await asyncio.sleep(2 * RENEW_DEADLINE_SECONDS)
+        assert not standby.unauthorized()
+        server.fails = None
+
+    async def leads(_: asyncio.Task[None]) -> None:
+        await leader.led()
+        await running(standby, waits)
+
+    await running(leader, leads)

@@ -27,6 +27,11 @@ def test_a_change_of_replicas_alone_is_remembered() -> None:
     assert found == [None, None, NOW, NOW]
 
 
+def test_replicas_that_are_no_longer_set_are_no_change() -> None:
+    writes = ReplicaWrites(lambda: NOW)
+    assert [writes.last(KEY, resource(replicas)) for replicas in (3, 1)] == [None, None]
+
+
 def test_changes_with_autoscaling_or_without_it_or_of_another_resource_are_none() -> None:
     writes = ReplicaWrites(lambda: NOW)
     others = (

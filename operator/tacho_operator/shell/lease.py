@@ -174,6 +174,7 @@ class Elector:
             raise
         except TimeoutError:
             self._unanswered_since = began if self._unanswered_since is None else self._unanswered_since
+            self._unauthorized_since = None
             self._say("the Lease was not read or written: no answer", logging.WARNING)
             return max(0.0, began + RETRY_SECONDS - monotonic())
         except Exception as error:  # noqa: BLE001 - a Lease of other fields, too, must not end the process

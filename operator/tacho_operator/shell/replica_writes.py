@@ -6,9 +6,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
-from tacho_operator.api.types import LLMDeployment
+from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 from tacho_operator.shell.store.store import utc_now
 from tacho_operator.shell.workqueue import Key
+
+DEFAULT_REPLICAS = LLMDeploymentSpec.model_fields["replicas"].default
 
 
 class _Seen(NamedTuple):
@@ -35,7 +37,8 @@ class ReplicaWrites:
         scaled = hash(spec.autoscaling.model_dump_json())
         same = seen is not None and (seen.uid, seen.autoscaling) == (uid, scaled)
         written = seen.written if seen is not None and same else None
-        if seen is not None and same and seen.replicas != spec.replicas:
+        # The default says that nobody sets them any more.
+        if seen is not None and same and spec.replicas not in (seen.replicas, DEFAULT_REPLICAS):
             written = self._clock()
         self._seen[key] = _Seen(uid, scaled, spec.replicas, written)
         return written

@@ -10,7 +10,7 @@ from functools import cache
 from pkgutil import get_data
 
 from tacho_engines.base import Placement
-from tacho_engines.shared.images import version_key
+from tacho_engines.shared.images import image_version, version_key
 from tacho_engines.shared.switches import SHORTEST_ABBREVIATION, parse_arguments
 from tacho_engines.vllm.profile import PROFILE
 
@@ -29,7 +29,8 @@ def recorded(name: str) -> frozenset[str]:
 def warnings(placement: Placement) -> tuple[str, ...]:
     """One sentence for an architecture, and one for each switch, that the version does not have."""
     version = PROFILE.image.version
-    if version_key(placement.version) != version_key(version):
+    assumed = placement.options.own_image and not image_version(placement.image)
+    if assumed or version_key(placement.version) != version_key(version):
         return ()
     name = placement.architecture.name
     found = []

@@ -316,12 +316,12 @@ CLAIMED_SHARE = 0.75
 def claims_more(before: EngineCounters, after: EngineCounters, streams: Sequence[StreamResult]) -> str:
     """A message that answers claim more tokens than the engine counted of each request; "": they do not.
 
-    Behind a load balancer one engine counts fewer requests, and as many tokens of each. ``before`` and
-    ``after`` are the counters around ``streams``, which all ended.
+    Not told where one engine behind a load balancer counted some of the requests: these may be the short
+    ones. ``before`` and ``after`` are the counters around ``streams``, which all ended.
     """
     made, first, last = made_between(before, after), before.ttft_seconds_count, after.ttft_seconds_count
     whole = all(stream.has_total and not stream.failed for stream in streams)
-    if made is None or first is None or last is None or not whole or not 0 < last - first <= len(streams):
+    if made is None or first is None or last is None or not whole or not 0 < last - first == len(streams):
         return ""
     claimed = math.fsum(stream.output_tokens for stream in streams) / len(streams)
     each = made / (last - first)

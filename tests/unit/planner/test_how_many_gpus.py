@@ -46,19 +46,31 @@ def test_what_does_not_fit_is_no_alternative_to_itself_on_fewer_gpus():
         {"gpu": {"products": ["H100"]}, "parallelism": {"tensor": 16}},
     ],
 )
-@pytest.mark.parametrize("nodes", [None, (), (H100,)])
+@pytest.mark.parametrize("nodes", [(), (H100,)])
 def test_more_gpus_than_a_node_has_are_refused(fields, nodes):
     found = refused("llama-3.1-70b", nodes, **fields).failure
     assert found.failure_class == "UnsupportedGPU"
-    assert "No node has over 8." in found.message
+    assert "No known node has over 8." in found.message
     assert found.next_step.startswith("Set gpu.count to 8 or less")
     assert fails_for_any_model(spec(**fields), nodes, CONFIG).failure == found
 
 
-def test_more_gpus_than_a_node_has_are_refused_for_engines_that_are_not_planned_too():
+def test_engines_that_are_not_planned_may_have_any_number_of_gpus():
+    """Other vendors' nodes have other limits."""
     custom = {"name": "custom", "image": "example/engine:1", "custom": {"command": ["serve"], "port": 8000}}
-    found = refused("llama-3.1-8b", (H100,), engine=custom, gpu={"products": ["H100"], "count": 16})
-    assert "16 GPUs are requested" in found.failure.message
+    fields = {"engine": custom, "gpu": {"products": ["H100"], "count": 16}}
+    assert fitting("llama-3.1-8b", (H100,), **fields).gpu_count == 16
+
+
+def test_where_nodes_are_not_read_any_number_of_gpus_is_planned():
+    assert fitting("llama-3.1-70b", None, gpu={"products": ["H100"], "count": 16}).gpu_count == 16
+
+
+def test_a_node_that_takes_no_pods_at_present_counts():
+    node = gpu_node("large", "NVIDIA-H100-80GB-HBM3", 16, memory_mib=81559, compute="9.0")
+    cordoned = dataclasses.replace(node, unschedulable=True)
+    fields = {"gpu": {"products": ["H100"], "count": 16}}
+    assert fails_for_any_model(spec(**fields), (cordoned,), CONFIG) is None
 
 
 def test_a_node_with_sixteen_gpus_takes_a_plan_for_them():

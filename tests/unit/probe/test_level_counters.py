@@ -290,11 +290,21 @@ def _requests(count: float) -> EngineCounters:
         (128.0, 4.0, False),
         (100.0, 4.0, False),
         (64.0, 2.0, False),
+        (32.0, 2.0, False),
         (0.0, 0.0, False),
         (64.0, 9.0, False),
         (64.0, None, False),
     ],
-    ids=["half", "all", "counted late", "one of two engines", "another", "others' too", "uncounted"],
+    ids=[
+        "half",
+        "all",
+        "counted late",
+        "one of two engines",
+        "its short ones",
+        "another",
+        "others' too",
+        "uncounted",
+    ],
 )
 def test_tokens_that_answers_claim_are_compared_with_the_engines_of_each(
     made: float, answered: float | None, is_told: bool

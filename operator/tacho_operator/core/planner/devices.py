@@ -150,9 +150,9 @@ def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> Devi
 
 
 def most_gpus(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> int:
-    """Most GPUs that one pod may have: those of a live node, or MAX_GPUS for a node that may be added."""
-    usable = eligible(nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=True)
-    return max((MAX_GPUS, *(resource_count(node, request.gpu_resource) for node in usable)))
+    """Most GPUs that one pod may have: those of a node, if cordoned too, or MAX_GPUS for a node that may be
+    added."""
+    return max((MAX_GPUS, *(resource_count(node, request.gpu_resource) for node in nodes or ())))
 
 
 def host(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOption:

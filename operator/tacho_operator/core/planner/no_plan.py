@@ -247,8 +247,9 @@ def too_many_gpus(requested: int, most: int) -> PlanFailure:
     """The failure for more GPUs than one node has: a replica is one pod."""
     return failure(
         FailureClass.UNSUPPORTED_GPU,
-        f"{requested} GPUs are requested for one replica, which is one pod. No node has over {most}.",
-        f"Set gpu.count to {most} or less, and parallelism to match: a replica does not span nodes.",
+        f"{requested} GPUs are requested for one replica, which is one pod. No known node has over {most}.",
+        f"Set gpu.count to {most} or less, and parallelism to match: a replica does not span nodes. If "
+        "larger nodes exist at times, plan while one is there.",
     )
 
 

@@ -113,7 +113,7 @@ def _without_device(
     if not device_options.available:
         return no_device(device_options, nodes_known=nodes is not None)
     most = most_gpus(request, nodes)
-    if (request.requested_gpus or 0) > most:
+    if planned and nodes is not None and (request.requested_gpus or 0) > most:
         return too_many_gpus(request.requested_gpus or 0, most)
     return None
 
