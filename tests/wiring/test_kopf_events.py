@@ -69,7 +69,7 @@ async def watching(double: ApiDouble, folder: Path, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "WATCH_BACKOFFS_SECONDS", (0.01,))
-    monkeypatch.setattr(handlers, "retry_seconds", lambda failures, _: 0.05)
+    monkeypatch.setattr(handlers, "pause_seconds", lambda failures, _: 0.05)
     monkeypatch.setattr(handlers, "WATCH_PAUSE_SECONDS", 0.01)
 
 

@@ -209,7 +209,7 @@ async def test_after_an_outage_a_version_that_is_too_old_is_listed_without_a_pau
     """The refused connections before it have made pauses long; a second one in a row does wait."""
     away = ApiError(0, "no answer")
     server = Server([away], [away], [Expired(410, "too old")], [Expired(410, "too old")])
-    monkeypatch.setattr(module, "retry_seconds", lambda failures, _: 0.001 if failures < 3 else 3600.0)
+    monkeypatch.setattr(module, "pause_seconds", lambda failures, _: 0.001 if failures < 3 else 3600.0)
     async with reflecting(server) as (_, ends):
         await until(lambda: len(server.since) == 4 and len(ends) == 4)
         assert ends == ["broken", "broken", "expired", "broken"]
@@ -234,7 +234,7 @@ async def test_versions_that_are_too_old_after_each_short_watch_are_not_listed_e
     server = Server([old], *(script for _ in range(3) for script in (run, [old])))
     server.versions = ["10"] * 8
     monkeypatch.setattr(module, "LASTING_SECONDS", lasting)
-    monkeypatch.setattr(module, "retry_seconds", lambda failures, _: asked.append(failures) or 0.001)
+    monkeypatch.setattr(module, "pause_seconds", lambda failures, _: asked.append(failures) or 0.001)
     monkeypatch.setattr(module, "check_not_older", lambda *_: None)
     async with reflecting(server):
         await until(lambda: len(server.since) == 8)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.shell.api_errors import ApiError, Conflict
+from tacho_operator.shell.api_errors import ApiError, Conflict, Invalid
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import STATUS_TRIES, write_status
 
@@ -22,13 +22,14 @@ STATUS = LLMDeploymentStatus(replicas=1)
 class Server:
     """Takes a status for its present version alone. ``changes``: how often others change it first."""
 
-    def __init__(self, uid: str = "now", changes: int = 0) -> None:
+    def __init__(self, uid: str = "now", changes: int = 0, status: dict[str, Any] | None = None) -> None:
         self.uid, self.version, self._changes = uid, 1, changes
+        self.status, self.refusal = status or {}, ""
         self.requests: list[str] = []
 
     def _resource(self, **content: Any) -> dict[str, Any]:
         metadata = {**RAW["metadata"], "uid": self.uid, "resourceVersion": str(self.version)}  # type: ignore[dict-item]
-        return {**RAW, "metadata": metadata, **content}
+        return {**RAW, "metadata": metadata, "status": self.status, **content}
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
         self.requests.append("get")
@@ -40,8 +41,16 @@ class Server:
             self.version, self._changes = self.version + 1, self._changes - 1
         if manifest["metadata"]["resourceVersion"] != str(self.version):
             raise Conflict(409, "the object has been modified")
-        self.version += 1
-        return self._resource(status=manifest["status"])
+        if self.refusal:
+            raise Invalid(422, self.refusal)
+        self.version, self.status = self.version + 1, manifest["status"]
+        return self._resource()
+
+    async def merge(self, target: dict[str, Any], body: dict[str, Any], subresource: str) -> dict[str, Any]:
+        self.requests.append(f"merge {body['metadata']['resourceVersion']}")
+        if body["metadata"]["resourceVersion"] != str(self.version):
+            raise Conflict(409, "the object has been modified")
+        return self._resource()
 
 
 async def test_a_resource_that_others_change_gets_its_status() -> None:
@@ -63,3 +72,33 @@ async def test_a_status_under_way_is_not_that_of_a_resource_made_anew() -> None:
     server = Server(uid="new", changes=1)
     assert not await write_status(cast(Kube, server), RAW, STATUS)
     assert server.requests == ["apply 1", "get"]
+
+
+NEWER = {"replicas": 2, "observedGeneration": 7}
+
+
+async def test_a_newer_status_is_not_written_over() -> None:
+    """Another leader wrote it while this one decided by the former."""
+    server = Server(changes=1, status=NEWER)
+    with pytest.raises(ApiError) as raised:
+        await write_status(cast(Kube, server), RAW, STATUS)
+    assert (type(raised.value), raised.value.status) == (ApiError, 409)
+    assert "status" in raised.value.message
+    assert (server.requests, server.status) == (["apply 1", "get"], NEWER)
+
+
+@pytest.mark.parametrize("kept", [{}, {"conditions": [{"type": "Audited", "status": "True"}]}])
+async def test_conditions_of_other_types_are_no_newer_status(kept: dict[str, Any]) -> None:
+    former = {"conditions": [], "replicas": 3}
+    server = Server(changes=1, status={**former, **kept})
+    assert await write_status(cast(Kube, server), {**RAW, "status": former}, STATUS)
+    assert server.requests[:3] == ["apply 1", "get", "apply 2"]
+
+
+async def test_what_is_removed_after_a_conflict_is_removed_of_the_present_version() -> None:
+    """Entries by hand make each apply invalid. The merge that removes them named the version before."""
+    former = {"replicas": 3, "plan": {"a": 1}}
+    server = Server(changes=1, status=former)
+    server.refusal = "Too many: 5"
+    assert await write_status(cast(Kube, server), {**RAW, "status": former}, STATUS)
+    assert server.requests == ["apply 1", "get", "apply 2", "merge 2"]

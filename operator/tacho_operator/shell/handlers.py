@@ -19,7 +19,6 @@ import functools
 import json
 import logging
 import os
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -36,7 +35,7 @@ from tacho_operator.shell.bounded_reading import (
     readable_event,
 )
 from tacho_operator.shell.kube import KINDS, ONLY_METADATA, environment_proxy
-from tacho_operator.shell.store.reflector import retry_seconds
+from tacho_operator.shell.store.reflector import pause_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +203,7 @@ async def supervised(what: str, run: Callable[[], Awaitable[None]]) -> None:
                 error,
                 exc_info=logger.isEnabledFor(logging.DEBUG),
             )
-        await asyncio.sleep(retry_seconds(failures, 0.0) * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
+        await asyncio.sleep(pause_seconds(failures, 0.0))
 
 
 def _identity() -> Any:

@@ -21,6 +21,8 @@ STATUS_UNDONE = "the API server's answer has other conditions, as where a webhoo
 STATUS_TRIES = 5
 """Writes of one status while others change the resource."""
 
+STATUS_CHANGED = "others changed the status after it was read; it is decided anew"
+
 NO_STATUS = "the API server has the resource, and no status of it (does its CRD have the status subresource?)"
 
 
@@ -35,9 +37,8 @@ async def _written(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
     An apply keeps what others wrote there, as `kubectl edit` or a restored backup. It would stay for ever, or
     make each later status invalid, so a second write removes it. Conditions of other types stay.
     """
-    stored = raw.get("status") or {}
     wire, _ = _by_writer(status.to_wire()) if status else (None, [])
-    if wire is None or _by_writer(stored)[0] == wire:
+    if wire is None or _by_writer(_stored(raw))[0] == wire:
         return None
     metadata = raw["metadata"]
     body = {
@@ -46,47 +47,66 @@ async def _written(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
         "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
         "status": wire,
     }
+    for left in reversed(range(STATUS_TRIES)):
+        try:
+            return await _write(kube, raw, body)
+        except (Conflict, Missing) as error:
+            present = await _present(kube, raw, error)
+            if present is None:
+                return None
+            if not left:  # others change it again and again
+                raise ApiError(error.status, error.message) from None
+            raw = present
+    return None
+
+
+async def _write(kube: Kube, raw: Manifest, body: Manifest) -> str:
+    """The version of ``raw`` with the status of ``body``. Raises Conflict where it is no longer as it was.
+
+    The API server compares no uid where it writes a status: one that was under way while a resource was made
+    anew became the new one's, with Ready and figures. So each write names the version that it changes.
+    """
+    uid, version, wire, stored = raw["metadata"]["uid"], _version(raw), body["status"], _stored(raw)
     try:
-        found = await _applied(kube, metadata, body)
-        if found is None:
-            return None
+        named = {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
+        found = await kube.apply(named, uid=uid, subresource="status")
         version = _version(found)
-        live = wire if METADATA_ONLY in found else found.get("status") or {}
+        live = wire if METADATA_ONLY in found else _stored(found)
         own, others = _by_writer(live)
         if not all(item in own.get("conditions", ()) for item in wire.get("conditions", ())):
             raise Forbidden(FORBIDDEN, STATUS_UNDONE)
     except Invalid:
         if contains(wire, stored):
             raise
-        version, live, own, others = _version(raw), stored, stored, []
+        live, own, others = stored, stored, []
     if not contains(wire, own):
         whole = _replacement(live, {**wire, "conditions": wire.get("conditions", []) + others})
-        named = {"uid": metadata["uid"], "resourceVersion": version}
-        version = _version(await kube.merge(body, {"metadata": named, "status": whole}, subresource="status"))
+        patch = {"metadata": {"uid": uid, "resourceVersion": version}, "status": whole}
+        version = _version(await kube.merge(body, patch, subresource="status"))
     return version
 
 
-async def _applied(kube: Kube, metadata: Manifest, body: Manifest) -> Manifest | None:
-    """The resource with the status of ``body``; None: it was deleted, or replaced by another of its name.
+async def _present(kube: Kube, raw: Manifest, error: ApiError) -> Manifest | None:
+    """The resource as it is after a refused write; None: it was deleted, or replaced by another of its name.
 
-    The API server compares no uid where it writes a status: one that was under way while a resource was made
-    anew became the new one's, with Ready and figures. So each write names the version that it changes.
+    Raises ApiError where its status is another one too. The new status was decided without that, and what
+    another leader wrote may be the newer.
     """
-    uid, version = metadata["uid"], metadata.get("resourceVersion", "")
-    for left in reversed(range(STATUS_TRIES)):
-        named = {**body["metadata"], "resourceVersion": version}
-        try:
-            return await kube.apply({**body, "metadata": named}, uid=uid, subresource="status")
-        except (Conflict, Missing) as error:
-            there = await kube.get(body["kind"], named["namespace"], named["name"])
-            if there is None or there["metadata"]["uid"] != uid:
-                return None
-            if isinstance(error, Missing):
-                raise ApiError(error.status, NO_STATUS) from None
-            if not left:  # others change it again and again
-                raise ApiError(error.status, error.message) from None
-            version = _version(there)
-    return None
+    metadata = raw["metadata"]
+    present = await kube.get(raw["kind"], metadata["namespace"], metadata["name"])
+    if present is None or present["metadata"]["uid"] != metadata["uid"]:
+        return None
+    if isinstance(error, Missing):
+        raise ApiError(error.status, NO_STATUS) from None
+    known, found = (_by_writer(_stored(item))[0] for item in (raw, present))
+    if METADATA_ONLY in present or known != found:
+        raise ApiError(error.status, STATUS_CHANGED) from None
+    return present
+
+
+def _stored(resource: Manifest) -> Manifest:
+    found = resource.get("status")
+    return found if isinstance(found, dict) else {}  # any value, of an old CRD
 
 
 def _version(manifest: Manifest) -> str:

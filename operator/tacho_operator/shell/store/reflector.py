@@ -16,7 +16,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tacho_operator.core.pauses import doubling_seconds
-from tacho_operator.shell.api_errors import ApiError, Expired, Forbidden, Missing, requested_pause_seconds
+from tacho_operator.shell.api_errors import (
+    LONGEST_RETRY_AFTER_SECONDS,
+    ApiError,
+    Expired,
+    Forbidden,
+    Missing,
+    requested_pause_seconds,
+)
 from tacho_operator.shell.bounded_reading import PAGE
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.store.objects import Name
@@ -49,14 +56,16 @@ class EtcdRestored(RuntimeError):
     """
 
 
-def retry_seconds(failures: int, requested_seconds: float) -> float:
-    """Longest pause in seconds before the next try, after ``failures`` failures in a row.
+def pause_seconds(failures: int, requested_seconds: float) -> float:
+    """The pause in seconds before the next try, after ``failures`` failures in a row.
 
-    The actual pause is a random value in its upper half, so the longest is at least twice the server's
-    Retry-After.
+    It is drawn from the upper half of what it may last, and never shorter than the server's Retry-After.
     """
-    longest = doubling_seconds(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, failures)
-    return max(longest, 2.0 * requested_seconds)
+    longest = max(
+        doubling_seconds(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, failures),
+        min(2.0 * requested_seconds, LONGEST_RETRY_AFTER_SECONDS),
+    )
+    return random.uniform(max(longest / 2.0, min(requested_seconds, longest)), longest)  # noqa: S311 - spreads retries, guards nothing
 
 
 def check_not_older(store: Store, kind: str, namespace: str, version: str) -> None:
@@ -179,7 +188,7 @@ class Reflector:
 
     async def _pause(self, error: Exception) -> None:
         self._break("broken", error)
-        delay = retry_seconds(self._failures, requested_pause_seconds(error)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+        delay = pause_seconds(self._failures, requested_pause_seconds(error))
         logger.warning("%s in %s: %s; again in %.1f s", self.kind, self._place(), error, delay)
         await asyncio.sleep(delay)
 
