@@ -31,6 +31,8 @@ class Device:
     int8_ops: float = 0.0
     sharers: int = 1
     """Number of pods that share the device (time slicing, MPS); each gets this part of the memory."""
+    node_label: str = ""
+    """Value of the node label, where that is another name of the product, such as ``L4``; "": the product."""
     known: bool = True
     """Whether the GPU table lists the product; False: only node labels describe the device."""
 

@@ -20,6 +20,8 @@ _FOREIGN = re.compile(
     r"^(amd|intel|radeon|instinct|gaudi|mi\d)|(^|\.)(amd|intel)\.com/|^habana\.ai/", re.IGNORECASE
 )
 """Names of products and resources of other vendors: MI300X, Gaudi 3, amd.com/gpu, gpu.intel.com/i915."""
+_FOREIGN_GPU = re.compile(r"(amd\.com/gpu|gpu\.intel\.com/(i915|xe)|habana\.ai/gaudi)", re.IGNORECASE)
+"""Resources that are GPUs of other vendors. They have network cards and keys under such names, too."""
 MIG_MIB_PER_GB = 972.8
 """MiB per GB in the name of a MIG slice: 5gb has 4864 MiB, 10gb 9728, 20gb 19968 (nvidia-smi mig -lgip on
 A100 and H100).
@@ -84,6 +86,11 @@ def _bare(label: str) -> str:
 def is_foreign(name: str) -> bool:
     """Whether a product or an extended resource is of another vendor than NVIDIA."""
     return _FOREIGN.search(name.strip()) is not None
+
+
+def is_foreign_gpu(resource: str) -> bool:
+    """Whether a node's resource counts GPUs of another vendor than NVIDIA."""
+    return _FOREIGN_GPU.fullmatch(resource) is not None
 
 
 def _slice_of(label: str) -> str:
@@ -171,6 +178,19 @@ def named_gpu(name: str) -> Device | None:
     return gpu_from_row(row, f"{row.label}{suffix}" if suffix else "")
 
 
+def _labelled_row(label: str) -> tuple[tuple[GpuProduct, ...], str]:
+    """The GPU of a node's label, and its product as drivers name it. () where several have that short name:
+    the driver's name might contradict the plan.
+    """
+    base = base_label(label)
+    if exact := tuple(r for r in GPUS if normalise(r.label) == normalise(base)):
+        return exact, label
+    found = rows_for(base)
+    if len(found) != 1:
+        return (), label
+    return found, f"{found[0].label}{label.strip()[len(base) :]}"
+
+
 def labelled_gpu(
     label: str, *, memory_mib: int | None, capability: tuple[int, int] | None, sharers: int = 1
 ) -> Device | None:
@@ -179,7 +199,7 @@ def labelled_gpu(
     Memory kept by the driver is the table's difference between label and usable memory, else RESERVE_MIB. A
     label with less memory than that is ignored: the driver reports 0 for GPUs that share the host's memory.
     """
-    rows = tuple(r for r in GPUS if normalise(r.label) == normalise(base_label(label)))
+    rows, product = _labelled_row(label)
     reserve = RESERVE_MIB if not rows else int(rows[0].memory_mib[0] - rows[0].usable_mib[0])
     usable = (memory_mib or 0) - (0 if rows and _mig(label) else reserve)
     if not rows:
@@ -192,7 +212,7 @@ def labelled_gpu(
             sharers=sharers,
             known=False,
         )
-    gpu = gpu_from_row(rows[0], label)
+    gpu = replace(gpu_from_row(rows[0], product), node_label=label if product != label else "")
     if usable > 0:
         gpu = replace(gpu, memory_bytes=usable * MIB)
     return replace(gpu, capability=capability or gpu.capability, sharers=max(1, sharers))

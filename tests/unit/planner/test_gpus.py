@@ -29,6 +29,11 @@ def choices(nodes, **fields):
     return gpu_options(request_of(spec(**fields)), nodes)
 
 
+def bare_node(name, label):
+    """Only its product is known."""
+    return dataclasses.replace(gpu_node(name, label), labels={"nvidia.com/gpu.product": label})
+
+
 def products(nodes, **fields):
     return [h.device.product for h in choices(nodes, **fields).available]
 
@@ -281,6 +286,35 @@ def test_a_slice_of_an_h200_is_smaller_than_its_name():
     found = named_gpu("NVIDIA-H200-MIG-1g.18gb")
     assert found is not None
     assert 0.98 * 16384 * MIB < found.memory_bytes <= 16384 * MIB
+
+
+@pytest.mark.parametrize(
+    ("label", "memory_mib", "product"),
+    [
+        ("L4", None, "NVIDIA-L4"),
+        ("L4", 23034, "NVIDIA-L4"),
+        ("T4-SHARED", None, "Tesla-T4-SHARED"),
+        ("RTX4090", None, "NVIDIA-GeForce-RTX-4090"),
+        ("A10", None, "NVIDIA-A10"),
+    ],
+)
+def test_a_node_may_be_labelled_with_a_short_name(label, memory_mib, product):
+    """By hand. The plan has the product as drivers name it, and pods select the node's own label."""
+    node = gpu_node("a", label, memory_mib=memory_mib) if memory_mib else bare_node("a", label)
+    found = choices((node,))
+    assert found.unsized == ()
+    (gpu,) = (option.device for option in found.available)
+    assert (gpu.product, gpu.node_label, gpu.known) == (product, label, True)
+    assert gpu.memory_bytes == named_gpu(product).memory_bytes
+    assert products((node,), gpu={"products": [product]}) == [product]
+    other = gpu_node("b", product)
+    assert [option.device.node_label for option in choices((node, other)).available] == [label, ""]
+
+
+def test_a_short_name_of_several_products_is_none_of_them():
+    """Drivers name one product; a plan for another would be refused in the pod."""
+    assert labelled_gpu("A100-80GB", memory_mib=None, capability=None) is None
+    assert not labelled_gpu("A100-80GB", memory_mib=81920, capability=(8, 0)).known
 
 
 @pytest.mark.parametrize("memory_mib", [0, 1])

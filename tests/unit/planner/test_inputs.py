@@ -18,7 +18,7 @@ TAINTS = ({"key": "nvidia.com/gpu", "effect": "NoSchedule"}, {"key": "own", "eff
 LABELS = st.fixed_dictionaries(
     {"host": st.text(max_size=3)},
     optional={
-        "nvidia.com/gpu.product": st.sampled_from(["NVIDIA-L4", "NVIDIA-A100-SXM4-40GB", "Unheard-Of"]),
+        "nvidia.com/gpu.product": st.sampled_from(["NVIDIA-L4", "L4", "NVIDIA-A100-SXM4-40GB", "Unheard-Of"]),
         "nvidia.com/gpu.memory": st.sampled_from(["23034", "512"]),
         "nvidia.com/gpu.compute.major": st.sampled_from(["7", "8"]),
         "nvidia.com/gpu.replicas": st.sampled_from(["1", "4", "x"]),
@@ -30,6 +30,7 @@ RESOURCES = st.fixed_dictionaries(
     optional={
         "memory": st.sampled_from(["1Gi", "64Gi", "?"]),
         "nvidia.com/gpu": st.sampled_from(["0", "1", "8", "?"]),
+        "amd.com/gpu": st.sampled_from(["0", "8"]),
     },
 )
 NODES = st.lists(

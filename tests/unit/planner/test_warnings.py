@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.planner.models import facts
 from tacho_operator.core.planner.plan import plan_model
-from tests.unit.planner.choosing import fitting, refused
-from tools.mock.specs import CONFIG, spec
+from tests.unit.planner.choosing import L4, fitting, refused
+from tools.mock.specs import CONFIG, cpu_node, spec
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,22 @@ def test_an_unknown_architecture_and_an_unknown_switch_are_warnings_of_the_plan(
     found = plan_model(spec(**asks), model, nodes=None, history=(), config=CONFIG)
     assert [item.split()[0] for item in found.warnings] == ["FooForCausalLM", "vLLM"]
     assert all(item in found.message for item in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [("amd.com/gpu", True), ("gpu.intel.com/i915", True), ("qat.intel.com/generic", False)],
+)
+def test_a_small_model_beside_gpus_of_another_vendor_says_that_it_runs_on_the_cpu(resource, said):
+    """It went there without a word, and was taken for slow."""
+    node = cpu_node("mi300x", memory="64Gi")
+    nodes = (dataclasses.replace(node, allocatable={**node.allocatable, resource: "8"}),)
+    found = fitting("qwen2.5-0.5b", nodes)
+    assert found.gpu_product == "CPU"
+    sentence = f"Nodes mi300x ({resource}) have GPUs of another vendor."
+    assert any(item.startswith(sentence) for item in found.warnings) is said
+    assert (sentence in found.message) is said
+    for fields, others in (({"gpu": {"count": 0}}, ()), ({}, (L4,))):
+        assert not any(
+            "another vendor" in item for item in fitting("qwen2.5-0.5b", (*nodes, *others), **fields).warnings
+        )

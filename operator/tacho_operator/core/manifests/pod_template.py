@@ -196,7 +196,7 @@ def _select_product(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) ->
     """
     if plan.gpu_count and plan.gpu_product:
         label = product_label(gpu_resource(resource.spec))
-        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), label: plan.gpu_product}
+        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), label: plan.gpu_label or plan.gpu_product}
 
 
 def pod_template(

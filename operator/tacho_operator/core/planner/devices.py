@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tacho_contract.units import GIB
 from tacho_engines.hardware.device import CPU, Device
-from tacho_engines.hardware.gpus import labelled_gpu, matches, named_gpu, normalise
+from tacho_engines.hardware.gpus import is_foreign_gpu, labelled_gpu, matches, named_gpu, normalise
 from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.planner.request import PlanRequest
 from tacho_operator.core.pods.nodes import eligible, memory_bytes, resource_count
@@ -52,6 +52,8 @@ class DeviceOptions:
     """Names of nodes that have GPUs but no label with their product."""
     unsized: tuple[str, ...] = ()
     """Names of nodes whose product is not in the GPU catalog, and no label has its memory."""
+    foreign: tuple[str, ...] = ()
+    """Nodes with GPUs of other vendors, where a spec without GPUs is planned on the CPU."""
     too_large_for_host_bytes: int = 0
     """The model's weights as stored, where only their size keeps a spec without GPUs from the CPU; 0: it does
     not."""
@@ -117,7 +119,7 @@ def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> DeviceOptions:
             named = {product_label(request.gpu_resource), PRODUCT_LABEL} & node.labels.keys()
             (unsized if any(node.labels[key] for key in named) else unlabelled).append(node.name)
             continue
-        key = normalise(gpu.product)
+        key = normalise(gpu.node_label or gpu.product)  # pods select the label
         before = kinds.get(key)
         if before is None:
             kinds[key] = DeviceOption(gpu, count)
@@ -147,6 +149,18 @@ def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> Devi
         else:
             chosen.append(DeviceOption(gpu, MAX_GPUS, live=False))
     return replace(live, available=tuple(chosen), unknown=tuple(unknown))
+
+
+def foreign_nodes(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> tuple[str, ...]:
+    """Eligible nodes that have GPUs of other vendors, each with the name of that resource."""
+    usable = eligible(nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=True)
+    found = (
+        f"{node.name} ({name})"
+        for node in usable
+        for name in sorted(node.allocatable)
+        if is_foreign_gpu(name) and resource_count(node, name) > 0
+    )
+    return tuple(sorted(found))
 
 
 def most_gpus(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> int:

@@ -9,11 +9,12 @@ from collections.abc import Iterable
 
 from tacho_contract import codec
 from tacho_contract.model import ModelFacts
+from tacho_engines.hardware.gpus import is_foreign_gpu
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.planner.devices import gpu_labels
 from tacho_operator.core.planner.request import PlanRequest, request_of
-from tacho_operator.core.pods.nodes import eligible, memory_bytes
+from tacho_operator.core.pods.nodes import eligible, memory_bytes, resource_count
 from tacho_operator.core.types import Config, NodeFacts, Observed, PlanInputs
 
 NAMED_NODES = 5
@@ -42,7 +43,7 @@ def nodes_read(
 
 def _read(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, ...]:
     """The nodes whose GPUs or memory a plan can depend on: some of each kind of GPU, and the one with the
-    most memory.
+    most memory. Without GPUs to plan, some with those of other vendors, which a plan names.
 
     Only a few of equal nodes are kept. So planning time does not grow with the cluster, and most changes of
     nodes need no new plan.
@@ -52,15 +53,23 @@ def _read(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, 
     hosts = eligible(usable, selector=selector, tolerations=tolerations, gpu=False)
     largest = max(hosts, key=lambda node: (memory_bytes(node), node.name), default=None)
     resource, keys = request.gpu_resource, (*selector, *gpu_labels(request.gpu_resource))
+    others = () if any(resource_count(node, resource) for node in usable) else _foreign_gpus(usable)
     equal: Counter[tuple[object, ...]] = Counter()
     found = []
     for node in sorted(usable, key=lambda node: node.name):
-        with_gpus, labels = resource in node.allocatable, tuple(node.labels.get(key) for key in keys)
-        kind = (labels, node.allocatable.get(resource), str(node.taints))
+        with_gpus = any(name in node.allocatable for name in (resource, *others))
+        labels = tuple(node.labels.get(key) for key in keys)
+        counts = tuple(node.allocatable.get(name) for name in (resource, *others))
+        kind = (labels, counts, str(node.taints))
         equal[kind] += with_gpus
         if node is largest or (with_gpus and equal[kind] <= NAMED_NODES):
-            found.append(_only(node, keys, ("memory", resource) if node is largest else (resource,)))
+            known = (resource, *others)
+            found.append(_only(node, keys, ("memory", *known) if node is largest else known))
     return tuple(found)
+
+
+def _foreign_gpus(nodes: Iterable[NodeFacts]) -> tuple[str, ...]:
+    return tuple(sorted({name for node in nodes for name in node.allocatable if is_foreign_gpu(name)}))
 
 
 def _only(node: NodeFacts, labels: Iterable[str], resources: Iterable[str]) -> NodeFacts:

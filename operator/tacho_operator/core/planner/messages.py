@@ -86,6 +86,17 @@ def unlabelled_warning(attempt: Attempt, unlabelled: tuple[str, ...], label: str
     )
 
 
+def foreign_warning(foreign: tuple[str, ...]) -> tuple[str, ...]:
+    """A sentence on nodes with GPUs of other vendors, where the model is planned on the CPU instead; else
+    none. ``foreign``: these nodes."""
+    if not foreign:
+        return ()
+    return (
+        f"Nodes {', '.join(foreign[:5])} have GPUs of another vendor. tacho plans NVIDIA GPUs only, so this "
+        "model runs on the CPU.",
+    )
+
+
 def _image_message(attempt: Attempt) -> str:
     """A sentence on how to get an image that no registry publishes; "" where one does."""
     image, engine = attempt.placement.image, attempt.engine

@@ -18,12 +18,19 @@ from tacho_operator.core.planner.devices import (
     HOST_DEFAULT_BYTES,
     DeviceOption,
     DeviceOptions,
+    foreign_nodes,
     gpu_options,
     host,
     most_gpus,
     product_label,
 )
-from tacho_operator.core.planner.messages import plan_message, ranked_by, unlabelled_warning, warnings
+from tacho_operator.core.planner.messages import (
+    foreign_warning,
+    plan_message,
+    ranked_by,
+    unlabelled_warning,
+    warnings,
+)
 from tacho_operator.core.planner.no_plan import (
     FitAdvisor,
     failure,
@@ -74,7 +81,7 @@ def plan_model(
         return no_method(engine, request.method)
     chosen = search.best(device_options.available)
     if chosen is not None and chosen.context is not None:
-        return _planned(chosen, chosen.context, search, device_options.unlabelled)
+        return _planned(chosen, chosen.context, search, device_options)
     nearest = search.nearest(device_options.available)
     if nearest is None:
         return failure(
@@ -135,7 +142,7 @@ def _device_options(
     weights_bytes = sum(item.stored_bytes for item in facts.tensors) if facts else 0
     if weights_bytes > HOST_DEFAULT_BYTES:
         return replace(gpus, too_large_for_host_bytes=weights_bytes)
-    return DeviceOptions((host(request, nodes),))
+    return DeviceOptions((host(request, nodes),), foreign=foreign_nodes(request, nodes))
 
 
 def _gpus_unset(request: PlanRequest) -> bool:
@@ -186,15 +193,14 @@ def _quality(chosen: Attempt) -> str:
     return f"quality {expected_quality(chosen):.1f} of 100"
 
 
-def _planned(
-    chosen: Attempt, context: Context, search: Search, unlabelled: tuple[str, ...] = ()
-) -> ModelPlan:
-    """The plan that follows from the chosen attempt, with the rejected alternatives. ``unlabelled``: nodes
-    whose GPUs no label describes.
-    """
+def _planned(chosen: Attempt, context: Context, search: Search, device_options: DeviceOptions) -> ModelPlan:
+    """The plan that follows from the chosen attempt, with the rejected alternatives."""
     request, placement, engine = search.inputs.request, chosen.placement, chosen.engine
     device = placement.device
-    unusable = unlabelled_warning(chosen, unlabelled, product_label(request.gpu_resource))
+    unusable = (
+        *unlabelled_warning(chosen, device_options.unlabelled, product_label(request.gpu_resource)),
+        *foreign_warning(device_options.foreign),
+    )
     why = (
         ""
         if request.method and request.engine
@@ -210,6 +216,7 @@ def _planned(
         quantization_method=chosen.method.method if request.method != "none" else "none",
         files=placement.facts.files,
         gpu_product=device.product,
+        gpu_label=device.node_label,
         gpu_count=chosen.gpus,
         gpu_memory_bytes=device.memory_bytes or 0,
         compute_capability=device.compute_capability,

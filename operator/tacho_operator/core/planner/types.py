@@ -46,6 +46,8 @@ class ModelPlan:
     quantization_method: str
     files: ModelFiles = field(metadata=flat(globs="files", digest="modelDigest"))
     gpu_product: str = ""
+    gpu_label: str = ""
+    """Value of the node label by which pods select the product; "": the product itself."""
     gpu_count: int = 0
     gpu_memory_bytes: int = 0
     compute_capability: str = ""
