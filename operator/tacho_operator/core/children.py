@@ -75,7 +75,7 @@ def to_try(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) ->
     if revision is None:
         return _early_trial(observed, config, reconcile_plan)
     if not planning.apply or not reconcile_plan.rollout.replicas:
-        return None
+        return _vacancy_trial(observed, reconcile_plan)
     name, template = revision.name, revision.pod_template
     made = deployment(resource, revision.plan, revision=name, pod_template=template, replicas=1)
     return Trial(
@@ -99,6 +99,26 @@ def _early_trial(observed: Observed, config: Config, reconcile_plan: ReconcilePl
         manifests=(pod,),
         withheld=frozenset((item["kind"], _name(item)) for item in inspection.apply),
         needs_quota=not observed.deployments and reconcile_plan.replicas > 0,
+    )
+
+
+def _vacancy_trial(observed: Observed, reconcile_plan: ReconcilePlan) -> Trial | None:
+    """The trial of a new pod, where all pods of the serving revision are ending. None: not so.
+
+    A ReplicaSet says nothing of a namespace that is being deleted, and a finalizer may keep its pods.
+    """
+    rollout, revisions = reconcile_plan.rollout, reconcile_plan.revisions
+    revision = revisions.get(rollout.active or reconcile_plan.desired_revision)
+    if revision is None or not rollout.replicas.get(revision.name):
+        return None
+    pods = [pod for pod in views(observed.pods, names.ROLE_SERVER) if pod.revision == revision.name]
+    if not pods or not all(pod.terminating for pod in pods):
+        return None
+    return Trial(
+        name=revision.name,
+        key=digest([revision.name, sorted(pod.uid for pod in pods)]),
+        manifests=(_pod(observed.resource, revision.name, revision.pod_template),),
+        withheld=frozenset(),
     )
 
 
