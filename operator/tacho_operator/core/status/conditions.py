@@ -116,7 +116,16 @@ def _scaling(snapshot: Snapshot) -> str:
 
 
 def planned(snapshot: Snapshot) -> ConditionValue:
-    """The condition Planned: whether the spec has a plan."""
+    """The condition Planned: whether the spec has a plan, and which of its fields are ignored."""
+    found, note = _planned(snapshot), snapshot.unknown_note
+    if not note:
+        return found
+    if found.status == "True":
+        return dataclasses.replace(found, next_step=f"{note} {found.next_step}".strip())
+    return dataclasses.replace(found, quotation=f"{note} {found.quotation}".strip())
+
+
+def _planned(snapshot: Snapshot) -> ConditionValue:
     planning = snapshot.planning
     if planning.plan is not None:
         name = f"Revision {planning.revision.name}: " if planning.revision else ""

@@ -39,6 +39,7 @@ from tacho_operator.core.rollout.reading import (
 )
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
 from tacho_operator.core.status.reachability import exposure, misleading_service, misleads, reached
+from tacho_operator.core.status.unknown_fields import unknown_note
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
 FINALIZER_SECONDS = 60.0
@@ -104,6 +105,8 @@ class Snapshot:
     """
     token_note: str = ""
     """A sentence on a changed tokenSecretRef, which running pods do not use; "" without a change."""
+    unknown_note: str = ""
+    """A sentence on fields of spec that this version does not know; "": it knows all."""
     pods: ServerPods
     problems: ProblemSet
     measuring: MeasurementPlan
@@ -206,6 +209,7 @@ def take_snapshot(
         scale_refused=_scale_refused(observed),
         unanswered=observed.unanswered,
         token_note=_token_note(resource, subject),
+        unknown_note=unknown_note(observed.raw["spec"], resource.spec),
         pods=ServerPods(
             count=len(live_pods(servers)),
             ready=sum(pod.ready for pod in servers),
