@@ -42,6 +42,7 @@ def test_the_first_of_a_minute_speaks_for_all() -> None:
     assert notice_due(None, FAILED)
     assert not notice_due(FAILED, FAILED + NOTICE_INTERVAL - timedelta(seconds=1))
     assert notice_due(FAILED, FAILED + NOTICE_INTERVAL)
+    assert notice_due(FAILED, FAILED - timedelta(days=900)), "the clock was put back"
 
 
 @pytest.mark.parametrize(

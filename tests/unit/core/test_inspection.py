@@ -335,6 +335,19 @@ def test_a_clock_that_is_ahead_delays_the_next_attempt_for_no_hours(ahead: float
     assert look(world, wait + 1).apply
 
 
+@pytest.mark.parametrize(
+    ("behind", "waits"), [(300.0, True), (8 * 3600.0, False), (3 * 365 * 86400.0, False)]
+)
+def test_an_operators_clock_that_is_behind_stops_no_further_attempt(behind: float, waits: bool) -> None:
+    """Every time in the cluster is ahead of it then, and the next attempt was as far away."""
+    world = hub_world()
+    step(world)
+    world.inspected(GONE)
+    wait = look(world, -behind).requeue_after_seconds
+    assert (wait is not None) is waits
+    assert bool(look(world).apply) is not waits
+
+
 def test_an_attempt_of_any_length_is_read() -> None:
     world = hub_world()
     world.reconcile()

@@ -48,9 +48,9 @@ def ended_wait(before: str, now: str) -> str:
 
 def notice_due(noticed: datetime | None, now: datetime) -> bool:
     """Whether to inform the other waiting resources that their hub works again. ``noticed``: when they were
-    last informed.
+    last informed, which a clock that was put back has in the future.
     """
-    return noticed is None or now - noticed >= NOTICE_INTERVAL
+    return noticed is None or abs(now - noticed) >= NOTICE_INTERVAL
 
 
 def retry_delay_seconds(alone: float, waiting: HubWaiters, since: datetime, *, apart: float) -> float:

@@ -45,6 +45,10 @@ CLOCK_AHEAD_SECONDS = 60.0
 """Seconds by which a node's clock may be ahead. A time further in the future is ignored, as it would delay
 the next attempt.
 """
+CLOCK_BEHIND_SECONDS = 3600.0
+"""Seconds by which the operator's own clock may be behind the API server's. Where it is further, no pause can
+be judged, and the next attempt starts at once.
+"""
 ATTEMPT_DIGITS = 253
 """Longest attempt number in digits that is read from a pod's annotation, which a user may have edited.
 
@@ -227,7 +231,7 @@ def _ended(
         others = observed.waiting.get(found.reason, HubWaiters())
         delay = _backoff_seconds(last, others, _ended_at(last, now))
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
-    if wait > 0:
+    if 0 < wait <= delay + CLOCK_BEHIND_SECONDS:
         return Inspection(
             problem=found,
             delete=delete,
