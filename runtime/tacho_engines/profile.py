@@ -316,6 +316,8 @@ class EngineProfile:
     rules: EngineRules = EngineRules()
     predicted: bool = True
     """Whether memory is predicted; False: the model's files are only listed, not parsed."""
+    numbers_builds: bool = False
+    """Whether image tags may end with a build's number in place of a version: ``server-b6123``."""
     executes_model_code: bool = True
     """Whether an argument can make the engine run Python files of the model's repository."""
     fills: bool = False

@@ -97,6 +97,7 @@ PROFILE = EngineProfile(
     speed=EngineSpeed(efficiency=0.6, batching=True),
     local=LocalPackage(package="xllamacpp", entrypoint=("-m", "tacho_llamacpp")),
     executes_model_code=False,
+    numbers_builds=True,
     rules=EngineRules(
         method=MethodRule(
             cel="self.engine.name != 'llamacpp' || self.quantization.method in ['gguf', 'none']",

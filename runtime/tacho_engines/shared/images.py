@@ -21,12 +21,23 @@ def version_key(version: str) -> tuple[int, ...]:
 _TAG_VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?)(?:[-.+_].*)?")
 
 
-def image_version(image: str) -> str:
+_TAG_BUILD = re.compile(r"(?:[A-Za-z].*-)?(b\d+)")
+_CPU_BUILD = re.compile(r"(?:^|[-_.:])cpu(?:$|[-_.:])")
+
+
+def image_version(profile: EngineProfile, image: str) -> str:
     """The version an image reference's tag names (``repo:v0.26.0-cu128`` gives ``0.26.0``), or ""."""
     last = image.split("@", 1)[0].rsplit("/", 1)[-1]
     _, _, tag = last.partition(":")
-    match = _TAG_VERSION.fullmatch(tag)
+    match = _TAG_VERSION.fullmatch(tag) or (_TAG_BUILD.fullmatch(tag) if profile.numbers_builds else None)
     return match[1] if match else ""
+
+
+def is_for_cpu(profile: EngineProfile, image: str) -> bool:
+    """Whether ``image`` is by its name a build for hosts without GPU."""
+    name = image.split("@", 1)[0].rsplit("/", 1)[-1]
+    own = profile.cpu_image.reference.partition(":")[0] if profile.cpu_image else ""
+    return _CPU_BUILD.search(name) is not None or (bool(own) and name.partition(":")[0] == own)
 
 
 def engine_image(
@@ -42,7 +53,7 @@ def engine_image(
     if not image:
         plugged = _by_plugin(profile, profile.image.version, method)
         image = profile.plugins.reference if plugged else profile.image.reference
-    return image, image_version(image) or profile.image.version
+    return image, image_version(profile, image) or profile.image.version
 
 
 def _by_plugin(profile: EngineProfile, version: str, method: str) -> bool:

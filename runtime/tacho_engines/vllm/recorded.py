@@ -29,7 +29,7 @@ def recorded(name: str) -> frozenset[str]:
 def warnings(placement: Placement) -> tuple[str, ...]:
     """One sentence for an architecture, and one for each switch, that the version does not have."""
     version = PROFILE.image.version
-    assumed = placement.options.own_image and not image_version(placement.image)
+    assumed = placement.options.own_image and not image_version(PROFILE, placement.image)
     if assumed or version_key(placement.version) != version_key(version):
         return ()
     name = placement.architecture.name

@@ -17,7 +17,7 @@ def test_the_installed_version_is_planned_for() -> None:
     images = local_images("local")
     installed = importlib.metadata.version("xllamacpp")
     assert images["llamacpp"] == f"local:{installed}"
-    assert image_version(images["llamacpp"]) == installed
+    assert image_version(engine_profile("llamacpp"), images["llamacpp"]) == installed
 
 
 def test_a_package_may_come_from_a_distribution_of_another_name(

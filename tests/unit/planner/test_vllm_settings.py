@@ -80,11 +80,12 @@ def test_rows_are_in_order_and_say_where_they_are_from():
         ("registry:5000/vllm", ""),
         ("vllm:latest", ""),
         ("vllm:nightly-0.9", ""),
+        ("vllm:nightly-b1234", ""),
     ],
 )
 def test_the_version_is_the_tags(image, version):
-    assert image_version(image) == version
     row = engine_profile("vllm")
+    assert image_version(row, image) == version
     assert engine_image(row, image, {}) == (image, version or row.image.version)
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from benchmarks.planner.models import facts
 from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.types import ModelPlan
 from tests.unit.planner.choosing import L4, fitting, refused
-from tools.mock.specs import CONFIG, cpu_node, spec
+from tools.mock.specs import CONFIG, cpu_node, smollm2, spec
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,26 @@ def test_a_version_that_is_assumed_of_an_image_is_a_warning(image, said):
     assert any("names no version: planned as vLLM 0.32.0" in item for item in found.warnings) is said
 
 
+@pytest.mark.parametrize(
+    ("tag", "version"),
+    [
+        ("server-cuda-b6123", "b6123"),
+        ("server-b6123", "b6123"),
+        ("b6123", "b6123"),
+        ("server-cuda", ""),
+        ("server-cuda-beta1", ""),
+    ],
+)
+def test_a_number_of_a_build_is_a_version_of_llamacpp(tag, version):
+    engine = {"name": "llamacpp", "image": f"ghcr.io/ggml-org/llama.cpp:{tag}"}
+    asks = spec(engine=engine, gpu={"products": ["L4"]})
+    found = plan_model(asks, smollm2(), nodes=None, history=(), config=CONFIG)
+    assert any("names no version: planned as llama.cpp 2026.10" in one for one in found.warnings) is not bool(
+        version
+    )
+    assert found.engine_version == (version or "2026.10")
+
+
 def test_an_unknown_architecture_and_an_unknown_switch_are_warnings_of_the_plan():
     known = facts("llama-3.1-8b")
     model = dataclasses.replace(
@@ -72,3 +93,19 @@ def test_a_small_model_beside_gpus_of_another_vendor_says_that_it_runs_on_the_cp
         assert not any(
             "another vendor" in item for item in fitting("qwen2.5-0.5b", (*nodes, *others), **fields).warnings
         )
+
+
+@pytest.mark.parametrize(
+    ("image", "product"),
+    [
+        ("registry:5000/mirror/tacho-vllm-cpu:v0.32.0", "CPU"),
+        ("ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v0.32.0", "CPU"),
+        ("ours/vllm:v0.32.0-cpu", "CPU"),
+        ("cpu/vllm:v0.32.0", ""),
+        ("vllm/vllm-openai:v0.32.0", ""),
+    ],
+)
+def test_an_image_for_the_cpu_asks_for_it(image, product):
+    engine, nodes = {"name": "vllm", "image": image}, (cpu_node(memory="128Gi"),)
+    found = plan_model(spec(engine=engine), facts("llama-3.1-8b"), nodes=nodes, history=(), config=CONFIG)
+    assert (found.gpu_product if isinstance(found, ModelPlan) else "") == product

@@ -26,7 +26,8 @@ MAX_GPUS = 8
 HOST_DEFAULT_BYTES = 4 * GIB
 """Largest weights as stored that run on the CPU where spec does not mention GPUs and no node has one.
 
-A step reads all weights, and a CPU reads about 50 GB/s: above this, one stream gets fewer than 10 tok/s.
+A step reads all weights, and a CPU reads about 50 GB/s: above this, one stream gets fewer than 10 tok/s. All
+experts count: a prompt, and the steps of several streams, read most of them.
 """
 
 

@@ -66,7 +66,7 @@ def warnings(attempt: Attempt) -> tuple[str, ...]:
 def _assumed_version(attempt: Attempt) -> str:
     """A sentence on the version that is assumed of the user's image; "": its tag names one."""
     placement = attempt.placement
-    if not placement.options.own_image or image_version(placement.image):
+    if not placement.options.own_image or image_version(attempt.engine, placement.image):
         return ""
     return (
         f"The tag of engine.image names no version: planned as {attempt.engine.title} {placement.version}. "

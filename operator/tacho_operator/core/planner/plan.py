@@ -12,6 +12,7 @@ from tacho_engines.hardware.gpus import is_foreign
 from tacho_engines.profile import EngineProfile
 from tacho_engines.registry import engine_profiles
 from tacho_engines.shared.compatibility import is_quantized
+from tacho_engines.shared.images import is_for_cpu
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.attempt import Attempt, PlanInput
 from tacho_operator.core.planner.devices import (
@@ -140,7 +141,7 @@ def _device_options(
     if not (_gpus_unset(request) and _defaults_to_host(engine, facts, gpus, nodes)):
         return gpus
     weights_bytes = sum(item.stored_bytes for item in facts.tensors) if facts else 0
-    if weights_bytes > HOST_DEFAULT_BYTES:
+    if weights_bytes > HOST_DEFAULT_BYTES and not (engine and is_for_cpu(engine, request.image)):
         return replace(gpus, too_large_for_host_bytes=weights_bytes)
     return DeviceOptions((host(request, nodes),), foreign=foreign_nodes(request, nodes))
 
