@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from tacho_contract.text import visible
+from tacho_engines.base import RunHalf
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
 
 TIMEOUT_SECONDS = 10.0
@@ -46,3 +48,9 @@ class EngineClient:
         except (RequestFailed, ValueError, RecursionError):
             return None
         return document
+
+    async def version(self, engine: RunHalf, path: str) -> str:
+        """The version in the document at ``path``, as ``engine`` reads it; "": none. No character in it could
+        keep it from a metric's label."""
+        document = await self.json(path) if path else None
+        return visible(engine.version(document)) if isinstance(document, dict) else ""

@@ -301,9 +301,7 @@ class Supervisor:
         await self._until_healthy(self._client, health_path)
         if failure := quantization_failure(self.config, self._figures) or preflight.unreached(self.config):
             raise FailedError(failure)
-        path = engine.version_path(self.config)
-        document = await self._client.json(path) if path else None
-        version = engine.version(document) if isinstance(document, dict) else ""
+        version = await self._client.version(engine, engine.version_path(self.config))
         self._enter(lifecycle.PROBING, "the engine is healthy")
         fallbacks = self._figures.fallbacks
         self._report = dataclasses.replace(self._report, engine_version=version, fallbacks=fallbacks)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import json
 from collections.abc import AsyncIterator
 from random import Random
 from typing import cast
 
 import pytest
 
+from tacho_contract.report import Report
+from tacho_engines.custom.run import Custom
+from tacho_runtime.http.metrics import render
 from tacho_runtime.probe.load import wire
 from tacho_runtime.probe.load.requests import DiscoveredEngine, RetryBudget
 from tacho_runtime.probe.load.socket_engine import SocketEngine, timestamp_only
@@ -203,3 +207,21 @@ def test_a_stream_that_repeats_the_key_does_not_have_it_shown() -> None:
     chunks = b'1d\r\n\ndata: {"error":"Bearer sk-se\r\n8\r\ncret"}\n\n\r\n0\r\n\r\n'
     cut.data_received(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
     assert cut.result(whole=True).error.endswith("Bearer ***"), "a chunk ends within the key"
+
+
+@pytest.mark.parametrize(("version", "shown"), [("0.32.0", "0.32.0"), ("\ud800", "\ufffd"), ("a\nb", "a b")])
+async def test_a_version_can_be_a_metrics_label(version: str, shown: str) -> None:
+    """JSON may hold half of a surrogate pair, which no scrape could encode."""
+    async with engine(HEAD + b"\r\n" + json.dumps({"version": version}).encode()) as client:
+        found = await client.version(Custom(), "/version")
+    assert found == shown
+    report = Report(
+        runtime_version="1",
+        revision="r",
+        plan_key="p",
+        phase="Serving",
+        engine="custom",
+        engine_version=found,
+        observed_time="t",
+    )
+    assert f'engine_version="{shown}"'.encode() in render(report, ("Serving",))
