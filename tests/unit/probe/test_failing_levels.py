@@ -71,3 +71,26 @@ def test_no_level_beyond_one_that_fails_is_measured(asked: int, failing: set[int
     streams, why = instead_of(found, asked, failing)
     assert streams == instead
     assert (why == "") == (instead > 0)
+
+
+class Halting(VirtualEngine):
+    """Stops in the middle of each level of several streams."""
+
+    async def steady_loop(self, workload: Workload, *, spread: float) -> VirtualLoop:
+        return HaltingLoop(self, workload, spread)
+
+
+class HaltingLoop(VirtualLoop):
+    async def level(self, terms: LevelTerms, enough: Callable[[Cohort], bool]) -> LoadTrace:
+        trace = await super().level(terms, enough)
+        half = len(trace.bins) // 2
+        return replace(trace, bins=(*trace.bins[:half], *[0.0] * (len(trace.bins) - half)))
+
+
+async def test_a_check_whose_level_has_no_rate_is_not_whole() -> None:
+    """It was Complete, without a flag, and had the capacity of one stream."""
+    measured = await probed(LAW, 1, level=20, engine=Halting(LAW, Random(1)))
+    assert [point.concurrency for point in measured.curve] == [1]
+    assert measured.state == "Partial"
+    assert {"BudgetExhausted", "NotSteady"} <= {*measured.flags}
+    assert "the rate of 20 streams is not known" in measured.message

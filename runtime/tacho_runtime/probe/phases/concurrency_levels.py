@@ -377,8 +377,12 @@ async def measure_only(bench: ProbeSession, given: Sequence[int], *, whole_budge
         for position, streams in enumerate(several):
             share = 1 / (len(several) - position) if whole_budget else 0.0
             measured = await levels.measure(streams, share=share)
-            if not measured or bench.findings.result(streams) is None:
+            result = bench.findings.result(streams)
+            if not measured or result is None:
                 out_of_time(bench, f"{streams} streams could not be measured")
+            elif not result.has_rate:  # the curve leaves it out, and its flags with it
+                bench.findings.flags.update(result.point.flags)
+                out_of_time(bench, f"the rate of {streams} streams is not known")
     finally:
         await levels.loop.close()
 
