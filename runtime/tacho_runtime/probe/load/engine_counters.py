@@ -207,11 +207,47 @@ class CounterReading:
     requests_there: float | None = None
     """Requests in an engine whose start is not the first one's, and of which no counter is used."""
 
+    def is_after(self, other: CounterReading | None) -> bool:
+        """Whether its counters are certainly of a later time than those of ``other``."""
+        apart_ns = self.uncertain_ns + (other.uncertain_ns if other else 0)
+        return other is None or self.stamp_ns - other.stamp_ns >= apart_ns
+
     def elsewhere(self) -> CounterReading:
         """The reading as that of another engine, or of one whose start moves: only its requests count."""
         now = self.counters
         there = None if now.running is None else now.running + (now.waiting or 0.0)
         return replace(self, counters=EngineCounters(), requests_there=there)
+
+
+OTHER_ENGINES = "its metrics were those of another engine at times: only the first one's were used"
+FALLING = "its count of tokens fell, as of several engines in turn: its metrics were not used from then on"
+
+
+@dataclass(slots=True)
+class FirstEngine:
+    """Tells readings of the engine that was read first from those of others behind the same address."""
+
+    _started: float | None = None
+    """When the engine of the first reading began."""
+    _last: CounterReading | None = None
+    _fell: bool = False
+
+    def problem(self, found: CounterReading) -> str:
+        """A note where ``found`` may not be compared with the earlier readings; "": it may.
+
+        Without the time of a start, a count that falls shows several engines. Whose reading is whose is then
+        not known.
+        """
+        started = found.counters.started
+        self._started = self._started or started
+        if started is not None:
+            return "" if started == self._started else OTHER_ENGINES
+        made, last = found.counters.generated_tokens, self._last
+        if made is not None:
+            before = last.counters.generated_tokens if last is not None else None
+            self._fell = self._fell or (before is not None and made < before and found.is_after(last))
+            self._last = found
+        return FALLING if self._fell else ""
 
 
 CONTROL_SECONDS = 10.0

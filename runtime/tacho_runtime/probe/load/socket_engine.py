@@ -22,6 +22,7 @@ from tacho_runtime.probe.load.engine_counters import (
     CONTROL_SECONDS,
     CounterReading,
     EngineCounters,
+    FirstEngine,
     scrape,
 )
 from tacho_runtime.probe.load.first_answer import (
@@ -58,7 +59,6 @@ REQUEST_SECONDS = 300.0
 SAMPLE_SECONDS = 10.0
 """Timeout in seconds of a sample of the machine; the first one waits for SETTLE_SECONDS."""
 CALIBRATION_WORDS = (16, 64, 16, 64)
-OTHER_ENGINES = "its metrics were those of another engine at times: only the first one's were used"
 IMPOSSIBLE_COUNTS = (
     "the engine counts more prompt tokens than its prompts have bytes: these counts are not used"
 )
@@ -102,8 +102,7 @@ class SocketEngine:
         """False where the engine counts as many tokens in a long prompt as in a short one."""
         self.counts_oddly = False
         """Whether the engine's count of a text is that of no usual tokenizer."""
-        self._started: float | None = None
-        """When the engine of the first reading of the counters began."""
+        self._first_engine = FirstEngine()
         self.answered = False
         """Whether a token of any answer has arrived."""
         self.failed: RequestFailed | None = None
@@ -379,12 +378,11 @@ class SocketEngine:
         Behind a load balancer the difference of two engines' counters looks like other clients' traffic.
         """
         found = await scrape(self._endpoint, timeout_seconds=timeout_seconds)
-        started = found.counters.started
-        self._started = self._started or started
-        if started in (None, self._started):
+        note = self._first_engine.problem(found)
+        if not note:
             return found
-        if OTHER_ENGINES not in self._notes:
-            self._notes.append(OTHER_ENGINES)
+        if note not in self._notes:
+            self._notes.append(note)
         return found.elsewhere()
 
     async def machine(self, *, calibrate: bool) -> MachineSample:
