@@ -6,6 +6,8 @@ import pytest
 
 from tacho_runtime.probe.load.timed_client import RequestFailed, StreamConnection
 from tacho_runtime.probe.load.wire import (
+    HEAD_LIMIT_BYTES,
+    PIECES_LIMIT,
     Framing,
     WireError,
     body_of,
@@ -19,6 +21,7 @@ HEAD = (
 )
 BODY = b'data: {"n":1}\n\ndata: [DONE]\n\n'
 STREAM = HEAD + b"d\r\n" + BODY[:13] + b"\r\n%x\r\n" % len(BODY[13:]) + BODY[13:] + b"\r\n0\r\n\r\n"
+PIECE = b"a chunk of some length"
 
 
 @pytest.mark.parametrize(
@@ -133,3 +136,12 @@ def test_an_answer_whose_connection_ended_lacks_something_or_not(
 ) -> None:
     head = Framing(head_end=10, status=200, chunked=chunked, length=length)
     assert is_cut(head, tail) is lacking
+
+
+def test_a_chunk_that_is_parsed_in_two_parts_counts_once() -> None:
+    piece = b"%x\r\n" % len(PIECE) + PIECE + b"\r\n"
+    whole = HEAD + PIECES_LIMIT * piece + b"0\r\n\r\n"
+    assert len(whole) > 4 * HEAD_LIMIT_BYTES
+    assert body_of(whole) == PIECES_LIMIT * PIECE
+    with pytest.raises(WireError, match="more than 20000 chunks"):
+        body_of(HEAD + piece + whole[len(HEAD) :])

@@ -21,6 +21,12 @@ _EVENT = b"\ndata:"
 """The bytes at which every event begins. Inside an event they cannot occur, as JSON escapes line ends."""
 _OVERLAP = len(_EVENT) - 1
 _OPENING_BYTES = 4096
+MARKS_KEPT, MARKS_PER_TOKEN = 1024, 2
+"""Most reads whose times are kept of an answer, and how many per token asked for, whichever is more. Only an
+engine that sends far more events than tokens has more; they would take 160 bytes each without end.
+"""
+MARKS_AT_START = 64
+"""Reads at the beginning that are all kept: they show the first token."""
 STREAM_LIMIT_BYTES = 16 * 1024 * 1024
 """Longest accepted stream in bytes, far above any that the probe requests."""
 _CLOSING_BYTES = 64 * 1024
@@ -39,13 +45,17 @@ class TokenStream(StreamConnection):
     """
 
     limit_bytes = STREAM_LIMIT_BYTES
-    __slots__ = ("_empty_texts", "_leading", "_marks", "_opening", "_opens_empty", "max_tokens")
+    __slots__ = (
+        "_empty_texts", "_leading", "_marks", "_opening", "_opens_empty", "_reads_here", "_reads_per_mark",
+        "max_tokens",
+    )  # fmt: skip
 
     def __init__(self, *, opens_empty: bool = False) -> None:
         super().__init__()
         self._opens_empty = opens_empty
         self._marks: list[tuple[int, int, int]] = []
-        """One entry for each read, as in ``CountedReads.marks``."""
+        """One entry for each read, as in ``CountedReads.marks``, or for several, of which it is the last."""
+        self._reads_per_mark = self._reads_here = 1
         self._empty_texts = 0
         self._opening = b""
         self._leading: int | None = None
@@ -63,12 +73,27 @@ class TokenStream(StreamConnection):
             if (at := data.rfind(key)) >= 0 and (match := _TOTAL.match(data, at)) is not None:
                 total = int(match[1]) or total  # 0 is before the first token, or not counted yet
         if new or (self._marks and total != self._marks[-1][2]):
-            self._marks.append((stamp_ns, before + new, total))
+            self._mark((stamp_ns, before + new, total))
             self._empty_texts += len(_EMPTY_TEXT.findall(data))
         if self._marks and self._leading is None and len(self._opening) < _OPENING_BYTES:
             # With what came before, as a chunk of the transfer may begin between both.
             former = self._opening or self._tail[-TAIL_BYTES // 2 :]
             self._opening = (former + data)[:_OPENING_BYTES]
+
+    def _mark(self, mark: tuple[int, int, int]) -> None:
+        """Adds a read. Where there are very many, one of every two, four, ... is kept.
+
+        Each has the sums so far: without one, its tokens count at the next one's time.
+        """
+        if self._reads_here < self._reads_per_mark and len(self._marks) > MARKS_AT_START:
+            self._marks[-1] = mark
+            self._reads_here += 1
+            return
+        if len(self._marks) >= max(MARKS_KEPT, MARKS_PER_TOKEN * (self.max_tokens or 0)):
+            del self._marks[MARKS_AT_START:-1:2]
+            self._reads_per_mark *= 2
+        self._marks.append(mark)
+        self._reads_here = 1
 
     def _closing(self, data: bytes) -> bytes:
         """The bytes from the beginning of the last event but one, however long both are."""

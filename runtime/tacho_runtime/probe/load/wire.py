@@ -106,6 +106,7 @@ def body_of(raw: bytes) -> bytes:
     connection.send(_REQUEST)
     connection.send(h11.EndOfMessage())
     pieces: list[bytes] = []
+    chunks = 0
     try:
         # In parts: h11 limits what is incomplete, and 4 MiB of trailers at once took 4 s.
         for begin in range(0, max(1, len(raw)), HEAD_LIMIT_BYTES):
@@ -115,7 +116,8 @@ def body_of(raw: bytes) -> bytes:
                     return b"".join(pieces)
                 if isinstance(event, h11.Data):
                     pieces.append(event.data)
-                    if len(pieces) > PIECES_LIMIT:
+                    chunks += event.chunk_end  # a part may end within a chunk
+                    if chunks > PIECES_LIMIT:
                         raise WireError(f"the answer comes in more than {PIECES_LIMIT} chunks")
     except h11.RemoteProtocolError as error:
         raise WireError(f"not an HTTP/1.1 response: {error}") from None
