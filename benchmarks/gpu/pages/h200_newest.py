@@ -110,7 +110,8 @@ def _log() -> dict[str, str]:
 def loops(folder: str) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Of each level of each server: what the plan judges, and the level."""
     for start in started(folder):
-        cell = {key: start.row[key] for key in ("model", "method", "version", "args", "maxModelLen", "gpu")}
+        told = ("model", "method", "version", "args", "maxModelLen", "gpu", "gpus")
+        cell = {key: start.row[key] for key in told}
         file = (RAW.parents[2] / start.row["source"]).with_suffix(".json")
         for level in json.loads(file.read_text())["levels"] if file.exists() else ():
             alone = level["streams"] == 1

@@ -34,6 +34,14 @@ WIDTH_GRAPH_BYTES = 3174
 Fitted to starts of vLLM 0.26 on an H200 outside the test data (benchmarks/planner/h200/starts.json): 0.39 to
 1.01 GiB for 51 sizes. Experts add nothing: such models used less than half of EXPERT_GRAPH_BYTES.
 """
+EXPERT_LAYER_GRAPH_BYTES, EXPERT_WIDTH_GRAPH_BYTES = 481 * 1024, 1215
+"""The same with experts, where the second runner estimates its graphs before it captures them: two of whole
+steps are tried, and all others count as the second. Source: wheel 0.32.0, v1/worker/gpu/cudagraph_utils.py.
+
+Set to the most that five starts of 0.32 on an H200 estimated, of three shapes: 0.47 to 1.23 GiB for 51 sizes.
+For one shape it is 0.09 too much. They then took 0.22 to 0.46. Over two GPUs, and where one kernel computes
+the experts, vLLM estimated 0.4 to 0.5 GiB less.
+"""
 SPLIT_WIDTH = 0.75
 """Share of a graph's bytes that tensor parallelism divides. Activations of an 8B are three vectors of the
 MLP's width (10.5 hidden states), and 3.5 hidden states that every GPU has in full.
@@ -98,10 +106,13 @@ def graph_bytes(
     ``whole``: the share with graphs of whole steps, not of layers alone (0: 8B with -O1, 0.35 GiB for 51
     sizes in place of 0.98).
     """
-    if rules.graph_law == "shape" or (rules.graph_law == "dense" and not architecture.experts):
+    if rules.graph_law == "shape":
         width = whole * architecture.hidden_size * (1 - SPLIT_WIDTH + SPLIT_WIDTH / tensor)
         layers = ceil_div(architecture.layers, pipeline)
-        return sizes * int(layers * LAYER_GRAPH_BYTES + width * WIDTH_GRAPH_BYTES)
+        a_layer, an_element = LAYER_GRAPH_BYTES, WIDTH_GRAPH_BYTES
+        if architecture.experts and rules.runner == "v2" and rules.graphs == "inside":
+            a_layer, an_element = EXPERT_LAYER_GRAPH_BYTES, EXPERT_WIDTH_GRAPH_BYTES
+        return sizes * int(layers * a_layer + width * an_element)
     return sizes * (EXPERT_GRAPH_BYTES if architecture.experts else GRAPH_BYTES)
 
 

@@ -93,7 +93,7 @@ def activation_bytes(
     fp8: bool = False,
     four_bit: bool = False,
     int8: bool = False,
-    workspace: bool = True,
+    outlasting: int = 0,
 ) -> int:
     """Bytes at the peak of vLLM's profile run: forward pass over max_num_batched_tokens, sampler over
     max_num_seqs rows, or compilation with copied inputs.
@@ -102,7 +102,8 @@ def activation_bytes(
     the top-k experts), in later runners also queries, keys and values. Sampler: sorted logits with indices,
     probabilities and cumulated sums of each row; old versions sample nothing while prefilling in chunks.
     ``four_bit``: bitsandbytes expands a matrix before it is multiplied. ``int8``: dense products of W8A8.
-    ``workspace``: that of experts stays.
+    ``outlasting``: bytes of workspaces that stay in use. While the first runner samples they are part of the
+    peak. Where all that is held counts they are not, and compilation is over before they are allocated.
     """
     rules, hidden, tensor = settings.rules, architecture.hidden_size, settings.tensor
     row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, settings)
@@ -121,10 +122,14 @@ def activation_bytes(
     if rules.runner != "v0" or not settings.batch.chunked:
         sampler = int(rules.sampler_bytes * settings.batch.sequences * architecture.vocabulary)
         if rules.runner == "v1" and rules.v2_experts is not None:
-            sampler += _sampling_bytes(architecture, settings, workspace=workspace)
+            sampler += _sampling_bytes(architecture, settings) + (0 if rules.held else outlasting)
+    peak = max(forward, _compiling(architecture, settings, fp8=fp8))
+    if rules.held:
+        peak -= outlasting
+        sampler += 0 if rules.runner == "v1" else 2 * settings.batch.tokens * hidden
     if tensor > 1 and rules.runner == "v2":
         sampler = max(sampler, _gathered_bytes(architecture, settings))
-    return max(forward, sampler, _compiling(architecture, settings, fp8=fp8))
+    return max(peak, sampler)
 
 
 def _gathered_bytes(architecture: Architecture, settings: VllmSettings) -> int:
@@ -138,20 +143,28 @@ def _gathered_bytes(architecture: Architecture, settings: VllmSettings) -> int:
     return int(2 * (logits * (2 + 1 / settings.tensor) + settings.batch.tokens * architecture.hidden_size))
 
 
-def _sampling_bytes(architecture: Architecture, settings: VllmSettings, *, workspace: bool) -> int:
-    """Bytes in use while the first runner samples (wheel 0.26.0).
-
-    The experts' workspace, which is never freed (v1/worker/workspace.py, allocated by layers/fused_moe/
-    modular_kernel.py _allocate_buffers: outputs of the first and third product, and of the activation), the
-    top-k kernel's row per multiprocessor (v1/sample/ops/topk_topp_triton.py), and the hidden states.
+def _sampling_bytes(architecture: Architecture, settings: VllmSettings) -> int:
+    """Bytes in use while the first runner samples (wheel 0.26.0): the top-k kernel's row per multiprocessor
+    (v1/sample/ops/topk_topp_triton.py), and the hidden states.
     """
-    hidden, elements = architecture.hidden_size, architecture.hidden_size
-    if architecture.experts and workspace:
-        share = 1 if settings.expert_parallel else settings.tensor
-        inner = (architecture.moe_intermediate_size or architecture.intermediate_size) // share
-        elements += architecture.experts_per_token * (max(inner, hidden) + max(2 * inner, hidden))
     rows = min(MULTIPROCESSORS, settings.batch.sequences)
-    return 2 * settings.batch.tokens * elements + 4 * rows * architecture.vocabulary
+    return 2 * settings.batch.tokens * architecture.hidden_size + 4 * rows * architecture.vocabulary
+
+
+def expert_workspace_bytes(placement: Placement, settings: VllmSettings) -> int:
+    """Bytes of the experts' workspace, which is never freed: outputs of the first and third product, and of
+    the activation; none where one kernel computes them all.
+
+    Source: wheel 0.26.0, v1/worker/workspace.py, allocated by layers/fused_moe/modular_kernel.py
+    _allocate_buffers. Six starts of 0.32 held 0.25 and 0.50 GiB so, each within 0.03, and one 0.08 more.
+    """
+    architecture = placement.architecture
+    if not architecture.experts or vllm_weights.experts_in_one_kernel(placement, settings):
+        return 0
+    hidden, share = architecture.hidden_size, 1 if settings.expert_parallel else settings.tensor
+    inner = (architecture.moe_intermediate_size or architecture.intermediate_size) // share
+    elements = architecture.experts_per_token * (max(inner, hidden) + max(2 * inner, hidden))
+    return 2 * settings.batch.tokens * elements
 
 
 def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool) -> int:
@@ -163,13 +176,11 @@ def _compiling(architecture: Architecture, settings: VllmSettings, *, fp8: bool)
     less.
     """
     rules = settings.rules
-    if not settings.compiled or rules.compile_copies == "none":
-        return 0
-    if rules.compile_copies == "dense" and architecture.experts:
+    if not settings.compiled or not rules.compile_copies:
         return 0
     table = architecture.vocabulary // settings.tensor
     states = 2.5 if fp8 else 2
-    kernels = 0 if _counts_held(architecture, settings) else COMBINED_BYTES
+    kernels = 0 if rules.held else COMBINED_BYTES
     return int(2 * architecture.hidden_size * (table + states * settings.batch.tokens)) + kernels
 
 
@@ -199,20 +210,15 @@ def _wide(architecture: Architecture) -> int:
     return architecture.intermediate_size or 4 * architecture.hidden_size
 
 
-def _counts_held(architecture: Architecture, settings: VllmSettings) -> bool:
-    return settings.rules.held and not architecture.experts
-
-
 def held_bytes(architecture: Architecture, settings: VllmSettings, *, hopper: bool, four_bit: bool) -> int:
     """Bytes that the process holds after the profile run beside the weights.
 
-    What is not PyTorch's, the workspace of cuBLAS, the second runner's tables for each sequence, and with
-    ``four_bit`` the matrix that bitsandbytes expands. Source: wheel 0.32.0, v1/worker/gpu/sample and
+    What is not PyTorch's, the second runner's tables for each sequence, and with ``four_bit`` the matrix that
+    bitsandbytes expands; workspaces come on top. Source: wheel 0.32.0, v1/worker/gpu/sample and
     structured_outputs.py (counts of 32 bits and two masks by token; biases, bad words, token ids). Five
-    starts of an 8B on an H200 held 0.80 to 0.90 GiB, four on H100s as planned. A model with experts held
-    1.40 GiB on an H100, once: their graphs are planned with more than they take, which covers it.
+    starts of an 8B on an H200 held 0.80 to 0.90 GiB, six more as planned; over two GPUs 0.1 to 0.2 less.
     """
-    held = (HOPPER_NON_TORCH_BYTES if hopper else NON_TORCH_BYTES) + workspace_bytes(hopper=hopper)
+    held = HOPPER_NON_TORCH_BYTES if hopper else NON_TORCH_BYTES
     if settings.rules.runner == "v2":
         row = int(TABLES_BYTES_PER_TOKEN * architecture.vocabulary) + TABLES_BYTES
         held += settings.batch.sequences * row
@@ -254,13 +260,15 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     architecture, total = placement.architecture, placement.device.memory_bytes or 0
     loaded = vllm_weights.weights_bytes(placement, settings)
     method = placement.method.method
+    held, hopper = settings.rules.held, placement.device.capability >= HOPPER
+    workspaces = expert_workspace_bytes(placement, settings) + (workspace_bytes(hopper=hopper) if held else 0)
     activation = activation_bytes(
         architecture,
         settings,
         fp8=method == "fp8",
         four_bit=method in FOUR_BIT,
         int8=INT8_SCHEME in placement.facts.quantization.schemes,
-        workspace=not vllm_weights.experts_in_one_kernel(placement, settings),
+        outlasting=workspaces,
     )
     if method == INT8:
         activation = max(activation, _int8_bytes(architecture, settings))
@@ -268,13 +276,11 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     if settings.rules.collectives == "inside":
         collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
     non_torch = collective + int(settings.rules.reserve * total)
-    held = _counts_held(architecture, settings)
-    if not held:
-        non_torch += settings.rules.non_torch_mib * MIB
+    if held:
+        four_bit = method in FOUR_BIT
+        non_torch += workspaces + held_bytes(architecture, settings, hopper=hopper, four_bit=four_bit)
     else:
-        hopper = placement.device.capability >= HOPPER
-        non_torch += held_bytes(architecture, settings, hopper=hopper, four_bit=method in FOUR_BIT)
-        activation = max(0, activation - workspace_bytes(hopper=hopper))
+        non_torch += settings.rules.non_torch_mib * MIB
     graphs = captured_bytes(placement, settings)
     if held and method in FOUR_BIT and graphs:
         graphs += 2 * _written_out_bytes(architecture, settings)  # of an 8B: 1.13 GiB in place of 0.92

@@ -65,20 +65,18 @@ class VllmRules:
     """Kernel for MXFP4 experts on compute capability 9.x."""
     blackwell_graph_tokens: int = 512
     """Largest batch captured as a CUDA graph by default on compute capability 10.x; 512 on others."""
-    graph_law: Literal["sizes", "shape", "dense"] = "sizes"
-    """Whether a captured batch size needs the same memory for every model (sizes), or depends on the model's
-    shape: of every model, or of dense ones.
-    """
+    graph_law: Literal["sizes", "shape"] = "sizes"
+    """Whether a captured batch size needs the same memory for every model, or depends on its shape."""
     non_torch_mib: int = 205
     """Memory of the process outside PyTorch in MiB; logs show 0.03 to 0.35 GiB."""
     held: bool = False
-    """Whether of dense models all memory counts that the process holds after the profile run: also the
-    sampler's tables and the workspace of cuBLAS. Else only the peak above the weights counts.
+    """Whether all memory counts that the process holds after the profile run: also the sampler's tables and
+    the workspaces of cuBLAS and of experts. Else only the peak above the weights counts.
     """
     collectives: Literal["inside", "before"] = "inside"
     """Whether buffers between GPUs are inside the budget, or allocated before vLLM first measures memory."""
-    compile_copies: Literal["none", "all", "dense"] = "none"
-    """Models of which compilation measures kernels on copies of their inputs, including the embedding."""
+    compile_copies: bool = False
+    """Whether compilation measures kernels on copies of their inputs, including the embedding."""
     v2_experts: tuple[str, ...] | None = None
     """Architectures with experts that use runner v2; None: all models use the same runner."""
     whole_blocks: bool = False
@@ -153,7 +151,7 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
             ),
             "mxfp4_hopper": "oracle",
             "collectives": "before",
-            "compile_copies": "all",
+            "compile_copies": True,
             "v2_experts": (
                 "DeepseekV2ForCausalLM",
                 "GraniteMoeForCausalLM",
@@ -182,9 +180,6 @@ CHANGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         "are an estimate of the graphs",
         {
             "graphs": "inside",
-            "graph_law": "dense",
-            "non_torch_mib": 205,
-            "compile_copies": "dense",
             "v2_experts": None,
         },
     ),

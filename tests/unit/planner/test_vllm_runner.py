@@ -155,13 +155,13 @@ def test_gpt_oss_captures_more_sizes_and_its_experts_keep_no_workspace():
     assert found.activation_bytes / GIB == pytest.approx(2.87, rel=0.02)
     fewer = Case({**oss.row, "args": ["--max-cudagraph-capture-size=512"]}, True)
     assert predict(fewer).graph_bytes < 0.7 * found.graph_bytes
-    # Without Hopper's Triton kernels Marlin has a workspace; other laws of graphs count 51 sizes.
+    # Without Hopper's Triton kernels Marlin has a workspace.
     assert experts_in_one_kernel(*started(oss))
     assert not experts_in_one_kernel(
         *started(Case({**oss.row, "gpu": "NVIDIA-L40S", "totalGiB": None}, True))
     )
     _, newer = started(Case({**oss.row, "version": "0.29.0"}, True))
-    assert newer.graphs.sizes == 51
+    assert newer.graphs.sizes == 83  # as a log of 0.32 on an H200 says
 
 
 @pytest.mark.parametrize("asked", [["-O0"], ["--enforce-eager"], ["-O2", "--optimization-level=0"]])
@@ -185,6 +185,7 @@ def test_older_versions_levels_are_not_read():
 def test_with_expert_parallelism_each_gpu_has_whole_experts():
     asked, settings = started(case("h200-qwen3-moe-12-layers-bf16"))
     wide = replace(asked.architecture, moe_intermediate_size=4 * asked.architecture.hidden_size)
+    asked = replace(asked, architecture=wide)
     split = replace(settings, tensor=2)
     whole = replace(split, expert_parallel=True)
-    assert memory.activation_bytes(wide, whole) > memory.activation_bytes(wide, split)
+    assert memory.expert_workspace_bytes(asked, whole) > memory.expert_workspace_bytes(asked, split)

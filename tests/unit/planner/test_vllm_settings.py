@@ -10,7 +10,7 @@ import yaml
 
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import placement
-from tacho_contract.units import GIB
+from tacho_contract.units import GIB, MIB
 from tacho_engines.base import Context
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.registry import engine_profile, plan_half
@@ -160,11 +160,12 @@ def test_a_switch_is_honoured():
 @pytest.mark.parametrize("gpu", ["L4", "NVIDIA-H200"])
 @pytest.mark.parametrize("version", ["0.27.1", "0.32.0"])
 def test_no_part_is_negative(version, gpu):
-    """A server of few tokens has a smaller peak than the workspace of cuBLAS, which counts elsewhere."""
+    """A server of few tokens has a smaller peak than the workspace of cuBLAS, which counts elsewhere: what is
+    left is its sampler's, a row of logits and 16 hidden states."""
     few = memory(
         "--enforce-eager", "--max-num-seqs=1", "--max-num-batched-tokens=16", version=version, gpu=gpu
     )
-    assert few.activation_bytes == 0
+    assert few.activation_bytes == 2 * (128256 + 16 * 4096)
     assert few.non_torch_bytes > few.graph_bytes == 0
 
 
@@ -174,14 +175,13 @@ def test_without_graphs_4_bits_need_no_matrix_for_them():
     assert wide.graph_bytes - plain.graph_bytes == 2 * (2 * 4096 * 14336)
 
 
-@pytest.mark.parametrize("method", ["none", "bnb-nf4"])
-def test_of_models_with_experts_0_27_takes_what_0_26_did(method):
-    """Only dense models count all that the process holds."""
-    few = ("--max-num-seqs=1", "--max-num-batched-tokens=512")
-    of = {"model": facts("qwen3-30b-a3b"), "gpu": "NVIDIA-H200", "method": method}
-    before, after = (memory(*few, version=version, **of) for version in ("0.26.0", "0.27.1"))
-    assert dataclasses.replace(after, cache=before.cache) == before
-    assert after.cache.tokens == before.cache.tokens
+def test_of_models_with_experts_0_27_holds_what_0_26_had_at_its_peak():
+    """The workspaces of experts and cuBLAS move from one part to the other, and count once."""
+    of = {"model": facts("qwen3-30b-a3b"), "gpu": "NVIDIA-H200"}
+    before, after = (memory("--max-num-seqs=256", version=version, **of) for version in ("0.26.0", "0.27.1"))
+    moved = after.non_torch_bytes - before.non_torch_bytes
+    assert moved == (240 - 225 + 32) * MIB + 2 * 8192 * 8 * (2048 + 2048)
+    assert before.activation_bytes - after.activation_bytes == pytest.approx(moved, abs=64 * MIB)
 
 
 def test_the_environment_is_honoured():
