@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from typing import cast
+
+import pytest
+
+from tacho_operator.core import names
 from tacho_operator.shell.api_errors import Forbidden
+from tacho_operator.shell.drift import REFUSED_SECONDS
+from tacho_operator.shell.dry_run import Trials
+from tacho_operator.shell.kube import Kube
 from tests.wiring.reconciling import KEY, Server, conditions, reconciler
 from tools.harness.resources import NOW
 from tools.harness.world import MOCK_SPEC, World
@@ -49,3 +58,39 @@ async def test_pods_that_are_replaced_are_tried_once() -> None:
         del pod["metadata"]["deletionTimestamp"]
     await reconcile(KEY)
     assert server.tried == ["Pod"]
+
+
+async def test_an_accepted_trial_is_repeated_after_a_pause() -> None:
+    """The namespace was deleted after its pods: the first answer stayed for as long as they ended."""
+    server, now = Server(held_world()), 0.0
+    server.refuses = False
+    reconcile = reconciler(server)
+    reconcile._trials = Trials(cast(Kube, server), clock=lambda: now)
+    await reconcile(KEY)
+    server.refuses_trial_of, server.error = "Pod", TERMINATING
+    await reconcile(KEY)
+    assert conditions(server)["Ready"][1] == "Starting"
+    assert server.tried == ["Pod"]
+    now = REFUSED_SECONDS
+    await reconcile(KEY)
+    assert conditions(server)["Ready"][1] == "NamespaceTerminating"
+    assert server.tried == ["Pod", "Pod"]
+
+
+@pytest.mark.parametrize("change", ["one pod lives", "pods of another revision", "no replicas"])
+async def test_no_pod_is_tried_where_others_serve_or_none_is_needed(change: str) -> None:
+    world = held_world()
+    server = Server(world)
+    server.refuses = False
+    pods = world.pods("server")
+    if change == "one pod lives":
+        alive = copy.deepcopy(pods[0])
+        alive["metadata"] |= {"name": "alive", "uid": "alive"}
+        del alive["metadata"]["deletionTimestamp"]
+        world.objects["Pod", "alive"] = alive
+    for pod in pods if change == "pods of another revision" else ():
+        pod["metadata"]["labels"][names.REVISION_LABEL] = "smol-0000000000"
+    if change == "no replicas":
+        world.change(replicas=0)
+    await reconciler(server)(KEY)
+    assert server.tried == []

@@ -119,6 +119,7 @@ def _vacancy_trial(observed: Observed, reconcile_plan: ReconcilePlan) -> Trial |
         key=digest([revision.name, sorted(pod.uid for pod in pods)]),
         manifests=(_pod(observed.resource, revision.name, revision.pod_template),),
         withheld=frozenset(),
+        recurs=True,
     )
 
 

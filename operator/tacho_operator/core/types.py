@@ -278,6 +278,8 @@ class Trial:
     """
     needs_quota: bool = False
     """Whether a full quota refuses the trial. False: the pod may wait until the quota has space."""
+    recurs: bool = False
+    """Whether an accepted trial is repeated after a pause: what it asks may change without another key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from tacho_operator.core.names import ROLE_SERVER
 from tacho_operator.core.problems import refused_child
 from tacho_operator.core.types import ChildRefusal, Trial
 from tacho_operator.shell.api_errors import Conflict, Forbidden, Invalid
-from tacho_operator.shell.drift import Refusals
+from tacho_operator.shell.drift import REFUSED_SECONDS, Refusals
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.workqueue import Key
 
@@ -37,22 +37,23 @@ class Trials:
     """
 
     def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kube, self._refused = kube, Refusals(clock)
-        self._accepted: dict[Key, str] = {}
-        """Key of each resource's last accepted trial."""
+        self._kube, self._clock, self._refused = kube, clock, Refusals(clock)
+        self._accepted: dict[Key, tuple[str, float]] = {}
+        """Key of each resource's last accepted trial, and when it was accepted."""
 
     async def __call__(self, key: Key, trial: Trial) -> ChildRefusal | None:
         """The API server's refusal of ``trial``; None: it accepts the objects. Raises ApiError for an error
         that may be temporary.
         """
-        if self._accepted.get(key) == trial.key:
+        accepted, at = self._accepted.get(key, ("", 0.0))
+        if accepted == trial.key and not (trial.recurs and self._clock() >= at + REFUSED_SECONDS):
             return None
         if (former := self._refused.present(key, trial.key)) is not None:
             return former
         refusal = await self._refusal(trial)
         if refusal is None:
             self.forget(key)
-            self._accepted[key] = trial.key
+            self._accepted[key] = (trial.key, self._clock())
             return None
         self._refused.note(key, trial.key, refusal)
         logger.info("%s/%s: %s is refused: %s", *key, trial.name, refusal.message)

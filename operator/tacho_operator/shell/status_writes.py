@@ -21,7 +21,7 @@ STATUS_UNDONE = "the API server's answer has other conditions, as where a webhoo
 STATUS_TRIES = 5
 """Writes of one status while others change the resource."""
 
-STATUS_CHANGED = "others changed the status after it was read; it is decided anew"
+STATUS_CHANGED = "the resource changed while its status was written; the status is decided anew"
 
 NO_STATUS = "the API server has the resource, and no status of it (does its CRD have the status subresource?)"
 

@@ -22,9 +22,9 @@ unless ``--fit off`` is set.
 """
 LAYER, TENSOR, ROW, NONE = "layer", "tensor", "row", "none"
 MODES = (LAYER, TENSOR, ROW, NONE)
-NO_ROWS_SINCE = (2026,)
-"""First version without split mode "row": xllamacpp 2026.10 (b11549) says "does not support split
-buffers".
+NO_ROWS_SINCE, NO_ROWS_SINCE_BUILD = (2026,), 11549
+"""First version, and build of llama.cpp, known to have no split mode "row": xllamacpp 2026.10 (b11549) says
+"does not support split buffers".
 """
 
 
@@ -123,6 +123,14 @@ def fallbacks(placement: Placement) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _splits_no_rows(version: str) -> bool:
+    """``version``: of xllamacpp, or a build's as ``b11549``."""
+    build = version.removeprefix("b")
+    if build != version and build.isdigit():
+        return int(build) >= NO_ROWS_SINCE_BUILD
+    return version_key(version) >= NO_ROWS_SINCE
+
+
 def refusal(placement: Placement) -> EngineRefusal | None:
     """The refusal of GPU switches that llama.cpp does not accept, or that leave planned GPUs unused; else
     None."""
@@ -130,7 +138,7 @@ def refusal(placement: Placement) -> EngineRefusal | None:
     requested = first_of(given, "split-mode", "sm")
     if requested is not None and requested not in MODES:
         return _wrong(f"--split-mode {requested} is not one of {', '.join(MODES)}", "")
-    if requested == ROW and version_key(placement.version) >= NO_ROWS_SINCE:
+    if requested == ROW and _splits_no_rows(placement.version):
         message = f"llama.cpp {placement.version} splits no rows over CUDA devices"
         return _wrong(message, "Replace --split-mode row by tensor, or set parallelism.tensor")
     main = integer(first_of(given, "main-gpu", "mg")) or 0

@@ -112,8 +112,11 @@ def test_switches_that_leave_gpus_idle_or_are_refused_by_the_engine(
     assert (found.failure_class, bool(found.next_step)) == ("InvalidConfig", True)
 
 
-def test_an_older_llama_cpp_may_split_rows() -> None:
-    assert HALF.refusal(on(2, "--split-mode", "row", version="0.2.14")) is None
+@pytest.mark.parametrize(
+    ("version", "may"), [("0.2.14", True), ("b6123", True), ("b11549", False), ("b12000", False)]
+)
+def test_an_older_llama_cpp_may_split_rows(version: str, may: bool) -> None:
+    assert (HALF.refusal(on(2, "--split-mode", "row", version=version)) is None) is may
 
 
 def test_tensors_are_split_over_all_gpus_or_not_at_all() -> None:

@@ -220,7 +220,10 @@ class CounterReading:
 
 
 OTHER_ENGINES = "its metrics were those of another engine at times: only the first one's were used"
-FALLING = "its count of tokens fell, as of several engines in turn: its metrics were not used from then on"
+FALLING = (
+    "its count of tokens fell, as of several engines in turn or of one that began anew: its metrics were not "
+    "used from then on"
+)
 
 
 @dataclass(slots=True)
