@@ -111,6 +111,25 @@ def decode_of(streams: Sequence[StreamResult]) -> DecodeRate | None:
     )
 
 
+FEWEST_GAPS = 8
+"""Fewest gaps of a request from which its usual gap is known."""
+
+
+def times_apart(streams: Sequence[StreamResult]) -> float:
+    """How many times longer the slowest of ``streams`` took than the fastest, for an event and for a token.
+
+    Requests sent alone to one engine take the same. A speculating engine brings more tokens with some events,
+    and a late client sees two at once: only one of both differs then.
+    """
+    paces = [
+        (usual, tpot)
+        for one in streams
+        if len(gaps := gaps_of(one)) >= FEWEST_GAPS and (tpot := one.tpot_milliseconds)
+        if (usual := median([seconds for seconds, _ in gaps])) > 0
+    ]
+    return min((max(each) / min(each) for each in zip(*paces, strict=True)), default=1.0)
+
+
 MORE_SHARE = 0.02
 """Tokens beyond one an event, as a share of the events, from which the first event may hold several."""
 

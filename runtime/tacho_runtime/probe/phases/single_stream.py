@@ -20,7 +20,7 @@ from tacho_runtime.probe.levels import single_result
 from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.load.timed_client import RequestFailed
-from tacho_runtime.probe.rates import EARLY_PERCENT, decode_of, hidden_percent, may_hide_first
+from tacho_runtime.probe.rates import EARLY_PERCENT, decode_of, hidden_percent, may_hide_first, times_apart
 from tacho_runtime.probe.session import ProbeSession, PromptTiming
 from tacho_runtime.probe.statistics import median, percentile
 
@@ -29,6 +29,10 @@ MUCH_SECONDS = 10.0
 """Seconds left of the budget above which the single stream may be measured a second time."""
 STALLED_PERCENT = 2.0
 """Percent of the single stream's time in stalls above which they are reported; less may be chance."""
+MOST_APART = 2.2
+"""Ratio of two requests' times per token, each sent alone, that may be one engine's. Other processes on one
+of its two CPUs double them, and its interval says so.
+"""
 MANY_FAILED = 2
 """Number of failed requests from which failures are attributed to the engine. A single one may be chance, and
 is sent again.
@@ -154,10 +158,10 @@ async def check_interference(
 
 
 def engine_flags(streams: Sequence[StreamResult]) -> tuple[tuple[str, ...], str]:
-    """(flags caused by the engine itself, a clause on how often the stream stalled), over all requests of the
-    single stream.
+    """(flags caused by the engine itself, a clause on stalls or on requests of different speed), over all
+    requests of the single stream.
 
-    The clause is "" where stalls were rare.
+    The clause is "" where stalls were rare and the speed the same.
     """
     decode = decode_of(streams)
     many = sum(stream.failed for stream in streams) >= MANY_FAILED
@@ -167,6 +171,10 @@ def engine_flags(streams: Sequence[StreamResult]) -> tuple[tuple[str, ...], str]
             f"one stream stalled {counted(decode.stalls, 'time')}, for {decode.stalled_percent:.0f} % of its "
             "time: its decode rate excludes stalls"
         )
+    if (apart := times_apart(streams)) > MOST_APART:
+        # Under load the slower engine fills up only in time: a window is too short to show its share.
+        unlike = f"a request alone took {apart:.1f} times as long per token as another, as of two engines"
+        stood = f"{stood}; {unlike}" if stood else unlike
     return (("NotSteady",) if many or stood else ()), stood
 
 
