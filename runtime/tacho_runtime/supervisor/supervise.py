@@ -30,7 +30,7 @@ from tacho_contract.launch import (
     local_url,
     startup_budget_seconds,
 )
-from tacho_contract.measurement import Baseline, Measurement
+from tacho_contract.measurement import Baseline, Environment, Measurement
 from tacho_contract.model import ENV_INSPECT_CONFIG
 from tacho_contract.report import CutRequests, Load, Report
 from tacho_engines.base import EngineStartup, RunHalf
@@ -79,6 +79,7 @@ class Supervisor:
         self._live: LiveConfig | None = None
         self._figures = EngineStartup()
         self._machine = ObservedMachine()
+        self._measured_in = Environment()
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._read_counters = OneProcess(self._metrics)
@@ -276,6 +277,8 @@ class Supervisor:
         assert self._client is not None
         healthy, _ = await self._client.healthy(self._engine().health_path(self.config))
         since = time.monotonic() if healthy else None
+        if measurement is not self.state.measurement:
+            self._report = dataclasses.replace(self._report, environment=self._measured_in)
         self.state = dataclasses.replace(
             self.state, measurement=measurement, healthy_seconds=since, progress=Progress()
         )
@@ -321,7 +324,8 @@ class Supervisor:
 
         live = self._read_live()
         sampler = observed_machine.machine_sampler(self._machine, pid, lambda: self._figures.late_kernels)
-        pod, slots = this_pod(self.config, self._report.environment), self._engine().slots(self.config)
+        self._measured_in = machine.read_environment(self._machine.gpus)  # a pod may be resized since
+        pod, slots = this_pod(self.config, self._measured_in), self._engine().slots(self.config)
 
         def probe(target: ProbeTarget, baseline: Baseline | None) -> Awaitable[Measurement]:
             return run_probe(

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from tacho_contract.failure import FailedError
-from tacho_contract.measurement import Measurement, Workload
+from tacho_contract.measurement import Environment, Measurement, Workload
 from tacho_contract.report import StartupSeconds
 from tacho_runtime.supervisor import draining, lifecycle, stall, supervise
 from tacho_runtime.supervisor.supervise import Supervisor
@@ -34,6 +34,13 @@ class _Engine:
         return load + f"vllm:generation_tokens_total {self.tokens}\n"
 
     tokens = 5.0
+
+
+class _Memory:
+    """What ``Supervisor`` sees of the watch of an engine's memory."""
+
+    async def recorded_in(self, measurement: Measurement, _figures: object) -> Measurement:
+        return measurement
 
 
 def serving(folder: Path, engine: _Engine, drain_seconds: int) -> Supervisor:
@@ -95,6 +102,32 @@ async def test_an_engine_that_hung_during_its_probe_is_not_ready_until_it_answer
     engine._healthy = True
     async with asyncio.timeout(60):
         await supervisor._watch_health(cast("Any", engine), "/health", until=ready)
+
+
+async def test_a_pod_that_was_resized_reports_where_it_measured_again(tmp_path: Path) -> None:
+    """And not before: its earlier figures are of its former size."""
+    supervisor = serving(tmp_path, _Engine(healthy=True), drain_seconds=1)
+    former, now = (Environment(cpu_limit_millis=millis) for millis in (1000, 50))
+    supervisor._report = dataclasses.replace(supervisor._report, environment=former)
+    known, new = (
+        Measurement(
+            plan_key="p",
+            measure_key=key,
+            observed_time="",
+            state="Complete",
+            probe_seconds=1.0,
+            workload=Workload(input_tokens=1, output_tokens=1),
+        )
+        for key in ("former", "new")
+    )
+    memory = cast("Any", _Memory())
+    supervisor.state = dataclasses.replace(supervisor.state, phase=lifecycle.PROBING, measurement=known)
+    supervisor._measured_in = now
+    await supervisor._enter_serving(known, memory)
+    assert supervisor.report().environment == former
+    supervisor.state = dataclasses.replace(supervisor.state, phase=lifecycle.PROBING)
+    await supervisor._enter_serving(new, memory)
+    assert (supervisor.report().environment, supervisor.report().measurement) == (now, new)
 
 
 async def test_a_healthy_engine_whose_requests_make_no_progress_is_not_ready(

@@ -49,10 +49,13 @@ def updated_measurements(
     found = {item.fingerprint: item for item in former}
     running: set[str] = set()
     reports = tuple(reports)
+    # A probe pod has the size of the spec, not that of the resized pods that serve.
+    is_resized = any(map(is_resized_server, reports))
     read = {item.pod for item in nlargest(MOST_READ, reports, key=_newness)}
     for item in reports:
-        if subject and item.report.plan_key == subject.plan_key and not item.terminating:
-            running.add(item.fingerprint(live.measure_key))
+        is_own = subject is not None and item.report.plan_key == subject.plan_key and not item.terminating
+        if is_own and not (is_resized and item.is_probe):
+            running.add(item.present_fingerprint(live.measure_key))
         is_read = item.pod in read
         entry = measurement_entry(item, known.get(item.report.revision)) if is_read else None
         always = item.requested or live.probe.policy == "Always"
@@ -62,7 +65,7 @@ def updated_measurements(
             before = {"history": history_for(entry, old), "traffic": old.traffic} if old else {}
             kept = entry.model_copy(update=before)
             found[entry.fingerprint] = summed_up(kept)
-        own = item.fingerprint(live.measure_key)
+        own = item.present_fingerprint(live.measure_key)
         if own in found:
             found[own] = raised(found[own], [item.traffic[own]] if own in item.traffic else ())
         place = _place(item) if is_read else ""
@@ -75,6 +78,11 @@ def updated_measurements(
     newest = sorted(judged, key=_age)
     ranked = sorted(reversed(newest), key=lambda item: item.state == STALE)[:KEPT]
     return tuple(sorted(ranked, key=_age, reverse=True))
+
+
+def is_resized_server(item: PodReport) -> bool:
+    """Whether the report is of a serving pod that was resized after it was measured."""
+    return item.resized is not None and not item.is_probe and not item.terminating
 
 
 def _newness(item: PodReport) -> tuple[bool, str]:

@@ -24,8 +24,9 @@ from tacho_operator.core.measurement.noisy_neighbours import (
     write_neighbours,
 )
 from tacho_operator.core.measurement.probe_pods import RemeasureInput, RemeasurePlan, remeasure
-from tacho_operator.core.measurement.records import updated_measurements
+from tacho_operator.core.measurement.records import is_resized_server, updated_measurements
 from tacho_operator.core.measurement.requested_probe import EVENT, former_request, plan_reprobe
+from tacho_operator.core.measurement.resized import resize_text, resized_environment
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
@@ -49,6 +50,8 @@ class MeasurementPlan:
     deviating: MeasuredRun | None = None
     """The check of a serving pod that differs from the measurement by more than pods usually do."""
 
+    resized: str = ""
+    """Which serving pod was resized after it was measured, as a sentence; "": none."""
     neighbours: Mapping[str, str] = field(default_factory=dict)
     """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
     reprobe_note: str = ""
@@ -104,13 +107,14 @@ def plan_measurement(
     reports = flagged.reports
     doubted = subject is not None and _model_changed(servers, subject)
     traffic = _by_pod(observed.traffic)
+    found_reports = [
+        pod_report(reports[pod.uid], pod, traffic.get(pod.uid), revisions.get(pod.revision))
+        for pod in (*servers, *probes)
+        if pod.uid in reports
+    ]
     measurements = updated_measurements(
         resource.status.measurements,
-        [
-            pod_report(reports[pod.uid], pod, traffic.get(pod.uid))
-            for pod in (*servers, *probes)
-            if pod.uid in reports
-        ],
+        found_reports,
         live=live,
         subject=subject,
         known=revisions,
@@ -128,6 +132,7 @@ def plan_measurement(
         measurements=measurements,
         remeasure=RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed),
         deviating=off,
+        resized=_resized(found_reports, subject),
         neighbours=flagged.seen,
         reprobe_note=notes.get(names.MEASURE_REQUESTED_ANNOTATION, ""),
     )
@@ -227,7 +232,20 @@ def _failed_request(step: RemeasurePlan, answered: str) -> Iterable[ResourceEven
         yield ResourceEvent(type="Warning", reason=EVENT, message=message)
 
 
-def pod_report(report: Report, pod: PodView, traffic: Mapping[str, SeenTraffic] | None = None) -> PodReport:
+def _resized(reports: Iterable[PodReport], subject: Revision | None) -> str:
+    """Which serving pod of ``subject`` was resized after it was measured, as a sentence; "": none."""
+    for item in filter(is_resized_server, reports):
+        if item.resized is not None and subject and item.report.plan_key == subject.plan_key:
+            return resize_text(item.pod, item.report.environment, item.resized)
+    return ""
+
+
+def pod_report(
+    report: Report,
+    pod: PodView,
+    traffic: Mapping[str, SeenTraffic] | None = None,
+    revision: Revision | None = None,
+) -> PodReport:
     engine = pod.container(names.ENGINE_CONTAINER)
     return PodReport(
         report=report,
@@ -236,6 +254,8 @@ def pod_report(report: Report, pod: PodView, traffic: Mapping[str, SeenTraffic] 
         terminating=pod.terminating,
         traffic=traffic or {},
         restarted=engine.running_since if engine and engine.restarts else None,
+        is_probe=pod.role == names.ROLE_PROBE,
+        resized=resized_environment(pod, report.environment, revision),
         requested=pod.role == names.ROLE_PROBE or bool(report.measurement and report.measurement.request),
     )
 

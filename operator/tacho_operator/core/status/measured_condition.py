@@ -27,6 +27,7 @@ from tacho_operator.core.problems import DETAILS, with_full_stop
 from tacho_operator.core.status.condition_value import ConditionValue
 from tacho_operator.core.status.snapshot import Snapshot
 
+RESIZED_NEXT_STEP = "Delete it, or resize it back."
 QUEUED = "A probe pod waits for its turn (maxProbePods of the chart)."
 
 
@@ -67,6 +68,8 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
                 "The model's files changed since the last measurement.",
                 problem.next_step,
             )
+        if measuring.resized:
+            return ConditionValue("False", Reason.MEASUREMENT_STALE, measuring.resized, RESIZED_NEXT_STEP)
         follows = "A probe pod measures again." if remeasure.running else "A new measurement follows."
         return ConditionValue(
             "False",
