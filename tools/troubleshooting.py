@@ -29,6 +29,7 @@ POD_SYMPTOMS: dict[str, tuple[F, ...]] = {
         F.CACHE_NOT_SHAREABLE,
         F.QUOTA_EXCEEDED,
         F.ADMISSION_DENIED,
+        F.ADMISSION_UNAVAILABLE,
         F.NAMESPACE_TERMINATING,
         F.NAMESPACE_FULL,
         F.NAME_CONFLICT,

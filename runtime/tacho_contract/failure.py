@@ -42,6 +42,7 @@ class FailureClass(str, Enum):
     POD_NOT_PREPARED = "PodNotPrepared"
     QUOTA_EXCEEDED = "QuotaExceeded"
     ADMISSION_DENIED = "AdmissionDenied"
+    ADMISSION_UNAVAILABLE = "AdmissionUnavailable"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
     NAMESPACE_FULL = "NamespaceFull"
     NAME_CONFLICT = "NameConflict"
@@ -198,6 +199,12 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         meaning="An admission policy or a missing permission of the operator refuses an object.",
         next_step="Change spec or the policy, or install the chart's roles again.",
     ),
+    _F.ADMISSION_UNAVAILABLE: FailureKind(
+        meaning="An admission webhook of the cluster does not answer, so that no object is admitted.",
+        next_step="Repair that webhook or its Service. Kubernetes tries again.",
+        escalates=(),
+        by_platform=True,
+    ),
     _F.NAMESPACE_TERMINATING: FailureKind(
         meaning="The namespace is being deleted and takes no new object.",
         next_step="Wait for its end, then create it again.",
@@ -209,7 +216,7 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
         by_platform=True,
     ),
     _F.NAME_CONFLICT: FailureKind(
-        meaning="An object with a name that tacho needs exists and has another owner.",
+        meaning="An object with a name that tacho needs exists and has another owner, or none.",
         next_step="Delete or rename that object, or rename this resource.",
     ),
     _F.DELETION_BLOCKED: FailureKind(

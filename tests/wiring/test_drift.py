@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_operator.core.types import ChildRefusal
+from tacho_operator.core.types import ChildRefusal, Reference
 from tacho_operator.shell.drift import REWRITES, Rewrites, abandoned, contains
 
 JSON = st.recursive(
@@ -127,6 +127,20 @@ def test_a_child_is_contested_by_its_own_writes_of_one_content() -> None:
     assert not rewrites.is_contested({**first, "spec": {"number": REWRITES - 1}}), "each brought a change"
     assert rewrites.is_contested({**second, "spec": {}})
     assert not rewrites.is_contested({**second, "spec": {"number": 1}})
+
+
+def test_creations_after_the_operators_own_deletions_are_no_others_changes() -> None:
+    """Scaling between one and two replicas deletes the PodDisruptionBudget: it was withheld for minutes."""
+    rewrites, wanted = Rewrites(clock=lambda: 0.0), deployment("smol")
+    own = Reference(kind="Deployment", name="smol-1", uid="a")
+    for _ in range(2 * REWRITES):
+        rewrites.note(wanted)
+        rewrites.note_deletion(("ml", "smol"), own)
+    assert not rewrites.is_contested(wanted)
+    for _ in range(REWRITES):
+        rewrites.note(wanted)
+        rewrites.note_deletion(("ml", "smol"), Reference(kind="Deployment", name="smol-2", uid="b"))
+    assert rewrites.is_contested(wanted), "another child's deletion does not count"
 
 
 def test_a_refused_child_is_withheld_whatever_its_controllers_write() -> None:

@@ -12,9 +12,10 @@ from tacho_operator.core.types import Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites
-from tacho_operator.shell.execute import ExecuteResult, NotCollected, delete_measured, execute
+from tacho_operator.shell.execute import ExecuteResult, delete_measured, execute
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import write_status
+from tacho_operator.shell.taken_names import NotCollected
 from tools.harness.resources import NOW, resource
 
 RAW = {
@@ -351,7 +352,7 @@ async def test_another_owners_object_is_never_written_over() -> None:
     held["metadata"]["ownerReferences"][0]["name"] = "other"
     requests, found = await collided(held, child("ConfigMap", "now"))
     assert requests == ["create child"]
-    assert [refusal.taken for refusal in found.refusals] == [True]
+    assert [(refusal.taken, refusal.unowned) for refusal in found.refusals] == [(True, False)]
 
 
 async def test_an_own_child_that_a_user_hid_from_the_store_is_written_over_or_told() -> None:

@@ -13,7 +13,7 @@ from tacho_contract.report import CutRequests
 from tacho_operator.shell import execute, reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.drift import REWRITE_SECONDS, REWRITES, Rewrites
-from tacho_operator.shell.execute import NotCollected
+from tacho_operator.shell.taken_names import NotCollected
 from tests.wiring.reconciling import (
     KEY,
     Server,

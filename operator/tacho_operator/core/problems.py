@@ -27,6 +27,10 @@ DETAILS = " Details: "
 _NO_FAILURES = frozenset(map(str, Reason))
 _NO_PERMISSION = re.compile(r"cannot \w+ resource")
 _NAMESPACE_ENDS = "because it is being terminated"
+_UNANSWERED = re.compile(r'^(?:Internal error occurred: )?failed calling webhook "([^"]{1,253})"')
+"""Matches the API server's error about a webhook that failed or did not answer. It begins with that: a
+webhook's own refusal may contain any words.
+"""
 _DENIED = re.compile(r"denied (the )?request|\bis forbidden\b")
 _TOO_LARGE = re.compile(
     r"request is too large|message larger than max|entity too large|\[\]: Too long:", re.I
@@ -151,10 +155,12 @@ def refused_child(refusal: ChildRefusal) -> Problem:
         )
     if not refusal.taken:
         return refusal_problem(f"{refusal.kind}/{refusal.name}: {refusal.message}", invalid=refusal.invalid)
+    owner = "no owner" if refusal.unowned else "another owner"
+    put_back = " put its owner reference to this resource back," if refusal.unowned else ""
     return Problem(
         reason=FailureClass.NAME_CONFLICT,
-        what=f"{refusal.kind} {refusal.name} exists in this namespace and has another owner.",
-        next_step=f"Delete that {refusal.kind}, or rename this resource.",
+        what=f"{refusal.kind} {refusal.name} exists in this namespace and has {owner}.",
+        next_step=f"Delete that {refusal.kind},{put_back} or rename this resource.",
     )
 
 
@@ -184,7 +190,11 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
     lowered = text.lower()
     reason = FailureClass.ADMISSION_DENIED
     field = _INVALID.search(text)
-    if "exceeded quota" in lowered or ("must specify" in lowered and field is None):
+    if webhook := _UNANSWERED.match(text):
+        reason = FailureClass.ADMISSION_UNAVAILABLE
+        what = f"The cluster's admission webhook {webhook[1]} does not answer, so that nothing is admitted."
+        next_step = "Repair that webhook or its Service. Kubernetes tries again."
+    elif "exceeded quota" in lowered or ("must specify" in lowered and field is None):
         reason = FailureClass.QUOTA_EXCEEDED
         what, next_step = "The namespace's quota refuses an object.", "Raise the quota or lower the requests."
     elif _NAMESPACE_ENDS in lowered:

@@ -60,7 +60,9 @@ class ChildRefusal:
     message: str = ""
     """The API server's error text; "" where another owner has an object of this name (``taken``)."""
     taken: bool = False
-    """Whether an object of the same kind and name exists with another owner."""
+    """Whether an object of the same kind and name exists with another owner, or none."""
+    unowned: bool = False
+    """Whether that object has no owner at all."""
     invalid: bool = False
     """Whether the object itself is wrong or too large (HTTP 400, 413 or 422). False: quota, admission or
     permission refused it.

@@ -226,6 +226,10 @@ class Rewrites:
         for place in [place for place in self._written if place[:2] == key]:
             del self._written[place]
 
+    def note_deletion(self, resource: tuple[str, str], child: Reference) -> None:
+        """Records that the operator itself deleted the child: its next creation undoes nobody's change."""
+        self._written.pop((*resource, child.kind, child.name), None)
+
     def note_refused_deletion(self, child: Reference) -> None:
         """Records that the API server refused to delete the child."""
         self._undeleted[child.uid] = None

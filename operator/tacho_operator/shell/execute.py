@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tacho_contract.units import clipped
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
-from tacho_operator.core.pods.view import controller, owner_uid
+from tacho_operator.core.pods.view import owner_uid
 from tacho_operator.core.problems import Problem, unmarked_pod
 from tacho_operator.core.status.reachability import refused_policy
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, Reference
@@ -31,10 +30,10 @@ from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites, abandoned, contains, contested, managed_entry, require_label
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 from tacho_operator.shell.store.trimming import READ_LABELS
+from tacho_operator.shell.taken_names import CONFLICT, NotCollected, Taken, has_same_owner_but_uid
 
 logger = logging.getLogger(__name__)
 
-CONFLICT = 409
 PASS_SECONDS = 60.0
 """Seconds of writes after which a pass ends, and the next one goes on with a new decision.
 
@@ -45,24 +44,6 @@ UNCHANGING = frozenset({"ControllerRevision", "Pod"})
 """Kinds whose content never changes, but for a pod's labels; a different content gets a different name."""
 
 UNREADABLE = "it cannot be read: {why}. Remove what others added to it, or delete it"
-
-
-class NotCollected(ApiError):
-    """A child of a deleted resource has the name that is needed. Kubernetes should delete it soon, or else
-    former_children.py does.
-    """
-
-    def __init__(self, taken: Manifest) -> None:
-        metadata = taken["metadata"]
-        text = f"{taken['kind']} {metadata['name']} of a deleted resource is not garbage-collected yet"
-        self.patience = 1
-        """Factor of the longest pause until the next try. A finalizer may keep the child for ever: 150 such
-        took 61 requests a second.
-        """
-        if metadata.get("deletionTimestamp") and (finalizers := metadata.get("finalizers")):
-            self.patience = 8
-            text += clipped(f": finalizers keep it: {', '.join(map(str, finalizers))}")
-        super().__init__(CONFLICT, text)
 
 
 class Written(NamedTuple):
@@ -200,6 +181,7 @@ async def _delete(
         try:
             await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
             writes += 1
+            rewrites.note_deletion((namespace, observed.raw["metadata"]["name"]), reference)
         except (Conflict, Forbidden, Invalid) as error:
             refusals.append(ChildRefusal(kind=reference.kind, name=reference.name, message=error.message))
             rewrites.note_refused_deletion(reference)
@@ -266,6 +248,7 @@ def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:
         role=(metadata.get("labels") or {}).get(ROLE_LABEL, ""),
         message="" if taken else error.message,
         taken=taken,
+        unowned=isinstance(error, Taken) and error.is_unowned,
         invalid=isinstance(error, Invalid),
     )
 
@@ -352,12 +335,12 @@ async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
     metadata = desired["metadata"]
     now = await kube.get(desired["kind"], metadata["namespace"], metadata["name"])
     if now is not None and owner_uid(now) != owner_uid(desired):
-        raise Conflict(CONFLICT, f"{desired['kind']} {metadata['name']} was replaced by another owner's")
+        raise Taken(now)
     return now is None or now["metadata"]["uid"] != live["metadata"]["uid"]
 
 
 async def _create(kube: Kube, desired: Manifest) -> Written:
-    """Creates a child that the store does not contain. Raises Conflict if its name has another owner,
+    """Creates a child that the store does not contain. Raises Taken if its name has another owner or none,
     NotCollected if the owner is a deleted resource of this name.
 
     If the resource's own child exists, it is compared with the desired one: a user may have hidden it from
@@ -376,19 +359,14 @@ async def _create(kube: Kube, desired: Manifest) -> Written:
                 raise Invalid(UNPROCESSABLE, UNREADABLE.format(why=taken[METADATA_ONLY])) from None
             require_label(taken, desired)
             return await _ensure(kube, taken, desired)
-        if _same_owner_but_uid(taken, desired):
+        if has_same_owner_but_uid(taken, desired):
             raise NotCollected(taken) from error
-        raise
+        raise Taken(taken) from error
     require_label(made, desired)
     if not _lost(made, desired):
         return Written(1)
     labelled = await _ensure(kube, made, desired)  # else no watch brings it
     return Written(1 + labelled.requests, labelled.is_undone)
-
-
-def _same_owner_but_uid(taken: Manifest, desired: Manifest) -> bool:
-    ours, theirs = controller(desired) or {}, controller(taken) or {}
-    return bool(ours) and all(ours[key] == theirs.get(key) for key in ("apiVersion", "kind", "name"))
 
 
 def existing(observed: Observed, desired: Iterable[Manifest], applied: Iterable[Manifest]) -> tuple[str, ...]:

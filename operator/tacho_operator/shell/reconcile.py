@@ -33,7 +33,6 @@ from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import EventPosts, warning
 from tacho_operator.shell.execute import (
     ExecuteResult,
-    NotCollected,
     child_name,
     children,
     delete_measured,
@@ -52,6 +51,7 @@ from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.status_writes import early_events, with_early_status, write_status
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
+from tacho_operator.shell.taken_names import NotCollected
 from tacho_operator.shell.unwritten_statuses import UnwrittenStatuses
 from tacho_operator.shell.workqueue import Key
 

@@ -21,7 +21,14 @@ from tacho_operator.core.pods.claims import claim_bound, not_shareable
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
 from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.problems import Problem, deletion_blocked, from_failure, parse_failure, refused_child
+from tacho_operator.core.problems import (
+    Problem,
+    deletion_blocked,
+    from_failure,
+    parse_failure,
+    refusal_problem,
+    refused_child,
+)
 from tacho_operator.core.revisions.inspection import result
 from tacho_operator.core.rollout.reading import without_spare_gpu
 from tacho_operator.core.status.undecided import internal_error, namespace_full, unreadable_spec
@@ -229,6 +236,7 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.POD_NOT_PREPARED: never_prepared,
     F.QUOTA_EXCEEDED: refused(message="exceeded quota: q"),
     F.ADMISSION_DENIED: refused(message="denied by policy"),
+    F.ADMISSION_UNAVAILABLE: lambda: refusal_problem('failed calling webhook "w.example": EOF').reason,
     F.NAMESPACE_TERMINATING: refused(message="no new content in it because it is being terminated"),
     F.NAMESPACE_FULL: lambda: namespace_full(1000).reason,
     F.NAME_CONFLICT: refused(taken=True),

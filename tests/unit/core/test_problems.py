@@ -23,6 +23,14 @@ from tacho_operator.core.types import ChildRefusal
             '"services" in API group "" in the namespace "ml"',
             "AdmissionDenied",
         ),
+        (
+            'Internal error occurred: failed calling webhook "w.example": failed to call webhook: EOF',
+            "AdmissionUnavailable",
+        ),
+        (
+            'admission webhook "a.example" denied the request: failed calling webhook "b.example": EOF',
+            "AdmissionDenied",
+        ),
         ('admission webhook "policy.example" denied the request: no', "AdmissionDenied"),
         (
             'services "x" is forbidden: unable to create new content in namespace ml because it is being '
@@ -191,3 +199,20 @@ def test_a_refusal_of_a_megabyte_is_read_in_proportion(text: str) -> None:
     began = time.process_time()
     assert refusal_problem(text * (400_000 // len(text))).reason
     assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("unowned", "owner", "step"),
+    [
+        (False, "another owner", "Delete that Service, or rename this resource."),
+        (
+            True,
+            "no owner",
+            "Delete that Service, put its owner reference to this resource back, or rename this resource.",
+        ),
+    ],
+)
+def test_a_name_that_is_taken_says_whose_it_is(unowned: bool, owner: str, step: str) -> None:
+    found = refused_child(ChildRefusal(kind="Service", name="smol", taken=True, unowned=unowned))
+    assert (found.reason, found.next_step) == ("NameConflict", step)
+    assert found.what == f"Service smol exists in this namespace and has {owner}."

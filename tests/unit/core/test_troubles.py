@@ -10,7 +10,7 @@ from tacho_operator.core.status.requeue import STALLED_SECONDS
 from tacho_operator.core.types import ChildRefusal, NodeFacts
 from tools.harness.pod_states import container_state, insufficient
 from tools.harness.resources import CLAIM_SPEC, changed, facts
-from tools.harness.world import MOCK_SPEC, World, world_of
+from tools.harness.world import MOCK_SPEC, World, copied, world_of
 from tools.mock.specs import cpu_node, smollm2
 
 
@@ -176,6 +176,47 @@ def test_admission_that_refuses_pods_is_named() -> None:
     }
     world.reconcile(1)
     assert world.brief("Ready") == ("False", "AdmissionDenied")
+
+
+def test_a_webhook_that_does_not_answer_is_named_and_awaited() -> None:
+    """It was said that admission refuses the pods, and to change spec: nothing had been refused."""
+    world = World()
+    world.reconcile()
+    world.inspected(facts())
+    world.reconcile(1)
+    (name,) = world.names("Deployment")
+    message = (
+        'Internal error occurred: failed calling webhook "pods.policy.example": failed to call webhook: '
+        'Post "https://policy.svc:443/": context deadline exceeded'
+    )
+    failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    world.objects["ReplicaSet", f"{name}-1"] = {
+        "kind": "ReplicaSet",
+        "metadata": {"name": f"{name}-1", "labels": {names.REVISION_LABEL: name}},
+        "status": {"conditions": [failed]},
+    }
+    world.reconcile(1)
+    assert world.brief("Ready") == ("False", "AdmissionUnavailable")
+    assert "admission webhook pods.policy.example does not answer" in world.condition("Ready")["message"]
+    assert world.brief("Stalled") == ("False", "Progressing")
+    assert world.condition("Reconciling")["status"] == "True"
+
+
+def test_a_pod_more_than_desired_that_waits_for_a_node_is_named_with_the_cause() -> None:
+    """As of a node selector that somebody added to the Deployment: it stayed Pending unexplained."""
+    world = World()
+    world.come_up()
+    (pod,) = world.pods("server")
+    more = {**copied(pod), "spec": {}}
+    more["metadata"] |= {"name": "smol-more", "uid": "more"}
+    insufficient(more, "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
+    world.objects["Pod", "smol-more"] = more
+    world.reconcile(1)
+    assert world.brief("Ready") == ("True", "Serving")
+    assert world.condition("Reconciling")["message"] == (
+        "spec.replicas is 1; 2 pods exist. Pod smol-more waits for a node. "
+        "Details: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+    )
 
 
 def test_a_missing_claim_is_named_before_any_pod_is_made() -> None:

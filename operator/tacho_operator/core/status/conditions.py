@@ -103,7 +103,9 @@ def reconciling(snapshot: Snapshot) -> ConditionValue:
     if (found := snapshot.unanswered) is not None:
         what = f"The write of {found.kind} {found.name} is not done."
         return ConditionValue("True", Reason.RETRYING, what, "It is retried.", found.message)
-    return ConditionValue("True", snapshot.work, _WORK[snapshot.work](snapshot))
+    # A pod more than desired is awaited, as of a template that somebody else changed.
+    quotation = snapshot.pods.progress.unscheduled if snapshot.work == Reason.SCALING else ""
+    return ConditionValue("True", snapshot.work, _WORK[snapshot.work](snapshot), quotation=quotation)
 
 
 def _scaling(snapshot: Snapshot) -> str:
@@ -112,7 +114,8 @@ def _scaling(snapshot: Snapshot) -> str:
         return f"{reached} of {desired} replicas are ready. {snapshot.pods.progress.message}"
     enforced = snapshot.scaling and scaling_mode(snapshot.resource.spec) == "Enforce"
     source = "The scaler requests" if enforced else "spec.replicas is"
-    return f"{source} {desired}; {pods} {'pod exists' if pods == 1 else 'pods exist'}."
+    text = f"{source} {desired}; {pods} {'pod exists' if pods == 1 else 'pods exist'}."
+    return f"{text} {snapshot.pods.progress.message}" if snapshot.pods.progress.unscheduled else text
 
 
 def planned(snapshot: Snapshot) -> ConditionValue:

@@ -54,15 +54,18 @@ class PodProgress:
 
     reason: Reason = Reason.STARTING
     message: str = "Pods are being created."
+    unscheduled: str = ""
+    """Why the scheduler finds no node for it, in its words."""
 
 
 def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> PodProgress:
     """The progress of the starting pod that is nearest to serving."""
-    found = [_of(pod, reports.get(pod.uid)) for pod in pods if not pod.terminating]
+    found = [(_of(pod, reports.get(pod.uid)), pod) for pod in pods if not pod.terminating]
     if not found:
         return PodProgress()
-    _, reason, message = max(found, key=lambda item: item[0])
-    return PodProgress(reason, message)
+    (step, reason, message), pod = max(found, key=lambda item: item[0][0])
+    unscheduled = pod.condition("PodScheduled").message if step == _Step.UNSCHEDULED else ""
+    return PodProgress(reason, message, unscheduled)
 
 
 def _of(pod: PodView, report: Report | None) -> tuple[_Step, Reason, str]:
