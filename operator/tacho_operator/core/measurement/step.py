@@ -106,12 +106,7 @@ def plan_measurement(
     )
     reports = flagged.reports
     doubted = subject is not None and _model_changed(servers, subject)
-    traffic = _by_pod(observed.traffic)
-    found_reports = [
-        pod_report(reports[pod.uid], pod, traffic.get(pod.uid), revisions.get(pod.revision))
-        for pod in (*servers, *probes)
-        if pod.uid in reports
-    ]
+    found_reports = _pod_reports((*servers, *probes), reports, observed.traffic, revisions)
     measurements = updated_measurements(
         resource.status.measurements,
         found_reports,
@@ -141,6 +136,20 @@ def plan_measurement(
         return found
     own = tuple(pod for pod in servers if pod.revision == active.name)
     return _with_probe_pods(found, observed, active, own, probes, reports, now)
+
+
+def _pod_reports(
+    pods: Iterable[PodView],
+    reports: Mapping[str, Report],
+    traffic: Mapping[tuple[str, str], SeenTraffic],
+    revisions: Mapping[str, Revision],
+) -> list[PodReport]:
+    by_pod = _by_pod(traffic)
+    return [
+        pod_report(reports[pod.uid], pod, by_pod.get(pod.uid), revisions.get(pod.revision))
+        for pod in pods
+        if pod.uid in reports
+    ]
 
 
 def _by_pod(traffic: Mapping[tuple[str, str], SeenTraffic]) -> dict[str, dict[str, SeenTraffic]]:
