@@ -77,14 +77,20 @@ def started(folder: str) -> list[Start]:
     return [start for start in starts() if start.name.startswith(f"{folder}/")]
 
 
-def memory() -> Iterator[str]:
-    before: dict[str, int] = json.loads((FOLDER / "planned.json").read_text())["kvTokens"]
-    for start in started(FOLDER.name):
+def planned_before(folder: Path) -> dict[str, int]:
+    """Tokens of the KV cache that were planned before each start."""
+    found: dict[str, int] = json.loads((folder / "planned.json").read_text())["kvTokens"]
+    return found
+
+
+def memory(folder: Path) -> Iterator[str]:
+    before = planned_before(folder)
+    for start in started(folder.name):
         told, errors = start.row["actual"], start.errors
         found = told["kvTokens"]
         now = round(found * (1 + errors["kvTokens"]))
         yield row(
-            start.name.removeprefix(f"{FOLDER.name}/"),
+            start.name.removeprefix(f"{folder.name}/"),
             f"{told['weightsGiB'] * (1 + errors['weights']):.2f} / {told['weightsGiB']:.2f}",
             f"{number(before[start.name])} ({share(before[start.name], found)})",
             f"{number(now)} ({share(now, found)})",
@@ -100,7 +106,7 @@ def _log() -> dict[str, str]:
     return {
         "set_by": number(set_by),
         "log": number(log),
-        "l4_before": number(json.loads((FOLDER / "planned.json").read_text())["kvTokens"][LOG]),
+        "l4_before": number(planned_before(FOLDER)[LOG]),
         "l4_now": number(now),
         "set_share": share(now, set_by),
         "log_share": share(now, log),
@@ -142,8 +148,8 @@ def _held(of: Row) -> bool:
     return Judged(of, "", predicted(of, law, kernel), loop_of(of, law, kernel)).held
 
 
-def speed() -> Iterator[str]:
-    for of, level in sorted(loops(FOLDER.name), key=lambda pair: (pair[0].name, pair[0].streams)):
+def speed(folder: Path) -> Iterator[str]:
+    for of, level in sorted(loops(folder.name), key=lambda pair: (pair[0].name, pair[0].streams)):
         said = (f"{level[name]['p50']:,.{digits}f}, {level[name]['p95']:,.{digits}f}" for name, digits in
                 (("ttft_ms", 0), ("tpot_ms", 1)))  # fmt: skip
         yield row(
@@ -169,7 +175,7 @@ def page() -> str:
     means = [number(sum(found) / len(found)) for found in rates.values()]
     return "".join(
         (
-            *(HEAD, *memory(), MEMORY.format(**_log()), *speed()),
+            *(HEAD, *memory(FOLDER), MEMORY.format(**_log()), *speed(FOLDER)),
             SPEED_NOTES.format(
                 alone=100 * max(alone),
                 plain=100 * max(error for of, error in several if of.cell["method"] == "none"),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.gpu.pages.h200_newest import expected, loops, started
-from benchmarks.gpu.pages.recorded import RAW, number, row, share
+from benchmarks.gpu.pages.h200_newest import expected, loops, memory, planned_before, speed, started
+from benchmarks.gpu.pages.recorded import RAW, number
 from benchmarks.planner.speed_rows import Row
 
 FOLDER = RAW / "vllm-0.32-experts"
@@ -53,35 +51,6 @@ NOTES = """
 """
 
 
-def _tokens() -> dict[str, int]:
-    found: dict[str, int] = json.loads((FOLDER / "planned.json").read_text())["kvTokens"]
-    return found
-
-
-def memory() -> Iterator[str]:
-    for start in started(FOLDER.name):
-        told, errors = start.row["actual"], start.errors
-        name, found = start.name.rsplit("/", 1)[1], told["kvTokens"]
-        before, now = _tokens()[name], round(found * (1 + errors["kvTokens"]))
-        yield row(
-            name,
-            f"{told['weightsGiB'] * (1 + errors['weights']):.2f} / {told['weightsGiB']:.2f}",
-            f"{number(before)} ({share(before, found)})",
-            f"{number(now)} ({share(now, found)})",
-            number(found),
-        )
-
-
-def speed() -> Iterator[str]:
-    for of, level in sorted(loops(FOLDER.name), key=lambda pair: (pair[0].name, pair[0].streams)):
-        said = (f"{level[name]['p50']:,.{digits}f}, {level[name]['p95']:,.{digits}f}" for name, digits in
-                (("ttft_ms", 0), ("tpot_ms", 1)))  # fmt: skip
-        plan = number(expected(of)) + (f" ({share(expected(of), of.measured)})" if level["steady"] else "")
-        steady = "" if level["steady"] else ", not steady"
-        little = f"{level['streams_by_littles_law']:.0f}{steady}"
-        yield row(of.name, str(of.streams), plan, number(of.measured), *said, little)
-
-
 def _too_fast(found: tuple[Row, dict[str, Any]]) -> float:
     of, level = found
     four = of.cell["method"] in ("gptq", "bnb-nf4") and level["steady"]
@@ -90,8 +59,10 @@ def _too_fast(found: tuple[Row, dict[str, Any]]) -> float:
 
 def page() -> str:
     found = {start.name.rsplit("/", 1)[1]: start for start in started(FOLDER.name)}
+    tokens = planned_before(FOLDER)
     before = {
-        name: 100 * (_tokens()[name] / start.row["actual"]["kvTokens"] - 1) for name, start in found.items()
+        name: 100 * (tokens[start.name] / start.row["actual"]["kvTokens"] - 1)
+        for name, start in found.items()
     }
     experts = [name for name in found if not name.startswith("llama")]
     too_much = max(found[name].row["actual"]["kvGiB"] * before[name] / 100 for name in experts)
@@ -102,7 +73,7 @@ def page() -> str:
     oss = {of.streams: of.measured for of, _ in loops(FOLDER.name) if of.name.startswith("gpt-oss")}
     return "".join(
         (
-            *(HEAD, *memory()),
+            *(HEAD, *memory(FOLDER)),
             MEMORY.format(
                 dense=max(abs(before[name]) for name in found if name not in experts),
                 low=min(before[name] for name in experts),
@@ -112,7 +83,7 @@ def page() -> str:
                 h100=f"{100 * h100.errors['kvTokens']:+.2f}",
                 two=-100 * found["qwen3-30b-a3b-none-tp2"].errors["kvTokens"],
             ),
-            *speed(),
+            *speed(FOLDER),
             NOTES.format(
                 dense=100 * max(map(abs, dense)),
                 first=100 * max(map(_too_fast, loops("vllm-0.32"))),

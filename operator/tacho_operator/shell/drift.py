@@ -227,7 +227,7 @@ class Rewrites:
             del self._written[place]
 
     def note_deletion(self, resource: tuple[str, str], child: Reference) -> None:
-        """Records that the operator itself deleted the child: its next creation undoes nobody's change."""
+        """Records that the operator itself deleted the child: no other writer causes its next creation."""
         self._written.pop((*resource, child.kind, child.name), None)
 
     def note_refused_deletion(self, child: Reference) -> None:

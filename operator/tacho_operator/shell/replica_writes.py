@@ -37,7 +37,7 @@ class ReplicaWrites:
         scaled = hash(spec.autoscaling.model_dump_json())
         same = seen is not None and (seen.uid, seen.autoscaling) == (uid, scaled)
         written = seen.written if seen is not None and same else None
-        # The default says that nobody sets them any more.
+        # The default is what an unset field has: no other writer.
         if seen is not None and same and spec.replicas not in (seen.replicas, DEFAULT_REPLICAS):
             written = self._clock()
         self._seen[key] = _Seen(uid, scaled, spec.replicas, written)

@@ -161,13 +161,13 @@ def test_quota_on_the_inspect_pod_is_named() -> None:
     assert world.brief("Stalled") == ("True", "QuotaExceeded")
 
 
-def test_admission_that_refuses_pods_is_named() -> None:
+def without_pods(message: str) -> World:
+    """Its ReplicaSet could create no pod, for the reason in ``message``."""
     world = World()
     world.reconcile()
     world.inspected(facts())
     world.reconcile(1)
     (name,) = world.names("Deployment")
-    message = 'pods "x" is forbidden: violates PodSecurity "restricted:latest"'
     failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
     world.objects["ReplicaSet", f"{name}-1"] = {
         "kind": "ReplicaSet",
@@ -175,27 +175,22 @@ def test_admission_that_refuses_pods_is_named() -> None:
         "status": {"conditions": [failed]},
     }
     world.reconcile(1)
+    return world
+
+
+def test_admission_that_refuses_pods_is_named() -> None:
+    message = 'pods "x" is forbidden: violates PodSecurity "restricted:latest"'
+    world = without_pods(message)
     assert world.brief("Ready") == ("False", "AdmissionDenied")
 
 
 def test_a_webhook_that_does_not_answer_is_named_and_awaited() -> None:
     """It was said that admission refuses the pods, and to change spec: nothing had been refused."""
-    world = World()
-    world.reconcile()
-    world.inspected(facts())
-    world.reconcile(1)
-    (name,) = world.names("Deployment")
     message = (
         'Internal error occurred: failed calling webhook "pods.policy.example": failed to call webhook: '
         'Post "https://policy.svc:443/": context deadline exceeded'
     )
-    failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
-    world.objects["ReplicaSet", f"{name}-1"] = {
-        "kind": "ReplicaSet",
-        "metadata": {"name": f"{name}-1", "labels": {names.REVISION_LABEL: name}},
-        "status": {"conditions": [failed]},
-    }
-    world.reconcile(1)
+    world = without_pods(message)
     assert world.brief("Ready") == ("False", "AdmissionUnavailable")
     assert "admission webhook pods.policy.example does not answer" in world.condition("Ready")["message"]
     assert world.brief("Stalled") == ("False", "Progressing")
