@@ -10,7 +10,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -52,6 +52,7 @@ from tacho_operator.shell.reconcile import DecisionSources, Reconciler
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.scaler import Scaler
+from tacho_operator.shell.server_clock import ServerClock
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key, WorkQueue
 
@@ -92,10 +93,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the operator until ``stop`` is set, or until one of its parts fails: then that error is raised."""
     metrics = Metrics(CollectorRegistry())
     router = ChangeRouter()
-    store = Store(router, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
+    clock = ServerClock()
+    store = Store(router, clock, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
     budget = NamespaceBudget()
-    async with clients(settings, metrics, budget) as (kube, lease_kube):
-        sources = decision_sources(settings, kube, store, metrics, lambda key: queue.add(key))
+    async with clients(settings, metrics, budget, clock) as (kube, lease_kube):
+        sources = decision_sources(settings, kube, store, metrics, clock, lambda key: queue.add(key))
         scaler, plans = sources.scaler, sources.plans
         reconciler = Reconciler(
             kube=kube,
@@ -103,10 +105,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             sources=sources,
             config=settings.decisions,
             metrics=metrics,
-            clock=lambda: datetime.now(timezone.utc),
+            clock=clock,
         )
         streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
-        elector = lease_elector(settings, lease_kube, partial(begin_anew, streams))
+        elector = lease_elector(settings, lease_kube, clock, partial(begin_anew, streams))
         metrics.leader.set_function(elector.leads)
         queue = WorkQueue(
             where_in_sync(store, reconciler),
@@ -138,7 +140,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 "GPU time": metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds),
                 "resync": resync(store, queue, settings.resync_seconds),
                 "former children": FormerChildren(kube, store, elector.leads, reconciler.events.post).run(),
-                "full namespaces": FullNamespaces(kube, store, elector.leads).run(),
+                "full namespaces": FullNamespaces(kube, store, elector.leads, clock).run(),
                 "claims": ClaimReads(kube, store).run(),
             }
             parts |= {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}
@@ -150,7 +152,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def clients(
-    settings: Settings, metrics: Metrics, budget: NamespaceBudget
+    settings: Settings, metrics: Metrics, budget: NamespaceBudget, clock: ServerClock
 ) -> AsyncIterator[tuple[Kube, Kube]]:
     """The common client of the API server, and the elector's.
 
@@ -158,28 +160,34 @@ async def clients(
     a common pool the elector would meet several, one after the other.
     """
     async with (
-        connect(settings.kubeconfig, metrics.request, budget) as kube,
-        connect(settings.kubeconfig, metrics.request) as lease_kube,
+        connect(settings.kubeconfig, metrics.request, budget, clock) as kube,
+        connect(settings.kubeconfig, metrics.request, clock=clock) as lease_kube,
     ):
         yield kube, lease_kube
 
 
 def decision_sources(
-    settings: Settings, kube: Kube, store: Store, metrics: Metrics, late: Callable[[Key], None]
+    settings: Settings,
+    kube: Kube,
+    store: Store,
+    metrics: Metrics,
+    clock: ServerClock,
+    late: Callable[[Key], None],
 ) -> DecisionSources:
     """What decisions are made from. ``late`` is called with a resource that has to be decided again."""
     config = settings.decisions
     return DecisionSources(
         observer=Observer(kube, store, Reports(late=late, counted=metrics.report)),
         scaler=Scaler(
-            Loads(),
+            Loads(clock=clock.seconds),
+            clock=clock.seconds,
             period_seconds=settings.scaling_period_seconds,
             call=late,
             sink=ScalingMetrics(metrics.registry),
             is_stale=store.is_stale,
         ),
         plans=Plans(PlanProcess(), late=late, metrics=metrics),
-        probe_turns=ProbeTurns(settings.max_probe_pods, store, call=late),
+        probe_turns=ProbeTurns(settings.max_probe_pods, store, call=late, clock=clock.seconds),
         own_image=partial(own_image, kube, config.tacho_image, config.operator_namespace, settings.pod_name),
     )
 
@@ -190,7 +198,12 @@ async def kopf_events(runner: KopfRunner, store: Store, namespace: str, router: 
     await runner.watch(namespace, router.noticed, partial(store.holds, "LLMDeployment"))
 
 
-def lease_elector(settings: Settings, kube: Kube, on_answer_again: Callable[[float], object]) -> Elector:
+def lease_elector(
+    settings: Settings,
+    kube: Kube,
+    clock: Callable[[], datetime],
+    on_answer_again: Callable[[float], object],
+) -> Elector:
     """The leader election of this process. Outside a pod the process has a new random identity at each
     start.
     """
@@ -207,7 +220,7 @@ def lease_elector(settings: Settings, kube: Kube, on_answer_again: Callable[[flo
             name=settings.lease_name,
             trial_namespace=(*settings.watch_namespaces, namespace)[0],
         ),
-        clock=lambda: datetime.now(timezone.utc),
+        clock=clock,
         on_answer_again=on_answer_again,
     )
 

@@ -29,7 +29,8 @@ from tacho_operator.shell.api_errors import (
     requested_pause_seconds,
 )
 from tacho_operator.shell.bounded_reading import Text, Unreadable, metadata_part, readable_pages
-from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, connect, environment_proxy
+from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, connect
+from tacho_operator.shell.probed_socket import environment_proxy
 
 
 class Broken:

@@ -31,7 +31,8 @@ from tacho_operator.shell.bounded_reading import METADATA_ONLY, TOO_LONG
 from tacho_operator.shell.events import warning
 from tacho_operator.shell.kube import SIZE_MANAGER, Kube
 from tacho_operator.shell.observe import CHILDREN
-from tacho_operator.shell.store.store import Store, Stray, utc_now
+from tacho_operator.shell.server_clock import utc_now
+from tacho_operator.shell.store.store import Store, Stray
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)

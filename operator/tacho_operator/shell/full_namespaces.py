@@ -20,8 +20,9 @@ from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.events import event_manifests, post_events, warning
 from tacho_operator.shell.kube import Kube
+from tacho_operator.shell.server_clock import utc_now
 from tacho_operator.shell.status_writes import write_status
-from tacho_operator.shell.store.store import Store, utc_now
+from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.unwritten_statuses import UnwrittenStatuses
 from tacho_operator.shell.workqueue import Key
 

@@ -34,7 +34,8 @@ from tacho_operator.shell.bounded_reading import (
     metadata_part,
     readable_event,
 )
-from tacho_operator.shell.kube import KINDS, ONLY_METADATA, environment_proxy
+from tacho_operator.shell.kube import KINDS, ONLY_METADATA
+from tacho_operator.shell.probed_socket import environment_proxy
 from tacho_operator.shell.store.reflector import pause_seconds
 
 logger = logging.getLogger(__name__)

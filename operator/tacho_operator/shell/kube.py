@@ -6,12 +6,10 @@ table.
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 from kubernetes.aio import client as aio, config as aio_config
@@ -45,7 +43,14 @@ from tacho_operator.shell.bounded_reading import (
     readable_pages,
 )
 from tacho_operator.shell.budget import NamespaceBudget
-from tacho_operator.shell.probed_socket import SESSION, probed_connector, renewed_authorities, stable_body
+from tacho_operator.shell.probed_socket import (
+    SESSION,
+    environment_proxy,
+    probed_connector,
+    renewed_authorities,
+    stable_body,
+)
+from tacho_operator.shell.server_clock import ServerClock
 
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
@@ -366,19 +371,14 @@ class Kube:
         return True
 
 
-def environment_proxy(url: str) -> str | None:
-    """The proxy for ``url`` by HTTPS_PROXY and NO_PROXY; None: no proxy."""
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
-
-
 @asynccontextmanager
 async def connect(
-    kubeconfig: str = "", counted: Counted = uncounted, budget: NamespaceBudget | None = None
+    kubeconfig: str = "",
+    counted: Counted = uncounted,
+    budget: NamespaceBudget | None = None,
+    clock: ServerClock | None = None,
 ) -> AsyncIterator[Kube]:
-    """A client of the API server: by the kubeconfig file, or without one by the pod's service account."""
+    """A client of the API server by the kubeconfig file, or as the pod. Its answers set ``clock``."""
     configuration = aio.Configuration()
     if kubeconfig:
         await aio_config.load_kube_config(
@@ -394,7 +394,7 @@ async def connect(
         probed_connector(api.rest_client.ssl_context) as connector,
     ):
         renewed = renewed_authorities(api.rest_client.ssl_context, configuration.ssl_ca_cert)
-        of_session = {**SESSION, "connector": connector, "middlewares": (stable_body, renewed, short_errors)}
-        configuration.client_session_kwargs = of_session
+        middlewares = (stable_body, renewed, short_errors, (clock or ServerClock()).followed)
+        configuration.client_session_kwargs = {**SESSION, "connector": connector, "middlewares": middlewares}
         # Never awaited, so its discovery of every API group never runs.
         yield Kube(DynamicClient(api), counted, budget)

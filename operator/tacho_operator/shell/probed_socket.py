@@ -9,8 +9,10 @@ import contextlib
 import json
 import socket
 import ssl
+import urllib.request
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.payload import Payload
@@ -55,6 +57,14 @@ def probed_connector(tls: ssl.SSLContext) -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(
         limit=0, ssl=tls, socket_factory=probed_socket, keepalive_timeout=IDLE_SECONDS
     )
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy for ``url`` by HTTPS_PROXY and NO_PROXY; None: no proxy."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
 
 
 def renewed_authorities(tls: ssl.SSLContext, file: str | None) -> aiohttp.ClientMiddlewareType:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
-from tacho_operator.shell.store.store import utc_now
+from tacho_operator.shell.server_clock import utc_now
 from tacho_operator.shell.workqueue import Key
 
 DEFAULT_REPLICAS = LLMDeploymentSpec.model_fields["replicas"].default

@@ -336,7 +336,8 @@ def test_a_clock_that_is_ahead_delays_the_next_attempt_for_no_hours(ahead: float
 
 
 @pytest.mark.parametrize(
-    ("behind", "waits"), [(300.0, True), (8 * 3600.0, False), (3 * 365 * 86400.0, False)]
+    ("behind", "waits"),
+    [(300.0, True), (1800.0, False), (8 * 3600.0, False), (3 * 365 * 86400.0, False)],
 )
 def test_an_operators_clock_that_is_behind_stops_no_further_attempt(behind: float, waits: bool) -> None:
     """Every time in the cluster is ahead of it then, and the next attempt was as far away."""

@@ -20,7 +20,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -32,6 +32,7 @@ from tacho_operator.core.pods.view import owner_uid
 from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
+from tacho_operator.shell.server_clock import utc_now
 from tacho_operator.shell.store import objects
 from tacho_operator.shell.store.bounds import CHILDREN, OWNED, StoreBounds, label_of
 from tacho_operator.shell.store.objects import Crowd, Name, StoredObjects
@@ -65,10 +66,6 @@ A node runs 110 pods by default. But users can bind any number of pods to it: th
 they stay in the API.
 """
 POD_OWNERS = ("LLMDeployment", "ReplicaSet")
-
-
-def utc_now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 def later(version: str, than: str) -> bool:

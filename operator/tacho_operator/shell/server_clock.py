@@ -1,0 +1,64 @@
+"""The time of decisions: this machine's, unless it differs from the API server's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+
+logger = logging.getLogger(__name__)
+
+AGREE = timedelta(seconds=10)
+"""Most by which two clocks differ that agree. The header has whole seconds, and an answer waits for a busy
+event loop. A request that took longer says nothing, as the process may have been stopped meanwhile.
+"""
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class ServerClock:
+    """The present time as the API server has it, by the header Date of its last answer.
+
+    Pods and their ends have times of the cluster. By a clock that was behind or ahead, deadlines fell due at
+    once or never, and a failed inspection was retried as fast as its pods ended.
+    """
+
+    def __init__(self, own: Callable[[], datetime] = utc_now) -> None:
+        """``own``: this machine's clock."""
+        self._own = own
+        self._behind = timedelta(0)
+        """By how much this machine's clock is behind the API server's; 0: they agree."""
+
+    def __call__(self) -> datetime:
+        return self._own() + self._behind
+
+    def seconds(self) -> float:
+        """The time as seconds of Unix time."""
+        return self().timestamp()
+
+    async def followed(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Middleware of an HTTP client of the API server, whose answers set this clock."""
+        sent = self._own()
+        response = await handler(request)
+        received = self._own()
+        if timedelta(0) <= received - sent <= AGREE:
+            self._note(response.headers.get("Date", ""), received)
+        return response
+
+    def _note(self, date: str, received: datetime) -> None:
+        try:
+            behind = parsedate_to_datetime(date) - received
+        except (ValueError, TypeError):  # none, or one without a time zone
+            return
+        behind = behind if abs(behind) > AGREE else timedelta(0)
+        if abs(behind - self._behind) > AGREE:
+            text = "%.0f s from this machine's clock to the API server's, which decisions follow"
+            logger.warning(text, behind.total_seconds())
+        self._behind = behind
