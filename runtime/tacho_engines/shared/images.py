@@ -22,7 +22,7 @@ _TAG_VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?)(?:[-.+_].*)?")
 
 
 _TAG_BUILD = re.compile(r"(?:[A-Za-z].*-)?(b\d+)")
-_CPU_BUILD = re.compile(r"(?:^|[-_.:])cpu(?:$|[-_.:])")
+_CPU_BUILD = re.compile(r"(?<![a-z])cpu(?:only)?(?![a-z])", re.IGNORECASE)
 
 
 def image_version(profile: EngineProfile, image: str) -> str:
