@@ -26,6 +26,8 @@ class Server:
         self.uid, self.version, self._changes = uid, 1, changes
         self.status, self.refusal = status or {}, ""
         self.requests: list[str] = []
+        self.merged: dict[str, Any] = {}
+        """The status of the last merge."""
 
     def _resource(self, **content: Any) -> dict[str, Any]:
         metadata = {**RAW["metadata"], "uid": self.uid, "resourceVersion": str(self.version)}  # type: ignore[dict-item]
@@ -48,6 +50,7 @@ class Server:
 
     async def merge(self, target: dict[str, Any], body: dict[str, Any], subresource: str) -> dict[str, Any]:
         self.requests.append(f"merge {body['metadata']['resourceVersion']}")
+        self.merged = body["status"]
         if body["metadata"]["resourceVersion"] != str(self.version):
             raise Conflict(409, "the object has been modified")
         return self._resource()
@@ -102,3 +105,13 @@ async def test_what_is_removed_after_a_conflict_is_removed_of_the_present_versio
     server.refusal = "Too many: 5"
     assert await write_status(cast(Kube, server), {**RAW, "status": former}, STATUS)
     assert server.requests == ["apply 1", "get", "apply 2", "merge 2"]
+
+
+@pytest.mark.parametrize("kind", [["Ready"], {"a": 1}])
+async def test_a_condition_without_a_name_stops_no_status(kind: Any) -> None:
+    """Of an old CRD. It was a TypeError at each reconcile, and the status was never written again."""
+    stored: dict[str, Any] = {"replicas": 3, "conditions": [{"type": kind}]}
+    server = Server(status=stored)
+    server.refusal = "conditions[0].type: Invalid value"
+    assert await write_status(cast(Kube, server), {**RAW, "status": stored}, STATUS)
+    assert server.merged["conditions"] == []

@@ -149,8 +149,13 @@ def _by_writer(status: Manifest) -> tuple[Manifest, list[Any]]:
     found = status.get("conditions")
     if not isinstance(found, list):  # of an old CRD
         return status, []
-    others = [item for item in found if isinstance(item, dict) and item.get("type") not in set(ConditionType)]
+    others = [item for item in found if isinstance(item, dict) and _is_others(item.get("type"))]
     return {**status, "conditions": [item for item in found if item not in others]}, others
+
+
+def _is_others(kind: Any) -> bool:
+    """Whether a condition's type is another writer's. Any other value is of an old CRD, and is not kept."""
+    return isinstance(kind, str) and kind not in set(ConditionType)
 
 
 def _replacement(live: Any, desired: Any) -> Any:
