@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
 
+from tacho_contract.failure import Failure
 from tacho_operator.core.status.condition_value import STEP_LIMIT_CHARS
 from tacho_operator.core.status.unknown_fields import unknown_fields, unknown_note
 from tacho_operator.shell.observe import read_resource
 from tests.unit.api.rows import Row
 from tests.unit.api.table import TABLE
-from tools.harness.resources import CLAIM_SPEC
+from tests.unit.core.inspecting import GONE
+from tools.harness.resources import CLAIM_SPEC, HUB_SPEC, changed, hub_facts
 from tools.harness.world import MOCK_SPEC, World
 
 
@@ -75,3 +78,47 @@ def test_the_note_fits_into_a_condition() -> None:
     note = unknown_note(world.raw["spec"], read_resource(world.raw).spec)
     assert len(note) <= STEP_LIMIT_CHARS
     assert "and 98 more" in note
+
+
+NOTE = "This operator's version does not know spec.loraAdapters: upgrade it."
+
+
+def test_it_stands_beside_a_changed_token() -> None:
+    """One of the two was left out."""
+    spec = changed(MOCK_SPEC, model=HUB_SPEC["model"], cache=HUB_SPEC["cache"])
+    world = World({**spec, "loraAdapters": [{"name": "a"}]})
+    world.reconcile()
+    world.inspected(hub_facts())
+    world.settle(world.serve_all)
+    assert world.condition("Planned")["message"].endswith(NOTE)
+    world.change(model={**HUB_SPEC["model"], "tokenSecretRef": {"name": "other"}})
+    world.reconcile()
+    message = world.condition("Planned")["message"]
+    assert "needs a new revision: give tacho.dev/replan a new value." in message
+    assert message.endswith(NOTE)
+    assert not messages(world, 1.0)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        dataclasses.replace(GONE, log_tail=("Name or service not known",)),
+        dataclasses.replace(GONE, message="No answer. Details: Name or service not known."),
+    ],
+)
+def test_it_stands_beside_what_is_quoted(failure: Failure) -> None:
+    """The words of another program, which say why there is no plan, were left out."""
+    world = World({**HUB_SPEC, "loraAdapters": [{"name": "a"}]})
+    world.reconcile()
+    world.inspected(failure)
+    world.reconcile(1.0)
+    message = world.condition("Planned")["message"]
+    assert message.startswith("No answer.")
+    assert NOTE in message
+    assert "Name or service not known" in message
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\nb", "a  b", "a\x00b"])
+def test_an_event_tells_of_any_name_once(name: str) -> None:
+    world = World({**MOCK_SPEC, name: True})
+    assert [len(messages(world, 1.0)) for _ in range(3)] == [1, 0, 0]

@@ -123,9 +123,11 @@ def planned(snapshot: Snapshot) -> ConditionValue:
     found, note = _planned(snapshot), snapshot.unknown_note
     if not note:
         return found
-    if found.status == "True":
-        return dataclasses.replace(found, next_step=f"{note} {found.next_step}".strip())
-    return dataclasses.replace(found, quotation=f"{note} {found.quotation}".strip())
+    if found.status == "True" and not found.next_step:
+        return dataclasses.replace(found, next_step=note)
+    # After the message's own text, with what is quoted there: a next step has no place for two.
+    what, _, quoted = found.what.partition(DETAILS)
+    return dataclasses.replace(found, what=what, quotation=f"{note} {found.quotation or quoted}".strip())
 
 
 def _planned(snapshot: Snapshot) -> ConditionValue:

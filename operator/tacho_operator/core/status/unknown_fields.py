@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tacho_contract.text import visible
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
@@ -38,8 +39,9 @@ def unknown_note(stored: Any, spec: LLMDeploymentSpec) -> str:
     found = unknown_fields(stored, spec)
     if not found:
         return ""
+    place = " ".join(visible(found[0]).split())  # as the stored message has it, or the event would repeat
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"This operator's version does not know {clipped(found[0], FIELD_CHARS)}{more}: upgrade it."
+    return f"This operator's version does not know {clipped(place, FIELD_CHARS)}{more}: upgrade it."
 
 
 def unknown_field_events(note: str, former: LLMDeploymentStatus) -> tuple[ResourceEvent, ...]:
