@@ -151,12 +151,16 @@ def guessed_rates(device: Device) -> tuple[Device, float] | None:
     """(``device`` with estimated rates, the factor by which they may be wrong); None where no estimate is
     possible.
 
-    The rates are between those of the table's GPUs of its compute capability. None where the table has no
-    such GPU, or for a MIG slice of an unknown one.
+    The rates are between those of the table's GPUs of that name, else of its compute capability. None where
+    the table has no such GPU, or for a MIG slice of an unknown one.
     """
     if _mig(device.product):
         return None
-    alike = [gpu for row in GPUS if (gpu := gpu_from_row(row)).capability == device.capability]
+    alike = [
+        gpu
+        for row in rows_for(device.product) or GPUS
+        if (gpu := gpu_from_row(row)).capability == device.capability
+    ]
     if not alike:
         return None
     slow, fast = (limit(gpu.bandwidth_bytes for gpu in alike) for limit in (min, max))

@@ -322,7 +322,7 @@ def test_a_label_that_tells_no_memory_says_nothing(memory_mib):
     """As the driver has it of GPUs that share the host's memory."""
     unknown = gpu_node("a", "NVIDIA-GB10", memory_mib=memory_mib, compute="12.1")
     found = choices((unknown,))
-    assert (found.unlabelled, found.unsized) == ((), ("a",))
+    assert (found.unlabelled, found.unsized) == ((), ("a (NVIDIA-GB10)",))
     known = node_gpu(gpu_node("b", "NVIDIA-L4", memory_mib=memory_mib, compute="8.9"), GPU)
     assert known.memory_bytes == named_gpu("NVIDIA-L4").memory_bytes
 

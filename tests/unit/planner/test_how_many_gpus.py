@@ -142,10 +142,28 @@ def test_a_product_without_a_size_is_told_from_one_without_a_label():
     """A node with the product label was said to have none."""
     unsized = gpu_node("foo", "NVIDIA-FOO-9000")
     found = refused("llama-3.1-8b", (unsized,)).failure
-    assert found.message == "Nodes foo have GPUs that the catalog lacks, and no label nvidia.com/gpu.memory."
+    assert found.message == (
+        "Nodes foo (NVIDIA-FOO-9000) have GPUs that the catalog lacks, or has of several sizes, and no label "
+        "nvidia.com/gpu.memory."
+    )
     assert "nvidia.com/gpu.memory=MIB" in found.next_step
     sized = gpu_node("foo", "NVIDIA-FOO-9000", memory_mib=48000, compute="8.9")
     assert fitting("llama-3.1-8b", (sized,)).gpu_product == "NVIDIA-FOO-9000"
+
+
+def test_a_nodes_label_that_is_a_short_name_of_several_is_said_to_be():
+    """The catalog was said to lack an A100, and its speed was a third of what it is, or three times it."""
+    found = refused("llama-3.1-8b", (gpu_node("foo", "A100"),)).failure
+    assert found.message.startswith(
+        "Nodes foo (A100) have GPUs that the catalog lacks, or has of several sizes,"
+    )
+    sized = fitting("llama-3.1-8b", (gpu_node("foo", "A100", memory_mib=81920, compute="8.0"),))
+    assert sized.gpu_product == "A100"
+    assert "A100 stands for NVIDIA-A100-SXM4-80GB and NVIDIA-A100-80GB-PCIe and" in sized.message
+    assert "a factor of 3" not in sized.message
+    unknown = fitting("llama-3.1-8b", (gpu_node("foo", "NVIDIA-FOO-9000", memory_mib=81920, compute="8.0"),))
+    assert "NVIDIA-FOO-9000 is not in the catalog; planned from its labels." in unknown.message
+    assert "a factor of 3" in unknown.message
 
 
 # --- of other vendors -----------------------------------------------------------------------------

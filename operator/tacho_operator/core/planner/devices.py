@@ -52,7 +52,9 @@ class DeviceOptions:
     unlabelled: tuple[str, ...] = ()
     """Names of nodes that have GPUs but no label with their product."""
     unsized: tuple[str, ...] = ()
-    """Names of nodes whose product is not in the GPU catalog, and no label has its memory."""
+    """Nodes without a label of their GPU's memory, each with its product: the GPU catalog lacks it, or has
+    several of that name.
+    """
     foreign: tuple[str, ...] = ()
     """Nodes with GPUs of other vendors, where a spec without GPUs is planned on the CPU."""
     too_large_for_host_bytes: int = 0
@@ -117,8 +119,9 @@ def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> DeviceOptions:
             continue
         gpu = node_gpu(node, request.gpu_resource)
         if gpu is None:
-            named = {product_label(request.gpu_resource), PRODUCT_LABEL} & node.labels.keys()
-            (unsized if any(node.labels[key] for key in named) else unlabelled).append(node.name)
+            keys = (product_label(request.gpu_resource), PRODUCT_LABEL)
+            label = next((found for key in keys if (found := node.labels.get(key))), "")
+            (unsized if label else unlabelled).append(f"{node.name} ({label})" if label else node.name)
             continue
         key = normalise(gpu.node_label or gpu.product)  # pods select the label
         before = kinds.get(key)

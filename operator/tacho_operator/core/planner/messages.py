@@ -273,7 +273,9 @@ def _slower_together(attempt: Attempt) -> str:
 def _hardware(attempt: Attempt, products: tuple[str, ...]) -> str:
     """Sentences on the planned GPU: it is shared, no node has it now, or the GPU catalog does not list it."""
     device = attempt.placement.device
-    uncatalogued = "" if device.known else " The catalog does not list this GPU; planned from its labels."
+    several = " and ".join(row.label for row in rows_for(device.product))
+    lacks = f"stands for {several}" if several else "is not in the catalog"
+    uncatalogued = "" if device.known else f" {device.product} {lacks}; planned from its labels."
     budget = attempt.account.budget_bytes if attempt.account else None
     return f"{_sharing(device, budget or 0)}{_unavailable(attempt, products)}{uncatalogued}"
 

@@ -222,8 +222,8 @@ def no_device(device_options: DeviceOptions, *, nodes_known: bool) -> PlanFailur
     if device_options.unsized:
         return failure(
             FailureClass.UNSUPPORTED_GPU,
-            f"Nodes {', '.join(device_options.unsized[:5])} have GPUs that the catalog lacks, and no label "
-            f"{GPU_RESOURCE}.memory.",
+            f"Nodes {', '.join(device_options.unsized[:5])} have GPUs that the catalog lacks, or has of "
+            f"several sizes, and no label {GPU_RESOURCE}.memory.",
             f"Label these nodes or their pool {GPU_RESOURCE}.memory=MIB, as nvidia-smi shows it.",
         )
     if device_options.too_large_for_host_bytes:
