@@ -50,3 +50,25 @@ def test_figures_of_another_size_are_not_current(api: Cluster, namespace: str, k
         return api.get("llmd", NAME, "-n", namespace)["status"].get("summary") == before or None
 
     eventually("the figures are back", shown)
+
+
+@pytest.mark.usefixtures("operator", "claim")
+def test_figures_are_flagged_where_one_of_two_pods_has_another_size(
+    api: Cluster, namespace: str, kubelet: Kubelet
+) -> None:
+    """They were Clean, and the capacity of both was twice that of the larger."""
+    kubelet.environment = Environment(cpu_model="test", cpu_count=2, cpu_limit_millis=1000)
+    bring_up(api, kubelet, namespace, engine={"name": "llamacpp", "resources": amounts("1")}, replicas=2)
+    kubelet.serve()
+    await_condition(api, namespace, "Ready", "True", "Serving")
+    pods = sorted(item["metadata"]["name"] for item in kubelet.pods("server"))
+    for pod in pods:
+        show(api, namespace, pod, "1")
+    resize(api, namespace, pods[1], "50m")
+    stale = await_condition(api, namespace, "Measured", "False", "MeasurementStale")
+    assert f"Pod {pods[1]} was resized: CPU limit 50m, measured with 1000m." in stale["message"]
+    status = api.get("llmd", NAME, "-n", namespace)["status"]
+    assert status["summary"]["confidence"] == "Provisional"
+    assert [item["state"] for item in status["measurements"]] == ["Complete"]
+    resize(api, namespace, pods[1], "1")
+    await_condition(api, namespace, "Measured", "True")

@@ -13,7 +13,7 @@ from tacho_operator.core.names import ENGINE_CONTAINER, MEASURE_AGAIN_ANNOTATION
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.controller_revision import Revision
 from tools.harness.resources import plan
-from tools.harness.world import World
+from tools.harness.world import MOCK_SPEC, World
 
 MEASURED = Environment(cpu_model="EPYC", cpu_limit_millis=1000)
 
@@ -132,3 +132,48 @@ def test_a_probe_pod_of_the_spec_s_size_does_not_make_them_current() -> None:
     world.runs(probe, "Probing", environment=MEASURED)
     world.reconcile(1)
     assert world.brief("Measured") == ("False", "MeasurementStale")
+
+
+def test_figures_do_not_hold_for_one_of_two_pods_that_was_resized() -> None:
+    """They stayed current and Clean, as the other pod had its size: twice the capacity of one."""
+    world = World({**MOCK_SPEC, "replicas": 2})
+    world.come_up()
+    for pod in world.pods("server"):
+        uid = pod["metadata"]["uid"]
+        world.reports[uid] = dataclasses.replace(world.reports[uid], environment=MEASURED)
+    world.raw["status"].pop("measurements", None)
+    world.reconcile(1)
+    former = world.status["summary"]
+    assert (world.brief("Measured"), former["confidence"]) == (("True", "MeasurementComplete"), "Clean")
+    first, second = world.pods("server")
+    resize(world, second, "50m")
+    assert world.brief("Measured") == ("False", "MeasurementStale")
+    assert f"Pod {second['metadata']['name']} was resized" in world.condition("Measured")["message"]
+    summary = world.status["summary"]
+    assert summary["confidence"] == "Provisional"
+    assert summary["outputTokensPerSecondShown"] == f"~{former['outputTokensPerSecond']}"
+    assert [item["state"] for item in world.status["measurements"]] == ["Complete"], (
+        "the scaler's, of the other pod"
+    )
+    assert world.pods("probe") == []
+    resize(world, first, "50m")
+    assert "summary" not in world.status
+    for pod in (first, second):
+        resize(world, pod, "1")
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert world.status["summary"] == former
+
+
+def test_a_size_that_was_measured_has_its_own_figures() -> None:
+    """Resized to it again, without a new measurement in this run of the pod."""
+    world = World()
+    world.come_up()
+    pod = limited(world)
+    uid = pod["metadata"]["uid"]
+    small = dataclasses.replace(MEASURED, cpu_limit_millis=50)
+    world.reports[uid] = dataclasses.replace(world.reports[uid], environment=small)
+    resize(world, pod, "50m")
+    world.reports[uid] = dataclasses.replace(world.reports[uid], environment=MEASURED)
+    resize(world, pod, "50m")
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert world.status["summary"]["confidence"] == "Clean"

@@ -15,7 +15,15 @@ from tacho_operator.api.status.status import Summary
 from tacho_operator.core.measurement.cost import Price, cost_of
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.runs import history_for, is_check, summed_up, with_run
-from tacho_operator.core.measurement.states import COMPLETE, INCOMPLETE, PARTIAL, STALE, clean, current
+from tacho_operator.core.measurement.states import (
+    COMPLETE,
+    INCOMPLETE,
+    PARTIAL,
+    PROVISIONAL,
+    STALE,
+    clean,
+    current,
+)
 from tacho_operator.core.measurement.traffic import carried, raised
 from tacho_operator.core.revisions.controller_revision import Revision
 
@@ -115,16 +123,23 @@ def _age(item: MeasurementEntry) -> tuple[str, str]:
 
 
 def summary_of(
-    measurements: Iterable[MeasurementEntry], *, gpu_count: int = 0, price: Price | None = None
+    measurements: Iterable[MeasurementEntry],
+    *,
+    gpu_count: int = 0,
+    price: Price | None = None,
+    mixed: bool = False,
 ) -> Summary | None:
     """status.summary: output tokens per second, median TTFT, and the cost of a million output tokens.
 
     TTFT is that of open-loop requests where measured, else that at the same concurrency. The cost is for
-    ``gpu_count`` GPUs at ``price``. None where the measurement is stale.
+    ``gpu_count`` GPUs at ``price``. None where the measurement is stale. ``mixed``: a pod has another size
+    than the measured one, so that the values, which hold for the others, are shown as provisional.
     """
     found = current(measurements)
     if found is None:
         return None
+    if mixed:
+        found = found.model_copy(update={"confidence": PROVISIONAL})
     capacity = carried(found)
     speed = decimal(capacity.output_tokens_per_second if capacity else None)
     ttft = decimal(found.latency.ttft_milliseconds_p50 if found.latency else None)

@@ -51,7 +51,9 @@ class MeasurementPlan:
     """The check of a serving pod that differs from the measurement by more than pods usually do."""
 
     resized: str = ""
-    """Which serving pod was resized after it was measured, as a sentence; "": none."""
+    """Which serving pod was resized after it was measured, to another size than that of the current
+    measurement, as a sentence; "": none.
+    """
     neighbours: Mapping[str, str] = field(default_factory=dict)
     """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
     reprobe_note: str = ""
@@ -127,7 +129,7 @@ def plan_measurement(
         measurements=measurements,
         remeasure=RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed),
         deviating=off,
-        resized=_resized(found_reports, subject),
+        resized=_resized(found_reports, subject, live, current(measurements)),
         neighbours=flagged.seen,
         reprobe_note=notes.get(names.MEASURE_REQUESTED_ANNOTATION, ""),
     )
@@ -241,10 +243,16 @@ def _failed_request(step: RemeasurePlan, answered: str) -> Iterable[ResourceEven
         yield ResourceEvent(type="Warning", reason=EVENT, message=message)
 
 
-def _resized(reports: Iterable[PodReport], subject: Revision | None) -> str:
-    """Which serving pod of ``subject`` was resized after it was measured, as a sentence; "": none."""
+def _resized(
+    reports: Iterable[PodReport], subject: Revision | None, live: LiveConfig, entry: MeasurementEntry | None
+) -> str:
+    """Which serving pod of ``subject`` was resized after it was measured, as a sentence; "": none, or to the
+    size of ``entry``, the current measurement.
+    """
+    measured = entry.fingerprint if entry else ""
     for item in filter(is_resized_server, reports):
-        if item.resized is not None and subject and item.report.plan_key == subject.plan_key:
+        is_own = subject is not None and item.report.plan_key == subject.plan_key
+        if item.resized and is_own and item.present_fingerprint(live.measure_key) != measured:
             return resize_text(item.pod, item.report.environment, item.resized)
     return ""
 

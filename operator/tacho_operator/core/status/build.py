@@ -42,7 +42,9 @@ def build_status(snapshot: Snapshot, now: datetime) -> LLMDeploymentStatus:
 
 def _summary(snapshot: Snapshot) -> Summary | None:
     gpus = snapshot.subject.plan.gpu_count if snapshot.subject else 0
-    return summary_of(snapshot.measuring.measurements, gpu_count=gpus, price=snapshot.price)
+    found = snapshot.measuring
+    mixed = bool(found.resized)
+    return summary_of(found.measurements, gpu_count=gpus, price=snapshot.price, mixed=mixed)
 
 
 def _autoscaling(snapshot: Snapshot) -> AutoscalingStatus | None:

@@ -46,6 +46,8 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
         return None
     measuring = snapshot.measuring
     remeasure = measuring.remeasure
+    if measuring.current is not None and measuring.resized:  # the other pods' figures, but not of this one
+        return ConditionValue("False", Reason.MEASUREMENT_STALE, measuring.resized, RESIZED_NEXT_STEP)
     if measuring.current is not None:
         value = _measurement(measuring.current, measuring, _more_time(snapshot, measuring.current))
         return _not_again(value, remeasure)
