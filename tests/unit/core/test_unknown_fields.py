@@ -38,7 +38,7 @@ def test_it_is_named_and_the_rest_goes_on() -> None:
     world.come_up()
     world.settle(world.serve_all)
     note = "This operator's version does not know spec.context.prefixCache: upgrade it."
-    assert world.condition("Planned")["message"].endswith(note)
+    assert world.condition("Planned")["message"].endswith(f" Details: {note}"), "the plan's text is whole"
     assert world.condition("Ready")["status"] == "True"
 
 

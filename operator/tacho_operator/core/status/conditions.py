@@ -123,9 +123,7 @@ def planned(snapshot: Snapshot) -> ConditionValue:
     found, note = _planned(snapshot), snapshot.unknown_note
     if not note:
         return found
-    if found.status == "True" and not found.next_step:
-        return dataclasses.replace(found, next_step=note)
-    # After the message's own text, with what is quoted there: a next step has no place for two.
+    # After the message's own text, with what is quoted there: as a next step it would shorten that text.
     what, _, quoted = found.what.partition(DETAILS)
     return dataclasses.replace(found, what=what, quotation=f"{note} {found.quotation or quoted}".strip())
 
