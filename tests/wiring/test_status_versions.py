@@ -8,6 +8,7 @@ import pytest
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.shell.api_errors import ApiError, Conflict, Invalid
+from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import STATUS_TRIES, write_status
 
@@ -115,3 +116,18 @@ async def test_a_condition_without_a_name_stops_no_status(kind: Any) -> None:
     server.refusal = "conditions[0].type: Invalid value"
     assert await write_status(cast(Kube, server), {**RAW, "status": stored}, STATUS)
     assert server.merged["conditions"] == []
+
+
+async def test_a_resource_that_can_not_be_read_after_a_conflict_is_decided_anew() -> None:
+    """Its status is not known, which is no status that is as before."""
+    server = Server(changes=1)
+    read = server.get
+
+    async def get(kind: str, namespace: str, name: str) -> dict[str, Any]:
+        return {**await read(kind, namespace, name), METADATA_ONLY: "it is longer than 4 MiB as JSON"}
+
+    server.get = get  # type: ignore[method-assign]  # as of a server whose answer is too long
+    with pytest.raises(ApiError) as raised:
+        await write_status(cast(Kube, server), RAW, STATUS)
+    assert "the status is decided anew" in raised.value.message
+    assert server.requests == ["apply 1", "get"]

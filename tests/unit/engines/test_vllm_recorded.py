@@ -48,6 +48,20 @@ def test_nothing_is_said_of_versions_whose_wheel_was_not_read(version: str) -> N
     assert warnings(placement("vllm", FOO, "none", version=version, arguments=("--no-such-flag",))) == ()
 
 
+@pytest.mark.parametrize(
+    ("image", "own", "said"),
+    [
+        ("vllm/vllm-openai:latest", True, False),
+        ("vllm/vllm-openai:v0.32.0", True, True),
+        ("registry/mirror:latest", False, True),
+    ],
+)
+def test_nothing_is_said_of_an_image_whose_version_is_assumed(image: str, own: bool, said: bool) -> None:
+    """An operator's setting is of the default version; an image in spec without one may be of any."""
+    found = warnings(placement("vllm", FOO, "none", image=image, own_image=own))
+    assert bool(found) is said
+
+
 def test_a_switch_that_the_version_does_not_have_is_a_warning() -> None:
     given = ("--no-such-flag", "--max-num-seqs=8", "--max_model_lenght", "4096")
     (warning,) = warnings(placement("vllm", "llama-3.1-8b", "none", arguments=given))

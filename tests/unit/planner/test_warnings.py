@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from benchmarks.planner.models import facts
+from tacho_operator.core.planner.inputs import nodes_read
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tests.unit.planner.choosing import L4, fitting, refused
@@ -93,6 +94,27 @@ def test_a_small_model_beside_gpus_of_another_vendor_says_that_it_runs_on_the_cp
         assert not any(
             "another vendor" in item for item in fitting("qwen2.5-0.5b", (*nodes, *others), **fields).warnings
         )
+
+
+def test_of_many_nodes_of_another_vendor_five_are_named_and_none_without_a_gpu():
+    """Those whose device plugin is away have none, and are before the others by name."""
+    nodes = (
+        *(with_gpus(f"away{number}", "0") for number in range(9)),
+        *(with_gpus(f"has{number}", "8") for number in range(9)),
+        with_gpus("large", "4", memory="512Gi"),
+    )
+    read = nodes_read(spec(), nodes, CONFIG)
+    assert len(read) < len(nodes)
+    assert read[-1].allocatable == {"memory": "512Gi", "amd.com/gpu": "4"}
+    for known in (nodes, read):
+        (warning,) = (item for item in fitting("qwen2.5-0.5b", known).warnings if "another vendor" in item)
+        named = ", ".join(f"has{number} (amd.com/gpu)" for number in range(5))
+        assert warning.startswith(f"Nodes {named} have GPUs")
+
+
+def with_gpus(name, count, **more):
+    node = cpu_node(name, **more)
+    return dataclasses.replace(node, allocatable={**node.allocatable, "amd.com/gpu": count})
 
 
 @pytest.mark.parametrize(

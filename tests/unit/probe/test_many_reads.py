@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tacho_runtime.probe.load import token_stream
-from tacho_runtime.probe.load.token_stream import MARKS_AT_START, MARKS_KEPT, TokenStream
+from tacho_runtime.probe.load.token_stream import MARKS_KEPT, TokenStream
 from tests.unit.probe.test_streams import DONE, HEAD, MS, in_chunks, received
 
 READS = 20_000
@@ -33,9 +33,7 @@ def answer(*, counted: bool) -> TokenStream:
 def test_of_very_many_reads_some_are_kept(counted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     thin = answer(counted=counted)
     assert len(thin._marks) <= MARKS_KEPT
-    assert [mark[0] for mark in thin._marks[:MARKS_AT_START]] == [
-        MS * (2 + at) for at in range(MARKS_AT_START)
-    ]
+    assert [mark[0] for mark in thin._marks[:64]] == [MS * (2 + at) for at in range(64)]
     found = thin.result(whole=True)
     monkeypatch.setattr(token_stream, "MARKS_KEPT", 10 * READS)
     whole = answer(counted=counted).result(whole=True)

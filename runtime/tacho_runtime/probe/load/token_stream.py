@@ -85,7 +85,7 @@ class TokenStream(StreamConnection):
 
         Each has the sums so far: without one, its tokens count at the next one's time.
         """
-        if self._reads_here < self._reads_per_mark and len(self._marks) > MARKS_AT_START:
+        if self._reads_here < self._reads_per_mark:
             self._marks[-1] = mark
             self._reads_here += 1
             return
