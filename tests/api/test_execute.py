@@ -152,7 +152,7 @@ async def test_deleting_is_only_of_the_very_object(kube: Kube, namespace: str, c
 
 
 async def test_what_the_api_server_filled_in_is_no_reason_to_write(kube: Kube, namespace: str) -> None:
-    wanted = {
+    wanted: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "child", "namespace": namespace},
@@ -163,7 +163,7 @@ async def test_what_the_api_server_filled_in_is_no_reason_to_write(kube: Kube, n
     assert live is not None
     assert not abandoned(live, wanted, FIELD_MANAGER)
     assert await execute._ensure(kube, live, wanted) == execute.Written(0)
-    changed = {**wanted, "spec": {**wanted["spec"], "selector": {"app": "b"}}}  # type: ignore[dict-item]
+    changed = {**wanted, "spec": {**wanted["spec"], "selector": {"app": "b"}}}
     assert await execute._ensure(kube, live, changed) == execute.Written(1)
 
 

@@ -43,7 +43,7 @@ def command(python: Path, model: Path, *words: str) -> list[str | Path]:
 PICKLE_WITH_CODE = b"cos\nsystem\n(S'touch %s'\ntR."
 """Weights as pickle that make a file where something opens them."""
 INT8 = ("--quantization", "int8_float32")
-VARIABLES = dict(run_half("ctranslate2").environment(None))  # type: ignore[arg-type]
+VARIABLES = dict(run_half("ctranslate2").environment(None))  # type: ignore[arg-type]  # it is the same for every start
 
 
 def figures(served: Served) -> EngineStartup:

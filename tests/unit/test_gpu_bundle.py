@@ -47,7 +47,7 @@ def needs(names: tuple[str, ...]) -> set[str]:
         except metadata.PackageNotFoundError:
             continue  # behind a marker that is not true here
         names_only = (line.partition(";")[0] for line in wanted if "extra ==" not in line)
-        todo += [normal(NAME.match(line)[0]) for line in names_only]  # type: ignore[index]
+        todo += [normal(NAME.match(line)[0]) for line in names_only]  # type: ignore[index]  # a name comes first
     return found
 
 

@@ -102,7 +102,7 @@ async def test_thousands_of_deletions_are_not_looked_at_again_for_each_event() -
         looks += 1
         return leaving(kind, namespace, name)
 
-    store.leaving = looked  # type: ignore[method-assign]
+    store.leaving = looked  # type: ignore[method-assign]  # each look is counted
     names = [str(number) for number in range(100)]
     for name in names:
         store.put("LLMDeployment", {"metadata": metadata_of(name), "spec": {}})

@@ -12,7 +12,7 @@ from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import STATUS_TRIES, write_status
 
-RAW = {
+RAW: dict[str, Any] = {
     "apiVersion": "tacho.dev/v1alpha1",
     "kind": "LLMDeployment",
     "metadata": {"name": "demo", "namespace": "team", "uid": "now", "resourceVersion": "1"},
@@ -31,7 +31,7 @@ class Server:
         """The status of the last merge."""
 
     def _resource(self, **content: Any) -> dict[str, Any]:
-        metadata = {**RAW["metadata"], "uid": self.uid, "resourceVersion": str(self.version)}  # type: ignore[dict-item]
+        metadata = {**RAW["metadata"], "uid": self.uid, "resourceVersion": str(self.version)}
         return {**RAW, "metadata": metadata, "status": self.status, **content}
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:

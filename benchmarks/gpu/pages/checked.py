@@ -101,7 +101,7 @@ def windows(loop: dict[str, Any]) -> list[float]:
 
 def _drift(name: str) -> str:
     # Ends the run where the record says something else.
-    late, early, wider = DRIFT.search(str(pod(name)["message"])).groups()  # type: ignore[union-attr]
+    ((late, early, wider),) = DRIFT.findall(str(pod(name)["message"]))
     return f"{early} and then {late} tok/s, and its intervals are {wider} % wider"
 
 

@@ -238,7 +238,7 @@ def gguf() -> tuple[float, float, float]:
     """GiB of the GGUF file, of its weights by the plan, and of what vLLM loaded of it."""
     status = _status(GGUF)
     # Ends the run where the record says something else.
-    loaded, planned = NOT_APPLIED.search(status["revisions"][0]["message"]).groups()  # type: ignore[union-attr]
+    ((loaded, planned),) = NOT_APPLIED.findall(status["revisions"][0]["message"])
     return status["plan"]["model"]["totalBytes"] / 2**30, float(planned), float(loaded)
 
 

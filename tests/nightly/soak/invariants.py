@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 RECONCILE_SECONDS = 20.0
 """Ready follows the endpoints within this time, where nothing impedes the operators."""
@@ -201,12 +202,12 @@ def violations(recording: Recording) -> dict[str, list[str]]:
     return {name: lines for name, lines in found.items() if lines}
 
 
-def _first_changed(recording: Recording, **changes: object) -> Recording:
+def _first_changed(recording: Recording, **changes: Any) -> Recording:
     """The first valid resource, changed in every snapshot."""
     name = next(name for name, valid in recording.valid.items() if valid)
 
     def changed(item: Resource) -> Resource:
-        return replace(item, **changes) if item.name == name else item  # type: ignore[arg-type]
+        return replace(item, **changes) if item.name == name else item
 
     snapshots = (
         replace(snapshot, resources=tuple(map(changed, snapshot.resources)))

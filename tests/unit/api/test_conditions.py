@@ -30,7 +30,7 @@ def ready(
 ) -> list[Condition]:
     judged = Condition(
         type=str(READY),
-        status=status,  # type: ignore[arg-type]
+        status=status,
         reason=str(reason),
         message=f"after {minutes} minutes",
         observed_generation=minutes,

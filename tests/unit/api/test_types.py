@@ -57,7 +57,7 @@ def test_nulls_are_absent() -> None:
 def test_a_resource_cannot_be_changed() -> None:
     resource = read()
     with pytest.raises(ValidationError):
-        resource.spec.replicas = 2  # type: ignore[misc]
+        resource.spec.replicas = 2  # type: ignore[misc]  # it is frozen
 
 
 def test_acronyms_are_written_as_people_write_them() -> None:

@@ -203,7 +203,7 @@ def test_an_attainment_of_a_target_that_no_histogram_counts_is_unknown(fields: d
 
 def test_the_share_of_both_targets_is_a_lower_bound_of_at_least_nothing() -> None:
     def of(*counts: float) -> tuple[float, float] | None:
-        return Attainment(ttft="Histogram", tpot="Histogram", ttft_counts=counts, tpot_counts=counts).shares  # type: ignore[arg-type]
+        return Attainment(ttft="Histogram", tpot="Histogram", ttft_counts=counts, tpot_counts=counts).shares
 
     assert of(10, 3, 4) == (0.0, 0.4)
     assert of(0.5, 0.5, 0.5) is None, "no request"

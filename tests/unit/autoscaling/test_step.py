@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import pytest
 
@@ -206,13 +207,13 @@ def test_the_first_look_brings_nothing_that_a_rate_would_not() -> None:
 def test_a_full_kv_cache_asks_for_more_whatever_the_rate() -> None:
     fleet = Fleet(capacity=dataclasses.replace(CAPACITY, kv_cache_tokens=1000))
 
-    def loads(now: float) -> list[object]:
+    def loads(now: float) -> list[Any]:
         sample = Sample(time_seconds=now, running=1, waiting=0, generated_tokens=0.0, kv_cache_usage=0.99)
         return [dataclasses.replace(item, sample=sample) for item in fleet.loads()]
 
     for _ in range(4):
         fleet.now += 10
-        decision = fleet.look(loads(fleet.now))  # type: ignore[arg-type]
+        decision = fleet.look(loads(fleet.now))
     assert (decision.replicas, decision.cause) == (2, "Steady")
     assert "KV cache 0.99 over 0.85 = 1.16" in decision.reason
 

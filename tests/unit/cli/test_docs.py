@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer
 import yaml
+from typer.core import TyperGroup
 
 from tacho_cli.main import app
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/reference/cli.md").read_text()
 GUIDES = [ROOT / "README.md", ROOT / "docs/concepts.md", *sorted(ROOT.glob("docs/how-to/*.md"))]
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = cast(TyperGroup, typer.main.get_command(app)).commands
 
 
 @pytest.mark.parametrize("verb", sorted(COMMANDS))

@@ -114,6 +114,10 @@ FULL = Measurement(
     ),
     flags=("NotSteady",),
 )
+assert FULL.capacity
+assert FULL.single_stream
+assert FULL.open_loop
+CAPACITY, SINGLE_STREAM, OPEN_LOOP = FULL.capacity, FULL.single_stream, FULL.open_loop
 ENVIRONMENT = Environment(
     cpu_model="EPYC",
     cpu_count=4,
@@ -241,9 +245,10 @@ def test_levels_come_by_concurrency_and_figures_of_the_capacity_are_the_latency(
 
 
 def test_a_percentile_that_too_few_requests_came_for_is_absent() -> None:
-    assert (FULL.open_loop, FULL.single_stream) != (None, None)
-    few = {"ttft_milliseconds_p95": None, "tpot_milliseconds_p95": None, "end_to_end_milliseconds_p95": None}
-    wire = shown(dataclasses.replace(FULL, open_loop=dataclasses.replace(FULL.open_loop, **few)))  # type: ignore[type-var]
+    few: dict[str, Any] = dict.fromkeys(
+        ("ttft_milliseconds_p95", "tpot_milliseconds_p95", "end_to_end_milliseconds_p95")
+    )
+    wire = shown(dataclasses.replace(FULL, open_loop=dataclasses.replace(OPEN_LOOP, **few)))
     assert wire is not None
     assert not [key for key in wire["latency"] if key.endswith("P95")]
 
@@ -306,9 +311,8 @@ def test_a_throughput_that_is_no_number_is_no_measurement(rate: float) -> None:
 
 
 def test_a_rate_within_no_better_than_itself_is_not_known() -> None:
-    assert (FULL.capacity, FULL.single_stream) != (None, None)
-    capacity = dataclasses.replace(FULL.capacity, ci_percent=150.0)  # type: ignore[type-var]
-    single = dataclasses.replace(FULL.single_stream, decode_ci_percent=101.0)  # type: ignore[type-var]
+    capacity = dataclasses.replace(CAPACITY, ci_percent=150.0)
+    single = dataclasses.replace(SINGLE_STREAM, decode_ci_percent=101.0)
     wire = shown(dataclasses.replace(FULL, capacity=capacity, single_stream=single))
     assert wire is not None
     assert wire["capacity"] == {"concurrency": 4, "boundary": "Plateau", "basis": "Knee", "verified": True}
@@ -326,9 +330,8 @@ def test_a_rate_within_no_better_than_itself_is_not_known() -> None:
 def test_a_measurement_without_its_rate_is_provisional(
     capacity_percent: float | None, single_percent: float | None, flags: list[str] | None
 ) -> None:
-    assert (FULL.capacity, FULL.single_stream) != (None, None)
-    capacity = dataclasses.replace(FULL.capacity, ci_percent=capacity_percent)  # type: ignore[type-var]
-    single = dataclasses.replace(FULL.single_stream, decode_ci_percent=single_percent)  # type: ignore[type-var]
+    capacity = dataclasses.replace(CAPACITY, ci_percent=capacity_percent)
+    single = dataclasses.replace(SINGLE_STREAM, decode_ci_percent=single_percent)
     wire = shown(dataclasses.replace(FULL, capacity=capacity, single_stream=single, flags=()))
     assert wire is not None
     assert (wire.get("flags"), wire["confidence"]) == (flags, "Provisional" if flags else "Clean")

@@ -342,7 +342,7 @@ def config(**more: object) -> RuntimeConfig:
         "max_model_len": 2048,
         "concurrency": 4,
     }
-    return runtime_config(**{**fields, **more})  # type: ignore[arg-type]
+    return runtime_config(**{**fields, **more})
 
 
 def test_the_command_line():

@@ -310,7 +310,7 @@ def test_listing_with_impossible_paths(hub: RunningHub, published: InspectConfig
         files[0].path = path
         return commit, files
 
-    hub.fake._commit = lying  # type: ignore[method-assign]
+    hub.fake._commit = lying  # type: ignore[method-assign]  # what it lists is changed
     assert failure_of(published).failure_class == FailureClass.MODEL_INVALID
 
 

@@ -84,7 +84,7 @@ def lists(other: RunningHub, commit: str, digest: str = "") -> None:
     found = FakeHub(other.root)._listing("acme/model")
     assert found is not None
     files = [replace(f, etag=digest) if digest and f.path == "weights.bin" else f for f in found[1]]
-    other.fake._listing = lambda _: (commit, files)  # type: ignore[method-assign]
+    other.fake._listing = lambda _: (commit, files)  # type: ignore[method-assign,assignment]  # another listing
     other.fake._commits["acme/model"] = {commit: files}
 
 
@@ -146,7 +146,7 @@ def test_a_hub_that_lists_late_replaces_no_files_of_another(
         brought.append(fetch(config, ""))
         return planned(source)
 
-    late._planned = slow  # type: ignore[method-assign]
+    late._planned = slow  # type: ignore[method-assign]  # another fetch comes first
     path = late.run()
     other.stop()
     assert Path(path, "weights.bin").read_bytes() == bytes(len(MODEL))

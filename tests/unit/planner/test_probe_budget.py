@@ -129,7 +129,9 @@ def test_an_8b_needs_45_seconds_and_a_70b_more() -> None:
     large = planned("llama-3.1-70b", gpu=TWO_H200, slo={"tpotMilliseconds": 50})
     for found, least in ((small, 45), (large, 90)):
         assert isinstance(found, ModelPlan)
-        assert probe_budget(spec(slo={"tpotMilliseconds": 25}), found).seconds == least  # type: ignore[union-attr]
+        budget = probe_budget(spec(slo={"tpotMilliseconds": 25}), found)
+        assert budget is not None
+        assert budget.seconds == least
 
 
 def test_a_search_for_the_knee_takes_whole_windows() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -32,10 +33,10 @@ class Slowed(VirtualEngine):
     loops = 0
     seen = False
 
-    async def open_loop(self, *args: object, **changes: object):  # type: ignore[no-untyped-def,override]
+    async def open_loop(self, *args: Any, **changes: Any) -> Any:
         self.loops += 1
         self.law = replace(LAW, itl_base_ms=30) if self.loops == 1 else LAW
-        return await super().open_loop(*args, **changes)  # type: ignore[arg-type]
+        return await super().open_loop(*args, **changes)
 
     async def machine(self, *, calibrate: bool) -> MachineSample:
         slow = self.loops == 1 and not self.seen
@@ -88,7 +89,7 @@ class AlwaysSlowed(Slowed):
         sample = await VirtualEngine.machine(self, calibrate=calibrate)
         return replace(sample, calibration_ns=12_000_000 if self.loops else 4_000_000)
 
-    async def open_loop(self, *args: object, **changes: object):  # type: ignore[no-untyped-def,override]
+    async def open_loop(self, *args: Any, **changes: Any) -> Any:
         self.loops = 0
         return await super().open_loop(*args, **changes)
 
@@ -146,8 +147,8 @@ async def test_end_to_end_of_answers_that_were_all_cut_is_of_whole_ones() -> Non
 class Late(VirtualEngine):
     """As the processes that ask see it when they were held up themselves."""
 
-    async def open_loop(self, *args: object, **changes: object):  # type: ignore[no-untyped-def,override]
-        trace = await super().open_loop(*args, **changes)  # type: ignore[arg-type]
+    async def open_loop(self, *args: Any, **changes: Any) -> Any:
+        trace = await super().open_loop(*args, **changes)
         return replace(trace, client=ClientHealth(late_send_milliseconds_p99=12.0))
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -20,7 +21,7 @@ SECOND = 1_000_000_000
 shares = st.floats(0, 1)
 
 
-def sample(at: float, node: float = 0.0, own: float = 0.0, cpus: int = 2, **rest: object) -> MachineSample:
+def sample(at: float, node: float = 0.0, own: float = 0.0, cpus: int = 2, **rest: Any) -> MachineSample:
     """``at`` in seconds; ``node`` and ``own`` in CPU seconds."""
     looked = MachineSample(
         stamp_ns=int(at * SECOND),
@@ -28,11 +29,11 @@ def sample(at: float, node: float = 0.0, own: float = 0.0, cpus: int = 2, **rest
         own_busy_microseconds=int(own * 1e6),
         node_cpus=cpus,
     )
-    return replace(looked, **rest)  # type: ignore[arg-type] - named by the tests below
+    return replace(looked, **rest)
 
 
-def gpu(**rest: object) -> GpuSample:
-    return replace(GpuSample(index=0, utilization_percent=95.0, sm_clock_mhz=1980), **rest)  # type: ignore[arg-type]
+def gpu(**rest: Any) -> GpuSample:
+    return replace(GpuSample(index=0, utilization_percent=95.0, sm_clock_mhz=1980), **rest)
 
 
 START = sample(0)
@@ -113,7 +114,8 @@ def test_where_no_task_waited_nobody_lacked_a_cpu() -> None:
     )
 )
 def test_what_cannot_be_read_raises_no_flag(hidden: set[str]) -> None:
-    after = replace(sample(5, 10, 5), **dict.fromkeys(hidden))  # type: ignore[arg-type] - all may be None
+    unread: dict[str, Any] = dict.fromkeys(hidden)
+    after = replace(sample(5, 10, 5), **unread)
     assert detect_contention(START, after, START).flags == ()
     assert detect_contention(START, MachineSample(stamp_ns=5 * SECOND), MachineSample(stamp_ns=0)).notes == ()
 

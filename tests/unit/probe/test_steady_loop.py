@@ -106,6 +106,11 @@ def made(trace: LoadTrace) -> float:
     return last - first
 
 
+def worker_of(loop: Any) -> LoadWorker:
+    """A worker of its own for the job of ``loop``."""
+    return LoadWorker(loop._group._requests, loop._group.job)
+
+
 async def test_a_window_goes_on_with_all_that_it_has() -> None:
     with mock_engine(**QUICK) as port:
         async with looping(port) as loop:
@@ -186,7 +191,7 @@ async def test_what_an_event_holds_is_of_this_level() -> None:
         engine = await SocketEngine.open(target(port), Random(1))
         await engine.first_request(10)
         loop = await engine.steady_loop(SMALL, spread=0.25)
-        worker = LoadWorker(loop._group._requests, loop._group.job)  # type: ignore[attr-defined]
+        worker = worker_of(loop)
         worker._later_tokens, worker._later_events = 3e4, 3e4
         await worker.turn([StreamSlot(time.monotonic_ns(), 400, counted=True)], 0)
         assert worker._tokens_per_event() == 1.0, "until something is known"
@@ -205,7 +210,7 @@ async def test_answers_without_a_total_tell_nothing_of_what_an_event_holds(
     monkeypatch.setattr(streams, "_read_usage", lambda *_: None)
     with mock_engine(**QUICK) as port:
         async with looping(port) as loop:
-            worker = LoadWorker(loop._group._requests, loop._group.job)  # type: ignore[attr-defined]
+            worker = worker_of(loop)
             await worker.turn([StreamSlot(time.monotonic_ns(), 2) for _ in range(4)], 0)
             while len(worker._ended) < 8:
                 await asyncio.sleep(0.05)
@@ -216,7 +221,7 @@ async def test_answers_without_a_total_tell_nothing_of_what_an_event_holds(
 async def test_streams_that_are_counted_leave_last() -> None:
     with mock_engine(**QUICK) as port:
         async with looping(port) as loop:
-            worker = LoadWorker(loop._group._requests, loop._group.job)  # type: ignore[attr-defined]
+            worker = worker_of(loop)
             now_ns = time.monotonic_ns()
             await worker.turn([StreamSlot(now_ns, 400, counted=one % 4 == 0) for one in range(12)], 0)
             await worker.turn([], 9)
@@ -230,7 +235,7 @@ async def test_a_request_that_has_ended_is_told_once() -> None:
     told: list[RequestProgress] = []
     with mock_engine(**QUICK) as port:
         async with looping(port) as loop:
-            worker = LoadWorker(loop._group._requests, loop._group.job)  # type: ignore[attr-defined]
+            worker = worker_of(loop)
             await worker.turn([StreamSlot(time.monotonic_ns(), 2) for _ in range(4)], 0)
             while len(told) < 12:
                 await asyncio.sleep(0.1)

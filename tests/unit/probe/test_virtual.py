@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -107,9 +108,9 @@ async def test_what_is_carried_at_a_service_level(
         ({"foreign_streams": 1, "foreign_from_s": 20.0, "foreign_seconds": 99.0}, {"OtherTraffic"}),
     ],
 )
-async def test_what_disturbs_is_flagged(changes: dict[str, float], wanted: set[str]) -> None:
+async def test_what_disturbs_is_flagged(changes: dict[str, Any], wanted: set[str]) -> None:
     for seed in range(4):
-        measured = await probed(replace(LAW, **changes), seed)  # type: ignore[arg-type]
+        measured = await probed(replace(LAW, **changes), seed)
         assert set(measured.flags) & INVALIDATING == wanted, measured.message
         assert measured.message
 

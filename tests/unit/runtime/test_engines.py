@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -38,8 +39,8 @@ CONFIG = runtime_config(
 )
 
 
-def custom(*command: str, **changes: object) -> RuntimeConfig:
-    return changed(CONFIG, engine="custom", custom=CustomEngine(command=command), **changes)  # type: ignore[arg-type]
+def custom(*command: str, **changes: Any) -> RuntimeConfig:
+    return changed(CONFIG, engine="custom", custom=CustomEngine(command=command), **changes)
 
 
 def test_llama_server_gets_a_context_for_all_slots_and_the_users_arguments_last() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -53,7 +53,7 @@ async def test_a_request_that_transformers_does_not_take_leaves_nothing(broken: 
     backend = TransformersBackend(OPTIONS)
     manager = Manager(broken)
     backend._manager, backend._end = manager, ()
-    backend._sampler = SimpleNamespace(row=lambda _sampling: SimpleNamespace(chosen=[]))  # type: ignore[assignment]
+    backend._sampler = cast(Any, SimpleNamespace(row=lambda _sampling: SimpleNamespace(chosen=[])))
     with pytest.raises((RuntimeError, ValueError)):
         await anext(backend.generate(GENERATION))
     assert (backend._rows, manager.output_router.result_handlers) == ({}, {})
@@ -73,7 +73,7 @@ async def test_a_row_without_numbers_fails_and_gives_no_token() -> None:
     backend = TransformersBackend(OPTIONS)
     backend._manager, backend._end = OneToken(""), ()
     row = SimpleNamespace(chosen=[], has_failed=True)
-    backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
+    backend._sampler = cast(Any, SimpleNamespace(row=lambda _sampling: row))
     with pytest.raises(GenerationError, match="NaN"):
         await anext(backend.generate(GENERATION))
 
@@ -91,7 +91,7 @@ async def test_a_row_does_not_keep_what_its_reader_has() -> None:
     backend = TransformersBackend(OPTIONS)
     backend._manager, backend._end = OneToken(""), ()
     row = SimpleNamespace(chosen=[Token(token=5, logprob=-1.0)], has_failed=False)
-    backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
+    backend._sampler = cast(Any, SimpleNamespace(row=lambda _sampling: row))
     assert [token.token async for token in backend.generate(GENERATION)] == [5]
     assert row.chosen == [transformers_backend.DELIVERED]
 
@@ -100,7 +100,7 @@ async def test_tokens_of_transformers_are_counted_before_they_are_read() -> None
     backend, manager, made = TransformersBackend(OPTIONS), Telling(""), list[int]()
     backend._manager, backend._end = manager, ()
     row = SimpleNamespace(chosen=[Token(token=5), Token(token=6)], has_failed=False)
-    backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
+    backend._sampler = cast(Any, SimpleNamespace(row=lambda _sampling: row))
     generation = replace(GENERATION, on_token=lambda token: made.append(token.token))
     answer = backend.generate(generation)
     assert (await anext(answer)).token == 5

@@ -64,7 +64,7 @@ async def test_texts_that_are_scored_are_no_idle_server() -> None:
         await go_on.wait()
         return await original(tokens, top_logprobs)
 
-    backend.score = score  # type: ignore[method-assign]
+    backend.score = score  # type: ignore[method-assign]  # it waits first
     async with client_of(backend) as client:
         body = {"prompt": ["x", "y"], "echo": True, "logprobs": 0, "max_tokens": 0}
         asking = asyncio.ensure_future(client.post(COMPLETIONS, json=body))

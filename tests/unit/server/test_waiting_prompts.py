@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from tacho_server.backend import Token
 from tacho_transformers import backend as transformers_backend
@@ -38,7 +38,7 @@ async def test_few_prompts_wait_in_the_library() -> None:
     cache = SimpleNamespace(compute_free_capacity=lambda: 1.0)
     backend._processor = SimpleNamespace(scheduler=scheduler, cache=cache)
     row = SimpleNamespace(chosen=[Token(token=5)], has_failed=False)
-    backend._sampler = SimpleNamespace(row=lambda _sampling: row)  # type: ignore[assignment]
+    backend._sampler = cast(Any, SimpleNamespace(row=lambda _sampling: row))
     answers = [backend.generate(replace(GENERATION, identity=str(index))) for index in range(20)]
     tasks = [asyncio.ensure_future(anext(answer)) for answer in answers]
     most = OPTIONS.max_batch + transformers_backend.AHEAD
