@@ -70,6 +70,23 @@ async def test_a_process_that_was_stopped_during_a_request_keeps_its_clock(takes
     assert await answered(clock, own, date(takes)) == own[0]
 
 
+async def test_one_of_several_api_servers_that_is_off_moves_no_time() -> None:
+    """It would go back and forth with each answer, and the scaler drops what it knows where it goes back."""
+    own, passed = [NOW], [0.0]
+    clock = ServerClock(lambda: own[0], lambda: passed[0])
+    assert await answered(clock, own, date(0)) == NOW
+    for _ in range(5):
+        passed[0] += 30.0
+        assert await answered(clock, own, date(30)) == NOW
+        assert await answered(clock, own, date(1)) == NOW
+    passed[0] += 59.0
+    assert await answered(clock, own, date(30)) == NOW
+    passed[0] += 1.0
+    assert await answered(clock, own, date(30)) == NOW + timedelta(seconds=30), "no answer had another time"
+    assert await answered(clock, own, date(60)) == NOW + timedelta(seconds=30)
+    assert await answered(clock, own, date(0)) == NOW, "the machine's own is right"
+
+
 async def test_what_differs_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     own = [NOW]
     clock = ServerClock(lambda: own[0])

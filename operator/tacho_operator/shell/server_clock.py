@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,11 @@ logger = logging.getLogger(__name__)
 AGREE = timedelta(seconds=10)
 """Most by which two clocks differ that agree. The header has whole seconds, and an answer waits for a busy
 event loop. A request that took longer says nothing, as the process may have been stopped meanwhile.
+"""
+
+LASTING_SECONDS = 60.0
+"""Seconds for which all answers have another time before it is followed. One of several API servers may be
+off, and the time would go back and forth with each answer.
 """
 
 
@@ -28,11 +34,15 @@ class ServerClock:
     once or never, and a failed inspection was retried as fast as its pods ended.
     """
 
-    def __init__(self, own: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, own: Callable[[], datetime] = utc_now, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """``own``: this machine's clock."""
-        self._own = own
+        self._own, self._monotonic = own, monotonic
         self._behind = timedelta(0)
         """By how much this machine's clock is behind the API server's; 0: they agree."""
+        self._confirmed: float | None = None
+        """When an answer last had this clock's time, by the monotonic clock; None: none had."""
 
     def __call__(self) -> datetime:
         return self._own() + self._behind
@@ -58,7 +68,11 @@ class ServerClock:
         except (ValueError, TypeError):  # none, or one without a time zone
             return
         behind = behind if abs(behind) > AGREE else timedelta(0)
+        confirmed, now = self._confirmed, self._monotonic()
         if abs(behind - self._behind) > AGREE:
+            if behind and confirmed is not None and now - confirmed < LASTING_SECONDS:
+                return
             text = "%.0f s from this machine's clock to the API server's, which decisions follow"
             logger.warning(text, behind.total_seconds())
-        self._behind = behind
+            self._behind = behind
+        self._confirmed = now
