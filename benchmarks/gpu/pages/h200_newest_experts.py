@@ -28,10 +28,10 @@ MEMORY = """
 - **With experts** plans were {low:+.2f} to {high:+.2f} % off before, {gib:.2f} GiB too much at most. Their
   parts were wrong: 0.32 compiles these models with copies of their inputs too, counts the experts' workspace
   as held, and estimates their graphs from two of them.
-- **Now** one GPU is within {now:.2f} %. The constants of the graphs are fitted to five of these starts. A
-  start [on an H100](../h100/vllm-0.32.md), to which nothing was fitted, went from +0.55 to {h100} %.
-- **Two GPUs with experts** are planned {two:.2f} % too low. vLLM estimated their graphs at 0.73 GiB, and 1.24
-  are planned.
+- **Now** one GPU is within {now:.2f} %, and a start [on an H100](../h100/vllm-0.32.md) went from +0.55 to
+  {h100} %. Two constants, of the graphs, are fitted to these and to [five later starts](vllm-0.32-unseen.md),
+  which were planned with other ones before.
+- **Two GPUs with experts** are planned {two:.2f} % too low.
 
 ## Speed
 

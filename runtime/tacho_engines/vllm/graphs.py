@@ -34,13 +34,14 @@ WIDTH_GRAPH_BYTES = 3174
 Fitted to starts of vLLM 0.26 on an H200 outside the test data (benchmarks/planner/h200/starts.json): 0.39 to
 1.01 GiB for 51 sizes. Experts add nothing: such models used less than half of EXPERT_GRAPH_BYTES.
 """
-EXPERT_LAYER_GRAPH_BYTES, EXPERT_WIDTH_GRAPH_BYTES = 481 * 1024, 1215
-"""The same with experts, where the second runner estimates its graphs before it captures them: two of whole
-steps are tried, and all others count as the second. Source: wheel 0.32.0, v1/worker/gpu/cudagraph_utils.py.
+EXPERT_LAYER_GRAPH_BYTES, EXPERT_ELEMENT_GRAPH_BYTES = 170 * 1024, 78
+"""The same with experts: for each layer, and for each element of its queries, keys and values. There the
+second runner estimates its graphs before it captures them: two of whole steps are tried, and all others
+count as the second. Source: wheel 0.32.0, v1/worker/gpu/cudagraph_utils.py.
 
-Set to the most that five starts of 0.32 on an H200 estimated, of three shapes: 0.47 to 1.23 GiB for 51 sizes.
-For one shape it is 0.09 too much. They then took 0.22 to 0.46. Over two GPUs, and where one kernel computes
-the experts, vLLM estimated 0.4 to 0.5 GiB less.
+Fitted to 11 starts of 0.32 on H200s, of eight models, one over two GPUs: 0.47 to 2.78 GiB for 51 sizes.
+Seven models are within 0.12 GiB; one with five heads to a key was estimated 0.19 higher. The graphs
+then took 0.22 to 0.99. Where one kernel computes the experts, vLLM estimated 0.4 GiB less.
 """
 SPLIT_WIDTH = 0.75
 """Share of a graph's bytes that tensor parallelism divides. Activations of an 8B are three vectors of the
@@ -92,6 +93,12 @@ def _sum_of_sizes(largest: int) -> int:
     return small + 4 * eighths * (eighths + 1) + 256 * sixteenths + 8 * sixteenths * (sixteenths + 1)
 
 
+def attention_elements(architecture: Architecture, tensor: int) -> int:
+    """Number of elements of one token's queries, keys and values on one GPU."""
+    heads = architecture.attention_heads + 2 * architecture.key_value_heads
+    return heads * architecture.head_dim // tensor
+
+
 def graph_bytes(
     architecture: Architecture,
     rules: VllmRules,
@@ -107,13 +114,18 @@ def graph_bytes(
     sizes in place of 0.98).
     """
     if rules.graph_law == "shape":
-        width = whole * architecture.hidden_size * (1 - SPLIT_WIDTH + SPLIT_WIDTH / tensor)
         layers = ceil_div(architecture.layers, pipeline)
-        a_layer, an_element = LAYER_GRAPH_BYTES, WIDTH_GRAPH_BYTES
         if architecture.experts and rules.runner == "v2" and rules.graphs == "inside":
-            a_layer, an_element = EXPERT_LAYER_GRAPH_BYTES, EXPERT_WIDTH_GRAPH_BYTES
-        return sizes * int(layers * a_layer + width * an_element)
+            width = whole * attention_elements(architecture, tensor)
+            return int(sizes * layers * (EXPERT_LAYER_GRAPH_BYTES + width * EXPERT_ELEMENT_GRAPH_BYTES))
+        width = whole * architecture.hidden_size * (1 - SPLIT_WIDTH + SPLIT_WIDTH / tensor)
+        return sizes * int(layers * LAYER_GRAPH_BYTES + width * WIDTH_GRAPH_BYTES)
     return sizes * (EXPERT_GRAPH_BYTES if architecture.experts else GRAPH_BYTES)
+
+
+def cublas_bytes(*, hopper: bool) -> int:
+    """Workspace of cuBLAS. Source: PyTorch 2.13, aten/src/ATen/cuda/CublasHandlePool.cpp."""
+    return 32 * MIB if hopper else 8 * MIB
 
 
 def before_bytes(rules: VllmRules, gpus: int) -> int:

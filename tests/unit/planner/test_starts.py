@@ -21,8 +21,17 @@ FAR_WEIGHTS = {
 }
 """16 MiB more of 1.12 GiB; 0.16 GiB of experts in GPTQ less."""
 EXPERTS, OSS = "vllm-0.32-experts/", "gpt-oss-20b-stored"
-FAR_CACHE_GIB = {EXPERTS + "qwen3-30b-a3b-fp8": 0.08, EXPERTS + "qwen3-30b-a3b-none-tp2": -0.55}
-"""Of starts of 0.32: experts in FP8 held 0.08 GiB more, and the graphs of two GPUs were estimated lower."""
+UNSEEN = "vllm-0.32-unseen/"
+ERNIE, GRANITE, GLM = (
+    UNSEEN + f"{name}-as-qwen3-{method}"
+    for name, method in (("ernie-21b", "fp8"), ("granite-moe", "none"), ("glm-air", "fp8"))
+)
+FAR_CACHE_GIB = {EXPERTS + "qwen3-30b-a3b-none-tp2": -0.21, ERNIE: 0.34, GRANITE: 0.05}
+"""Of starts of 0.32: ERNIE's sizes held 0.13 GiB more, and their graphs were estimated 0.2 GiB higher."""
+H100 = "h100/vllm-0.32/0.32/qwen3-30b-a3b-none"
+"""0.05 GiB too few are planned."""
+HELD_MORE = {EXPERTS + "qwen3-30b-a3b-fp8", EXPERTS + OSS, ERNIE, GRANITE}
+"""Starts that held 0.05 to 0.2 GiB more outside weights and cache than predicted."""
 FURTHEST = {
     *(f"{part}: Weights, % off, worst" for part in ("H200, held back", "H100, nothing fitted")),
     "GiB less for the cache than predicted",
@@ -113,6 +122,7 @@ def test_starts_that_were_planned_before_they_ran():
     assert max(weights.values()) <= 0.0042
     tokens = {name: abs(errors["kvTokens"]) for name, errors in vllm.items() if "kvTokens" in errors}
     assert max(tokens.pop(name) for name in of_oss) <= 0.0037
+    assert tokens.pop(H100) <= 0.0042
     edges = [tokens.pop(name) for name in sorted(tokens) if name.startswith("edges/")]
     assert len(edges) == 5
     assert max(edges) <= 0.034
@@ -153,7 +163,7 @@ def test_each_row_names_the_file_it_was_read_from():
 
 def test_names_are_unique():
     names = [start.name for start in starts.starts()]
-    assert len(set(names)) == len(names) == 327
+    assert len(set(names)) == len(names) == 333
 
 
 def test_a_figure_that_nobody_told_has_no_error():
@@ -171,11 +181,11 @@ def test_an_error_is_that_of_the_published_cases():
 def test_vllm_0_32_holds_the_samplers_tables_beside_the_weights():
     """The default version, by its own logs: before, 0.4 to 0.8 GiB too much were planned for the cache."""
     found = [start for start in starts.starts() if start.row["version"] == "0.32.0"]
-    assert len(found) == 20
-    far = {EXPERTS + "qwen3-30b-a3b-none-tp2": 0.006}
+    assert len(found) == 26
+    far = {ERNIE: 0.0033, GLM: 0.0042, H100: 0.0042}
     for start in found:
         assert abs(start.errors["kvTokens"]) < far.get(start.name, 0.0025), start.name
-    alone = [s for s in found if s.row["tensor"] == 1 and s.name not in {*FAR_CACHE_GIB, EXPERTS + OSS}]
+    alone = [s for s in found if s.row["tensor"] == 1 and s.name not in HELD_MORE]
     held = {start.name: predict(start.case).non_torch_bytes / GIB for start in alone}
     assert held == pytest.approx({s.name: s.row["actual"]["nonTorchGiB"] for s in alone}, abs=0.025)
 
@@ -189,3 +199,11 @@ def test_experts_of_vllm_0_32_keep_their_workspace_and_compile_before_it():
     activations = {start.name: start.row["actual"]["activationGiB"] for start in found}
     predicted = {start.name: predict(start.case).activation_bytes / GIB for start in found}
     assert predicted == pytest.approx(activations, abs=0.02)
+
+
+def test_attention_that_is_wider_than_the_hidden_state_counts():
+    """Before, this start had 1.98 GiB less for its cache than predicted."""
+    (start,) = (s for s in starts.starts() if s.name == GLM)
+    found = predict(start.case)
+    assert found.activation_bytes / GIB == pytest.approx(start.row["actual"]["activationGiB"], abs=0.02)
+    assert found.graph_bytes / GIB == pytest.approx(start.row["actual"]["graphGiB"], abs=0.05)
