@@ -94,7 +94,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     metrics = Metrics(CollectorRegistry())
     router = ChangeRouter()
     clock = ServerClock()
-    store = Store(router, clock, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
+    store = Store(router, clock=clock, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
     budget = NamespaceBudget()
     async with clients(settings, metrics, budget, clock) as (kube, lease_kube):
         sources = decision_sources(settings, kube, store, metrics, clock, lambda key: queue.add(key))
@@ -140,7 +140,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 "GPU time": metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds),
                 "resync": resync(store, queue, settings.resync_seconds),
                 "former children": FormerChildren(kube, store, elector.leads, reconciler.events.post).run(),
-                "full namespaces": FullNamespaces(kube, store, elector.leads, clock).run(),
+                "full namespaces": FullNamespaces(kube, store, elector.leads, clock=clock).run(),
                 "claims": ClaimReads(kube, store).run(),
             }
             parts |= {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}

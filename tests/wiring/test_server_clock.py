@@ -98,25 +98,31 @@ async def test_what_differs_is_logged_once(caplog: pytest.LogCaptureFixture) -> 
     ]
 
 
-async def test_decisions_follow_the_api_servers_clock(
+async def test_what_decides_follows_the_api_servers_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop, deciding = asyncio.Event(), []
+    """Each part compares its time with those of pods, or with that of another part."""
+    stop, clocks = asyncio.Event(), dict[str, Any]()
 
     class Behind(ServerClock):
         def __init__(self) -> None:
             super().__init__(lambda: utc_now() - timedelta(hours=2))
 
     class Reconciler(program.Reconciler):
-        def __init__(self, **parts: Any) -> None:
-            super().__init__(**parts)
-            deciding.append(parts["clock"])
-
         async def __call__(self, _key: object) -> None:
             stop.set()
 
+    def noting(name: str, part: Any) -> None:
+        def made(*given: Any, clock: Any, **named: Any) -> Any:
+            clocks[name] = clock
+            return part(*given, clock=clock, **named)
+
+        monkeypatch.setattr(program, name, made)
+
     monkeypatch.setattr(program, "ServerClock", Behind)
-    monkeypatch.setattr(program, "Reconciler", Reconciler)
+    noting("Reconciler", Reconciler)
+    for name in ("Store", "Scaler", "Loads", "ProbeTurns", "FullNamespaces", "Elector"):
+        noting(name, getattr(program, name))
     double = ApiDouble()
     await double.put(deployment("a"))
     async with serving(double, tmp_path, monkeypatch) as (_, kubeconfig):
@@ -125,5 +131,8 @@ async def test_decisions_follow_the_api_servers_clock(
         asyncio.get_running_loop().call_later(2, stop.set)
         async with asyncio.timeout(20):
             await program.serve(anywhere, stop)
-    (clock,) = deciding
-    assert abs(clock() - utc_now()) < timedelta(seconds=20)
+    assert len(clocks) == 7
+    for name, clock in clocks.items():
+        found = clock()
+        seconds = found if isinstance(found, float) else found.timestamp()
+        assert abs(seconds - utc_now().timestamp()) < 20, name
