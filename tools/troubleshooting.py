@@ -67,7 +67,7 @@ POD_SYMPTOMS: dict[str, tuple[F, ...]] = {
 CONDITION_SYMPTOMS = {
     "Work does not end": ("Reconciling",),
     "TOK/S is empty, old, or begins with `~`": ("Measured",),
-    "A new revision does not take over": ("RolloutAccepted",),
+    "A new revision does not take over, or is slower": ("RolloutAccepted",),
     "Replicas do not follow the load": ("AbleToScale", "ScalingActive", "ScalingLimited"),
 }
 """What is noticed, and the condition types that explain it."""

@@ -27,7 +27,7 @@ from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.kube import Kube, connect
 from tools.cluster.ports import free_network
 from tools.harness.operating import FACTS
-from tools.harness.operator_process import report
+from tools.harness.played_report import report
 
 HANDS = 16
 """Pods that are played at once."""

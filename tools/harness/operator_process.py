@@ -25,8 +25,8 @@ from typing import Any, TypeVar
 
 from tacho_contract.codec import dumps, loads, pack
 from tacho_contract.failure import Failure
-from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
-from tacho_contract.measurement import Capacity, CurvePoint, Environment, Measurement, SingleStream, Workload
+from tacho_contract.launch import ENV_RUNTIME_CONFIG, LiveConfig, RuntimeConfig
+from tacho_contract.measurement import Environment
 from tacho_contract.model import ENV_INSPECT_CONFIG, InspectConfig, InspectResult, ModelFacts
 from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import Report
@@ -34,6 +34,7 @@ from tools.cluster import binaries
 from tools.cluster.handle import Cluster
 from tools.cluster.ports import free_network, free_port
 from tools.harness.helm import Helm
+from tools.harness.played_report import present, report
 from tools.harness.scaled_pods import Pods
 
 NAMESPACE = "tacho-system"
@@ -195,6 +196,8 @@ class Kubelet:
         """What pods find on the node from now on."""
         self.concurrency = 1
         """Of the capacity that pods report from now on."""
+        self.boundary = "Floor"
+        """How that capacity is bounded."""
 
     def pods(self, role: str) -> list[dict[str, Any]]:
         found = self._cluster.get("pods", "-n", self._namespace, "-l", f"tacho.dev/role={role}")["items"]
@@ -233,7 +236,12 @@ class Kubelet:
         message = pack(
             InspectResult(facts=result) if isinstance(result, ModelFacts) else InspectResult(failure=result)
         )
-        ended = {"exitCode": 0 if ok else 1, "finishedAt": _now(), "startedAt": _now(), "message": message}
+        ended = {
+            "exitCode": 0 if ok else 1,
+            "finishedAt": present(),
+            "startedAt": present(),
+            "message": message,
+        }
         status = {"name": container["name"], "image": container["image"], "restartCount": 0}
         self._patch(
             pod,
@@ -260,10 +268,7 @@ class Kubelet:
         )
         key = json.loads(live["data"]["live.json"])["measureKey"]
         address = next(self._addresses)
-        while any(found.observed_time == _now() for found in self._reports.values()):
-            time.sleep(0.05)  # times are told to the second, and no two measurements end in the same
-        found = report(config, key, tokens_per_second, self.concurrency)
-        self._reports[address] = replace(found, environment=self.environment)
+        self._measured(address, report(config, key, tokens_per_second, self.concurrency))
         self._answer_at(address)
         status = {
             "name": container["name"],
@@ -271,7 +276,7 @@ class Kubelet:
             "imageID": "sha256:1",
             "restartCount": 0,
         }
-        now = _now()
+        now = present()
         conditions = [
             {"type": kind, "status": "True", "lastTransitionTime": now}
             for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
@@ -298,6 +303,42 @@ class Kubelet:
             },
         )
         return pod
+
+    def measures_again(self, pod: dict[str, Any], tokens_per_second: float) -> None:
+        """Waits until the pod is asked to measure itself, and lets it do so at once."""
+        name, labels = pod["metadata"]["name"], pod["metadata"]["labels"]
+
+        def requested() -> LiveConfig | None:
+            live = self._cluster.get(
+                "configmap", f"{labels['tacho.dev/deployment']}-live", "-n", self._namespace
+            )
+            found = loads(LiveConfig, live["data"]["live.json"])
+            return found if found.again.hostname == name else None
+
+        live = eventually(f"a request to {name}", requested)
+        address = self._cluster.get("pod", name, "-n", self._namespace)["status"]["podIP"]
+        (container,) = pod["spec"]["containers"]
+        config = loads(
+            RuntimeConfig, next(e["value"] for e in container["env"] if e["name"] == ENV_RUNTIME_CONFIG)
+        )
+        found = report(config, live.measure_key, tokens_per_second, self.concurrency)
+        assert found.measurement
+        measurement = replace(found.measurement, request=live.again.request)
+        self._measured(address, replace(found, measurement=measurement))
+
+    def _measured(self, address: str, found: Report) -> None:
+        """The report at that address from now on."""
+        now = present()
+        while any(known.observed_time == now for known in self._reports.values()):
+            time.sleep(0.05)  # times are told to the second, and no two measurements end in the same
+            now = present()
+        assert found.measurement
+        assert found.measurement.capacity
+        capacity = replace(found.measurement.capacity, boundary=self.boundary)
+        measurement = replace(found.measurement, capacity=capacity, observed_time=now)
+        self._reports[address] = replace(
+            found, environment=self.environment, observed_time=now, measurement=measurement
+        )
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -338,54 +379,3 @@ class _Server(socketserver.ThreadingTCPServer):
 
 def _untouched(status: dict[str, Any]) -> bool:
     return not status.get("podIP") and not status.get("containerStatuses")
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def report(config: RuntimeConfig, measure_key: str, tokens_per_second: float, concurrency: int = 1) -> Report:
-    point = CurvePoint(
-        concurrency=concurrency,
-        window_seconds=5,
-        requests=10,
-        requests_per_second=2,
-        output_tokens_per_second=tokens_per_second,
-        ttft_milliseconds_p50=100,
-        ttft_milliseconds_p95=120,
-        tpot_milliseconds_p50=10,
-        tpot_milliseconds_p95=12,
-        end_to_end_milliseconds_p50=700,
-    )
-    return Report(
-        runtime_version="0.1.0",
-        revision=config.revision,
-        plan_key=config.plan_key,
-        phase="Serving",
-        ready=True,
-        engine=config.engine,
-        environment=Environment(cpu_model="test", cpu_count=2),
-        measurement=Measurement(
-            plan_key=config.plan_key,
-            measure_key=measure_key,
-            observed_time=_now(),
-            state="Complete",
-            probe_seconds=5,
-            workload=Workload(),
-            single_stream=SingleStream(
-                decode_tokens_per_second=tokens_per_second,
-                tpot_milliseconds_p50=10,
-                tpot_milliseconds_p95=12,
-                ttft_milliseconds_p50=100,
-            ),
-            capacity=Capacity(
-                concurrency=concurrency,
-                requests_per_second=2,
-                output_tokens_per_second=tokens_per_second,
-                total_tokens_per_second=2 * tokens_per_second,
-                ci_percent=0.4,
-            ),
-            curve=(point,),
-        ),
-        observed_time=_now(),
-    )

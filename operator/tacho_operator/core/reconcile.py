@@ -3,6 +3,7 @@
 revisions/    is this spec a known revision; else its model is inspected, planned and frozen as one
 pods/claims   what the claims allow
 scaling/      how many replicas
+gate/         whether a new revision may receive requests, by what was measured
 rollout/      which revision serves now, and how many pods each revision has
 pods/         what drains have cut (cut_requests), which nodes new pods avoid (avoided_nodes)
 measurement/  which figures are current, and whether to measure again
@@ -19,6 +20,7 @@ from tacho_operator.api.defaults import grace_seconds
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.children import deletion_costs, measured_pods, to_apply, to_delete, to_try
+from tacho_operator.core.gate.gating import with_gate
 from tacho_operator.core.measurement.step import plan_measurement, stored_notes
 from tacho_operator.core.planner.types import PlanResult
 from tacho_operator.core.pods.avoided_nodes import NodeMarkers, mark_nodes
@@ -108,26 +110,25 @@ def plan_reconcile(
     replicas = desired if limits.max_replicas is None else min(desired, limits.max_replicas)
     servers = views(observed.pods, names.ROLE_SERVER)
     deployments = deployment_sizes(observed.deployments)
-    rollout = next_step(
-        RolloutInput(
-            desired="" if limits.no_candidate else planning.desired_revision,
-            known=revisions.keys(),
-            replicas=replicas,
-            pods=pod_counts(servers, now),
-            deployments=deployments,
-            serving=serving,
-            trouble=revision_problem(
-                observed,
-                planning.desired_revision,
-                pods=servers,
-                desired=deployments.get(planning.desired_revision, 0),
-                lost=lost_nodes(observed.nodes),
-                now=now,
-            )
-            or recent_disruption(servers, planning.desired_revision, now),
+    at = RolloutInput(
+        desired="" if limits.no_candidate else planning.desired_revision,
+        known=revisions.keys(),
+        replicas=replicas,
+        pods=pod_counts(servers, now),
+        deployments=deployments,
+        serving=serving,
+        trouble=revision_problem(
+            observed,
+            planning.desired_revision,
+            pods=servers,
+            desired=deployments.get(planning.desired_revision, 0),
+            lost=lost_nodes(observed.nodes),
             now=now,
         )
+        or recent_disruption(servers, planning.desired_revision, now),
+        now=now,
     )
+    rollout = next_step(with_gate(at, observed, revisions))
     return ReconcilePlan(
         revisions=revisions,
         planning=planning,

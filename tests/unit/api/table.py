@@ -276,6 +276,8 @@ SERVICE = (
         "maxReplicas": 2, "behavior": {"scaleUp": {"policies": [
             {"type": "Replicas", "value": 1, "periodSeconds": 15}]}}}),
     _accepted("patience with node autoscalers", rollout={"scheduleTimeoutSeconds": 1800}),
+    _accepted("a gate", rollout={"gate": {"onRegression": "Record", "tolerancePercent": {"throughput": 0}}}),
+    _refused("a gate of nothing", "gate-needs-probe", rollout={"gate": {}}, probe={"policy": "Disabled"}),
     _accepted("a price", cost={"pricePerGPUHour": "1.20", "currency": "EUR"}),
     _accepted("a price of less than a cent", cost={"pricePerGPUHour": "0.001"}),
     _refused("a price of nothing", "cost-price", cost={"pricePerGPUHour": "00.00"}),

@@ -19,6 +19,7 @@ from tacho_operator.api.crd.schema import WAITING
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
 from tacho_operator.core.types import ChildRefusal
+from tests.unit.core.gated import RECORD, Gated, rejected
 from tests.unit.core.scaling import SCALED, refused, scaled, written_by_another
 from tools.harness.figures import CAPACITY, point
 from tools.harness.resources import at, facts
@@ -144,6 +145,19 @@ def fallen_candidate() -> World:
     return world
 
 
+def recorded_regression() -> World:
+    world, _ = rejected(rollout=RECORD)
+    world.goes_on()
+    return world
+
+
+def changed_with_its_model() -> World:
+    world = Gated()
+    world.measures(world.candidate(engine={**MOCK_SPEC["engine"], "image": "other:1"}), flags=("SharedGPU",))
+    world.goes_on()
+    return world
+
+
 def deleted() -> World:
     world = serving()
     world.raw["metadata"] |= {"deletionTimestamp": at(0), "finalizers": ["example.com/keep"]}
@@ -197,6 +211,10 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     ),
     (_C.ROLLOUT_ACCEPTED, "Unknown", _R.JUDGING): lambda: after(serving(), context=SMALLER),
     (_C.ROLLOUT_ACCEPTED, "False", _R.ROLLED_BACK): fallen_candidate,
+    (_C.ROLLOUT_ACCEPTED, "False", _R.REGRESSION): lambda: rejected()[0],
+    (_C.STALLED, "True", _R.REGRESSION): lambda: rejected()[0],
+    (_C.ROLLOUT_ACCEPTED, "True", _R.REGRESSION_RECORDED): recorded_regression,
+    (_C.ROLLOUT_ACCEPTED, "True", _R.NOT_JUDGED): changed_with_its_model,
 }
 WORLDS |= {
     (kind, status, reason): functools.partial(scaled, look)

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tacho_contract.units import format_time
 from tacho_operator.core.rollout.decision import PodCount, Rollout, RolloutInput, next_step
-from tacho_operator.core.rollout.record import LONGEST_PAUSE_SECONDS, MIN_READY_SECONDS, Serving
+from tacho_operator.core.rollout.record import LONGEST_PAUSE_SECONDS, MIN_READY_SECONDS, Gating, Serving
 from tests.properties import examples
 from tools.harness.resources import NOW
 
@@ -31,6 +31,7 @@ class Cluster:
     now: datetime = NOW
     serving: Serving = field(default_factory=Serving)
     deployments: dict[str, list[datetime | None]] = field(default_factory=dict)
+    gating: Gating = field(default_factory=Gating)
 
     def available(self, name: str) -> int:
         pods = self.deployments.get(name, ())
@@ -53,6 +54,7 @@ class Cluster:
             },
             deployments={name: len(pods) for name, pods in self.deployments.items()},
             serving=self.serving,
+            gating=self.gating,
             now=self.now,
         )
 
@@ -147,6 +149,11 @@ class Weather(RuleBasedStateMachine):
         pods[:] = [(since or self.cluster.now) if ready else None for since in pods]
         self.works(turns)
 
+    @rule(says=st.sampled_from(("admits", "waits", "rejects")), turns=TURNS)
+    def the_gate_says(self, says: str, turns: int) -> None:
+        self.cluster.gating = Gating(admits=says == "admits", rejects=says == "rejects")
+        self.works(turns)
+
     @rule(seconds=st.sampled_from((1, 9, 10, 31, 61)), turns=TURNS)
     def time_passes(self, seconds: int, turns: int) -> None:
         self.cluster.now += timedelta(seconds=seconds)
@@ -185,6 +192,7 @@ class Weather(RuleBasedStateMachine):
         """Whatever has happened: with pods that get ready it ends with the desired revision alone."""
         cluster = self.cluster
         cluster.desired, cluster.replicas = cluster.desired or "a", max(1, cluster.replicas)
+        cluster.gating = Gating()
         ended = cluster.now + timedelta(seconds=LONGEST_PAUSE_SECONDS + 600)
         while cluster.now < ended:
             cluster.reconcile()

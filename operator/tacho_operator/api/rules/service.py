@@ -58,6 +58,13 @@ _SERVICE = (
         "!has(self.timeoutSeconds) || !has(self.budgetSeconds) || self.budgetSeconds <= self.timeoutSeconds",
         "probe.budgetSeconds exceeds timeoutSeconds; lower it or raise the timeout",
     ),
+    Rule(
+        "gate-needs-probe",
+        "spec",
+        "!has(self.rollout) || !has(self.rollout.gate) || !has(self.probe) || !has(self.probe.policy)"
+        " || self.probe.policy != 'Disabled'",
+        "rollout.gate judges measurements, and probe.policy Disabled makes none; remove one of them",
+    ),
 )
 
 _SCHEDULES = "spec.autoscaling.schedules[]"

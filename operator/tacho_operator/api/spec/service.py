@@ -17,6 +17,8 @@ Replicas = Annotated[int, integer(0, 1000)]
 ScalingSelect = Literal["Max", "Min", "Disabled"]
 ScalingPolicyType = Literal["Pods", "Percent"]
 ScalingMode = Literal["Enforce", "Recommend"]
+GateAction = Literal["Reject", "Record"]
+Tolerance = Annotated[int, integer(0, 1000)]
 
 
 class WorkloadSpec(ApiModel):
@@ -56,12 +58,38 @@ class ProbeSpec(ApiModel):
     budgetSeconds, and a default budget is cut to it. Absent: twice the budget, at least 90. Example: 240."""
 
 
+class GateTolerance(ApiModel):
+    """By how much a figure may be worse than the active revision's, in percent of it. A tolerance that is set
+    also holds between different models, quantization methods and GPUs."""
+
+    throughput: Annotated[int, integer(0, 99)] | None = None
+    """Output tokens per second at the capacity. Absent: 10. Example: 5."""
+    ttft: Tolerance | None = None
+    """Time to the first token of one request alone. Absent: 20. Example: 30."""
+    tpot: Tolerance | None = None
+    """Time per further token of one request alone. Absent: 10. Example: 5."""
+    perplexity: Tolerance | None = None
+    """Perplexity of the probe's fixed text. Absent: 2. Example: 1."""
+
+
+class GateSpec(ApiModel):
+    """Compares a new revision's measurement with the active one's before it receives requests."""
+
+    on_regression: GateAction | None = None
+    """Reject keeps the active revision and deletes the new one's pod; Record admits it and says what was
+    found. Absent: Reject."""
+    tolerance_percent: GateTolerance | None = None
+    """Absent: the default of each figure."""
+
+
 class RolloutSpec(ApiModel):
     """How a new revision replaces the active one, which serves until pods of the new one are available."""
 
     schedule_timeout_seconds: Annotated[int, integer(10, 86400)] | None = None
     """Seconds a pod may wait for a node, node autoscalers included, before Stalled is true. Absent: 600.
     Example: 1800."""
+    gate: GateSpec | None = None
+    """Absent: a new revision takes over once it is ready, also where it is slower."""
 
 
 class CostSpec(ApiModel):

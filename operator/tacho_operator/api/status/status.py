@@ -124,7 +124,8 @@ class RevisionStatus(StatusModel):
     name: Annotated[str, Field(max_length=63)]
     """Name of the ControllerRevision that holds its plan."""
     phase: Word | None = None
-    """Active serves, Candidate is being started or judged, Retired served before."""
+    """Active serves, Candidate is being started or judged, Retired served before, Rejected is refused by
+    rollout.gate."""
     reason: Word | None = None
     """Why it is in this phase, in one word."""
     outcome: Word | None = None

@@ -110,7 +110,12 @@ def _answer(report: Report | None) -> str:
 
 
 def hostname(pod: PodView) -> str:
-    return pod.name[:HOSTNAME_LENGTH].rstrip("-.")
+    return hostname_of(pod.name)
+
+
+def hostname_of(name: str) -> str:
+    """The hostname in the pod of that name."""
+    return name[:HOSTNAME_LENGTH].rstrip("-.")
 
 
 def former_request(live: str) -> Again:

@@ -81,6 +81,58 @@ class MeasurementPlan:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """The pods, their reports and the measurements that follow from these."""
+
+    servers: tuple[PodView, ...]
+    probes: tuple[PodView, ...]
+    reports: Mapping[str, Report]
+    """Reports by pod uid, with the flags that the operator adds."""
+    pod_reports: tuple[PodReport, ...]
+    measurements: tuple[MeasurementEntry, ...]
+    """Measurements, newest first."""
+    neighbours: Mapping[str, str]
+    """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
+    doubted: bool
+    """Whether the model's files are no longer the measured ones."""
+
+
+def gathered(
+    observed: Observed,
+    subject: Revision | None,
+    live: LiveConfig,
+    revisions: Mapping[str, Revision],
+    now: datetime,
+) -> Gathered:
+    """The measurements in status, with those that pods report now. ``subject``: the revision of which they
+    are current.
+    """
+    notes, stored = stored_notes(observed), observed.resource.status.measurements
+    servers, probes = views(observed.pods, names.ROLE_SERVER), views(observed.pods, names.ROLE_PROBE)
+    flagged = flag_noisy_neighbours(
+        (*servers, *probes),
+        observed.reports,
+        observed.neighbours,
+        seen=read_neighbours(notes.get(names.SIBLINGS_ANNOTATION, "")),
+        recorded=stored,
+        now=now,
+    )
+    doubted = subject is not None and _model_changed(servers, subject)
+    found = _pod_reports((*servers, *probes), flagged.reports, observed.traffic, revisions)
+    return Gathered(
+        servers=servers,
+        probes=probes,
+        reports=flagged.reports,
+        pod_reports=tuple(found),
+        measurements=updated_measurements(
+            stored, found, live=live, subject=subject, known=revisions, doubted=doubted
+        ),
+        neighbours=flagged.seen,
+        doubted=doubted,
+    )
+
+
 def plan_measurement(
     observed: Observed,
     planning: Planning,
@@ -95,31 +147,13 @@ def plan_measurement(
     active = revisions.get(rollout.active)
     subject = active or planning.revision
     # A candidate's pods are measured in full, the active revision's only checked.
-    measured = planning.revision or active
+    measured = (None if rollout.rejected else planning.revision) or active
     live = live_config(resource.spec, measured.plan if measured else None)
-    servers, probes = views(observed.pods, names.ROLE_SERVER), views(observed.pods, names.ROLE_PROBE)
-    flagged = flag_noisy_neighbours(
-        (*servers, *probes),
-        observed.reports,
-        observed.neighbours,
-        seen=read_neighbours(notes.get(names.SIBLINGS_ANNOTATION, "")),
-        recorded=resource.status.measurements,
-        now=now,
-    )
-    reports = flagged.reports
-    doubted = subject is not None and _model_changed(servers, subject)
-    found_reports = _pod_reports((*servers, *probes), reports, observed.traffic, revisions)
-    measurements = updated_measurements(
-        resource.status.measurements,
-        found_reports,
-        live=live,
-        subject=subject,
-        known=revisions,
-        doubted=doubted,
-    )
+    known = gathered(observed, subject, live, revisions, now)
+    servers, probes, reports, measurements = known.servers, known.probes, known.reports, known.measurements
     serving = {pod.name for pod in servers if active and pod.revision == active.name and not pod.terminating}
     off = deviating(current(measurements), serving)
-    live = dataclasses.replace(live, baselines=() if doubted else baselines(measurements))
+    live = dataclasses.replace(live, baselines=() if known.doubted else baselines(measurements))
     answered, resumed = (
         notes[names.ANSWERED_ANNOTATION],
         read_resumed(notes.get(names.RESUMED_ANNOTATION, "")),
@@ -129,13 +163,13 @@ def plan_measurement(
         measurements=measurements,
         remeasure=RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed),
         deviating=off,
-        resized=_resized(found_reports, subject, live, current(measurements)),
-        neighbours=flagged.seen,
+        resized=_resized(known.pod_reports, subject, live, current(measurements)),
+        neighbours=known.neighbours,
         reprobe_note=notes.get(names.MEASURE_REQUESTED_ANNOTATION, ""),
     )
-    settled = not rollout.candidate and planning.desired_revision == rollout.active
+    settled = not rollout.candidate and planning.desired_revision in {rollout.active, rollout.rejected} - {""}
     if active is None or not settled:
-        return found
+        return dataclasses.replace(found, live=dataclasses.replace(live, again=rollout.again))
     own = tuple(pod for pod in servers if pod.revision == active.name)
     return _with_probe_pods(found, observed, active, own, probes, reports, now)
 

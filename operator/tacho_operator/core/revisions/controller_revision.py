@@ -38,6 +38,8 @@ class Revision:
     """sha256 of the runtime in ``tacho_image``; "" where that image has a digest."""
     measure_key: str = ""
     """Measure key (hash of workload, SLO and probe settings) at the time of planning."""
+    model_uri: str = ""
+    """The model's address in spec; "": unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +162,17 @@ def read(manifest: Manifest) -> Revision | None:
             tacho_image=str(data["tachoImage"]),
             runtime_sha256=str(data.get("runtimeSha256", "")),
             measure_key=str(data["measureKey"]),
+            model_uri=_model_uri(data.get("identity")),
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _model_uri(document: object) -> str:
+    """``spec.model.uri`` of the identity ``document``; "" where somebody damaged it."""
+    for key in ("spec", "model", "uri"):
+        document = document.get(key) if isinstance(document, dict) else None
+    return document if isinstance(document, str) else ""
 
 
 def read_all(manifests: Iterable[Manifest]) -> dict[str, Revision]:

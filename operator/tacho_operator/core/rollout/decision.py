@@ -19,9 +19,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from tacho_contract.launch import Again
 from tacho_contract.units import clipped, format_time, parse_time
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.rollout.record import MIN_READY_SECONDS, SETTLE_SECONDS, RollbackRecord, Serving
+from tacho_operator.core.rollout.record import (
+    MIN_READY_SECONDS,
+    SETTLE_SECONDS,
+    Gating,
+    RollbackRecord,
+    Serving,
+)
 
 NOTE_LIMIT = 512
 """Longest stored cause of a rollback, in characters."""
@@ -55,6 +62,8 @@ class RolloutInput:
     serving: Serving
     trouble: Problem | None = None
     """Why pods of the desired revision are not ready; None: no problem is known."""
+    gating: Gating = Gating()
+    """What the rollout's gate decides on the desired revision."""
     now: datetime
 
     def ready(self, revision: str) -> int:
@@ -122,6 +131,10 @@ class Rollout:
     """Revisions whose Deployments are to be deleted."""
     rolled_back: bool = False
     """Whether the candidate was rolled back and waits for its next try."""
+    rejected: str = ""
+    """The desired revision, where the gate refuses it; "": it does not."""
+    again: Again = Again()
+    """The gate's request to the candidate's pod to measure itself again."""
     requeue_after_seconds: float | None = None
     reason: str
 
@@ -153,8 +166,12 @@ def _step(at: RolloutInput) -> Rollout:
         return _roll_back(at, at.survivor)
     if at.desired in ("", at.active):
         return _serve_active(at)
+    if at.gating.rejects:
+        return _reject(at)
     if at.retry_wait_seconds:
         return _start_candidate(at, rolled_back=True)
+    if not at.gating.admits:
+        return _judge(at)
     if at.available(at.desired) or at.serving.admitted == at.desired or not at.replicas:
         return _replace_active(at)
     return _start_candidate(at)
@@ -222,6 +239,18 @@ def _start_candidate(at: RolloutInput, *, rolled_back: bool = False) -> Rollout:
         rolled_back=rolled_back,
         reason=_rollback_message(at) if rolled_back else _starting_message(at),
     )
+
+
+def _judge(at: RolloutInput) -> Rollout:
+    """The step while the gate judges the candidate, whose pod gets no requests."""
+    reason = f"Revision {at.active} serves. {at.desired} is judged: {at.gating.message}."
+    return replace(_start_candidate(at), again=at.gating.again, reason=reason)
+
+
+def _reject(at: RolloutInput) -> Rollout:
+    """The step after the gate refused the desired revision: its Deployment goes, the active one serves."""
+    reason = f"Revision {at.desired} was rejected; {at.active} serves."
+    return replace(_serve_active(at), rejected=at.desired, reason=reason)
 
 
 def _replace_active(at: RolloutInput) -> Rollout:
@@ -321,6 +350,8 @@ def _requeue_after_seconds(at: RolloutInput, step: Rollout) -> float | None:
     waits = [count.requeue_after_seconds for count in at.pods.values()]
     if step.candidate and step.serving.admitted:
         waits.append(_settling_seconds(step.serving.switched_time, at.now) or None)
+    if step.candidate and not step.serving.admitted:
+        waits.append(at.gating.requeue_after_seconds)
     if step.rolled_back and step.serving.rollback:
         waits.append(replace(at, serving=step.serving).retry_wait_seconds)
     return min((wait for wait in waits if wait is not None), default=None)

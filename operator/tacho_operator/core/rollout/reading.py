@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from math import inf
 
-from tacho_contract.failure import FailureClass, failure_kind
+from tacho_contract.failure import Escalation, FailureClass, failure_kind
+from tacho_operator.api.conditions import Reason
 from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
@@ -25,7 +26,7 @@ from tacho_operator.core.pods.diagnosis import (
 from tacho_operator.core.pods.scheduling import with_figures
 from tacho_operator.core.pods.view import FINISHED, PodView, named
 from tacho_operator.core.problems import Problem, after_restarts, most_pressing
-from tacho_operator.core.rollout.decision import PodCount
+from tacho_operator.core.rollout.decision import PodCount, Rollout
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, Serving, read_record
 from tacho_operator.core.types import NodeFacts, Observed
 
@@ -208,3 +209,17 @@ def without_spare_gpu(
         return problem
     reason = FailureClass.NO_SPARE_GPU
     return dataclasses.replace(problem, reason=reason, next_step=failure_kind(reason).next_step)
+
+
+def rejection(rollout: Rollout) -> Problem | None:
+    """Why the gate refuses the desired revision; None: it does not."""
+    record = rollout.serving.gate
+    if not rollout.rejected or record is None:
+        return None
+    return Problem(
+        reason=Reason.REGRESSION,
+        what=f"Revision {rollout.rejected}: {record.what}.",
+        next_step="Change spec, revert it, or loosen rollout.gate (tolerancePercent, onRegression).",
+        quotation=record.details,
+        escalations=frozenset({Escalation.FINAL}),
+    )

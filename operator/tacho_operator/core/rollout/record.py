@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tacho_contract import codec
+from tacho_contract.launch import Again
 from tacho_contract.units import parse_time
 from tacho_operator.core import names
 from tacho_operator.core.pauses import doubling_seconds, pause_left
@@ -72,6 +73,48 @@ class RollbackRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateRecord:
+    """What the rollout's gate found of a candidate. It holds as long as ``key`` stays the same."""
+
+    revision: str
+    key: str
+    """Hash of what a verdict depends on: tolerances, workload, SLO, probe, a person's request."""
+    verdict: str = ""
+    """Acceptable, Regression or Unjudged; "" while the candidate is judged."""
+    what: str = ""
+    """The worst figure, or why nothing was judged."""
+    details: str = ""
+    """All figures of the last measurement."""
+    figures: tuple[str, ...] = ()
+    """Names of the figures that regressed in a measurement so far; of a verdict: in two."""
+    measurements: int = 0
+    """Number of measurements that were judged."""
+    measured_time: str = ""
+    """When the last of them ended (RFC 3339, by the pod's clock)."""
+    pod: str = ""
+    """The pod that shall measure itself again."""
+    since: str = ""
+    """Since when its next measurement is awaited (RFC 3339)."""
+    begun: str = ""
+    """When the candidate was first judged (RFC 3339)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gating:
+    """The gate's decision on the candidate in one reconcile pass."""
+
+    record: GateRecord | None = None
+    admits: bool = True
+    """Whether the candidate may receive requests once it is available."""
+    rejects: bool = False
+    message: str = ""
+    """What is awaited, as a clause; "": nothing."""
+    again: Again = Again()
+    """The request to the candidate's pod to measure itself again."""
+    requeue_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """The rollout record in the Service: which revision is active, admitted and selected."""
 
@@ -86,6 +129,7 @@ class Serving:
     switched_time: str = ""
     """When ``admitted`` first received requests (RFC 3339)."""
     rollback: RollbackRecord | None = None
+    gate: GateRecord | None = None
     exists: bool = False
 
     def annotations(self) -> dict[str, str]:
@@ -95,6 +139,7 @@ class Serving:
             names.ADMITTED_ANNOTATION: self.admitted,
             names.SWITCHED_ANNOTATION: self.switched_time,
             names.ROLLBACK_ANNOTATION: codec.dumps(self.rollback) if self.rollback else "",
+            names.GATE_ANNOTATION: codec.dumps(self.gate) if self.gate else "",
         }
         return {key: value for key, value in found.items() if value}
 
@@ -111,5 +156,6 @@ def read_record(service: Manifest, active: str) -> Serving:
         admitted=notes.get(names.ADMITTED_ANNOTATION, ""),
         switched_time=notes.get(names.SWITCHED_ANNOTATION, ""),
         rollback=codec.read(RollbackRecord, notes.get(names.ROLLBACK_ANNOTATION, "")),
+        gate=codec.read(GateRecord, notes.get(names.GATE_ANNOTATION, "")),
         exists=True,
     )

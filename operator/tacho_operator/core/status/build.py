@@ -16,6 +16,7 @@ from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.planner.shown_plan import ALTERNATIVES_LIMIT, shown_plan, shown_prediction
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.controller_revision import Revision
+from tacho_operator.core.rollout.reading import rejection
 from tacho_operator.core.status.conditions import ACCEPTED, conditions, served_revisions
 from tacho_operator.core.status.snapshot import Snapshot
 
@@ -70,7 +71,7 @@ def _plan(snapshot: Snapshot) -> api.Plan | None:
 
 def _revisions(snapshot: Snapshot) -> list[RevisionStatus]:
     """status.revisions: the active one and the candidate first, then the newest others."""
-    needed = (snapshot.rollout.active, snapshot.rollout.candidate)
+    needed = (snapshot.rollout.active, snapshot.rollout.candidate, snapshot.rollout.rejected)
     ranked = sorted(snapshot.revisions, key=lambda item: item.name not in needed)[:REVISIONS_SHOWN]
     return [_revision(snapshot, item) for item in sorted(ranked, key=lambda item: (-item.number, item.name))]
 
@@ -86,6 +87,8 @@ def _revision(snapshot: Snapshot, revision: Revision) -> RevisionStatus:
         if outcome is None:
             return shown("Active", "Starting", "It has not served yet.")
         return shown("Active", "Serving", "It serves.")
+    if revision.name == rollout.rejected and (refused := rejection(rollout)) is not None:
+        return shown("Rejected", refused.reason, refused.message)
     if revision.name in (rollout.candidate, snapshot.planning.desired_revision):
         own = snapshot.problems.candidate if rollout.candidate else snapshot.problems.subject
         problem = snapshot.held_back or own

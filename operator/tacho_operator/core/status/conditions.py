@@ -17,8 +17,10 @@ from tacho_operator.api.conditions import (
 from tacho_operator.api.defaults import scaling_mode
 from tacho_operator.api.status.status import Condition
 from tacho_operator.core.autoscaling.status_view import RECOMMEND
+from tacho_operator.core.gate.judge import Kind
 from tacho_operator.core.problems import DETAILS, Problem
 from tacho_operator.core.revisions.planning import PLAN_PENDING
+from tacho_operator.core.rollout.reading import rejection
 from tacho_operator.core.status.condition_value import ConditionValue
 from tacho_operator.core.status.measured_condition import measured
 from tacho_operator.core.status.reachability import serving_message
@@ -154,6 +156,8 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
     rollout, problem = snapshot.rollout, snapshot.problems.candidate
     if not rollout.active:
         return None
+    if (refused := rejection(rollout)) is not None:
+        return ConditionValue.of("False", refused)
     if rollout.candidate and rollout.rolled_back:
         record = rollout.serving.rollback
         cause = f"{record.reason}: {record.message}" if record and record.reason else ""
@@ -165,7 +169,7 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
             return ConditionValue.of("False", problem, f"Revision {rollout.candidate}: ")
         return dataclasses.replace(ConditionValue.of("Unknown", problem), reason=Reason.JUDGING)
     if rollout.candidate:
-        return ConditionValue("Unknown", Reason.JUDGING, rollout.reason)
+        return ConditionValue("Unknown", Reason.JUDGING, rollout.reason, quotation=_figures(snapshot))
     if snapshot.held_back is not None:
         return ConditionValue.of("False", snapshot.held_back)
     if not snapshot.planning.desired_revision:
@@ -177,7 +181,29 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
         return ConditionValue("Unknown", Reason.JUDGING, what) if len(snapshot.revisions) > 1 else None
     if len(snapshot.revisions) <= 1:
         return ConditionValue("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
-    return ConditionValue("True", Reason.ACCEPTED, f"Revision {rollout.active} serves.")
+    return _accepted(snapshot)
+
+
+def _accepted(snapshot: Snapshot) -> ConditionValue:
+    """RolloutAccepted of a revision that has replaced another, with what the gate found."""
+    rollout, serves = snapshot.rollout, f"Revision {snapshot.rollout.active} serves"
+    record = rollout.serving.gate
+    if record is None or record.revision != rollout.active:
+        return ConditionValue("True", Reason.ACCEPTED, f"{serves}.")
+    quotation = _figures(snapshot)
+    if record.verdict == Kind.UNJUDGED:
+        return ConditionValue(
+            "True", Reason.NOT_JUDGED, f"{serves}; it was not judged: {record.what}.", quotation=quotation
+        )
+    is_worse = record.verdict == Kind.REGRESSION
+    reason = Reason.REGRESSION_RECORDED if is_worse else Reason.ACCEPTED
+    return ConditionValue("True", reason, f"{serves}: {record.what}.", quotation=quotation)
+
+
+def _figures(snapshot: Snapshot) -> str:
+    """What the gate has found so far, with intervals and tolerances; "": nothing."""
+    record = snapshot.rollout.serving.gate
+    return record.details.replace(DETAILS, " ") if record else ""
 
 
 def _unplanned(snapshot: Snapshot) -> ConditionValue:

@@ -27,7 +27,16 @@ _EVENT_REASONS = {
             Reason.DEVIATES_FROM_BASELINE,
         }
     ),
-    ConditionType.ROLLOUT_ACCEPTED: frozenset({Reason.ACCEPTED, Reason.JUDGING, Reason.ROLLED_BACK}),
+    ConditionType.ROLLOUT_ACCEPTED: frozenset(
+        {
+            Reason.ACCEPTED,
+            Reason.JUDGING,
+            Reason.ROLLED_BACK,
+            Reason.REGRESSION,
+            Reason.REGRESSION_RECORDED,
+            Reason.NOT_JUDGED,
+        }
+    ),
     ConditionType.STALLED: frozenset[str](),
     ConditionType.SCALING_ACTIVE: frozenset({Reason.SLO_UNATTAINABLE}),
     ConditionType.ABLE_TO_SCALE: frozenset({Reason.REPLICAS_IGNORED}),
@@ -42,6 +51,9 @@ _WARNINGS = frozenset(
         Reason.REPORT_UNREACHABLE,
         Reason.DEVIATES_FROM_BASELINE,
         Reason.ROLLED_BACK,
+        Reason.REGRESSION,
+        Reason.REGRESSION_RECORDED,
+        Reason.NOT_JUDGED,
         Reason.SLO_UNATTAINABLE,
         Reason.REPLICAS_IGNORED,
     }

@@ -33,6 +33,7 @@ from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.rollout.reading import (
     live_pods,
     lost_nodes,
+    rejection,
     revision_problem,
     schedule_timeout_seconds,
     without_spare_gpu,
@@ -159,7 +160,8 @@ class Snapshot:
     @property
     def stalling_problem(self) -> Problem | None:
         """The most fundamental problem that requires user action; None where there is none."""
-        return next((problem for problem in self.all_problems() if problem.needs_user_action), None)
+        found = (problem for problem in self.all_problems() if problem.needs_user_action)
+        return next(found, rejection(self.rollout))
 
     @property
     def work(self) -> Reason | None:

@@ -1,0 +1,173 @@
+"""Compares the figures of two measurements: throughput, TTFT and TPOT of one request alone, perplexity.
+
+A figure regresses if it is worse by more than the tolerance, by more than the interval of the difference, and
+by more than the baseline's own pods differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tacho_operator.api.base import decimal
+from tacho_operator.api.spec.service import GateSpec
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.core.measurement.known_levels import FLOOR
+from tacho_operator.core.measurement.states import CLEAN
+
+LARGEST = 1e14
+LEAST_ALLOWED_PERCENT = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One figure of a candidate against its limit."""
+
+    name: str
+    excess: float
+    """How far it is on the way to its limit: above 1 it is beyond."""
+    regressed: bool
+    text: str
+    details: str
+    """``text`` with the intervals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figure:
+    """One figure of a measurement."""
+
+    value: float
+    ci_percent: float = 0.0
+    """Half its 95 % interval, in percent of it."""
+    is_floor: bool = False
+    """Whether the true value may be higher."""
+
+    @property
+    def text(self) -> str:
+        return f"{'≥' if self.is_floor else ''}{decimal(float(f'{self.value:.4g}'))}"
+
+    @property
+    def with_interval(self) -> str:
+        return f"{self.text} ±{self.ci_percent:.1f} %" if self.ci_percent else self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rule:
+    """How one figure is read and compared."""
+
+    name: str
+    label: str
+    unit: str = ""
+    tolerance_percent: int
+    read: Callable[[MeasurementEntry], _Figure | None]
+    spread_percent: Callable[[MeasurementEntry], float] = lambda _: 0.0
+    """How far the baseline's pods differ."""
+    more_is_better: bool = False
+
+
+def compared(
+    candidate: MeasurementEntry, baseline: MeasurementEntry, gate: GateSpec, *, like_for_like: bool
+) -> Iterator[Comparison]:
+    """Every figure that both measurements have; of different kinds, those with a tolerance in ``gate``."""
+    for rule in _RULES:
+        written = getattr(gate.tolerance_percent, rule.name, None)
+        mine, its = rule.read(candidate), rule.read(baseline)
+        if mine is None or its is None or (written is None and not like_for_like):
+            continue
+        if rule.name == "perplexity" and not _is_of_same_text(candidate, baseline):
+            continue
+        tolerance = rule.tolerance_percent if written is None else written
+        yield _comparison(rule, mine, its, tolerance, rule.spread_percent(baseline))
+
+
+def _comparison(rule: _Rule, mine: _Figure, its: _Figure, tolerance: int, spread: float) -> Comparison:
+    change = 100 * (mine.value - its.value) / its.value
+    worse = -change if rule.more_is_better else change
+    # Half the interval of the difference, in percent of the baseline.
+    both = math.hypot(mine.ci_percent * mine.value / its.value, its.ci_percent)
+    allowed = max(float(tolerance), both, spread)
+    beyond = f", its pods differ by {spread:.1f} %" if spread > tolerance else ""
+    change_text = f"{change:+.1f} %, tolerance {tolerance} %"
+    return Comparison(
+        name=rule.name,
+        excess=-1.0 if mine.is_floor else worse / max(allowed, LEAST_ALLOWED_PERCENT),
+        regressed=worse > allowed and not mine.is_floor,
+        text=f"{rule.label} {its.text} -> {mine.text}{rule.unit} ({change_text})",
+        details=f"{rule.label} {its.with_interval} -> {mine.with_interval}{rule.unit}"
+        f" ({change_text}{beyond})",
+    )
+
+
+def figure_of(
+    value: float | None, ci_percent: float | None = 0.0, *, is_floor: bool = False
+) -> _Figure | None:
+    """The figure; None where value or interval are unknown, or cannot be of a rate or a time."""
+    if value is None or ci_percent is None or not 0 < value < LARGEST or not 0 <= ci_percent <= 100:
+        return None
+    return _Figure(value=value, ci_percent=ci_percent, is_floor=is_floor)
+
+
+def _throughput(entry: MeasurementEntry) -> _Figure | None:
+    found = entry.capacity
+    if found is None:
+        return None
+    return figure_of(found.output_tokens_per_second, found.ci_percent, is_floor=found.boundary == FLOOR)
+
+
+def _ttft(entry: MeasurementEntry) -> _Figure | None:
+    return figure_of(entry.single_stream.ttft_milliseconds_p50) if entry.single_stream else None
+
+
+def _tpot(entry: MeasurementEntry) -> _Figure | None:
+    found = entry.single_stream
+    return figure_of(found.tpot_milliseconds_p50, found.decode_ci_percent) if found else None
+
+
+def _perplexity(entry: MeasurementEntry) -> _Figure | None:
+    return figure_of(entry.quality.perplexity) if entry.quality else None
+
+
+def _is_of_same_text(one: MeasurementEntry, other: MeasurementEntry) -> bool:
+    first, second = one.quality, other.quality
+    if first is None or second is None:
+        return False
+    return (first.text, first.tokens) == (second.text, second.tokens)
+
+
+def _throughput_spread(entry: MeasurementEntry) -> float:
+    found = figure_of(entry.history.spread_percent) if entry.history else None
+    return found.value if found else 0.0
+
+
+def _decode_spread(entry: MeasurementEntry) -> float:
+    """As the history's spread, of one request alone: highest less lowest, in percent of the mean."""
+    runs = entry.history.runs if entry.history else ()
+    found = [figure_of(run.decode_tokens_per_second) for run in runs if run.confidence == CLEAN]
+    rates = [rate.value for rate in found if rate]
+    return 100 * (max(rates) - min(rates)) * len(rates) / sum(rates) if rates else 0.0
+
+
+_RULES = (
+    _Rule(
+        name="throughput",
+        label="throughput",
+        unit=" tok/s",
+        tolerance_percent=10,
+        read=_throughput,
+        spread_percent=_throughput_spread,
+        more_is_better=True,
+    ),
+    _Rule(name="ttft", label="TTFT", unit=" ms", tolerance_percent=20, read=_ttft),
+    _Rule(
+        name="tpot",
+        label="TPOT",
+        unit=" ms",
+        tolerance_percent=10,
+        read=_tpot,
+        spread_percent=_decode_spread,
+    ),
+    _Rule(name="perplexity", label="perplexity", tolerance_percent=2, read=_perplexity),
+)
+RELATIVE = frozenset(rule.name for rule in _RULES)
+"""Names of the figures that are compared with the active revision's."""

@@ -1,0 +1,207 @@
+"""The rollout's gate: whether a candidate may receive requests, by what its measurements showed.
+
+    available ── judged ──► acceptable, or not to be judged: admitted
+                   │ ▲
+        regression │ │ measured again by its pod, which has no traffic
+                   ▼ │
+           awaited, for a limited time ──► a second measurement agrees: rejected
+
+The verdict is kept in the Service (rollout/record.py), so that any step can be repeated after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from tacho_contract.launch import Again, LiveConfig
+from tacho_contract.units import clipped, format_time, parse_time
+from tacho_operator.api.spec.service import GateSpec
+from tacho_operator.api.types import LLMDeployment
+from tacho_operator.core import names
+from tacho_operator.core.gate.evidence import CandidateMeasurement, judged, newest
+from tacho_operator.core.gate.judge import Kind
+from tacho_operator.core.measurement.requested_probe import (
+    BEGIN_SECONDS,
+    END_SECONDS,
+    SERVING,
+    hostname_of,
+)
+from tacho_operator.core.measurement.step import gathered
+from tacho_operator.core.pauses import pause_left
+from tacho_operator.core.revisions.controller_revision import Revision
+from tacho_operator.core.revisions.identity import live_config
+from tacho_operator.core.rollout.decision import NOTE_LIMIT, RolloutInput
+from tacho_operator.core.rollout.record import MIN_READY_SECONDS, GateRecord, Gating
+from tacho_operator.core.types import Observed
+
+MEASUREMENTS = 3
+"""Most measurements of a candidate before it is admitted without a verdict."""
+WHAT_LIMIT = 200
+KEY_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What one decision of the gate rests on."""
+
+    observed: Observed
+    at: RolloutInput
+    revisions: Mapping[str, Revision]
+    gate: GateSpec
+    live: LiveConfig
+    key: str
+
+    @property
+    def now(self) -> datetime:
+        return self.at.now
+
+
+def with_gate(at: RolloutInput, observed: Observed, revisions: Mapping[str, Revision]) -> RolloutInput:
+    """``at``, with the decision of the gate on its desired revision. Without a gate in spec: unchanged."""
+    rollout = observed.resource.spec.rollout
+    if rollout is None or rollout.gate is None:
+        return replace(at, serving=replace(at.serving, gate=None)) if at.serving.gate else at
+    found = _gating(at, observed, revisions, rollout.gate)
+    return replace(at, gating=found, serving=replace(at.serving, gate=found.record))
+
+
+def is_rejected(record: GateRecord | None, gate: GateSpec) -> bool:
+    """Whether the record's verdict keeps its revision from serving."""
+    found = record.verdict if record else ""
+    return found == Kind.REGRESSION and (gate.on_regression or "Reject") == "Reject"
+
+
+def _gating(
+    at: RolloutInput, observed: Observed, revisions: Mapping[str, Revision], gate: GateSpec
+) -> Gating:
+    record, desired = at.serving.gate, at.desired
+    own = record if record and record.revision == desired else None
+    if not desired:
+        return Gating(record=record)
+    if not at.active or desired == at.active:
+        return Gating(record=own if own and own.verdict else None)
+    if at.serving.admitted == desired or at.rollback is not None:
+        return Gating(record=own)  # it has had requests already
+    candidate = revisions.get(desired)
+    live = live_config(observed.resource.spec, candidate.plan if candidate else None)
+    key = gate_key(observed.resource, gate, live)
+    case = _Case(observed=observed, at=at, revisions=revisions, gate=gate, live=live, key=key)
+    held = own if own and own.key == key and 0 <= own.measurements <= MEASUREMENTS else None
+    if held and held.verdict:
+        rejects = is_rejected(held, gate)
+        return Gating(record=held, admits=not rejects, rejects=rejects)
+    if not at.replicas:
+        return _admitted_unjudged(case, held, "no replica was to run")
+    if not at.available(desired):
+        return _until_available(case, held)
+    if not at.ready(at.active):  # a fix must get through
+        return _admitted_unjudged(case, held, f"revision {at.active} had no ready pod")
+    if live.probe.policy == "Disabled" or candidate is None:
+        return _admitted_unjudged(case, held, "spec.probe.policy is Disabled")
+    return _judge(case, candidate, held)
+
+
+def gate_key(resource: LLMDeployment, gate: GateSpec, live: LiveConfig) -> str:
+    """Hash of all that a verdict depends on, apart from the candidate. Another one: it is judged anew."""
+    tolerances = gate.tolerance_percent.to_wire() if gate.tolerance_percent else {}
+    request = resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, "")
+    return names.digest([KEY_SCHEMA, tolerances, live.measure_key, request])
+
+
+def _until_available(case: _Case, held: GateRecord | None) -> Gating:
+    """The candidate's pod starts, or measures itself again, which takes it out of readiness."""
+    if held is not None and held.pod:
+        return _awaiting(case, held, None)
+    if case.at.ready(case.at.desired):
+        message = f"once a pod of it has been ready for {MIN_READY_SECONDS} s"
+        return Gating(record=held, admits=False, message=message)
+    return Gating(record=held)
+
+
+def _judge(case: _Case, candidate: Revision, held: GateRecord | None) -> Gating:
+    """Judges the candidate's newest measurement, if it is not the one that was judged before."""
+    at, now = case.at, format_time(case.now)
+    known = gathered(case.observed, case.revisions.get(at.active), case.live, case.revisions, case.now)
+    found = newest(known, candidate, case.live, preferred=held.pod if held else "")
+    record = held or GateRecord(revision=at.desired, key=case.key, begun=now, since=now)
+    if found is None or (record.measurements and found.time == record.measured_time):
+        return _overdue_or_awaiting(case, record, found)
+    verdict = judged(found, known, case.revisions, at.active, gate=case.gate, live=case.live)
+    count = record.measurements + 1
+    confirmed = tuple(name for name in verdict.figures if name in record.figures)
+    record = replace(
+        record,
+        what=clipped(verdict.what, WHAT_LIMIT),
+        details=clipped(verdict.details, NOTE_LIMIT),
+        figures=confirmed or tuple(dict.fromkeys((*record.figures, *verdict.figures))),
+        measurements=count,
+        measured_time=found.time,
+    )
+    if confirmed:
+        agreement = f"found in 2 of {count} measurements"
+        record = replace(record, details=clipped(f"{agreement}: {verdict.details}", NOTE_LIMIT))
+    if confirmed or verdict.kind == Kind.ACCEPTABLE:
+        return _final(case, replace(record, figures=confirmed), verdict.kind)
+    if verdict.kind == Kind.UNJUDGED and not verdict.again:
+        return _final(case, record, Kind.UNJUDGED)
+    if count >= MEASUREMENTS:
+        what = f"{count} measurements do not agree; the last: {verdict.what}"
+        return _final(case, replace(record, what=clipped(what, WHAT_LIMIT)), Kind.UNJUDGED)
+    return _awaiting(case, replace(record, pod=found.pod.name, since=now), found)
+
+
+def _overdue_or_awaiting(case: _Case, record: GateRecord, found: CandidateMeasurement | None) -> Gating:
+    """The next measurement is awaited, unless it is too late; then the candidate is admitted."""
+    if found is not None and found.pod.name != record.pod:  # another one has taken its place
+        record = replace(record, pod=found.pod.name, since=format_time(case.now))
+    if _left_seconds(case, record, found) > 0:
+        return _awaiting(case, record, found)
+    what = "its pod reports no measurement"
+    if record.measurements:
+        what = f"its pod has not measured itself again; so far: {record.what}"
+    return _final(case, replace(record, what=clipped(what, WHAT_LIMIT)), Kind.UNJUDGED)
+
+
+def _awaiting(case: _Case, record: GateRecord, found: CandidateMeasurement | None) -> Gating:
+    """The candidate gets no requests until its next measurement has been judged."""
+    number = record.measurements + 1
+    message = f"measurement {number} of at most {MEASUREMENTS} is awaited"
+    again = Again()
+    if record.measurements:
+        message += f"; so far {record.what}"
+        request = names.digest([record.revision, record.key, record.measured_time, number])
+        again = Again(request=f"gate-{request}", hostname=hostname_of(record.pod))
+    left = _left_seconds(case, record, found)
+    return Gating(
+        record=record, admits=False, message=message, again=again, requeue_after_seconds=left or None
+    )
+
+
+def _left_seconds(case: _Case, record: GateRecord, found: CandidateMeasurement | None) -> float:
+    """Seconds for which the next measurement is awaited still."""
+    limit = BEGIN_SECONDS + 2.0 * case.live.probe.timeout_seconds
+    if found is None:  # its report could not be read, or it measures itself
+        limit += BEGIN_SECONDS
+    elif found.report.phase == SERVING:
+        limit = BEGIN_SECONDS
+    return min(_left(record.since, limit, case.now), _left(record.begun, END_SECONDS, case.now))
+
+
+def _left(since: str, limit_seconds: float, now: datetime) -> float:
+    """Seconds left of the time that began at ``since``; 0: it is over, or its beginning is not known."""
+    begun = parse_time(since)
+    return pause_left(begun, limit_seconds, now) if begun else 0.0
+
+
+def _admitted_unjudged(case: _Case, held: GateRecord | None, why: str) -> Gating:
+    record = held or GateRecord(revision=case.at.desired, key=case.key)
+    return _final(case, replace(record, what=why), Kind.UNJUDGED)
+
+
+def _final(case: _Case, record: GateRecord, kind: Kind) -> Gating:
+    """The verdict, without what only served to reach it."""
+    record = replace(record, verdict=str(kind), pod="", since="", begun="", measured_time="")
+    rejects = is_rejected(record, case.gate)
+    return Gating(record=record, admits=not rejects, rejects=rejects)
