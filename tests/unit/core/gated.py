@@ -67,6 +67,11 @@ class Gated(World):
         self.reconcile(1)
         self.reconcile(MIN_READY_SECONDS)
 
+    def serve_all(self) -> None:
+        for pod in self.pods("server"):
+            if "status" not in pod:
+                self.serves(pod, **figures())
+
     def asked(self, pod: dict[str, Any]) -> bool:
         again = self.live().again
         return bool(again.request) and again.hostname == pod["metadata"]["name"]

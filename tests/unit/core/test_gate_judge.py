@@ -112,7 +112,18 @@ def test_within_the_interval_of_the_difference() -> None:
 
 
 def test_a_figure_without_an_interval_is_not_compared() -> None:
-    assert verdict(entry(throughput=100.0, tpot=100.0, ci=None), BASE).kind == Kind.ACCEPTABLE
+    assert verdict(entry(throughput=100.0, tpot=100.0), entry(ci=None)).kind == Kind.ACCEPTABLE
+
+
+def test_a_candidate_without_an_interval_that_the_baseline_has_is_measured_again() -> None:
+    found = verdict(entry(throughput=100.0, tpot=100.0, ci=None), BASE)
+    assert (found.kind, found.again) == (Kind.UNJUDGED, True)
+    assert found.what == "its measurement lacks throughput, TPOT"
+    # A lower bound is no regression, and other figures may be one.
+    assert "throughput" not in verdict(entry(ci=None, boundary="Floor"), BASE).what
+    assert verdict(entry(ttft=200.0, ci=None), BASE).figures == ("ttft",)
+    assert verdict(entry(ci=None), BASE, like=False, ttft=20).kind == Kind.ACCEPTABLE
+    assert verdict(entry(ci=None), BASE, like=False, tpot=20).what == "its measurement lacks TPOT"
 
 
 def runs(*speeds: float) -> MeasurementHistory:

@@ -81,6 +81,21 @@ def compared(
         yield _comparison(rule, mine, its, tolerance, rule.spread_percent(baseline))
 
 
+def lacking(
+    candidate: MeasurementEntry, baseline: MeasurementEntry, gate: GateSpec, *, like_for_like: bool
+) -> list[str]:
+    """The figures of speed that only the baseline has, of those to compare. A lower bound lacks nothing."""
+    return [
+        rule.label
+        for rule in _RULES
+        if rule.name != "perplexity"
+        and (like_for_like or getattr(gate.tolerance_percent, rule.name, None) is not None)
+        and rule.read(baseline) is not None
+        and rule.read(candidate) is None
+        and not (rule.name == "throughput" and candidate.capacity and candidate.capacity.boundary == FLOOR)
+    ]
+
+
 def _comparison(rule: _Rule, mine: _Figure, its: _Figure, tolerance: int, spread: float) -> Comparison:
     change = 100 * (mine.value - its.value) / its.value
     worse = -change if rule.more_is_better else change

@@ -10,7 +10,7 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, CurvePoint
 from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_operator.core.gate.comparison import RELATIVE, Comparison, compared, figure_of
+from tacho_operator.core.gate.comparison import RELATIVE, Comparison, compared, figure_of, lacking
 from tacho_operator.core.measurement.known_levels import COHORT, PLAIN_RATIO
 from tacho_operator.core.measurement.states import clean
 
@@ -57,9 +57,13 @@ def judge(
         return GateVerdict(kind=Kind.UNJUDGED, what=f"its measurement is provisional ({flags})", again=True)
     if SHARED in candidate.flags:
         return GateVerdict(kind=Kind.UNJUDGED, what="it was measured on a shared GPU")
-    found = list(_targets(candidate, baseline, slo))
+    found, missing = list(_targets(candidate, baseline, slo)), list[str]()
     if baseline is not None:
         found += compared(candidate, baseline, gate, like_for_like=like_for_like)
+        missing = lacking(candidate, baseline, gate, like_for_like=like_for_like)
+    if missing and not any(item.regressed for item in found):
+        what = f"its measurement lacks {', '.join(missing)}"
+        return GateVerdict(kind=Kind.UNJUDGED, what=what, again=True)
     if not found:
         return GateVerdict(kind=Kind.UNJUDGED, what=_why_nothing(baseline, like_for_like=like_for_like))
     worst = max(found, key=lambda item: (item.regressed, item.excess))
