@@ -12,13 +12,14 @@ from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.gate.judge import GateVerdict, Kind, comparable, judge
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
-from tacho_operator.core.measurement.runs import deviating, is_check
+from tacho_operator.core.measurement.runs import confirms, is_check
 from tacho_operator.core.measurement.states import USABLE
 from tacho_operator.core.measurement.step import Gathered
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.controller_revision import Revision
 
 TIME_LIMIT = 64
+_SAME = "a check found the rates of the active revision, which has the same plan and hardware"
 LENGTHS = frozenset({"OtherInput", "ShortOutput"})
 """Flags of figures that were measured with other lengths than spec.workload has."""
 
@@ -35,6 +36,8 @@ class CandidateMeasurement:
     """Its figures; None: it has none to be judged."""
     why: str = ""
     """Why it has none."""
+    checked: bool = False
+    """Whether the pod only checked that it has the rates of ``entry``."""
 
 
 def newest(
@@ -67,10 +70,12 @@ def _of(
         return CandidateMeasurement(pod=pod, report=item.report, time=time, entry=entry, why=why)
     fingerprint = item.fingerprint(measured.measure_key)
     entry = next((stored for stored in known.measurements if stored.fingerprint == fingerprint), None)
-    if entry is None or deviating(entry, {item.pod}) is not None:
-        why = "the check of its pod agrees with no earlier measurement"
+    if entry is None or not confirms(item, entry):
+        why = "its check confirms no measurement"
         return CandidateMeasurement(pod=pod, report=item.report, time=time, why=why)
-    return CandidateMeasurement(pod=pod, report=item.report, time=entry.observed_time or time, entry=entry)
+    return CandidateMeasurement(
+        pod=pod, report=item.report, time=entry.observed_time or time, entry=entry, checked=True
+    )
 
 
 def judged(
@@ -87,6 +92,8 @@ def judged(
         return GateVerdict(kind=Kind.UNJUDGED, what=found.why, again=True)
     before = revisions.get(active)
     baseline = _baseline(known, before, found.entry, live) if before else None
+    if baseline is not None and found.checked and baseline.fingerprint == found.entry.fingerprint:
+        return GateVerdict(kind=Kind.ACCEPTABLE, what=_SAME)
     own = revisions.get(found.pod.revision)
     like = (
         before is not None

@@ -39,6 +39,8 @@ from tacho_operator.core.types import Observed
 MEASUREMENTS = 3
 """Most measurements of a candidate before it is admitted without a verdict."""
 WHAT_LIMIT = 200
+_VERDICTS = frozenset({"", *map(str, Kind)})
+"""Verdicts of this version; a record with another one counts as none."""
 KEY_SCHEMA = 1
 
 
@@ -77,7 +79,7 @@ def _gating(
     at: RolloutInput, observed: Observed, revisions: Mapping[str, Revision], gate: GateSpec
 ) -> Gating:
     record, desired = at.serving.gate, at.desired
-    own = record if record and record.revision == desired else None
+    own = record if record and record.revision == desired and record.verdict in _VERDICTS else None
     if not desired:
         return Gating(record=record)
     if not at.active or desired == at.active:
@@ -123,7 +125,14 @@ def _until_available(case: _Case, held: GateRecord | None) -> Gating:
 def _judge(case: _Case, candidate: Revision, held: GateRecord | None) -> Gating:
     """Judges the candidate's newest measurement, if it is not the one that was judged before."""
     at, now = case.at, format_time(case.now)
-    known = gathered(case.observed, case.revisions.get(at.active), case.live, case.revisions, case.now)
+    known = gathered(
+        case.observed,
+        case.revisions.get(at.active),
+        case.live,
+        case.revisions,
+        case.now,
+        serving={at.active, at.serving.admitted},
+    )
     found = newest(known, candidate, case.live, preferred=held.pod if held else "")
     record = held or GateRecord(revision=at.desired, key=case.key, begun=now, since=now)
     if found is None or (record.measurements and found.time == record.measured_time):

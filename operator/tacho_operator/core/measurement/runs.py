@@ -75,6 +75,20 @@ def deviating(entry: MeasurementEntry | None, pods: Collection[str]) -> Measured
     return max(found, key=_order, default=None)
 
 
+def confirms(found: PodReport, entry: MeasurementEntry) -> bool:
+    """Whether a pod's check found the rates of ``entry``: no further apart than measurements that agree."""
+    measured = found.report.measurement
+    if measured is None or not usable(measured):
+        return False
+    try:
+        run = _run(entry, found.pod, measured)
+    except ValueError:
+        return False
+    pairs = list(_pairs(run, entry))
+    agree = all(pair.apart_percent <= max(AGREEING_PERCENT, pair.both_percent) for pair in pairs)
+    return run.confidence == CLEAN and bool(pairs) and agree
+
+
 def deviation_message(run: MeasuredRun, entry: MeasurementEntry) -> str:
     """A clause with the deviating rate, for example ``35 instead of 50 output tokens per second``."""
     for pair in _pairs(run, entry):

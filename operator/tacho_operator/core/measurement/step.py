@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -104,9 +104,11 @@ def gathered(
     live: LiveConfig,
     revisions: Mapping[str, Revision],
     now: datetime,
+    *,
+    serving: Collection[str] = (),
 ) -> Gathered:
     """The measurements in status, with those that pods report now. ``subject``: the revision of which they
-    are current.
+    are current. ``serving``: with a gate, the revisions that have requests; empty: all.
     """
     notes, stored = stored_notes(observed), observed.resource.status.measurements
     servers, probes = views(observed.pods, names.ROLE_SERVER), views(observed.pods, names.ROLE_PROBE)
@@ -126,11 +128,31 @@ def gathered(
         reports=flagged.reports,
         pod_reports=tuple(found),
         measurements=updated_measurements(
-            stored, found, live=live, subject=subject, known=revisions, doubted=doubted
+            stored,
+            _of_serving(found, servers, subject, serving),
+            live=live,
+            subject=subject,
+            known=revisions,
+            doubted=doubted,
         ),
         neighbours=flagged.seen,
         doubted=doubted,
     )
+
+
+def _of_serving(
+    found: list[PodReport], servers: Iterable[PodView], subject: Revision | None, serving: Collection[str]
+) -> list[PodReport]:
+    """``found`` without what other pods than those ``serving`` measured of the plan of ``subject``.
+
+    It would replace the figures that the gate compares a candidate with.
+    """
+    others = {pod.name for pod in servers if serving and pod.revision not in serving}
+    return [
+        item
+        for item in found
+        if item.pod not in others or subject is None or item.report.plan_key != subject.plan_key
+    ]
 
 
 def plan_measurement(
@@ -149,7 +171,9 @@ def plan_measurement(
     # A candidate's pods are measured in full, the active revision's only checked.
     measured = (None if rollout.rejected else planning.revision) or active
     live = live_config(resource.spec, measured.plan if measured else None)
-    known = gathered(observed, subject, live, revisions, now)
+    gate = resource.spec.rollout.gate if resource.spec.rollout else None
+    serving_now = {rollout.active, rollout.serving.admitted} if gate and active else ()
+    known = gathered(observed, subject, live, revisions, now, serving=serving_now)
     servers, probes, reports, measurements = known.servers, known.probes, known.reports, known.measurements
     serving = {pod.name for pod in servers if active and pod.revision == active.name and not pod.terminating}
     off = deviating(current(measurements), serving)
