@@ -295,3 +295,28 @@ def test_no_figure_is_an_error(
     assert len(found.what) < 200
     assert "nan" not in found.details
     assert "inf" not in found.details
+
+
+def test_the_interval_of_a_lower_rate_is_narrower() -> None:
+    assert verdict(entry(throughput=480.0, ci=30.0), entry(ci=30.0)).figures == ("throughput",)
+
+
+def test_an_interval_wider_than_its_value_is_unknown() -> None:
+    assert verdict(entry(tpot=40.0), entry(ci=150.0)).kind == Kind.ACCEPTABLE
+
+
+def test_runs_that_were_disturbed_show_no_spread() -> None:
+    shown = [
+        MeasuredRun(time=at(0), pod="p0", confidence="Clean", decode_tokens_per_second=100.0),
+        MeasuredRun(time=at(1), pod="p1", confidence="Provisional", decode_tokens_per_second=50.0),
+    ]
+    assert verdict(entry(tpot=12.0), entry(history=MeasurementHistory(runs=shown))).figures == ("tpot",)
+
+
+def test_a_perplexity_of_another_length_is_not_compared() -> None:
+    shorter = Quality(text="prose", tokens=500, perplexity=8.0)
+    assert verdict(entry(perplexity=9.0), entry(quality=shorter)).kind == Kind.ACCEPTABLE
+
+
+def test_a_lower_bound_is_not_named_as_the_worst_figure() -> None:
+    assert "throughput" not in verdict(entry(throughput=100.0, boundary="Floor"), BASE).what
