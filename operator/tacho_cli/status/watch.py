@@ -163,10 +163,10 @@ def until_ready(target: KubectlTarget, name: str) -> int:
             mark = observation.mark
             time.sleep(SAMPLE_INTERVAL_SECONDS)
     stalled = condition(resource["status"], "Stalled")
-    print(
-        visible(observation.now if observation.ready else f"{'Stalled':10}{stalled.get('message', '')}"),
-        flush=True,
-    )
+    if observation.ready:
+        print(visible(observation.now), flush=True)
+    if not observation.ready or stalled.get("status") == "True":  # what serves is not what was applied
+        print(visible(f"{'Stalled':10}{stalled.get('message', '')}"), flush=True)
     return ExitCode.OK if observation.ready else ExitCode.NOT_MET
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tacho_cli.status.screen import remarks
 from tests.unit.cli.commands import call
 from tests.unit.cli.figures.measurements import entry
 from tests.unit.contract.test_text import hidden
@@ -104,6 +105,12 @@ def test_what_a_condition_has_said_is_not_said_again(
     told = call(capsys, "status", "mistral")
     assert "MeasurementProvisional" in told.out
     assert told.out.count("it was late") == 1
+
+
+def test_a_rejected_revision_is_a_remark_of_the_report() -> None:
+    rejected = {"type": "RolloutAccepted", "status": "False", "reason": "Regression", "message": "-31 %"}
+    assert remarks({"conditions": [rejected]}) == ["RolloutAccepted=False Regression: -31 %"]
+    assert remarks({"conditions": [{**rejected, "status": "Unknown"}]}) == []
 
 
 def test_a_message_of_several_conditions_is_shown_once(

@@ -166,6 +166,8 @@ def test_options_without_a_meaning_together_are_refused(
     [
         (at("Serving", "1 of 1 replicas serve.", DONE), 0, "Ready     1 of 1"),
         (at("DoesNotFit", "24 GiB; the GPU has 22.", Stalled="True"), 4, "Stalled   24 GiB"),
+        # It serves, and what was applied was rejected.
+        (at("Serving", "Revision b is slower.", DONE, Stalled="True"), 0, "Stalled   Revision b"),
     ],
 )
 def test_watching_one_ends_with_its_fate(

@@ -1,7 +1,7 @@
 """Compares the figures of two measurements: throughput, TTFT and TPOT of one request alone, perplexity.
 
-A figure regresses if it is worse by more than the tolerance, by more than the interval of the difference, and
-by more than the baseline's own pods differ.
+A figure regresses if it is worse by more than the tolerance, and by more than the interval of the difference.
+docs/results/gate.md has what each rule gains.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from tacho_operator.api.base import decimal
 from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.measurement.known_levels import FLOOR
-from tacho_operator.core.measurement.states import CLEAN
 
 LARGEST = 1e14
 LEAST_ALLOWED_PERCENT = 0.1
+LEAST_TTFT_MILLISECONDS = 10.0
+"""Smallest difference of a TTFT that counts. A median of few requests alone has no interval, and varies by up
+to 9 ms on one GPU.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +64,8 @@ class _Rule:
     unit: str = ""
     tolerance_percent: int
     read: Callable[[MeasurementEntry], _Figure | None]
-    spread_percent: Callable[[MeasurementEntry], float] = lambda _: 0.0
-    """How far the baseline's pods differ."""
+    least: float = 0.0
+    """Smallest difference that counts, in ``unit``."""
     more_is_better: bool = False
 
 
@@ -78,7 +81,7 @@ def compared(
         if rule.name == "perplexity" and not _is_of_same_text(candidate, baseline):
             continue
         tolerance = rule.tolerance_percent if written is None else written
-        yield _comparison(rule, mine, its, tolerance, rule.spread_percent(baseline))
+        yield _comparison(rule, mine, its, tolerance)
 
 
 def lacking(
@@ -96,21 +99,20 @@ def lacking(
     ]
 
 
-def _comparison(rule: _Rule, mine: _Figure, its: _Figure, tolerance: int, spread: float) -> Comparison:
+def _comparison(rule: _Rule, mine: _Figure, its: _Figure, tolerance: int) -> Comparison:
     change = 100 * (mine.value - its.value) / its.value
     worse = -change if rule.more_is_better else change
     # Half the interval of the difference, in percent of the baseline.
     both = math.hypot(mine.ci_percent * mine.value / its.value, its.ci_percent)
-    allowed = max(float(tolerance), both, spread)
-    beyond = f", its pods differ by {spread:.1f} %" if spread > tolerance else ""
-    change_text = f"{change:+.1f} %, tolerance {tolerance} %"
+    allowed = max(float(tolerance), both, 100 * rule.least / its.value)
+    least = f" and {rule.least:g}{rule.unit}" if rule.least else ""
+    change_text = f"{change:+.1f} %, tolerance {tolerance} %{least}"
     return Comparison(
         name=rule.name,
         excess=-1.0 if mine.is_floor else worse / max(allowed, LEAST_ALLOWED_PERCENT),
         regressed=worse > allowed and not mine.is_floor,
         text=f"{rule.label} {its.text} -> {mine.text}{rule.unit} ({change_text})",
-        details=f"{rule.label} {its.with_interval} -> {mine.with_interval}{rule.unit}"
-        f" ({change_text}{beyond})",
+        details=f"{rule.label} {its.with_interval} -> {mine.with_interval}{rule.unit} ({change_text})",
     )
 
 
@@ -150,19 +152,6 @@ def _is_of_same_text(one: MeasurementEntry, other: MeasurementEntry) -> bool:
     return (first.text, first.tokens) == (second.text, second.tokens)
 
 
-def _throughput_spread(entry: MeasurementEntry) -> float:
-    found = figure_of(entry.history.spread_percent) if entry.history else None
-    return found.value if found else 0.0
-
-
-def _decode_spread(entry: MeasurementEntry) -> float:
-    """As the history's spread, of one request alone: highest less lowest, in percent of the mean."""
-    runs = entry.history.runs if entry.history else ()
-    found = [figure_of(run.decode_tokens_per_second) for run in runs if run.confidence == CLEAN]
-    rates = [rate.value for rate in found if rate]
-    return 100 * (max(rates) - min(rates)) * len(rates) / sum(rates) if rates else 0.0
-
-
 _RULES = (
     _Rule(
         name="throughput",
@@ -170,18 +159,17 @@ _RULES = (
         unit=" tok/s",
         tolerance_percent=10,
         read=_throughput,
-        spread_percent=_throughput_spread,
         more_is_better=True,
     ),
-    _Rule(name="ttft", label="TTFT", unit=" ms", tolerance_percent=20, read=_ttft),
     _Rule(
-        name="tpot",
-        label="TPOT",
+        name="ttft",
+        label="TTFT",
         unit=" ms",
-        tolerance_percent=10,
-        read=_tpot,
-        spread_percent=_decode_spread,
+        tolerance_percent=20,
+        read=_ttft,
+        least=LEAST_TTFT_MILLISECONDS,
     ),
+    _Rule(name="tpot", label="TPOT", unit=" ms", tolerance_percent=10, read=_tpot),
     _Rule(name="perplexity", label="perplexity", tolerance_percent=2, read=_perplexity),
 )
 RELATIVE = frozenset(rule.name for rule in _RULES)

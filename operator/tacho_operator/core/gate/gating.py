@@ -150,7 +150,7 @@ def _judge(case: _Case, candidate: Revision, held: GateRecord | None) -> Gating:
     )
     if confirmed:
         agreement = f"found in 2 of {count} measurements"
-        record = replace(record, details=clipped(f"{agreement}: {verdict.details}", NOTE_LIMIT))
+        record = replace(record, details=clipped(f"{agreement}, {verdict.details}", NOTE_LIMIT))
     if confirmed or verdict.kind == Kind.ACCEPTABLE:
         return _final(case, replace(record, figures=confirmed), verdict.kind)
     if verdict.kind == Kind.UNJUDGED and not verdict.again:

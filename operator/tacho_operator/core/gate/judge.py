@@ -71,7 +71,7 @@ def judge(
     return GateVerdict(
         kind=Kind.REGRESSION if regressed else Kind.ACCEPTABLE,
         what=worst.text,
-        details="; ".join((*(item.details for item in found), _against(found, baseline))),
+        details=f"{_against(found, baseline)}: {'; '.join(item.details for item in found)}",
         figures=regressed,
     )
 
