@@ -234,3 +234,40 @@ def test_a_verdict_keeps_nothing_of_the_wait() -> None:
     world.measures(name, 0.7, again=True)
     kept = json.loads(world.record("gate"))
     assert {kept[key] for key in ("pod", "since", "begun", "measuredTime")} == {""}
+
+
+def alone(ttft: float) -> dict[str, Any]:
+    """Figures of an engine whose requests alone have that TTFT in ms."""
+    usual = figures()["single_stream"]
+    return figures(single_stream=dataclasses.replace(usual, ttft_milliseconds_p50=ttft))
+
+
+@pytest.mark.parametrize(
+    ("active", "mine", "verdict"),
+    [(200.0, 101.0, "Acceptable"), (200.0, 300.0, "Acceptable"), (40.0, 101.0, "")],
+)
+def test_an_slo_of_the_same_edit_refuses_nothing_that_the_active_revision_misses_too(
+    active: float, mine: float, verdict: str
+) -> None:
+    """A revision twice as fast was rejected for a target that came with it, and the slower one served on."""
+    world = Gated(baseline=alone(active))
+    name = world.candidate(context={"maxModelLen": 1024, "concurrency": 2}, slo={"ttftMilliseconds": 50})
+    pod = world.pods("server", name)[-1]
+    world.serves(pod, **alone(mine))
+    world.reconcile(1)
+    world.reconcile(MIN_READY_SECONDS)
+    assert world.verdict() == verdict
+    assert world.asked(pod) is not bool(verdict), "one that makes it worse is measured again"
+    assert f"with the active revision {active / 50:.2f} times" in world.message()
+
+
+def test_what_was_measured_with_other_requests_says_nothing_of_a_target() -> None:
+    world = Gated(baseline=alone(200.0))
+    name = world.candidate(
+        context={"maxModelLen": 1024, "concurrency": 2},
+        slo={"ttftMilliseconds": 50},
+        workload={"inputTokens": 64, "outputTokens": 32},
+    )
+    world.measures(name)
+    assert world.verdict() == ""
+    assert world.is_asking()

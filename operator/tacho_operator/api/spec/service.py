@@ -89,7 +89,7 @@ class RolloutSpec(ApiModel):
     """Seconds a pod may wait for a node, node autoscalers included, before Stalled is true. Absent: 600.
     Example: 1800."""
     gate: GateSpec | None = None
-    """Absent: a new revision takes over once it is ready, also where it is slower."""
+    """Judges a new revision before it receives requests. Absent: it takes over once it is ready."""
 
 
 class CostSpec(ApiModel):

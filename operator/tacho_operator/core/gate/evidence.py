@@ -101,7 +101,8 @@ def judged(
         and baseline is not None
         and _are_alike(before, own, baseline, found.entry)
     )
-    return judge(found.entry, baseline, gate, live.slo, like_for_like=like)
+    earlier = _earlier(known, before, found.entry) if before else None
+    return judge(found.entry, baseline, gate, live.slo, like_for_like=like, earlier=earlier)
 
 
 def _baseline(
@@ -125,6 +126,22 @@ def _baseline(
     ]
     alike = (entry for entry in found if _hardware(entry) == _hardware(mine))
     return next(alike, next(iter(found), None))
+
+
+def _earlier(known: Gathered, active: Revision, mine: MeasurementEntry) -> MeasurementEntry | None:
+    """What the active revision last measured with the same requests, for any SLO; None: nothing clean."""
+    found = (
+        entry
+        for entry in known.measurements
+        if entry.plan_key == active.plan_key and _lengths(entry) == _lengths(mine) and comparable(entry)
+    )
+    return next((entry for entry in found if entry.fingerprint != mine.fingerprint), None)
+
+
+def _lengths(entry: MeasurementEntry) -> tuple[int | None, int | None]:
+    """Input and output tokens of the measured requests."""
+    found = entry.workload
+    return (found.input_tokens, found.output_tokens) if found else (None, None)
 
 
 def _are_alike(active: Revision, candidate: Revision, its: MeasurementEntry, mine: MeasurementEntry) -> bool:

@@ -47,17 +47,19 @@ def judge(
     slo: ServiceLevel,
     *,
     like_for_like: bool,
+    earlier: MeasurementEntry | None = None,
 ) -> GateVerdict:
     """The verdict on one measurement of a candidate. ``baseline``: the active revision's; None: it has none.
 
-    ``like_for_like``: whether both are of the same model, quantization method and hardware.
+    ``like_for_like``: whether both are of the same model, quantization method and hardware. ``earlier``: what
+    the active revision measured for another SLO, which counts for targets where there is no baseline.
     """
     if not clean(candidate):
         flags = ", ".join(flag for flag in candidate.flags if flag in INVALIDATING)
         return GateVerdict(kind=Kind.UNJUDGED, what=f"its measurement is provisional ({flags})", again=True)
     if SHARED in candidate.flags:
         return GateVerdict(kind=Kind.UNJUDGED, what="it was measured on a shared GPU")
-    found, missing = list(_targets(candidate, baseline, slo)), list[str]()
+    found, missing = list(_targets(candidate, baseline, earlier, slo)), list[str]()
     if baseline is not None:
         found += compared(candidate, baseline, gate, like_for_like=like_for_like)
         missing = lacking(candidate, baseline, gate, like_for_like=like_for_like)
@@ -99,16 +101,21 @@ def _why_nothing(baseline: MeasurementEntry | None, *, like_for_like: bool) -> s
 
 
 def _targets(
-    candidate: MeasurementEntry, baseline: MeasurementEntry | None, slo: ServiceLevel
+    candidate: MeasurementEntry,
+    baseline: MeasurementEntry | None,
+    earlier: MeasurementEntry | None,
+    slo: ServiceLevel,
 ) -> Iterator[Comparison]:
     """For each target of spec.slo, whether one request alone misses it, and the active revision does not."""
     for name, target in (("ttft", slo.ttft_milliseconds), ("tpot", slo.tpot_milliseconds)):
         mine = _ratio(candidate, name, target) if target > 0 else None
         its = _ratio(baseline, name, target) if baseline else 0.0
+        if baseline is None and earlier is not None:  # its percentiles were of other targets
+            its = _median_ratio(earlier, name, target) or 0.0
         if mine is None or its is None:
             continue
-        text = f"one request alone takes {mine:.2f} times slo.{name}Milliseconds ({target})"
-        known = f", with the active revision {its:.2f} times" if baseline else ""
+        text = f"slo.{name}Milliseconds ({target}): one request alone takes {mine:.2f} times as long"
+        known = f", with the active revision {its:.2f} times" if its else ""
         yield Comparison(
             name=f"slo.{name}",
             excess=mine,
