@@ -9,10 +9,12 @@ import pytest
 
 from tools.cluster.handle import Cluster
 from tools.harness.operating import (
+    FACTS,
     MUTATING,
     NAME,
     await_condition,
     bring_up,
+    condition,
     requests_of_operator,
     resource,
 )
@@ -23,8 +25,8 @@ GATE: dict[str, Any] = {"gate": {}}
 
 
 def active(api: Cluster, namespace: str) -> str:
-    notes: dict[str, str] = api.get("service", NAME, "-n", namespace)["metadata"]["annotations"]
-    return notes["tacho.dev/active-revision"]
+    notes: dict[str, str] = api.get("service", NAME, "-n", namespace)["metadata"].get("annotations") or {}
+    return notes.get("tacho.dev/active-revision", "")
 
 
 def deployments(api: Cluster, namespace: str) -> set[str]:
@@ -34,6 +36,10 @@ def deployments(api: Cluster, namespace: str) -> set[str]:
 def phases(api: Cluster, namespace: str) -> dict[str, str]:
     found = api.get("llmd", NAME, "-n", namespace)["status"]["revisions"]
     return {item["name"]: item["phase"] for item in found}
+
+
+def replicas(api: Cluster, namespace: str) -> int:
+    return int(api.get("llmd", NAME, "-n", namespace)["status"]["replicas"])
 
 
 @pytest.mark.usefixtures("claim")
@@ -55,6 +61,7 @@ def test_a_slower_revision_is_rejected_and_an_admitted_one_says_what_was_compare
     await_condition(api, namespace, "Stalled", "True", "Regression")
     await_condition(api, namespace, "Ready", "True", "Serving")
     eventually("its GPU is free", lambda: deployments(api, namespace) == {before} or None)
+    eventually("its pod counts no more", lambda: replicas(api, namespace) == 1 or None)
     assert phases(api, namespace) == {before: "Active", candidate: "Rejected"}
     service = api.get("service", NAME, "-n", namespace)
     assert service["spec"]["selector"]["tacho.dev/revision"] == before
@@ -91,3 +98,25 @@ def test_reverted_while_it_is_judged(api: Cluster, namespace: str, kubelet: Kube
     await_condition(api, namespace, "Reconciling", "False", "Settled")
     notes = api.get("service", NAME, "-n", namespace)["metadata"]["annotations"]
     assert "tacho.dev/gate" not in notes
+
+
+@pytest.mark.usefixtures("operator", "claim")
+def test_changed_as_soon_as_it_is_measured(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
+    """The first revision was dropped before its readiness probe, and the slower one was the first."""
+    kubelet.boundary = "Edge"
+    api.apply(resource(namespace, rollout=GATE))
+    kubelet.finish_inspection(FACTS)
+    first = kubelet.serve(ready=False)
+    await_condition(api, namespace, "Measured", "True")
+    assert condition(api, namespace, "Ready")["status"] == "False"
+    api.apply(resource(namespace, rollout=GATE, context=SHORTER))
+    pod = kubelet.serve(tokens_per_second=70.0, ready=False)
+    kubelet.gets_ready(first)
+    before = first["metadata"]["labels"]["tacho.dev/revision"]
+    eventually("the first one serves", lambda: active(api, namespace) == before or None)
+    kubelet.gets_ready(pod)
+    kubelet.measures_again(pod, 69.0)
+    found = await_condition(api, namespace, "RolloutAccepted", "False", "Regression")
+    assert f"compared with revision {before}" in found["message"]
+    await_condition(api, namespace, "Ready", "True", "Serving")
+    eventually("the slower one goes", lambda: deployments(api, namespace) == {before} or None)

@@ -255,9 +255,11 @@ class Kubelet:
         return pod
 
     def serve(
-        self, role: str = "server", revision: str = "", tokens_per_second: float = 100.0
+        self, role: str = "server", revision: str = "", tokens_per_second: float = 100.0, ready: bool = True
     ) -> dict[str, Any]:
-        """Makes the next pod of that role Running and Ready, with a measured report."""
+        """Makes the next pod of that role Running and Ready, with a measured report. Not ``ready``: its
+        readiness probe is still to come.
+        """
         pod = self.await_pod(role, revision)
         (container,) = pod["spec"]["containers"]
         config = loads(
@@ -278,7 +280,11 @@ class Kubelet:
         }
         now = present()
         conditions = [
-            {"type": kind, "status": "True", "lastTransitionTime": now}
+            {
+                "type": kind,
+                "status": "True" if ready or kind != "Ready" else "False",
+                "lastTransitionTime": now,
+            }
             for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
         ]
         inits = [
@@ -303,6 +309,11 @@ class Kubelet:
             },
         )
         return pod
+
+    def gets_ready(self, pod: dict[str, Any]) -> None:
+        status = self._cluster.get("pod", pod["metadata"]["name"], "-n", self._namespace)["status"]
+        conditions = [{**item, "status": "True"} for item in status["conditions"]]
+        self._patch(pod, {**status, "conditions": conditions})
 
     def measures_again(self, pod: dict[str, Any], tokens_per_second: float) -> None:
         """Waits until the pod is asked to measure itself, and lets it do so at once."""

@@ -289,3 +289,10 @@ def test_a_perplexity_of_another_length_is_not_compared() -> None:
 
 def test_a_lower_bound_is_not_named_as_the_worst_figure() -> None:
     assert "throughput" not in verdict(entry(throughput=100.0, boundary="Floor"), BASE).what
+
+
+def test_a_figure_that_regressed_is_named_before_a_target_that_both_miss() -> None:
+    late = entry(ratios=(1.9, 0.2), throughput=800.0)
+    found = verdict(entry(ratios=(2.0, 0.2), throughput=650.0), late, slo=SLO)
+    assert found.figures == ("throughput",)
+    assert found.what.startswith("throughput 800 -> 650")

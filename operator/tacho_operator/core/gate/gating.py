@@ -21,6 +21,7 @@ from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.gate.evidence import CandidateMeasurement, judged, newest
+from tacho_operator.core.gate.first import without_active
 from tacho_operator.core.gate.judge import Kind
 from tacho_operator.core.measurement.requested_probe import (
     BEGIN_SECONDS,
@@ -39,6 +40,11 @@ from tacho_operator.core.types import Observed
 MEASUREMENTS = 3
 """Most measurements of a candidate before it is admitted without a verdict."""
 WHAT_LIMIT = 200
+OUTAGE_SECONDS = 60.0
+"""Seconds without a ready pod of the active revision after which a candidate is admitted unjudged.
+
+A readiness probe that fails for a moment is over before. The candidate's ready pods answer meanwhile.
+"""
 _VERDICTS = frozenset({"", *map(str, Kind)})
 """Verdicts of this version; a record with another one counts as none."""
 KEY_SCHEMA = 1
@@ -80,14 +86,18 @@ def _gating(
 ) -> Gating:
     record, desired = at.serving.gate, at.desired
     own = record if record and record.revision == desired and record.verdict in _VERDICTS else None
+    if not at.active:
+        live = live_config(observed.resource.spec)
+        key = gate_key(observed.resource, gate, live)
+        return without_active(at, observed, own if desired else record, key=key, measure_key=live.measure_key)
     if not desired:
         return Gating(record=record)
-    if not at.active or desired == at.active:
+    if desired == at.active:
         return Gating(record=own if own and own.verdict else None)
     if at.serving.admitted == desired or at.rollback is not None:
         return Gating(record=own)  # it has had requests already
-    candidate = revisions.get(desired)
-    live = live_config(observed.resource.spec, candidate.plan if candidate else None)
+    candidate = revisions[desired]
+    live = live_config(observed.resource.spec, candidate.plan)
     key = gate_key(observed.resource, gate, live)
     case = _Case(observed=observed, at=at, revisions=revisions, gate=gate, live=live, key=key)
     held = own if own and own.key == key and 0 <= own.measurements <= MEASUREMENTS else None
@@ -96,13 +106,15 @@ def _gating(
         return Gating(record=held, admits=not rejects, rejects=rejects)
     if not at.replicas:
         return _admitted_unjudged(case, held, "no replica was to run")
+    if held and at.ready(at.active):
+        held = replace(held, outage="")
     if not at.available(desired):
         return _until_available(case, held)
-    if not at.ready(at.active):  # a fix must get through
-        return _admitted_unjudged(case, held, f"revision {at.active} had no ready pod")
-    if live.probe.policy == "Disabled" or candidate is None:
+    if not at.available(at.active):
+        return _during_outage(case, held or _begun(case))
+    if live.probe.policy == "Disabled":
         return _admitted_unjudged(case, held, "spec.probe.policy is Disabled")
-    return _judge(case, candidate, held)
+    return _judge(case, candidate, held or _begun(case))
 
 
 def gate_key(resource: LLMDeployment, gate: GateSpec, live: LiveConfig) -> str:
@@ -122,7 +134,30 @@ def _until_available(case: _Case, held: GateRecord | None) -> Gating:
     return Gating(record=held)
 
 
-def _judge(case: _Case, candidate: Revision, held: GateRecord | None) -> Gating:
+def _begun(case: _Case) -> GateRecord:
+    """The record of a candidate that is judged from now on."""
+    now = format_time(case.now)
+    return GateRecord(revision=case.at.desired, key=case.key, begun=now, since=now)
+
+
+def _during_outage(case: _Case, record: GateRecord) -> Gating:
+    """Nothing is judged while the active revision has no available pod: the candidate's ready pods answer
+    (rollout/decision.py), so they are asked nothing. A fix must get through: it is admitted when that lasts.
+    """
+    at, active = case.at, case.at.active
+    left = _left(record.begun, END_SECONDS, case.now)
+    message = f"once a pod of revision {active} has been ready for {MIN_READY_SECONDS} s"
+    if not at.ready(active):
+        record = replace(record, outage=record.outage or format_time(case.now))
+        left = min(left, _left(record.outage, OUTAGE_SECONDS, case.now))
+        message = f"it is admitted when revision {active} has had no ready pod for {OUTAGE_SECONDS:.0f} s"
+    if left <= 0:
+        why = "did not stay ready" if at.ready(active) else "had no ready pod"
+        return _admitted_unjudged(case, record, f"revision {active} {why}")
+    return Gating(record=record, admits=False, message=message, requeue_after_seconds=left)
+
+
+def _judge(case: _Case, candidate: Revision, record: GateRecord) -> Gating:
     """Judges the candidate's newest measurement, if it is not the one that was judged before."""
     at, now = case.at, format_time(case.now)
     known = gathered(
@@ -133,11 +168,13 @@ def _judge(case: _Case, candidate: Revision, held: GateRecord | None) -> Gating:
         case.now,
         serving={at.active, at.serving.admitted},
     )
-    found = newest(known, candidate, case.live, preferred=held.pod if held else "")
-    record = held or GateRecord(revision=at.desired, key=case.key, begun=now, since=now)
+    found = newest(known, candidate, case.live, preferred=record.pod)
     if found is None or (record.measurements and found.time == record.measured_time):
         return _overdue_or_awaiting(case, record, found)
     verdict = judged(found, known, case.revisions, at.active, gate=case.gate, live=case.live)
+    if verdict.kind == Kind.UNJUDGED and not verdict.again and at.active not in case.revisions:
+        what = f"ControllerRevision {at.active}, which serves, is gone or cannot be read"
+        verdict = replace(verdict, what=what)
     count = record.measurements + 1
     confirmed = tuple(name for name in verdict.figures if name in record.figures)
     record = replace(
@@ -156,7 +193,7 @@ def _judge(case: _Case, candidate: Revision, held: GateRecord | None) -> Gating:
     if verdict.kind == Kind.UNJUDGED and not verdict.again:
         return _final(case, record, Kind.UNJUDGED)
     if count >= MEASUREMENTS:
-        what = f"{count} measurements do not agree; the last: {verdict.what}"
+        what = f"{count} measurements gave no verdict; the last: {verdict.what}"
         return _final(case, replace(record, what=clipped(what, WHAT_LIMIT)), Kind.UNJUDGED)
     return _awaiting(case, replace(record, pod=found.pod.name, since=now), found)
 
@@ -211,6 +248,6 @@ def _admitted_unjudged(case: _Case, held: GateRecord | None, why: str) -> Gating
 
 def _final(case: _Case, record: GateRecord, kind: Kind) -> Gating:
     """The verdict, without what only served to reach it."""
-    record = replace(record, verdict=str(kind), pod="", since="", begun="", measured_time="")
+    record = replace(record, verdict=str(kind), pod="", since="", begun="", measured_time="", outage="")
     rejects = is_rejected(record, case.gate)
     return Gating(record=record, admits=not rejects, rejects=rejects)

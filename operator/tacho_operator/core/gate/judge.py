@@ -59,10 +59,14 @@ def judge(
         return GateVerdict(kind=Kind.UNJUDGED, what=f"its measurement is provisional ({flags})", again=True)
     if SHARED in candidate.flags:
         return GateVerdict(kind=Kind.UNJUDGED, what="it was measured on a shared GPU")
-    found, missing = list(_targets(candidate, baseline, earlier, slo)), list[str]()
+    found, missing, note = list(_targets(candidate, baseline, earlier, slo)), list[str](), ""
     if baseline is not None:
         found += compared(candidate, baseline, gate, like_for_like=like_for_like)
         missing = lacking(candidate, baseline, gate, like_for_like=like_for_like)
+        if _lost_perplexity(candidate, baseline):
+            is_set = gate.tolerance_percent is not None and gate.tolerance_percent.perplexity is not None
+            missing += ["perplexity"] if is_set else []
+            note = "; perplexity is not compared: its measurement has none of the same text"
     if missing and not any(item.regressed for item in found):
         what = f"its measurement lacks {', '.join(missing)}"
         return GateVerdict(kind=Kind.UNJUDGED, what=what, again=True)
@@ -73,7 +77,7 @@ def judge(
     return GateVerdict(
         kind=Kind.REGRESSION if regressed else Kind.ACCEPTABLE,
         what=worst.text,
-        details=f"{_against(found, baseline)}: {'; '.join(item.details for item in found)}",
+        details=f"{_against(found, baseline)}: {'; '.join(item.details for item in found)}{note}",
         figures=regressed,
     )
 
@@ -81,6 +85,16 @@ def judge(
 def comparable(entry: MeasurementEntry) -> bool:
     """Whether the measurement is undisturbed, so that others may be compared with it."""
     return clean(entry) and SHARED not in entry.flags
+
+
+def _lost_perplexity(candidate: MeasurementEntry, baseline: MeasurementEntry) -> bool:
+    """Whether the baseline has a perplexity that nothing of the candidate can be compared with."""
+    its, mine = baseline.quality, candidate.quality
+    if its is None or figure_of(its.perplexity) is None:
+        return False
+    if mine is None or figure_of(mine.perplexity) is None:
+        return True
+    return (mine.text, mine.tokens) != (its.text, its.tokens)
 
 
 def _against(found: Sequence[Comparison], baseline: MeasurementEntry | None) -> str:

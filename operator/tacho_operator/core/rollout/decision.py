@@ -178,11 +178,13 @@ def _step(at: RolloutInput) -> Rollout:
 
 
 def _nothing(at: RolloutInput) -> Rollout:
-    """No revision serves and none is desired: every Deployment is deleted."""
+    """No revision serves and none is desired: every Deployment is deleted, except of one that is awaited."""
+    kept = _awaited(at)
     return Rollout(
-        serving=replace(at.serving, active="", selected=""),
-        drop=tuple(sorted(at.deployments)),
-        reason="No pod starts without a plan.",
+        serving=replace(at.serving, active="", selected=at.gating.awaits),
+        replicas=kept,
+        drop=tuple(sorted(set(at.deployments) - set(kept))),
+        reason=f"Revision {at.gating.awaits} is about to serve." if kept else "No pod starts without a plan.",
     )
 
 
@@ -191,17 +193,24 @@ def _first(at: RolloutInput) -> Rollout:
     serves at once.
     """
     # One pod first: a failure happens once, and no sibling disturbs the first measurement.
+    replicas = {at.desired: min(at.replicas, 1), **_awaited(at)}
     return Rollout(
         serving=Serving(
             active="" if at.replicas else at.desired,
-            selected=at.desired,
+            selected=at.gating.awaits or at.desired,
             switched_time=at.serving.switched_time,
+            gate=at.serving.gate,
             exists=True,
         ),
-        replicas={at.desired: min(at.replicas, 1)},
-        drop=tuple(sorted(set(at.deployments) - {at.desired})),
+        replicas=replicas,
+        drop=tuple(sorted(set(at.deployments) - set(replicas))),
         reason=f"Revision {at.desired} starts.",
     )
+
+
+def _awaited(at: RolloutInput) -> dict[str, int]:
+    """The size of the Deployment of a revision that is about to serve, by its name."""
+    return {name: at.deployments[name] for name in at.deployments if name == at.gating.awaits}
 
 
 def _serve_active(at: RolloutInput) -> Rollout:
@@ -345,6 +354,8 @@ def _with_ready_pods(at: RolloutInput, step: Rollout) -> Rollout:
 
 def _requeue_after_seconds(at: RolloutInput, step: Rollout) -> float | None:
     """Seconds after which the rollout may proceed without any change in the cluster; None: it cannot."""
+    if at.gating.awaits:
+        return at.gating.requeue_after_seconds
     if len({*at.deployments, *step.replicas}) <= 1:
         return None
     waits = [count.requeue_after_seconds for count in at.pods.values()]

@@ -97,6 +97,8 @@ class GateRecord:
     """Since when its next measurement is awaited (RFC 3339)."""
     begun: str = ""
     """When the candidate was first judged (RFC 3339)."""
+    outage: str = ""
+    """Since when the active revision has had no ready pod (RFC 3339); "": it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +113,8 @@ class Gating:
     """What is awaited, as a clause; "": nothing."""
     again: Again = Again()
     """The request to the candidate's pod to measure itself again."""
+    awaits: str = ""
+    """A revision that has measured itself and is about to be ready, while none serves; "": none."""
     requeue_after_seconds: float | None = None
 
 

@@ -179,16 +179,16 @@ def rollout_accepted(snapshot: Snapshot) -> ConditionValue | None:
     ):  # changed while it was scaled to zero, and nothing has tried it since
         what = f"Revision {rollout.active} has not served yet."
         return ConditionValue("Unknown", Reason.JUDGING, what) if len(snapshot.revisions) > 1 else None
-    if len(snapshot.revisions) <= 1:
-        return ConditionValue("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
     return _accepted(snapshot)
 
 
 def _accepted(snapshot: Snapshot) -> ConditionValue:
-    """RolloutAccepted of a revision that has replaced another, with what the gate found."""
+    """RolloutAccepted of a revision that serves, with what the gate found of it."""
     rollout, serves = snapshot.rollout, f"Revision {snapshot.rollout.active} serves"
     record = rollout.serving.gate
     if record is None or record.revision != rollout.active:
+        if len(snapshot.revisions) <= 1:
+            return ConditionValue("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
         return ConditionValue("True", Reason.ACCEPTED, f"{serves}.")
     quotation = _figures(snapshot)
     if record.verdict == Kind.UNJUDGED:
