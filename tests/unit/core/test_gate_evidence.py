@@ -71,9 +71,10 @@ def test_an_equal_candidate_of_the_same_plan_is_admitted_by_its_check() -> None:
     assert "+0.0 %" not in world.message()
 
 
-def test_a_disturbed_check_confirms_nothing() -> None:
+@pytest.mark.parametrize("share", [0.98, 0.7])
+def test_a_disturbed_check_confirms_nothing(share: float) -> None:
     world, name = of_same_plan()
-    checks(world, name, 0.7, flags=("Contended",))
+    checks(world, name, share, flags=("Contended",))
     assert world.verdict() == ""
     assert world.is_asking()
 
