@@ -186,7 +186,7 @@ def _accepted(snapshot: Snapshot) -> ConditionValue:
     """RolloutAccepted of a revision that serves, with what the gate found of it."""
     rollout, serves = snapshot.rollout, f"Revision {snapshot.rollout.active} serves"
     record = rollout.serving.gate
-    if record is None or record.revision != rollout.active:
+    if record is None:
         if len(snapshot.revisions) <= 1:
             return ConditionValue("True", Reason.FIRST_REVISION, f"Revision {rollout.active} is the first.")
         return ConditionValue("True", Reason.ACCEPTED, f"{serves}.")
