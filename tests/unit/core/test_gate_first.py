@@ -9,6 +9,7 @@ import pytest
 
 from tacho_contract.units import format_time
 from tacho_operator.core.gate.first import READY_SECONDS
+from tacho_operator.core.reconcile import plan_reconcile
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
 from tests.unit.core.gated import OTHER, SMALLER, Gated, figures
 from tools.harness.world import MOCK_SPEC, World, changed
@@ -115,6 +116,76 @@ def test_one_whose_pod_has_failed_since_is_not_awaited() -> None:
     world.crash(world.pod(world.active))
     name = world.change_of_spec()
     assert world.sizes() == {name: 1}
+    world.serves(world.pod(name), **figures())
+    world.goes_on()
+    assert world.brief("RolloutAccepted") == ("True", "NotJudged")
+
+
+@pytest.mark.parametrize("phase", ["Draining", "Failed"])
+def test_one_that_has_measured_itself_and_ends_is_not_awaited(phase: str) -> None:
+    world = about_to_serve()
+    world.runs(world.pod(world.active), phase, measurement=world.measurement(world.active, **figures()))
+    name = world.change_of_spec()
+    assert world.sizes() == {name: 1}
+
+
+def test_one_that_is_deleted_is_not_awaited() -> None:
+    world = about_to_serve()
+    world.pod(world.active)["metadata"]["deletionTimestamp"] = format_time(world.now)
+    name = world.change_of_spec()
+    assert world.sizes() == {name: 1}
+
+
+def test_one_that_serves_by_its_report_without_a_measurement_is_not_awaited() -> None:
+    world = First()
+    world.runs(world.pod(world.active), "Serving")
+    world.reconcile(1)
+    name = world.change_of_spec()
+    assert world.sizes() == {name: 1}
+
+
+def test_the_pod_of_a_deployment_that_is_gone_is_not_awaited() -> None:
+    world = about_to_serve()
+    world.objects.pop(("Deployment", world.active))
+    world.change(context=SMALLER)
+    world.reconcile(1)
+    (name,) = world.sizes()
+    assert world.selected() == name != world.active
+
+
+def test_it_is_awaited_also_when_its_successor_has_measured_itself() -> None:
+    world = about_to_serve()
+    name = world.change_of_spec()
+    world.reconcile(20)
+    world.runs(world.pod(name), "Serving", measurement=world.measurement(name, **figures(0.5)))
+    world.reconcile(1)
+    assert world.sizes() == {world.active: 1, name: 1}
+    assert world.selected() == world.active
+
+
+def test_the_rollout_goes_on_when_its_time_is_over() -> None:
+    world = about_to_serve()
+    world.change_of_spec()
+    rollout = plan_reconcile(world.observed(), world.config, world.now, None).rollout
+    assert rollout.requeue_after_seconds is not None
+    assert READY_SECONDS - 5 < rollout.requeue_after_seconds <= READY_SECONDS
+
+
+def test_figures_for_another_slo_are_nothing_that_is_passed_over() -> None:
+    world = about_to_serve()
+    name = world.change_of_spec(context=SMALLER, slo={"ttftMilliseconds": 5000})
+    world.reconcile(READY_SECONDS)
+    world.serves(world.pod(name), **figures())
+    world.goes_on()
+    assert world.brief("RolloutAccepted") == ("True", "Accepted")
+
+
+def test_what_was_passed_over_is_said_also_when_its_figures_are_gone() -> None:
+    world = about_to_serve()
+    name = world.change_of_spec()
+    world.reconcile(READY_SECONDS)
+    world.raw["status"]["measurements"] = []
+    world.reconcile(1)
     world.serves(world.pod(name), **figures())
     world.goes_on()
     assert world.brief("RolloutAccepted") == ("True", "NotJudged")

@@ -54,3 +54,12 @@ def test_an_active_one_that_cannot_be_read_is_named(gone: bool) -> None:
     assert words in world.record("gate")
     world.goes_on()
     assert world.brief("RolloutAccepted") == ("True", "NotJudged")
+
+
+def test_what_may_be_judged_by_another_measurement_is_measured_again() -> None:
+    world = Gated()
+    name = world.candidate()
+    damage(world, world.active)
+    world.measures(name, 0.7, flags=("Contended",))
+    assert world.is_asking()
+    assert "its measurement is provisional" in world.message()

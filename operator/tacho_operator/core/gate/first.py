@@ -29,16 +29,15 @@ def without_active(
     found = [
         (left, pod.revision)
         for pod in views(observed.pods, names.ROLE_SERVER)
-        if pod.revision in at.deployments and pod.revision in at.known
-        if pod.revision != at.desired and not pod.terminating
+        if pod.revision in at.deployments and pod.revision != at.desired and not pod.terminating
         if (left := _seconds_to_ready(pod, observed, at.now))
     ]
     left, awaited = max(found, default=(0.0, ""))
     if at.replicas and awaited:
         return Gating(record=record, awaits=awaited, requeue_after_seconds=left)
-    if record is not None and record.verdict:
+    if not at.desired or (record is not None and record.verdict):
         return Gating(record=record)
-    if not at.desired or not (before := _measured_before(at, observed, measure_key)):
+    if not (before := _measured_before(at, observed, measure_key)):
         return Gating()
     what = f"revision {before} was measured, and had no ready pod"
     made = GateRecord(revision=at.desired, key=key, verdict=str(Kind.UNJUDGED), what=what)
@@ -56,14 +55,6 @@ def _seconds_to_ready(pod: PodView, observed: Observed, now: datetime) -> float:
 
 def _measured_before(at: RolloutInput, observed: Observed, measure_key: str) -> str:
     """Another revision with clean figures for the present workload, slo and probe; "": none."""
-    return next(
-        (
-            entry.revision or ""
-            for entry in observed.resource.status.measurements
-            if entry.revision in at.known
-            and entry.revision != at.desired
-            and entry.measure_key == measure_key
-            and comparable(entry)
-        ),
-        "",
-    )
+    entries = observed.resource.status.measurements
+    found = (item.revision for item in entries if item.measure_key == measure_key and comparable(item))
+    return next((name for name in found if name and name != at.desired), "")

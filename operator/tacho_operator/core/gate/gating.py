@@ -89,7 +89,7 @@ def _gating(
     if not at.active:
         live = live_config(observed.resource.spec)
         key = gate_key(observed.resource, gate, live)
-        return without_active(at, observed, own if desired else record, key=key, measure_key=live.measure_key)
+        return without_active(at, observed, own, key=key, measure_key=live.measure_key)
     if not desired:
         return Gating(record=record)
     if desired == at.active:
