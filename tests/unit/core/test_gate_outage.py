@@ -1,4 +1,7 @@
-"""The gate while the active revision has no ready pod: a moment of it admits nothing, a fix gets through."""
+"""The gate while the active revision has no ready pod, or others fill in for it.
+
+A moment of it admits nothing, and a fix gets through.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 from tacho_operator.core.gate.gating import OUTAGE_SECONDS
 from tacho_operator.core.measurement.requested_probe import END_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
-from tests.unit.core.gated import Gated, figures
+from tests.unit.core.gated import OTHER, Gated, figures
 
 
 def active_pod(world: Gated) -> dict[str, Any]:
@@ -56,6 +59,7 @@ def test_a_moment_without_a_ready_pod_admits_no_slower_candidate() -> None:
     assert not world.is_asking(), "both answer until the active pod has been ready for a while"
     world.reconcile(MIN_READY_SECONDS)
     assert world.selected() == world.active
+    world.reconcile(1)
     world.measures(name, 0.7, again=True)
     assert world.verdict() == "Regression"
 
@@ -74,6 +78,7 @@ def test_while_it_is_judged_nothing_is_asked_during_an_outage() -> None:
     world.reconcile(1)
     world.reconcile(MIN_READY_SECONDS)
     assert world.selected() == world.active
+    world.reconcile(1)
     assert world.live().again == request
     world.measures(name, 0.7, again=True)
     assert world.verdict() == "Regression"
@@ -91,6 +96,7 @@ def test_each_outage_has_its_own_time() -> None:
         recovers(world)
         world.reconcile(1)
     world.reconcile(MIN_READY_SECONDS)
+    world.reconcile(1)
     assert world.asked(world.pods("server", name)[-1])
 
 
@@ -158,3 +164,47 @@ def test_one_that_never_stays_ready_does_not_hold_it_for_ever() -> None:
         passed += OUTAGE_SECONDS - 9
     assert world.verdict() == "Unjudged"
     assert passed > END_SECONDS / 2
+
+
+def with_leftovers() -> tuple[Gated, str]:
+    """Three replicas, a second revision that was admitted, and a third one that replaced it in spec."""
+    world = Gated(replicas=3)
+    world.goes_on()
+    second = world.candidate()
+    world.measures(second, 1.0)
+    world.deployment_controller()
+    world.serve_all()
+    world.reconcile(MIN_READY_SECONDS)
+    world.deployment_controller()
+    world.change(context=OTHER)
+    world.reconcile(1)
+    world.deployment_controller()
+    (third,) = set(world.sizes()) - {world.active, second}
+    return world, third
+
+
+def test_while_a_former_revision_fills_in_nothing_is_asked_of_a_pod_that_answers() -> None:
+    world, third = with_leftovers()
+    world.measures(third, 0.5)
+    assert world.selected() == "", "the Service selects one revision, or all"
+    assert not world.is_asking()
+    assert "judged: once revision" in world.message()
+    assert "serves alone" in world.message()
+    world.serve_all()
+    for _ in range(3):
+        world.reconcile(MIN_READY_SECONDS)
+        world.deployment_controller()
+    assert world.selected() == world.active
+    assert world.asked(world.pods("server", third)[-1])
+    world.measures(third, 0.5, again=True)
+    assert world.verdict() == "Regression"
+
+
+def test_a_former_revision_that_fills_in_for_ever_holds_it_an_hour() -> None:
+    world, third = with_leftovers()
+    world.measures(third, 0.5)
+    world.reconcile(END_SECONDS - 2 * MIN_READY_SECONDS)
+    assert world.verdict() == ""
+    world.reconcile(2 * MIN_READY_SECONDS)
+    assert world.verdict() == "Unjudged"
+    assert f"revision {world.active} did not serve alone" in world.record("gate")

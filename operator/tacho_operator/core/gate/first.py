@@ -35,7 +35,7 @@ def without_active(
     left, awaited = max(found, default=(0.0, ""))
     if at.replicas and awaited:
         return Gating(record=record, awaits=awaited, requeue_after_seconds=left)
-    if not at.desired or (record is not None and record.verdict):
+    if record is not None and record.verdict:
         return Gating(record=record)
     if not (before := _measured_before(at, observed, measure_key)):
         return Gating()

@@ -110,8 +110,8 @@ def _gating(
         held = replace(held, outage="")
     if not at.available(desired):
         return _until_available(case, held)
-    if not at.available(at.active):
-        return _during_outage(case, held or _begun(case))
+    if not at.available(at.active) or at.selects(desired):
+        return _while_it_answers(case, held or _begun(case))
     if live.probe.policy == "Disabled":
         return _admitted_unjudged(case, held, "spec.probe.policy is Disabled")
     return _judge(case, candidate, held or _begun(case))
@@ -140,19 +140,23 @@ def _begun(case: _Case) -> GateRecord:
     return GateRecord(revision=case.at.desired, key=case.key, begun=now, since=now)
 
 
-def _during_outage(case: _Case, record: GateRecord) -> Gating:
-    """Nothing is judged while the active revision has no available pod: the candidate's ready pods answer
-    (rollout/decision.py), so they are asked nothing. A fix must get through: it is admitted when that lasts.
+def _while_it_answers(case: _Case, record: GateRecord) -> Gating:
+    """Nothing is judged while the active revision has no available pod, or others fill in for it: the
+    candidate's ready pods answer, so they are asked nothing. A fix must get through: an outage that lasts
+    admits it.
     """
     at, active = case.at, case.at.active
     left = _left(record.begun, END_SECONDS, case.now)
-    message = f"once a pod of revision {active} has been ready for {MIN_READY_SECONDS} s"
+    message, why = f"once revision {active} serves alone", "did not serve alone"
+    if not at.available(active):
+        why = "did not stay ready"
+        message = f"once a pod of revision {active} has been ready for {MIN_READY_SECONDS} s"
     if not at.ready(active):
         record = replace(record, outage=record.outage or format_time(case.now))
         left = min(left, _left(record.outage, OUTAGE_SECONDS, case.now))
+        why = "had no ready pod"
         message = f"it is admitted when revision {active} has had no ready pod for {OUTAGE_SECONDS:.0f} s"
     if left <= 0:
-        why = "did not stay ready" if at.ready(active) else "had no ready pod"
         return _admitted_unjudged(case, record, f"revision {active} {why}")
     return Gating(record=record, admits=False, message=message, requeue_after_seconds=left)
 
