@@ -149,9 +149,16 @@ class Weather(RuleBasedStateMachine):
         pods[:] = [(since or self.cluster.now) if ready else None for since in pods]
         self.works(turns)
 
-    @rule(says=st.sampled_from(("admits", "waits", "rejects")), turns=TURNS)
-    def the_gate_says(self, says: str, turns: int) -> None:
-        self.cluster.gating = Gating(admits=says == "admits", rejects=says == "rejects")
+    @rule(
+        says=st.sampled_from(("admits", "waits", "rejects")),
+        awaits=st.sampled_from(("", "", *REVISIONS)),
+        turns=TURNS,
+    )
+    def the_gate_says(self, says: str, awaits: str, turns: int) -> None:
+        # It awaits a revision only while none serves, and there are to be replicas (gate/first.py).
+        awaits = "" if self.cluster.standing().active or awaits == self.cluster.desired else awaits
+        rejects = says == "rejects" and not awaits
+        self.cluster.gating = Gating(admits=says == "admits", rejects=rejects, awaits=awaits)
         self.works(turns)
 
     @rule(seconds=st.sampled_from((1, 9, 10, 31, 61)), turns=TURNS)

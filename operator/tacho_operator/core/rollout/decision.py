@@ -210,7 +210,7 @@ def _first(at: RolloutInput) -> Rollout:
 
 def _awaited(at: RolloutInput) -> dict[str, int]:
     """The size of the Deployment of a revision that is about to serve, by its name."""
-    return {name: at.deployments[name] for name in at.deployments if name == at.gating.awaits}
+    return {name: min(size, at.replicas) for name, size in at.deployments.items() if name == at.gating.awaits}
 
 
 def _serve_active(at: RolloutInput) -> Rollout:
