@@ -274,6 +274,7 @@ def test_the_crd_can_be_left_to_somebody_else(helm: Helm) -> None:
         ({**REQUIRED, "currency": "euro"}, "currency"),
         ({**REQUIRED, "image": {**REQUIRED["image"], "digest": "latest"}}, "digest"),
         ({**REQUIRED, "serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+        ({**REQUIRED, "serviceAccount": {"name": "a' || true || '"}}, "pattern"),
         ({**REQUIRED, "engineImages": {"vllm2": "x"}}, "vllm2"),
         ({**REQUIRED, "engineImages": {"vllm": "mirror.example/vllm@sha256:short"}}, "pattern"),
     ],
@@ -282,6 +283,28 @@ def test_wrong_values_are_refused_with_their_name(helm: Helm, values: dict[str, 
     with pytest.raises(ChartRefused) as refused:
         helm.template(values, required=False)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"admissionPolicy": None}, "admissionPolicy"),
+        ({"admissionPolicy": {"create": None}}, "create"),
+        ({"networkPolicy": {"create": None}}, "create"),
+        *(
+            ({"bounds": {name: None}}, name)
+            for name in ("replicas", "gpusPerReplica", "imagePrefixes", "namespaces")
+        ),
+        ({"bounds": {"namespaces": {"Team-A": {"replicas": 1}}}}, "Team-A"),
+    ],
+    ids=str,
+)
+def test_no_key_without_a_value_leaves_out_a_policy(helm: Helm, values: dict[str, Any], says: str) -> None:
+    """Helm takes null for a key that is to be removed, and a template takes what is missing for false."""
+    with pytest.raises(ChartRefused) as refused:
+        helm.template(values)
+    assert says in str(refused.value)
+    assert "schema" in str(refused.value)
 
 
 def test_any_engine_with_an_image_may_be_given_another(helm: Helm) -> None:
