@@ -21,7 +21,7 @@ from tacho_contract.failure import FailedError, FailureClass
 from tacho_runtime.files import open_theirs
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
-from tacho_runtime.hub.failures import first_line, unreachable
+from tacho_runtime.hub.failures import shortened, unreachable
 from tacho_runtime.hub.remote import FILE, REQUEST_TIMEOUT_SECONDS
 
 LOG = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Downloader:
             if isinstance(error, OSError) and error.errno:
                 raise
             LOG.warning(
-                "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, first_line(error)[:200]
+                "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, self._words(error)
             )
             return False
         finally:
@@ -186,7 +186,7 @@ class Downloader:
                 failures = 0 if _present(partial) > before else failures + 1
                 if failures >= ATTEMPTS_WITHOUT_PROGRESS:
                     raise
-                LOG.warning("%s: %s; continuing", target.path, first_line(error)[:200])
+                LOG.warning("%s: %s; continuing", target.path, self._words(error))
                 time.sleep(min(8.0, 2.0**failures))
             except HfHubHTTPError as error:
                 status = error.response.status_code
@@ -271,6 +271,10 @@ class Downloader:
         token = self._token if _same_origin(url, self._endpoint) else False
         headers: dict[str, str] = build_hf_headers(token=token, library_name="tacho")
         return headers
+
+    def _words(self, error: BaseException) -> str:
+        """The beginning of an error's text, for the log: more people may read that than the Secret."""
+        return shortened(error, self._token if isinstance(self._token, str) else "")
 
     def _note_lost(self, size_bytes: int) -> None:
         self.lost_bytes += max(0, size_bytes)

@@ -142,7 +142,7 @@ def _absent(code: str, repository: str, revision: str, endpoint: str, has_token:
 def _answered(status: int, endpoint: str, cause: BaseException, token: str) -> FailedError:
     retryable = status in RETRYABLE_STATUS or status >= 500
     limited = "is limiting requests" if status == 429 else f"answered HTTP {status}"
-    return unreachable(f"{endpoint} {limited}: {_short(cause, token)}", retryable=retryable)
+    return unreachable(f"{endpoint} {limited}: {shortened(cause, token)}", retryable=retryable)
 
 
 def _not_answered(error: BaseException, endpoint: str, token: str) -> FailedError:
@@ -150,26 +150,26 @@ def _not_answered(error: BaseException, endpoint: str, token: str) -> FailedErro
     if any("CERTIFICATE_VERIFY_FAILED" in str(e) for e in _chain(error)):
         return FailedError.of(
             FailureClass.HUB_UNREACHABLE,
-            f"{endpoint} shows a certificate that is not trusted: {_short(error, token)}",
+            f"{endpoint} shows a certificate that is not trusted: {shortened(error, token)}",
             next((step for words, step in _CERTIFICATE_STEPS if words in str(error)), _TRUST),
             retryable=False,
         )
     if isinstance(error, ImportError):
         return FailedError.of(
             FailureClass.INVALID_CONFIG,
-            f"This image lacks what the hub's client needs: {_short(error, token)}",
+            f"This image lacks what the hub's client needs: {shortened(error, token)}",
             "Use the tacho image of a release, or build it whole.",
         )
     if names & {"UnsupportedProtocol", "TooManyRedirects", "InvalidURL"}:
-        message = f"{endpoint} redirects to an address that cannot be fetched: {_short(error, token)}"
+        message = f"{endpoint} redirects to an address that cannot be fetched: {shortened(error, token)}"
         return unreachable(message, retryable=False)
     if names & {"HFValidationError"}:
-        message = f"That is no repository name: {_short(error, token)}"
+        message = f"That is no repository name: {shortened(error, token)}"
         return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, "Correct spec.model.uri.")
     if isinstance(error, OSError) or any(map(_is_network, _chain(error))):
-        return unreachable(f"{endpoint} did not answer: {_short(error, token)}")
+        return unreachable(f"{endpoint} did not answer: {shortened(error, token)}")
     return unreachable(
-        f"{endpoint} did not answer like a model hub ({type(error).__name__}: {_short(error, token)}).",
+        f"{endpoint} did not answer like a model hub ({type(error).__name__}: {shortened(error, token)}).",
         retryable=False,
     )
 
@@ -212,7 +212,7 @@ def first_line(error: BaseException) -> str:
     return _QUERY.sub("?...", (str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
-def _short(error: BaseException, token: str) -> str:
+def shortened(error: BaseException, token: str) -> str:
     """The beginning of the exception's text. The token goes before the cut, which may leave a part of it."""
     text = first_line(error)
     return (text.replace(token, "***") if token else text)[:200]

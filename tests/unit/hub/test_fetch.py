@@ -26,7 +26,7 @@ from tacho_runtime.hub import download, fetch as fetch_module, remote
 from tacho_runtime.hub.fetch import StallDetector, fetch
 from tacho_runtime.hub.inspect import inspect
 from tests.unit.hub.conftest import RunningHub
-from tests.unit.hub.fetching import MODEL, check_whole, failed, fetched, partial_of, planned, progress
+from tests.unit.hub.fetching import MODEL, TOKEN, check_whole, failed, fetched, partial_of, planned, progress
 from tools.mock.checkpoints import write_checkpoint
 from tools.mock.hub import MIRROR, Stored
 
@@ -126,6 +126,28 @@ def test_storage_that_refuses_every_link_is_no_lack_of_a_token(
     failure = failed(config)
     assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
     assert "HTTP 403" in failure.message
+
+
+@pytest.mark.parametrize("where", ["xet", "plain"])
+def test_no_log_repeats_a_token_that_storage_answers_with(
+    hub: RunningHub,
+    config: FetchConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: str,
+) -> None:
+    def answers(*_: object, **__: object) -> bool:
+        raise httpx2.RemoteProtocolError(f"illegal status line: {TOKEN} {'x' * 170} {TOKEN}")
+
+    hub.fake.tokens, hub.fake.faults.xet = {"acme/model": TOKEN}, where == "xet"
+    monkeypatch.setattr(download, "ATTEMPTS_WITHOUT_PROGRESS", 2)
+    monkeypatch.setattr("huggingface_hub.utils._runtime.is_xet_available", lambda: True)
+    monkeypatch.setattr("huggingface_hub.file_download.xet_get", answers)
+    monkeypatch.setattr(download.Downloader, "_stream", answers)
+    failed(config, TOKEN)
+    assert "illegal status line: ***" in caplog.text
+    assert ("Xet storage" in caplog.text) is (where == "xet")
+    assert TOKEN[:8] not in caplog.text
 
 
 def test_partial_file_is_continued(hub: RunningHub, config: FetchConfig) -> None:
