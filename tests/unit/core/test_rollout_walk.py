@@ -101,7 +101,10 @@ def check(cluster: Cluster, step: Rollout) -> None:
     if any(available.values()):
         assert any(available[name] for name in kept if name in available), "the last ones that serve go"
         assert any(cluster.ready(name) for name in reached), "requests reach nobody"
-    before = sum(available[name] for name in cluster.reached(cluster.serving))
+    # What the gate refuses is no capacity beside an active revision that has some.
+    refused = step.rejected if available.get(step.active) else ""
+    assert refused not in kept, "a rejected revision goes on"
+    before = sum(available[name] for name in cluster.reached(cluster.serving) if name != refused)
     after = sum(min(available[name], kept[name]) for name in reached)
     assert after >= min(cluster.replicas, before), "capacity is given away"
     old = cluster.serving.active

@@ -258,8 +258,13 @@ def _judge(at: RolloutInput) -> Rollout:
 
 def _reject(at: RolloutInput) -> Rollout:
     """The step after the gate refused the desired revision: its Deployment goes, the active one serves."""
+    refused = {at.desired} & set(at.deployments)
+    if at.available(at.active):  # it is no help where pods of the active one are missing: it has their GPU
+        at = replace(at, deployments={k: v for k, v in at.deployments.items() if k not in refused})
+    held = _serve_active(at)
+    drop = tuple(sorted({*held.drop, *(refused - held.replicas.keys())}))
     reason = f"Revision {at.desired} was rejected; {at.active} serves."
-    return replace(_serve_active(at), rejected=at.desired, reason=reason)
+    return replace(held, drop=drop, rejected=at.desired, reason=reason)
 
 
 def _replace_active(at: RolloutInput) -> Rollout:
