@@ -14,6 +14,7 @@ from tacho_contract.units import format_time
 from tacho_operator.core import names
 from tacho_operator.core.measurement.requested_probe import BEGIN_SECONDS, END_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, GateRecord
+from tacho_operator.core.types import ChildRefusal
 from tests.properties import examples
 from tests.unit.core.gated import Gated, figures, rejected
 from tests.unit.core.test_any_input import VALUES
@@ -58,6 +59,45 @@ def test_it_is_looked_at_again_when_the_time_is_over() -> None:
     decision = world.reconcile(1)
     assert decision.requeue_after_seconds is not None
     assert decision.requeue_after_seconds <= 2 * BEGIN_SECONDS + 1000
+
+
+def test_a_service_that_is_refused_asks_for_no_measurement_without_end() -> None:
+    """Each would be the first that is judged, as none is noted."""
+    world = Gated()
+    name = world.candidate()
+    world.refusals = (ChildRefusal(kind="Service", name="smol", message="no, says the webhook"),)
+    (pod,) = world.pods("server", name)
+    world.serves(pod, **figures(0.7))
+    for _ in range(3):
+        service = copied(world.service())
+        world.reconcile(MIN_READY_SECONDS)
+        world.objects["Service", "smol"] = service
+    assert not world.is_asking()
+    assert world.brief("RolloutAccepted") == ("Unknown", "Judging")
+    world.refusals = ()
+    world.reconcile(1)
+    assert world.asked(pod)
+    # What is noted is asked for, whatever is refused later.
+    world.refusals = (ChildRefusal(kind="Service", name="smol", message="no, says the webhook"),)
+    world.reconcile(1)
+    assert world.asked(pod)
+
+
+def test_a_third_long_measurement_has_its_time_too() -> None:
+    world = Gated(probe={"budgetSeconds": 3600, "timeoutSeconds": 3600})
+    name = world.candidate()
+    world.measures(name, 0.7)
+    (pod,) = world.pods("server", name)
+    for flags in (("Contended",), ()):
+        world.reconcile(100)
+        assert world.asked(pod)
+        request = world.live().again.request
+        world.runs(pod, "Probing")
+        world.reconcile(3500)
+        world.serves(pod, **figures(0.7, request=request, flags=flags))
+        world.reconcile(1)
+        world.reconcile(MIN_READY_SECONDS)
+    assert world.verdict() == "Regression"
 
 
 def test_a_pod_whose_report_cannot_be_read_is_admitted_in_time() -> None:
@@ -153,6 +193,33 @@ def test_wiped_status_after_it_was_rejected() -> None:
     world.reconcile(1)
     assert world.phases() == {world.active: "Active", name: "Rejected"}
     assert world.brief("Stalled") == ("True", "Regression")
+
+
+def test_a_rejected_one_serves_no_more_though_it_helped_in_an_outage() -> None:
+    """It has the GPU that the missing pod of the active revision waits for."""
+    world = Gated(replicas=2)
+    name = world.candidate()
+    world.measures(name, 0.7)
+    (pod,) = world.pods("server", name)
+    world.reconcile(30)
+    request = world.live().again.request
+    world.runs(pod, "Probing")
+    world.reconcile(60)
+    first, second = world.pods("server", world.active)
+    for item in (first, second):
+        world.runs(item, "Serving")
+    world.serves(pod, **figures(0.7, request=request))
+    world.reconcile(1)
+    assert world.selected() == ""
+    world.serves(first, **figures())
+    world.remove_pod(second)
+    world.deployment_controller()
+    for _ in range(3):
+        world.reconcile(MIN_READY_SECONDS)
+    assert world.verdict() == "Regression"
+    assert world.sizes() == {world.active: 2}
+    assert world.selected() == world.active
+    assert world.brief("Ready") == ("True", "PartlyServing")
 
 
 def test_a_lost_service_judges_anew() -> None:

@@ -221,6 +221,7 @@ def _awaiting(case: _Case, record: GateRecord, found: CandidateMeasurement | Non
     again = Again()
     if record.measurements:
         message += f"; so far {record.what}"
+    if record.measurements and _is_noted(case, record):
         request = names.digest([record.revision, record.key, record.measured_time, number])
         again = Again(request=f"gate-{request}", hostname=hostname_of(record.pod))
     left = _left_seconds(case, record, found)
@@ -229,14 +230,25 @@ def _awaiting(case: _Case, record: GateRecord, found: CandidateMeasurement | Non
     )
 
 
+def _is_noted(case: _Case, record: GateRecord) -> bool:
+    """Whether the Service has the last judged measurement, or will have it: if it is refused, each further
+    measurement would count as that one, for ever.
+    """
+    stored = case.at.serving.gate
+    if stored is not None and (stored.key, stored.measured_time) == (record.key, record.measured_time):
+        return True
+    return not any(item.kind == "Service" for item in case.observed.refusals)
+
+
 def _left_seconds(case: _Case, record: GateRecord, found: CandidateMeasurement | None) -> float:
     """Seconds for which the next measurement is awaited still."""
     limit = BEGIN_SECONDS + 2.0 * case.live.probe.timeout_seconds
+    whole = max(END_SECONDS, MEASUREMENTS * (BEGIN_SECONDS + limit))
     if found is None:  # its report could not be read, or it measures itself
         limit += BEGIN_SECONDS
     elif found.report.phase == SERVING:
         limit = BEGIN_SECONDS
-    return min(_left(record.since, limit, case.now), _left(record.begun, END_SECONDS, case.now))
+    return min(_left(record.since, limit, case.now), _left(record.begun, whole, case.now))
 
 
 def _left(since: str, limit_seconds: float, now: datetime) -> float:
