@@ -233,7 +233,7 @@ def test_a_verdict_keeps_nothing_of_the_wait() -> None:
     world.measures(name, 0.7)
     world.measures(name, 0.7, again=True)
     kept = json.loads(world.record("gate"))
-    assert {kept[key] for key in ("pod", "since", "begun", "measuredTime")} == {""}
+    assert {kept[key] for key in ("pod", "since", "begun", "missed", "measuredTime")} == {""}
 
 
 def alone(ttft: float) -> dict[str, Any]:

@@ -100,6 +100,20 @@ def test_a_third_long_measurement_has_its_time_too() -> None:
     assert world.verdict() == "Regression"
 
 
+def test_after_an_outage_the_report_may_be_late() -> None:
+    """Else what measured itself meanwhile would be admitted without a look at its figures."""
+    world, name = judging()
+    world.reconcile(30)
+    (pod,) = world.pods("server", name)
+    world.serves(pod, **figures(0.7, request=world.live().again.request))
+    report = world.reports.pop(pod["metadata"]["uid"])
+    world.reconcile(2 * END_SECONDS)
+    assert world.verdict() == ""
+    world.reports[pod["metadata"]["uid"]] = report
+    world.reconcile(2)
+    assert world.verdict() == "Regression"
+
+
 def test_a_pod_whose_report_cannot_be_read_is_admitted_in_time() -> None:
     world = Gated()
     name = world.candidate()

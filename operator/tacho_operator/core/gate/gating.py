@@ -39,6 +39,8 @@ from tacho_operator.core.types import Observed
 
 MEASUREMENTS = 3
 """Most measurements of a candidate before it is admitted without a verdict."""
+MISSED_SECONDS = 60.0
+"""Shortest time for which a missing report is awaited."""
 WHAT_LIMIT = 200
 OUTAGE_SECONDS = 60.0
 """Seconds without a ready pod of the active revision after which a candidate is admitted unjudged.
@@ -173,6 +175,7 @@ def _judge(case: _Case, candidate: Revision, record: GateRecord) -> Gating:
         serving={at.active, at.serving.admitted},
     )
     found = newest(known, candidate, case.live, preferred=record.pod)
+    record = record if found is None else replace(record, missed="")
     if found is None or (record.measurements and found.time == record.measured_time):
         return _overdue_or_awaiting(case, record, found)
     verdict = judged(found, known, case.revisions, at.active, gate=case.gate, live=case.live)
@@ -204,7 +207,9 @@ def _judge(case: _Case, candidate: Revision, record: GateRecord) -> Gating:
 
 def _overdue_or_awaiting(case: _Case, record: GateRecord, found: CandidateMeasurement | None) -> Gating:
     """The next measurement is awaited, unless it is too late; then the candidate is admitted."""
-    if found is not None and found.pod.name != record.pod:  # another one has taken its place
+    if found is None:  # after an outage it is only late
+        record = replace(record, missed=record.missed or format_time(case.now))
+    elif found.pod.name != record.pod:  # another one has taken its place
         record = replace(record, pod=found.pod.name, since=format_time(case.now))
     if _left_seconds(case, record, found) > 0:
         return _awaiting(case, record, found)
@@ -248,7 +253,8 @@ def _left_seconds(case: _Case, record: GateRecord, found: CandidateMeasurement |
         limit += BEGIN_SECONDS
     elif found.report.phase == SERVING:
         limit = BEGIN_SECONDS
-    return min(_left(record.since, limit, case.now), _left(record.begun, whole, case.now))
+    left = min(_left(record.since, limit, case.now), _left(record.begun, whole, case.now))
+    return left if found else max(left, _left(record.missed, MISSED_SECONDS, case.now))
 
 
 def _left(since: str, limit_seconds: float, now: datetime) -> float:
@@ -264,6 +270,7 @@ def _admitted_unjudged(case: _Case, held: GateRecord | None, why: str) -> Gating
 
 def _final(case: _Case, record: GateRecord, kind: Kind) -> Gating:
     """The verdict, without what only served to reach it."""
-    record = replace(record, verdict=str(kind), pod="", since="", begun="", measured_time="", outage="")
+    record = replace(record, verdict=str(kind), pod="", since="", begun="", measured_time="")
+    record = replace(record, missed="", outage="")
     rejects = is_rejected(record, case.gate)
     return Gating(record=record, admits=not rejects, rejects=rejects)

@@ -99,6 +99,8 @@ class GateRecord:
     """When the candidate was first judged (RFC 3339)."""
     outage: str = ""
     """Since when the active revision has had no ready pod (RFC 3339); "": it has one."""
+    missed: str = ""
+    """Since when its pod's report is missing (RFC 3339); "": it was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
