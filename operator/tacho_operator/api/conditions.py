@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 
+from tacho_contract.units import parse_time
 from tacho_operator.api.status.status import Condition
 
 
@@ -99,7 +100,7 @@ def set_condition(conditions: Sequence[Condition], judged: Condition) -> list[Co
     old = find_condition(conditions, judged.type)
     if old is None:
         return [*conditions, judged]
-    if old.status == judged.status:
+    if old.status == judged.status and parse_time(old.last_transition_time):  # another one is refused
         judged = judged.model_copy(update={"last_transition_time": old.last_transition_time})
     return [judged if condition.type == judged.type else condition for condition in conditions]
 

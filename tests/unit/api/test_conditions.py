@@ -39,6 +39,12 @@ def ready(
     return set_condition(conditions, judged)
 
 
+def test_a_time_that_the_api_server_refuses_is_not_kept() -> None:
+    restored = ready([], status="True", minutes=0)[0].model_copy(update={"last_transition_time": "noon"})
+    (found,) = ready([restored], status="True", minutes=1)
+    assert found.last_transition_time == "2026-11-20T12:01:00Z"
+
+
 def test_the_time_moves_only_with_the_status() -> None:
     first = ready([], status="False", minutes=0, reason=Reason.LOADING)
     second = ready(first, status="False", minutes=1, reason=Reason.MEASURING)
