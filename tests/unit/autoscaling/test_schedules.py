@@ -83,7 +83,13 @@ AUTUMN, SPRING = "2026-10-24T22:30:00", "2026-03-28T22:30:00"
 
 
 @pytest.mark.parametrize("begin", [AUTUMN, SPRING])
-@pytest.mark.parametrize("cron", ["45 2 * * *", "30 2 * * *", "*/20 * * * *", "0 * * * *", "0 2,3 * * *"])
+@pytest.mark.parametrize(
+    "cron",
+    [
+        *("45 2 * * *", "30 2 * * *", "*/20 * * * *", "0 * * * *", "0 2,3 * * *"),
+        *("30 2 * * SUN", "30 2 25 * *", "30 2 25,29 3,10 *"),  # the time before is not recent
+    ],
+)
 def test_when_clocks_are_set_what_has_begun_stays_begun(cron: str, begin: str) -> None:
     schedule = Schedule(cron=cron, time_zone="Europe/Berlin")
     moments = [at(begin) + timedelta(minutes=5 * step) for step in range(60)]

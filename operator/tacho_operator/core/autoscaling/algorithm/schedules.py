@@ -139,12 +139,18 @@ def _search(cron: str, time_zone: str, now: datetime, days: int) -> datetime | N
     search.days_left = days
     at_fixed_time = not any(part.startswith("*") for part in search.parts[1:3])
     last: datetime | None = None
-    for begun in search:
-        search.days_left = days
-        moments = [moment for moment in _moments(begun, zone, at_fixed_time=at_fixed_time) if moment <= now]
-        last = max([*moments, *([last] if last else [])], default=None)
-        if last is not None and begun <= clock:
-            break
+    try:
+        for begun in search:
+            search.days_left = days
+            moments = [
+                moment for moment in _moments(begun, zone, at_fixed_time=at_fixed_time) if moment <= now
+            ]
+            last = max([*moments, *([last] if last else [])], default=None)
+            if last is not None and begun <= clock:
+                break
+    except _NeverBegan:  # of a repeated hour one more time is looked for, which may be too long ago
+        if last is None:
+            raise
     return last
 
 
