@@ -125,6 +125,7 @@ def model() -> Any:
     return codec.to_dict(InspectResult(facts=facts_for("small")))
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @examples(1)
 @given(spoilt(model), st.sampled_from([None, (), (GPU,)]))
 def test_any_facts(document: Any, nodes: tuple[NodeFacts, ...] | None) -> None:
@@ -144,6 +145,7 @@ def serving() -> World:
     return measured_world(SPEC)
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of lists that were made long
 @examples(1)
 @given(spoilt(lambda: serving().raw["status"]))
 def test_any_status(status: Any) -> None:
@@ -152,6 +154,7 @@ def test_any_status(status: Any) -> None:
     decide(world)
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @examples(1)
 @given(spoilt(lambda: codec.to_dict(next(iter(serving().reports.values())))))
 def test_any_report(report: Any) -> None:
@@ -169,6 +172,7 @@ def the_revision(world: World) -> Any:
     return found
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @examples(1)
 @given(spoilt(lambda: the_revision(serving())["data"]))
 def test_any_revision(data: Any) -> None:
