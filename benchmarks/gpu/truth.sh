@@ -6,7 +6,8 @@
 # STEPS, in this order: levels (the probe measures LEVELS), truth (long loops of LEVELS), edges (the probe searches each
 # of SLOS="tpot=20ms ttft=1s,tpot=25ms"), truth-again (of AGAIN="LEVELS"), levels-again; or pairs (each level by the probe
 # between two loops of it: a host that changes within minutes changes both) and looped-edges (a loop of the streams that a
-# search found). Neither begins a level after BUDGET seconds. GPU by CUDA_VISIBLE_DEVICES.
+# search found). Neither begins a level after BUDGET seconds. repeated-edges are REPEAT searches of each SLO, as a gate
+# compares them. GPU by CUDA_VISIBLE_DEVICES. A server has WAIT_SECONDS=240 to answer.
 # SERVER_CORES="0-11" gives the server cores that no client has, when the script itself is under `taskset`.
 set -uo pipefail
 out=$1 name=$2 model=$3 levels=$4 repeat=$5 budget=$6 port=${PORT:-8001}
@@ -22,7 +23,7 @@ trap 'kill -TERM $server 2>/dev/null; wait $server 2>/dev/null' EXIT
 began=$SECONDS
 until curl -fsS -o /dev/null "http://127.0.0.1:$port/health" 2>/dev/null; do
   kill -0 $server 2>/dev/null || { echo "$name: the server ended"; tail -20 "$out/$name.log"; exit 1; }
-  [ $((SECONDS - began)) -lt 240 ] || { echo "$name: no server after 240 s"; exit 1; }
+  [ $((SECONDS - began)) -lt "${WAIT_SECONDS:-240}" ] || { echo "$name: no server after ${WAIT_SECONDS:-240} s"; exit 1; }
   sleep 0.5
 done
 echo "$name: ready after $((SECONDS - began)) s"
@@ -73,6 +74,13 @@ for step in ${STEPS:-truth}; do
     edges)
       for slo in ${SLOS:-}; do
         probe "${slo//[=,]/-}" --slo "$slo" --concurrency 1024 --budget "${EDGE_BUDGET:-45s}"
+      done ;;
+    repeated-edges)
+      for slo in ${SLOS:-}; do
+        for time in $(seq "$repeat"); do
+          in_time "$slo" || break
+          probe "${slo//[=,]/-}-$time" --slo "$slo" --concurrency 1024 --budget "${EDGE_BUDGET:-45s}"
+        done
       done ;;
   esac
 done

@@ -26,11 +26,16 @@ ERNIE, GRANITE, GLM = (
     UNSEEN + f"{name}-as-qwen3-{method}"
     for name, method in (("ernie-21b", "fp8"), ("granite-moe", "none"), ("glm-air", "fp8"))
 )
+FOUR = "vllm-0.32-four/"
+GLM_TWO, OSS_FOUR = FOUR + "glm-air-as-qwen3-fp8-tp2", FOUR + "gpt-oss-120b-stored-tp4"
+SMALL, SEQUENCES = FOUR + "goals/0.6b", FOUR + "gate/64-sequences"
 FAR_CACHE_GIB = {EXPERTS + "qwen3-30b-a3b-none-tp2": -0.21, ERNIE: 0.34, GRANITE: 0.05}
-"""Of starts of 0.32: ERNIE's sizes held 0.13 GiB more, and their graphs were estimated 0.2 GiB higher."""
+FAR_CACHE_GIB |= {GLM_TWO: 0.81, OSS_FOUR: 0.19, SMALL: 0.18, SEQUENCES: 0.04}
+"""Of starts of 0.32: ERNIE's sizes held 0.13 GiB more, and their graphs were estimated 0.2 GiB higher. GLM's
+in FP8 over two GPUs held 0.78 GiB more. gpt-oss-120b's weights took 0.08 more, the graphs of a 0.6B 0.12."""
 H100 = "h100/vllm-0.32/0.32/qwen3-30b-a3b-none"
 """0.05 GiB too few are planned."""
-HELD_MORE = {EXPERTS + "qwen3-30b-a3b-fp8", EXPERTS + OSS, ERNIE, GRANITE}
+HELD_MORE = {EXPERTS + "qwen3-30b-a3b-fp8", EXPERTS + OSS, ERNIE, GRANITE, SMALL}
 """Starts that held 0.05 to 0.2 GiB more outside weights and cache than predicted."""
 FURTHEST = {
     *(f"{part}: Weights, % off, worst" for part in ("H200, held back", "H100, nothing fitted")),
@@ -119,10 +124,12 @@ def test_starts_that_were_planned_before_they_ran():
     assert len(of_oss) == 8
     assert max(weights.pop(name) for name in of_oss) <= 0.0064
     assert max(weights.pop(name) for name in [*weights] if name.endswith("qwen2-5-32b-awq")) <= 0.0055
+    assert weights.pop(OSS_FOUR) <= 0.0051
     assert max(weights.values()) <= 0.0042
     tokens = {name: abs(errors["kvTokens"]) for name, errors in vllm.items() if "kvTokens" in errors}
     assert max(tokens.pop(name) for name in of_oss) <= 0.0037
     assert tokens.pop(H100) <= 0.0042
+    assert tokens.pop(GLM_TWO) <= 0.0113
     edges = [tokens.pop(name) for name in sorted(tokens) if name.startswith("edges/")]
     assert len(edges) == 5
     assert max(edges) <= 0.034
@@ -163,7 +170,7 @@ def test_each_row_names_the_file_it_was_read_from():
 
 def test_names_are_unique():
     names = [start.name for start in starts.starts()]
-    assert len(set(names)) == len(names) == 333
+    assert len(set(names)) == len(names) == 342
 
 
 def test_a_figure_that_nobody_told_has_no_error():
@@ -181,13 +188,15 @@ def test_an_error_is_that_of_the_published_cases():
 def test_vllm_0_32_holds_the_samplers_tables_beside_the_weights():
     """The default version, by its own logs: before, 0.4 to 0.8 GiB too much were planned for the cache."""
     found = [start for start in starts.starts() if start.row["version"] == "0.32.0"]
-    assert len(found) == 26
-    far = {ERNIE: 0.0033, GLM: 0.0042, H100: 0.0042}
+    assert len(found) == 35
+    far = {ERNIE: 0.0033, GLM: 0.0042, H100: 0.0042, GLM_TWO: 0.0113}
     for start in found:
         assert abs(start.errors["kvTokens"]) < far.get(start.name, 0.0025), start.name
     alone = [s for s in found if s.row["tensor"] == 1 and s.name not in HELD_MORE]
-    held = {start.name: predict(start.case).non_torch_bytes / GIB for start in alone}
-    assert held == pytest.approx({s.name: s.row["actual"]["nonTorchGiB"] for s in alone}, abs=0.025)
+    found_held = {s.name: s.row["actual"]["nonTorchGiB"] for s in alone if "nonTorchGiB" in s.row["actual"]}
+    assert {s.name for s in alone} - {*found_held} == {FOUR + "gate/eager"}  # its log has no sum
+    held = {s.name: predict(s.case).non_torch_bytes / GIB for s in alone if s.name in found_held}
+    assert held == pytest.approx(found_held, abs=0.025)
 
 
 def test_experts_of_vllm_0_32_keep_their_workspace_and_compile_before_it():
