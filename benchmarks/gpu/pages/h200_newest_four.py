@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
 from benchmarks.gpu.goals import comparison
 from benchmarks.gpu.pages import probe
 from benchmarks.gpu.pages.h200_newest import memory, planned_before, speed, started
-from benchmarks.gpu.pages.recorded import RAW
+from benchmarks.gpu.pages.recorded import RAW, number, row
 from benchmarks.planner.cases import predict
+from tacho_contract.launch import ServiceLevel
 from tacho_contract.units import GIB
+from tacho_operator.api.spec.service import GateSpec
+from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.core.gate.judge import Kind, judge
+from tacho_operator.core.measurement.states import STALE
 
 FOLDER = RAW / "vllm-0.32-four"
 FAR = "glm-air-as-qwen3-fp8-tp2"
@@ -55,6 +64,57 @@ END = """
   streams on the probe found more than the loop did, and flags both levels. At 16 it told no rate.
 """
 
+REVISIONS = """
+## Revisions of one server, as a gate sees them
+
+Two searches of each in turn: a TTFT of 1 s and a TPOT of 25 ms for 95 of 100 requests. [The
+gate](../../how-to/gate.md) compares each with the first of `default`, at its default tolerances, and
+rejects what two measurements find worse.
+
+| revision | requests at once | tok/s | TPOT, TTFT alone, ms | the gate's judgement |
+| --- | --- | --- | --- | --- |
+"""
+GATE = """
+- **`--enforce-eager`** is rejected by three figures in both.
+- **`--max-num-seqs 64`** carries 29 % fewer tokens a second at this level. The interval of that is so wide
+  that throughput decides nothing, and its TPOT is shorter under load. Its first search is not steady. In the
+  second a TTFT is worse, and another measurement would have to agree.
+- **`--max-num-batched-tokens 512`** is admitted: its lower bound is within the tolerance. Beyond its service
+  level it is up to 20 % slower.
+"""
+LEVEL = ServiceLevel(ttft_milliseconds=1000, tpot_milliseconds=25)
+ORDER = ("default", "eager", "64-sequences", "512-batched")
+
+
+def _revisions() -> Iterator[str]:
+    found = {
+        (name, time): _entry(FOLDER / f"gate/{name}-ttft-1s-tpot-25ms-{time}.json")
+        for name in ORDER
+        for time in (1, 2)
+    }
+    baseline = found["default", 1]
+    for (name, time), entry in found.items():
+        said = "the baseline"
+        if entry is not baseline:
+            verdict = judge(entry, baseline, GateSpec(), LEVEL, like_for_like=True)
+            why = verdict.what if verdict.kind is Kind.UNJUDGED else ", ".join(verdict.figures)
+            said = f"{verdict.kind.value}: {why}" if why else verdict.kind.value
+        capacity, alone = entry.capacity, entry.single_stream
+        assert capacity is not None
+        assert alone is not None
+        rate, floor = capacity.output_tokens_per_second, "≥ " if capacity.boundary == "Floor" else ""
+        yield row(
+            f"{name}, {time}",
+            f"{floor}{capacity.concurrency}",
+            f"{floor}{number(rate)} ± {capacity.ci_percent:.0f} %" if rate else "-",
+            f"{alone.tpot_milliseconds_p50:.1f}, {alone.ttft_milliseconds_p50:.0f}",
+            said,
+        )
+
+
+def _entry(file: Path) -> MeasurementEntry:
+    return MeasurementEntry.model_validate(json.loads(file.read_text()) | {"state": STALE})
+
 
 def _off(tokens: int, found: int) -> float:
     return 100 * (tokens / found - 1)
@@ -81,5 +141,6 @@ def page() -> str:
             ),
             *(cells for cells in speed(FOLDER) if "-tp" in cells),
             *(SPEED, levels, END),
+            *(REVISIONS, *_revisions(), GATE),
         )
     )
