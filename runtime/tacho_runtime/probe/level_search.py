@@ -269,10 +269,11 @@ def _between(tried: Sequence[TriedLevel], low: TriedLevel, high: TriedLevel) -> 
 
 
 def uncertain_streams(low: TriedLevel, high: TriedLevel) -> float:
-    """Standard error, in streams, of the edge between ``low`` and ``high``, as their times per token vary."""
+    """Standard error, in streams, of the edge between ``low`` and ``high``, as their times per token vary; 0
+    where these do not set it."""
     error = max(low.tpot_error, high.tpot_error)
     below, above = low.tpot_ratio, high.tpot_ratio
-    if not error or below is None or above is None:
+    if not error or below is None or above is None or not _is_by_tpot(high):
         return 0.0
     return min(
         float(low.concurrency), error * (high.concurrency - low.concurrency) / max(above - below, 1e-9)
@@ -298,9 +299,14 @@ def edge_between(low: TriedLevel, high: TriedLevel) -> float:
     """Streams at which the SLO is first missed: by the line between both levels' times per token, else in the
     middle."""
     below, above = low.tpot_ratio, high.tpot_ratio
-    if below is None or above is None or above <= 1 or (high.ttft_ratio or 0.0) > 1:
+    if below is None or above is None or not _is_by_tpot(high):
         return (low.concurrency + high.concurrency) / 2
     return _crossing(low, high, below, above)
+
+
+def _is_by_tpot(high: TriedLevel) -> bool:
+    """Whether ``high`` misses the SLO by its times per token alone."""
+    return (high.tpot_ratio or 0.0) > 1 >= (high.ttft_ratio or 0.0)
 
 
 def knee_of(tried: Sequence[TriedLevel]) -> TriedLevel | None:
