@@ -7,25 +7,31 @@ Reads recorded measurements below benchmarks/gpu and docs/results, in a few seco
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 
 from benchmarks.gate.recorded import groups, servers
 from benchmarks.gate.study import (
     Case,
+    Change,
     Rules,
+    has_levels,
     other_machines,
     pairs,
     rejected,
     same_machine,
     slowed,
+    slowed_under_load,
     unchanged,
 )
 
 ABLATION = {
-    "the tolerance alone": Rules(interval=False, least_ttft=False, twice=False),
-    "and the interval of the difference": Rules(least_ttft=False, twice=False),
-    "and 10 ms of TTFT": Rules(twice=False),
-    "and a second measurement: the gate": Rules(),
+    "the tolerance alone": Rules(interval=False, least_ttft=False, twice=False, under_load=False),
+    "and the interval of the difference": Rules(least_ttft=False, twice=False, under_load=False),
+    "and 10 ms of TTFT": Rules(twice=False, under_load=False),
+    "and a second measurement": Rules(under_load=False),
+    "and TPOT under load: the gate": Rules(),
     "and the spread of the baseline's pods": Rules(spread=True),
 }
 SLOWED = (15, 20, 30)
@@ -42,7 +48,7 @@ def tables() -> Iterator[str]:
         yield ""
         yield from _table(name, cases)
     yield ""
-    yield from _throughput(list(pairs(found)))
+    yield from _under_load(machines, list(pairs(found)))
 
 
 def _table(name: str, cases: list[Case]) -> Iterator[str]:
@@ -50,20 +56,30 @@ def _table(name: str, cases: list[Case]) -> Iterator[str]:
     yield f"| {name}, {len(cases):,} cases: rejected by | unchanged | {slower} |"
     yield f"|{' --- |' * (2 + len(SLOWED))}"
     for label, rules in ABLATION.items():
-        shares = [rejected(cases, change, rules) for change in (unchanged, *map(slowed, SLOWED))]
-        yield f"| {label} | {' | '.join(map(str, shares))} |"
+        yield _row(label, cases, rules, slowed)
 
 
-def _throughput(cases: list[Case]) -> Iterator[str]:
+def _under_load(machines: dict[str, list[Case]], several: list[Case]) -> Iterator[str]:
     """Engines that are slower with many requests only."""
-    shares = [
-        rejected(cases, change, Rules(twice=False))
-        for change in (unchanged, *(slowed(item, alone=False) for item in SLOWED))
-    ]
     less = " | ".join(f"{item} % less" for item in SLOWED)
-    yield f"| throughput alone, {len(cases):,} pairs | unchanged | {less} |"
+    yield f"| slower under load alone: rejected by | unchanged | {less} |"
     yield f"|{' --- |' * (2 + len(SLOWED))}"
-    yield f"| one measurement | {' | '.join(map(str, shares))} |"
+    without, linear = Rules(under_load=False), partial(slowed_under_load, linear=True)
+    for name, every in machines.items():
+        cases = [case for case in every if has_levels(case)]
+        label = f"{name}, {len(cases):,} cases: "
+        yield _row(f"{label}without TPOT under load", cases, without, slowed_under_load)
+        yield _row(f"{label}the gate", cases, Rules(), slowed_under_load)
+        yield _row(f"{label}the gate, the more requests the slower", cases, Rules(), linear)
+    label = f"one measurement, {len(several):,} pairs: "
+    once = Rules(twice=False)
+    yield _row(f"{label}without TPOT under load", several, replace(without, twice=False), slowed_under_load)
+    yield _row(f"{label}with it", several, once, slowed_under_load)
+
+
+def _row(label: str, cases: list[Case], rules: Rules, slower: Callable[[int], Change]) -> str:
+    shares = [rejected(cases, change, rules) for change in (unchanged, *map(slower, SLOWED))]
+    return f"| {label} | {' | '.join(map(str, shares))} |"
 
 
 if __name__ == "__main__":

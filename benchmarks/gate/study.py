@@ -9,9 +9,12 @@ from itertools import permutations
 
 from benchmarks.gate.recorded import Group
 from tacho_contract.launch import ServiceLevel
+from tacho_contract.measurement import CurvePoint
 from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.core.gate.comparison import UNDER_LOAD
 from tacho_operator.core.gate.judge import judge
+from tacho_operator.core.gate.levels import common_level
 
 Change = Callable[[MeasurementEntry], MeasurementEntry]
 
@@ -33,6 +36,8 @@ class Rules:
     interval: bool = True
     least_ttft: bool = True
     twice: bool = True
+    under_load: bool = True
+    """Also compare the levels of many requests at once."""
     spread: bool = False
     """Also worse than the baseline's other pods differ: a rule that the gate does not have."""
 
@@ -85,11 +90,11 @@ def rejected(cases: Iterable[Case], change: Change, rules: Rules) -> Share:
 
     def figures(item: MeasurementEntry, case: Case) -> frozenset[str]:
         key = (id(item), id(case.baseline))
-        candidate = change(item)
         if key not in judged:
-            judged[key] = _figures(candidate, case.baseline, rules)
+            judged[key] = _figures(change(item), case.baseline, rules)
         if not rules.spread:
             return judged[key]
+        candidate = change(item)
         return frozenset(name for name in judged[key] if not _within_spread(name, candidate, case))
 
     count = total = 0
@@ -118,11 +123,14 @@ def _seen(entry: MeasurementEntry, rules: Rules) -> MeasurementEntry:
     if not rules.least_ttft and single and single.ttft_milliseconds_p50:
         # In other units the least difference is nothing, and shares are the same.
         single = dataclasses.replace(single, ttft_milliseconds_p50=1e6 * single.ttft_milliseconds_p50)
-    return entry.model_copy(update={"capacity": capacity, "single_stream": single})
+    curve = entry.curve if rules.under_load else []
+    return entry.model_copy(update={"capacity": capacity, "single_stream": single, "curve": curve})
 
 
 def _within_spread(name: str, candidate: MeasurementEntry, case: Case) -> bool:
     """Whether the candidate differs from the baseline by less than the baseline's pods do."""
+    if name == UNDER_LOAD:
+        return False
     same = [item for item in case.others if item.measure_key == case.baseline.measure_key]
     pods = (case.baseline, *(same if name == "throughput" else case.others))
     values = [value for item in pods if (value := value_of(name, item))]
@@ -138,6 +146,11 @@ def value_of(name: str, entry: MeasurementEntry) -> float | None:
         return entry.capacity.output_tokens_per_second if entry.capacity else None
     found: float | None = getattr(entry.single_stream, f"{name}_milliseconds_p50", None)
     return found
+
+
+def has_levels(case: Case) -> bool:
+    """Whether baseline and candidate have enough levels of many requests in common, in both measurements."""
+    return all(common_level(item, case.baseline) is not None for item in case.measured)
 
 
 def is_compared(case: Case) -> bool:
@@ -157,10 +170,8 @@ def unchanged(entry: MeasurementEntry) -> MeasurementEntry:
     return entry
 
 
-def slowed(percent: int, *, alone: bool = True) -> Change:
-    """A measurement of an engine that has so much less throughput and, where ``alone``, takes as much longer
-    for one request alone.
-    """
+def slowed(percent: int) -> Change:
+    """A measurement of an engine that has so much less throughput and is as much slower for each request."""
     share = 1 - percent / 100
 
     def change(entry: MeasurementEntry) -> MeasurementEntry:
@@ -168,12 +179,60 @@ def slowed(percent: int, *, alone: bool = True) -> Change:
         if capacity and capacity.output_tokens_per_second:
             rate = capacity.output_tokens_per_second * share
             capacity = dataclasses.replace(capacity, output_tokens_per_second=rate)
-        if alone and single and single.tpot_milliseconds_p50 and single.ttft_milliseconds_p50:
+        if single and single.tpot_milliseconds_p50 and single.ttft_milliseconds_p50:
             single = dataclasses.replace(
                 single,
                 tpot_milliseconds_p50=single.tpot_milliseconds_p50 / share,
                 ttft_milliseconds_p50=single.ttft_milliseconds_p50 / share,
             )
-        return entry.model_copy(update={"capacity": capacity, "single_stream": single})
+        curve = [_times(point, 1 / share) for point in entry.curve]
+        return entry.model_copy(update={"capacity": capacity, "single_stream": single, "curve": curve})
 
     return change
+
+
+def slowed_under_load(percent: int, *, linear: bool = False) -> Change:
+    """A measurement of an engine that is as fast for one request alone, and has so much less throughput at
+    its capacity, or at its highest level where that is not known.
+
+    Each further request costs more time: levels are slower by the share of their gap that further requests
+    add; ``linear``: by their number.
+    """
+    over = 1 / (1 - percent / 100) - 1
+
+    def change(entry: MeasurementEntry) -> MeasurementEntry:
+        levels = {point.concurrency: point for point in entry.curve}
+        known = entry.capacity.concurrency if entry.capacity else None
+        highest = levels.get(known or max(levels, default=0))
+        alone = levels[1].tpot_milliseconds_p50 if 1 in levels else None
+
+        def weight(point: CurvePoint) -> float:
+            if linear:
+                return point.concurrency - 1.0
+            return (
+                max(0.0, 1 - alone / point.tpot_milliseconds_p50)
+                if alone and point.tpot_milliseconds_p50
+                else 0.0
+            )
+
+        full = weight(highest) if highest else 0.0
+        if not full:
+            return entry
+        curve = [_times(point, 1 + over * weight(point) / full) for point in entry.curve]
+        capacity = entry.capacity
+        if capacity and capacity.output_tokens_per_second:
+            rate = capacity.output_tokens_per_second / (1 + over)
+            capacity = dataclasses.replace(capacity, output_tokens_per_second=rate)
+        return entry.model_copy(update={"capacity": capacity, "curve": curve})
+
+    return change
+
+
+def _times(point: CurvePoint, factor: float) -> CurvePoint:
+    """The level of an engine that takes ``factor`` times as long."""
+    tpot, rate = point.tpot_milliseconds_p50, point.output_tokens_per_second
+    return dataclasses.replace(
+        point,
+        tpot_milliseconds_p50=tpot and tpot * factor,
+        output_tokens_per_second=rate and rate / factor,
+    )

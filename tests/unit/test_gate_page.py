@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.gate.__main__ import ABLATION, tables
 from benchmarks.gate.recorded import groups
-from benchmarks.gate.study import Rules, pairs, rejected, same_machine, slowed, unchanged
+from benchmarks.gate.study import Rules, pairs, rejected, same_machine, slowed, slowed_under_load, unchanged
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/results/gate.md").read_text(encoding="utf-8")
@@ -30,10 +30,10 @@ def test_the_tables_are_those_of_the_command() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/how-to/gate.md"])
 def test_other_pages_quote_them(page: str) -> None:
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
-    (one, other) = (row for row in written() if row.startswith("| and a second measurement"))
+    (one, other) = (row for row in written() if row.startswith("| and TPOT under load: the gate"))
     assert "1,224" in written()[2]
-    assert one.startswith("| and a second measurement: the gate | 0.0 % | 99.0 % |")
-    assert other.startswith("| and a second measurement: the gate | 0.4 % | 99.0 % |")
+    assert one.startswith("| and TPOT under load: the gate | 0.0 % | 99.0 % |")
+    assert other.startswith("| and TPOT under load: the gate | 0.4 % | 99.0 % |")
     for figure in ("1,224", "0.4 %", "99 %", "15 % slower"):
         assert figure in text, figure
 
@@ -52,4 +52,32 @@ def test_each_rule_can_only_admit_more() -> None:
             for interval, least in ((False, False), (True, False), (True, True))
         ]
         assert counts == sorted(counts, reverse=True)
-    assert len(ABLATION) == 5
+    assert len(ABLATION) == 6
+
+
+def test_the_how_to_quotes_what_is_caught_under_load() -> None:
+    text = " ".join((ROOT / "docs/how-to/gate.md").read_text(encoding="utf-8").split())
+    (row,) = (row for row in written() if row.startswith("| one machine, 218 cases: the gate | "))
+    assert row.endswith("| 0.0 % | 58.7 % | 86.2 % | 96.3 % |")
+    assert "59 % of those with 15 % less throughput, 86 % with 20 %, 96 % with 30 %" in text
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_an_engine_that_is_slower_under_load_is_as_fast_alone(linear: bool) -> None:
+    change = slowed_under_load(20, linear=linear)
+    for case in pairs(groups()):
+        before = case.baseline
+        after = change(before)
+        assert after.single_stream == before.single_stream
+        assert after.curve[0] == before.curve[0]
+        rates = [
+            (one.output_tokens_per_second or 0.0) / (other.output_tokens_per_second or 1.0)
+            for one, other in zip(after.curve, before.curve, strict=True)
+        ]
+        assert before.capacity
+        at = [item.concurrency for item in before.curve].index(before.capacity.concurrency or 0)
+        assert rates[at] == pytest.approx(0.8 if at else 1.0)
+        assert after.capacity
+        assert after.capacity.output_tokens_per_second == pytest.approx(
+            rates[at] * (before.capacity.output_tokens_per_second or 0.0)
+        )

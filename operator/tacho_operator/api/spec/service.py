@@ -67,7 +67,7 @@ class GateTolerance(ApiModel):
     ttft: Tolerance | None = None
     """Time to the first token of one request alone. Absent: 20. Example: 30."""
     tpot: Tolerance | None = None
-    """Time per further token of one request alone. Absent: 10. Example: 5."""
+    """Time per further token, of one request alone and under load. Absent: 10. Example: 5."""
     perplexity: Tolerance | None = None
     """Perplexity of the probe's fixed text. Absent: 2. Example: 1."""
 

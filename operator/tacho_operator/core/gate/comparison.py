@@ -1,4 +1,5 @@
-"""Compares the figures of two measurements: throughput, TTFT and TPOT of one request alone, perplexity.
+"""Compares the figures of two measurements: throughput, TTFT and TPOT of one request alone, TPOT of many
+requests at once, perplexity.
 
 A figure regresses if it is worse by more than the tolerance, and by more than the interval of the difference.
 docs/results/gate.md has what each rule gains.
@@ -10,12 +11,17 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tacho_operator.api.base import decimal
-from tacho_operator.api.spec.service import GateSpec
+from tacho_operator.api.spec.service import GateSpec, GateTolerance
 from tacho_operator.api.status.measurement import MeasurementEntry
+from tacho_operator.core.gate.figure import Figure, figure_of
+from tacho_operator.core.gate.levels import LoadLevel, common_level
 from tacho_operator.core.measurement.known_levels import FLOOR
 
-LARGEST = 1e14
+UNDER_LOAD = "tpotUnderLoad"
+LEAST_UNDER_LOAD_PERCENT = 10
+"""Smallest difference under load that counts. A level has no interval of its TPOT, and repeats to within this
+on one GPU.
+"""
 LEAST_ALLOWED_PERCENT = 0.1
 LEAST_TTFT_MILLISECONDS = 10.0
 """Smallest difference of a TTFT that counts. A median of few requests alone has no interval, and varies by up
@@ -37,25 +43,6 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Figure:
-    """One figure of a measurement."""
-
-    value: float
-    ci_percent: float = 0.0
-    """Half its 95 % interval, in percent of it."""
-    is_floor: bool = False
-    """Whether the true value may be higher."""
-
-    @property
-    def text(self) -> str:
-        return f"{'≥' if self.is_floor else ''}{decimal(float(f'{self.value:.4g}'))}"
-
-    @property
-    def with_interval(self) -> str:
-        return f"{self.text} ±{self.ci_percent:.1f} %" if self.ci_percent else self.text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Rule:
     """How one figure is read and compared."""
 
@@ -63,7 +50,7 @@ class _Rule:
     label: str
     unit: str = ""
     tolerance_percent: int
-    read: Callable[[MeasurementEntry], _Figure | None]
+    read: Callable[[MeasurementEntry], Figure | None]
     least: float = 0.0
     """Smallest difference that counts, in ``unit``."""
     more_is_better: bool = False
@@ -80,8 +67,11 @@ def compared(
             continue
         if rule.name == "perplexity" and not _is_of_same_text(candidate, baseline):
             continue
-        tolerance = rule.tolerance_percent if written is None else written
-        yield _comparison(rule, mine, its, tolerance)
+        yield _comparison(rule, mine, its, _tolerance(rule, gate.tolerance_percent))
+    if like_for_like or getattr(gate.tolerance_percent, "tpot", None) is not None:
+        level = common_level(candidate, baseline)
+        if level is not None:
+            yield _under_load(*level, gate.tolerance_percent)
 
 
 def lacking(
@@ -99,7 +89,7 @@ def lacking(
     ]
 
 
-def _comparison(rule: _Rule, mine: _Figure, its: _Figure, tolerance: int) -> Comparison:
+def _comparison(rule: _Rule, mine: Figure, its: Figure, tolerance: int) -> Comparison:
     change = 100 * (mine.value - its.value) / its.value
     worse = -change if rule.more_is_better else change
     # Half the interval of the difference, in percent of the baseline.
@@ -116,32 +106,52 @@ def _comparison(rule: _Rule, mine: _Figure, its: _Figure, tolerance: int) -> Com
     )
 
 
-def figure_of(
-    value: float | None, ci_percent: float | None = 0.0, *, is_floor: bool = False
-) -> _Figure | None:
-    """The figure; None where value or interval are unknown, or cannot be of a rate or a time."""
-    if value is None or ci_percent is None or not 0 < value < LARGEST or not 0 <= ci_percent <= 100:
-        return None
-    return _Figure(value=value, ci_percent=ci_percent, is_floor=is_floor)
+def _tolerance(rule: _Rule, written: GateTolerance | None) -> int:
+    found: int | None = getattr(written, rule.name, None)
+    return rule.tolerance_percent if found is None else found
 
 
-def _throughput(entry: MeasurementEntry) -> _Figure | None:
+def _under_load(mine: LoadLevel, its: LoadLevel, written: GateTolerance | None) -> Comparison:
+    """TPOT with as many requests at once. It regresses only if their throughput does, too: an engine that
+    answers more of them at a time has a longer TPOT, and is not slower.
+    """
+    later = 100 * (mine.tpot_milliseconds / its.tpot_milliseconds - 1)
+    less = 100 * (1 - mine.tokens_per_second / its.tokens_per_second)
+    allowed, allowed_less = (
+        max(_tolerance(rule, written), LEAST_UNDER_LOAD_PERCENT) for rule in (_TPOT, _RATE)
+    )
+    figures = " -> ".join(
+        f"{'~' if level.is_between else ''}{Figure(value=level.tpot_milliseconds).text}"
+        for level in (its, mine)
+    )
+    change = f"({later:+.1f} %, tolerance {allowed} %)"
+    text = f"with {mine.requests} requests at once TPOT {figures} ms {change}, throughput {-less:+.1f} %"
+    return Comparison(
+        name=UNDER_LOAD,
+        excess=min(later / allowed, less / allowed_less),
+        regressed=later > allowed and less > allowed_less,
+        text=text,
+        details=text,
+    )
+
+
+def _throughput(entry: MeasurementEntry) -> Figure | None:
     found = entry.capacity
     if found is None:
         return None
     return figure_of(found.output_tokens_per_second, found.ci_percent, is_floor=found.boundary == FLOOR)
 
 
-def _ttft(entry: MeasurementEntry) -> _Figure | None:
+def _ttft(entry: MeasurementEntry) -> Figure | None:
     return figure_of(entry.single_stream.ttft_milliseconds_p50) if entry.single_stream else None
 
 
-def _tpot(entry: MeasurementEntry) -> _Figure | None:
+def _tpot(entry: MeasurementEntry) -> Figure | None:
     found = entry.single_stream
     return figure_of(found.tpot_milliseconds_p50, found.decode_ci_percent) if found else None
 
 
-def _perplexity(entry: MeasurementEntry) -> _Figure | None:
+def _perplexity(entry: MeasurementEntry) -> Figure | None:
     return figure_of(entry.quality.perplexity) if entry.quality else None
 
 
@@ -152,15 +162,17 @@ def _is_of_same_text(one: MeasurementEntry, other: MeasurementEntry) -> bool:
     return (first.text, first.tokens) == (second.text, second.tokens)
 
 
+_RATE = _Rule(
+    name="throughput",
+    label="throughput",
+    unit=" tok/s",
+    tolerance_percent=10,
+    read=_throughput,
+    more_is_better=True,
+)
+_TPOT = _Rule(name="tpot", label="TPOT", unit=" ms", tolerance_percent=10, read=_tpot)
 _RULES = (
-    _Rule(
-        name="throughput",
-        label="throughput",
-        unit=" tok/s",
-        tolerance_percent=10,
-        read=_throughput,
-        more_is_better=True,
-    ),
+    _RATE,
     _Rule(
         name="ttft",
         label="TTFT",
@@ -169,8 +181,8 @@ _RULES = (
         read=_ttft,
         least=LEAST_TTFT_MILLISECONDS,
     ),
-    _Rule(name="tpot", label="TPOT", unit=" ms", tolerance_percent=10, read=_tpot),
+    _TPOT,
     _Rule(name="perplexity", label="perplexity", tolerance_percent=2, read=_perplexity),
 )
-RELATIVE = frozenset(rule.name for rule in _RULES)
+RELATIVE = frozenset({UNDER_LOAD, *(rule.name for rule in _RULES)})
 """Names of the figures that are compared with the active revision's."""

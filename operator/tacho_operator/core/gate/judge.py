@@ -10,7 +10,8 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, CurvePoint
 from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_operator.core.gate.comparison import RELATIVE, Comparison, compared, figure_of, lacking
+from tacho_operator.core.gate.comparison import RELATIVE, Comparison, compared, lacking
+from tacho_operator.core.gate.figure import figure_of
 from tacho_operator.core.measurement.known_levels import COHORT, PLAIN_RATIO
 from tacho_operator.core.measurement.states import clean
 
