@@ -32,9 +32,9 @@ def without_active(
         if pod.revision in at.deployments and pod.revision != at.desired and not pod.terminating
         if (left := _seconds_to_ready(pod, observed, at.now))
     ]
-    left, awaited = max(found, default=(0.0, ""))
-    if at.replicas and awaited:
-        return Gating(record=record, awaits=awaited, requeue_after_seconds=left)
+    left, awaits = max(found, default=(0.0, ""))
+    if at.replicas and awaits:
+        return Gating(record=record, awaits=awaits, requeue_after_seconds=left)
     if record is not None and record.verdict:
         return Gating(record=record)
     if not (before := _measured_before(at, observed, measure_key)):

@@ -179,7 +179,7 @@ def _step(at: RolloutInput) -> Rollout:
 
 def _nothing(at: RolloutInput) -> Rollout:
     """No revision serves and none is desired: every Deployment is deleted, except of one that is awaited."""
-    kept = _awaited(at)
+    kept = _kept_waiting(at)
     return Rollout(
         serving=replace(at.serving, active="", selected=at.gating.awaits),
         replicas=kept,
@@ -193,7 +193,7 @@ def _first(at: RolloutInput) -> Rollout:
     serves at once.
     """
     # One pod first: a failure happens once, and no sibling disturbs the first measurement.
-    replicas = {at.desired: min(at.replicas, 1), **_awaited(at)}
+    replicas = {at.desired: min(at.replicas, 1), **_kept_waiting(at)}
     return Rollout(
         serving=Serving(
             active="" if at.replicas else at.desired,
@@ -208,7 +208,7 @@ def _first(at: RolloutInput) -> Rollout:
     )
 
 
-def _awaited(at: RolloutInput) -> dict[str, int]:
+def _kept_waiting(at: RolloutInput) -> dict[str, int]:
     """The size of the Deployment of a revision that is about to serve, by its name."""
     return {name: min(size, at.replicas) for name, size in at.deployments.items() if name == at.gating.awaits}
 
