@@ -3,6 +3,7 @@ clean."""
 
 from __future__ import annotations
 
+import asyncio
 from random import Random
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tacho_contract.measurement import Measurement
 from tacho_runtime.probe.load import requests
 from tacho_runtime.probe.sequence import run_probe
-from tests.unit.probe.engines import live, mock_engine, target
+from tests.unit.probe.engines import ask, live, mock_engine, target
 
 OUTPUT_TOKENS, STREAMS = 32, 4
 LAW = {"ttft_base_ms": 20.0, "ttft_per_token_ms": 0.0, "itl_base_ms": 8.0, "itl_per_seq_ms": 0.5}
@@ -185,6 +186,28 @@ async def test_other_clients_are_told_where_the_start_of_the_engine_moves() -> N
     assert "OtherTraffic" in measured.flags
     assert "while one stream was measured the engine had 16 requests of other clients" in measured.message
     assert all("OtherTraffic" in point.flags for point in measured.curve), measured.curve
+
+
+@pytest.mark.parametrize("others", [0, 2])
+async def test_other_clients_of_an_engine_without_metrics_are_known_by_their_connections(others: int) -> None:
+    """Beside other clients one stream's rate was 28 % too low, without a flag."""
+    body = {"model": "mock", "prompt": "hello", "max_tokens": 4000, "ignore_eos": True}
+    with mock_engine(**LAW, counters="none", max_model_len=8192) as port:
+        threads = [asyncio.to_thread(ask, port, "/v1/completions", body) for _ in range(others)]
+        chatter = [asyncio.ensure_future(thread) for thread in threads]
+        await asyncio.sleep(0.2)
+        measured = await run_probe(
+            target(port, concurrency=STREAMS, slots=STREAMS),
+            live(inputs=32, outputs=OUTPUT_TOKENS, budget=5),
+            plan_key="plan",
+            rng=Random(1),
+        )
+        ask(port, "/_law", {"itl_base_ms": 0.0, "itl_per_seq_ms": 0.0})
+        await asyncio.gather(*chatter)
+    assert ("OtherTraffic" in measured.flags) is bool(others), measured
+    assert all(("OtherTraffic" in point.flags) is bool(others) for point in measured.curve), measured.curve
+    said = f"while one stream was measured the engine had {others} requests of other clients"
+    assert (said in measured.message) is bool(others)
 
 
 @pytest.mark.parametrize("lies", [True, False])

@@ -15,6 +15,7 @@ from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_engines import run_parts
 from tacho_engines.shared.metrics import MetricNames, first_known, kv_cache_tokens
 from tacho_engines.shared.openai import METRICS
+from tacho_runtime.machine import processes
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
 
 _NAME = re.compile(r"[a-zA-Z_:][\w:]*")
@@ -205,7 +206,11 @@ class CounterReading:
     uncertain_ns: int = 0
     """How far the time of the counters may be from the stamp: a busy front end answers late."""
     requests_there: float | None = None
-    """Requests in an engine whose start is not the first one's, and of which no counter is used."""
+    """Requests in an engine of which no counter is used: its start is not the first one's, or it has none."""
+
+    @property
+    def counts_requests(self) -> bool:
+        return (self.counters.running, self.counters.generated_tokens) != (None, None)
 
     def is_after(self, other: CounterReading | None) -> bool:
         """Whether its counters are certainly of a later time than those of ``other``."""
@@ -251,6 +256,15 @@ class FirstEngine:
             self._fell = self._fell or (before is not None and made < before and found.is_after(last))
             self._last = found
         return FALLING if self._fell else ""
+
+
+async def counted_by_connections(found: CounterReading, port: int) -> CounterReading:
+    """The reading of an engine on this machine that counts nothing, with the connections to its ``port``.
+
+    Each request has one, the probe's own and others'. An idle connection counts, too.
+    """
+    await asyncio.sleep(0)  # until the reading's own is closed
+    return replace(found, requests_there=processes.connections(port))
 
 
 CONTROL_SECONDS = 10.0

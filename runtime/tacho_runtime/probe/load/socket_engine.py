@@ -23,6 +23,7 @@ from tacho_runtime.probe.load.engine_counters import (
     CounterReading,
     EngineCounters,
     FirstEngine,
+    counted_by_connections,
     scrape,
 )
 from tacho_runtime.probe.load.first_answer import (
@@ -103,6 +104,7 @@ class SocketEngine:
         self.counts_oddly = False
         """Whether the engine's count of a text is that of no usual tokenizer."""
         self._first_engine = FirstEngine()
+        self._has_counted = False
         self.answered = False
         """Whether a token of any answer has arrived."""
         self.failed: RequestFailed | None = None
@@ -378,6 +380,9 @@ class SocketEngine:
         Behind a load balancer the difference of two engines' counters looks like other clients' traffic.
         """
         found = await scrape(self._endpoint, timeout_seconds=timeout_seconds)
+        self._has_counted = self._has_counted or found.counts_requests
+        if not self._has_counted and self.near:
+            return await counted_by_connections(found, self._endpoint.port)
         note = self._first_engine.problem(found)
         if not note:
             return found
