@@ -11,6 +11,7 @@ from tacho_contract.launch import Again, LiveConfig
 from tacho_contract.measurement import SingleStream
 from tacho_operator.core import names
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
+from tacho_operator.core.types import ReconcileDecision
 from tools.harness.figures import CAPACITY, point
 from tools.harness.world import MOCK_SPEC, World, changed
 
@@ -45,6 +46,16 @@ class Gated(World):
             self.serves(pod, **(figures() if baseline is None else baseline))
         self.settle(self.serve_all)
         self.active = self.record("active-revision")
+
+    def reconcile(self, seconds: float = 0.0) -> ReconcileDecision:
+        """A record that the Service gets brings one more reconcile, as the watch of its write does."""
+        before = self._record()
+        decision = super().reconcile(seconds)
+        return decision if self._record() == before else super().reconcile()
+
+    def _record(self) -> Any:
+        service = self.objects.get(("Service", "smol"))
+        return service and service["metadata"].get("annotations", {}).get(names.GATE_ANNOTATION)
 
     def candidate(self, **fields: Any) -> str:
         """A change of spec, and a pod of its revision."""

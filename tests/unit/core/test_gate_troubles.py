@@ -14,7 +14,6 @@ from tacho_contract.units import format_time
 from tacho_operator.core import names
 from tacho_operator.core.measurement.requested_probe import BEGIN_SECONDS, END_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, GateRecord
-from tacho_operator.core.types import ChildRefusal
 from tests.properties import examples
 from tests.unit.core.gated import Gated, figures, rejected
 from tests.unit.core.test_any_input import VALUES
@@ -61,24 +60,25 @@ def test_it_is_looked_at_again_when_the_time_is_over() -> None:
     assert decision.requeue_after_seconds <= 2 * BEGIN_SECONDS + 1000
 
 
-def test_a_service_that_is_refused_asks_for_no_measurement_without_end() -> None:
+def test_a_service_that_is_refused_asks_for_no_measurement_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each would be the first that is judged, as none is noted."""
     world = Gated()
     name = world.candidate()
-    world.refusals = (ChildRefusal(kind="Service", name="smol", message="no, says the webhook"),)
     (pod,) = world.pods("server", name)
     world.serves(pod, **figures(0.7))
-    for _ in range(3):
-        service = copied(world.service())
-        world.reconcile(MIN_READY_SECONDS)
-        world.objects["Service", "smol"] = service
-    assert not world.is_asking()
-    assert world.brief("RolloutAccepted") == ("Unknown", "Judging")
-    world.refusals = ()
+    apply = world._apply
+    with monkeypatch.context() as refused:
+        refused.setattr(world, "_apply", lambda item: item["kind"] == "Service" or apply(item))
+        for _ in range(3):
+            world.reconcile(MIN_READY_SECONDS)
+        assert not world.is_asking()
+        assert world.brief("RolloutAccepted") == ("Unknown", "Judging")
     world.reconcile(1)
     assert world.asked(pod)
     # What is noted is asked for, whatever is refused later.
-    world.refusals = (ChildRefusal(kind="Service", name="smol", message="no, says the webhook"),)
+    monkeypatch.setattr(world, "_apply", lambda item: item["kind"] == "Service" or apply(item))
     world.reconcile(1)
     assert world.asked(pod)
 

@@ -236,13 +236,11 @@ def _awaiting(case: _Case, record: GateRecord, found: CandidateMeasurement | Non
 
 
 def _is_noted(case: _Case, record: GateRecord) -> bool:
-    """Whether the Service has the last judged measurement, or will have it: if it is refused, each further
-    measurement would count as that one, for ever.
+    """Whether the Service has the last judged measurement, whose write brings the next reconcile. If it is
+    refused, each further measurement would count as that one, for ever.
     """
     stored = case.at.serving.gate
-    if stored is not None and (stored.key, stored.measured_time) == (record.key, record.measured_time):
-        return True
-    return not any(item.kind == "Service" for item in case.observed.refusals)
+    return stored is not None and (stored.key, stored.measured_time) == (record.key, record.measured_time)
 
 
 def _left_seconds(case: _Case, record: GateRecord, found: CandidateMeasurement | None) -> float:
