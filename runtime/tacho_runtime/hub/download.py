@@ -148,7 +148,7 @@ class Downloader:
             if isinstance(error, OSError) and error.errno:
                 raise
             LOG.warning(
-                "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, self._words(error)
+                "Xet storage did not deliver %s (%s); trying plain HTTP", target.path, self._redacted(error)
             )
             return False
         finally:
@@ -186,7 +186,7 @@ class Downloader:
                 failures = 0 if _present(partial) > before else failures + 1
                 if failures >= ATTEMPTS_WITHOUT_PROGRESS:
                     raise
-                LOG.warning("%s: %s; continuing", target.path, self._words(error))
+                LOG.warning("%s: %s; continuing", target.path, self._redacted(error))
                 time.sleep(min(8.0, 2.0**failures))
             except HfHubHTTPError as error:
                 status = error.response.status_code
@@ -272,7 +272,7 @@ class Downloader:
         headers: dict[str, str] = build_hf_headers(token=token, library_name="tacho")
         return headers
 
-    def _words(self, error: BaseException) -> str:
+    def _redacted(self, error: BaseException) -> str:
         """The beginning of an error's text, for the log: more people may read that than the Secret."""
         return shortened(error, self._token if isinstance(self._token, str) else "")
 
