@@ -65,7 +65,7 @@ def compared(
         mine, its = rule.read(candidate), rule.read(baseline)
         if mine is None or its is None or (written is None and not like_for_like):
             continue
-        if rule.name == "perplexity" and not _is_of_same_text(candidate, baseline):
+        if rule.name == "perplexity" and not is_of_same_text(candidate, baseline):
             continue
         yield _comparison(rule, mine, its, _tolerance(rule, gate.tolerance_percent))
     if like_for_like or getattr(gate.tolerance_percent, "tpot", None) is not None:
@@ -155,7 +155,8 @@ def _perplexity(entry: MeasurementEntry) -> Figure | None:
     return figure_of(entry.quality.perplexity) if entry.quality else None
 
 
-def _is_of_same_text(one: MeasurementEntry, other: MeasurementEntry) -> bool:
+def is_of_same_text(one: MeasurementEntry, other: MeasurementEntry) -> bool:
+    """Whether both have a perplexity of the same text, so that the two can be compared."""
     first, second = one.quality, other.quality
     if first is None or second is None:
         return False

@@ -10,7 +10,7 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, CurvePoint
 from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
-from tacho_operator.core.gate.comparison import RELATIVE, Comparison, compared, lacking
+from tacho_operator.core.gate.comparison import RELATIVE, Comparison, compared, is_of_same_text, lacking
 from tacho_operator.core.gate.figure import figure_of
 from tacho_operator.core.measurement.known_levels import COHORT, PLAIN_RATIO
 from tacho_operator.core.measurement.states import clean
@@ -90,12 +90,8 @@ def comparable(entry: MeasurementEntry) -> bool:
 
 def _lost_perplexity(candidate: MeasurementEntry, baseline: MeasurementEntry) -> bool:
     """Whether the baseline has a perplexity that nothing of the candidate can be compared with."""
-    its, mine = baseline.quality, candidate.quality
-    if its is None or figure_of(its.perplexity) is None:
-        return False
-    if mine is None or figure_of(mine.perplexity) is None:
-        return True
-    return (mine.text, mine.tokens) != (its.text, its.tokens)
+    its, mine = (item.quality and figure_of(item.quality.perplexity) for item in (baseline, candidate))
+    return bool(its) and not (mine and is_of_same_text(candidate, baseline))
 
 
 def _against(found: Sequence[Comparison], baseline: MeasurementEntry | None) -> str:
