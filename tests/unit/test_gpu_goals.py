@@ -21,6 +21,16 @@ def test_what_the_readme_says_of_the_goals_is_on_their_page() -> None:
     assert "Within 3 %: 11 of 14 levels" in (ROOT / "docs/results/h100/README.md").read_text()
 
 
+def test_what_the_readme_says_of_vllm_0_32_is_on_its_pages() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    for name, of in (("four", "[on a host of four]"), ("unseen", "[0 of 4]")):
+        page = (ROOT / f"docs/results/h200/vllm-0.32-{name}.md").read_text()
+        rates = re.findall(r"^\| 8b-\w+-levels-\d+ \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE)
+        kept = f"{sum('**' not in rate for rate in rates)} of {len(rates)}"
+        link = f"{of}(docs/results/h200/vllm-0.32-{name}.md)"
+        assert (f"{kept} levels are {link}" in readme) if name == "four" else (link in readme and kept in of)
+
+
 def test_a_warm_start_is_judged_by_loops_that_hold() -> None:
     page = h100_warm.section()
     shares = [
