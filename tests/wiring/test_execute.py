@@ -62,7 +62,8 @@ class Server:
         return manifest | self.undoing
 
     async def merge(self, target: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-        self._ask("label", f"{target['metadata']['name']} {sorted(body['metadata']['labels'])}")
+        keys = sorted({**body["metadata"].get("labels", {}), **body["metadata"].get("annotations", {})})
+        self._ask("label", f"{target['metadata']['name']} {keys}")
         return merged(target, body) | self.undoing
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:

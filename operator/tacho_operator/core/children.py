@@ -141,8 +141,14 @@ def _facts(observed: Observed, reconcile_plan: ReconcilePlan) -> dict[str, str]:
 
 
 def to_delete(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Reference, ...]:
-    """References to children that are no longer needed and not being deleted yet."""
+    """References to children that are no longer needed and not being deleted yet.
+
+    A pod of the name of one that is applied lost only an annotation by which it is known, and gets it again.
+    Deleted it would be created and lose it again, for ever.
+    """
     inspection = reconcile_plan.planning.inspection
+    applied = inspection.apply if inspection else ()
+    kept = {("Pod", _name(pod)) for pod in (*applied, *reconcile_plan.measuring.remeasure.apply)}
     unused: list[Reference] = []
     unused += inspection.delete if inspection else references(views(observed.pods, names.ROLE_INSPECT))
     unwritten = set(measured_pods(observed, reconcile_plan))
@@ -152,10 +158,10 @@ def to_delete(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Refere
     unused += _references("Deployment", (item for item in observed.deployments if _name(item) in drop))
     if reconcile_plan.replicas < 2:
         unused += _references("PodDisruptionBudget", observed.disruption_budgets)
-    kept = _kept_revisions(reconcile_plan, {_name(item) for item in observed.deployments})
+    needed = _kept_revisions(reconcile_plan, {_name(item) for item in observed.deployments})
     readable = (item for item in observed.revisions if _name(item) in reconcile_plan.revisions)
-    unused += _references("ControllerRevision", (item for item in readable if _name(item) not in kept))
-    return tuple(unused)
+    unused += _references("ControllerRevision", (item for item in readable if _name(item) not in needed))
+    return tuple(item for item in unused if (item.kind, item.name) not in kept)
 
 
 def measured_pods(observed: Observed, reconcile_plan: ReconcilePlan) -> tuple[Reference, ...]:

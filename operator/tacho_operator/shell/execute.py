@@ -29,7 +29,7 @@ from tacho_operator.shell.api_errors import (
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites, abandoned, contains, contested, managed_entry, require_label
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
-from tacho_operator.shell.store.trimming import READ_LABELS
+from tacho_operator.shell.store.trimming import POD_ANNOTATIONS, READ_LABELS
 from tacho_operator.shell.taken_names import CONFLICT, NotCollected, Taken, has_same_owner_but_uid
 
 logger = logging.getLogger(__name__)
@@ -260,9 +260,9 @@ async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> Writt
     if not needs_write(live, desired):
         return Written()
     if desired["kind"] in UNCHANGING:
-        labels = _lost(live, desired)
+        metadata = {"uid": live["metadata"]["uid"], **_lost(live, desired)}
         try:
-            found = await kube.merge(live, {"metadata": {"uid": live["metadata"]["uid"], "labels": labels}})
+            found = await kube.merge(live, {"metadata": metadata})
         except Conflict as error:  # it was replaced, or others change it at the same moment
             raise _passing(error) from None
         return Written(1, is_undone=bool(_lost(found, desired)))
@@ -286,13 +286,16 @@ def needs_write(live: Manifest, desired: Manifest) -> bool:
     return bool(_lost(live, desired) if desired["kind"] in UNCHANGING else _parts(live, desired))
 
 
-def _lost(live: Manifest, desired: Manifest) -> dict[str, str]:
-    """The labels by which a pod is found, where somebody changed or removed them: it would be awaited for
-    ever.
+def _lost(live: Manifest, desired: Manifest) -> dict[str, dict[str, str]]:
+    """The labels and annotations by which a pod is found, where somebody changed or removed them: it would be
+    awaited, or deleted and created, for ever.
     """
-    own = (desired["metadata"].get("labels") or {}) if desired["kind"] == "Pod" else {}
-    present = live["metadata"].get("labels") or {}
-    return {key: own[key] for key in READ_LABELS if key in own and own[key] != present.get(key)}
+    found = {}
+    for part, keys in (("labels", READ_LABELS), ("annotations", POD_ANNOTATIONS)):
+        own = (desired["metadata"].get(part) or {}) if desired["kind"] == "Pod" else {}
+        present = live["metadata"].get(part) or {}
+        found[part] = {key: own[key] for key in keys if key in own and own[key] != present.get(key)}
+    return {part: lost for part, lost in found.items() if lost}
 
 
 def _parts(live: Manifest, desired: Manifest) -> list[tuple[Manifest, str]]:

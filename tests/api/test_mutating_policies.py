@@ -1,0 +1,72 @@
+"""Policies of the cluster that change what the operator writes, on a real API server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tools.cluster.handle import Cluster
+from tools.harness.operating import FACTS, await_condition, requests_of_operator, resource
+from tools.harness.operator_process import Kubelet, Operator, eventually
+
+KIND = "admissionregistration.k8s.io/v1"
+Change = Callable[..., None]
+
+
+@pytest.fixture
+def change(api: Cluster, namespace: str) -> Iterator[Change]:
+    """Has a policy of the namespace change pods by a JSON patch, where ``only`` holds."""
+
+    def begin(patch: str, only: str, *operations: str) -> None:
+        rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": [*operations]}
+        where = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+        spec = {
+            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": where},
+            "matchConditions": [{"name": "only", "expression": only}],
+            "reinvocationPolicy": "Never",
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": f"[JSONPatch{{{patch}}}]"}}],
+        }
+        named = {"apiVersion": KIND, "metadata": {"name": namespace}}
+        api.apply({**named, "kind": "MutatingAdmissionPolicy", "spec": spec})
+        binding = {"policyName": namespace}
+        api.apply({**named, "kind": "MutatingAdmissionPolicyBinding", "spec": binding})
+        time.sleep(3)  # the API server reads policies a moment later
+
+    yield begin
+    api.kubectl("delete", "mutatingadmissionpolicy,mutatingadmissionpolicybinding", namespace)
+
+
+ATTEMPT = "'tacho.dev/attempt'"
+HAS_ATTEMPT = f"has(object.metadata.annotations) && {ATTEMPT} in object.metadata.annotations"
+NO_ATTEMPT = f"op: 'remove', path: '/metadata/annotations/' + jsonpatch.escapeKey({ATTEMPT})"
+
+
+@pytest.mark.usefixtures("claim")
+def test_a_policy_that_removes_an_annotation_makes_no_pods_without_end(
+    api: Cluster, namespace: str, kubelet: Kubelet, operator: Operator, change: Change
+) -> None:
+    """Each second one was created and deleted, and status said that no user action is required."""
+    change(NO_ATTEMPT, HAS_ATTEMPT, "CREATE", "UPDATE")
+    since = time.time()
+    api.apply(resource(namespace))
+    stalled = await_condition(api, namespace, "Stalled", "True", "AdmissionDenied")
+    assert "Another writer keeps changing Pod" in stalled["message"]
+    before = operator.reconciles()
+    eventually("further reconciles", lambda: operator.reconciles() > before + 1 or None)
+    sent = [(item["verb"], item["requestURI"]) for item in requests_of_operator(api, namespace, since)]
+    made = [uri for verb, uri in sent if verb == "create" and "/pods?" in uri and "dryRun" not in uri]
+    assert len(made) == 1
+    assert "delete" not in [verb for verb, _ in sent]
+
+
+@pytest.mark.usefixtures("claim", "operator")
+def test_one_that_removes_it_once_is_made_good(
+    api: Cluster, namespace: str, kubelet: Kubelet, change: Change
+) -> None:
+    change(NO_ATTEMPT, HAS_ATTEMPT, "CREATE")
+    api.apply(resource(namespace))
+    kubelet.finish_inspection(FACTS)
+    kubelet.serve()
+    await_condition(api, namespace, "Ready", "True")
