@@ -65,6 +65,8 @@ class Settings:
     """Factor by which the counts of output tokens in answers, not those in metrics, are wrong."""
     moving_start: bool = False
     """Whether each reading of the metrics shows another start of the process."""
+    page_seconds: float = 0.0
+    """Seconds for which a page of the metrics is kept, as by a proxy's cache."""
 
 
 class Refused(Exception):
@@ -90,6 +92,7 @@ class Engine:
         self.identities = itertools.count(1)
         self.requests = 0
         self._board, self._rank = board, rank
+        self._page = (-math.inf, "")
         self._timer: asyncio.TimerHandle | None = None
         self._turning = False
         self.scheduler.wake = self._arm
@@ -153,14 +156,18 @@ class Engine:
         if self.settings.counters == "none":
             return reply.document({"detail": "Not Found"}, status=404)
         self._turn()
+        if self._page[0] <= self.loop.time() - self.settings.page_seconds:
+            self._page = self.loop.time(), self._metrics_page()
+        return reply.whole(self._page[1].encode(), kind="text/plain; version=0.0.4; charset=utf-8")
+
+    def _metrics_page(self) -> str:
         ranks, law = self._board.all(), self.scheduler.law
         if self.settings.counters == "request":
             text = engine_metrics.by_request(ranks)
         else:
             text = engine_metrics.by_step(ranks, law, self.settings.served_name)
-        if self.settings.moving_start:
-            text += f"process_start_time_seconds {time.time()}\n"
-        return reply.whole(text.encode(), kind="text/plain; version=0.0.4; charset=utf-8")
+        moving = f"process_start_time_seconds {time.time()}\n" if self.settings.moving_start else ""
+        return text + moving
 
     def _show_law(self, _: Request, reply: Reply) -> None:
         reply.document(dataclasses.asdict(self.scheduler.law))

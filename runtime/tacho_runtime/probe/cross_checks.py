@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -126,8 +127,10 @@ def front_end_limit(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = 
         or trace.failures
         or client_lateness(trace.client, tpot_milliseconds)
         or counts_a_part(trace)
+        or is_cached(trace)
     ):
         return ""
+    held = held[1:]  # a cache may show the first one of the level before
     missing = trace.concurrency - math.fsum(held) / len(held)
     if missing < max(MISSING_STREAMS, MISSING_SHARE * trace.concurrency):
         return ""
@@ -152,6 +155,7 @@ OTHERS_SHARE = 0.03
 """Share of tokens that no request of the probe received, above which they count as other traffic."""
 FINE = 0.004
 """Share of a window's tokens in one or two steps below which the inexact ends of the window do not matter."""
+CACHED = "its metrics were older than their reading, as from a cache: its counts are not used"
 MAX_BEHIND = 1.25
 """Highest ratio of tokens counted by the engine to tokens received that is believed.
 
@@ -220,6 +224,23 @@ def _above(trace: LoadTrace, requests: float) -> float:
     return max(0.0, requests / max(1, trace.concurrency) - 1)
 
 
+def is_cached(trace: LoadTrace) -> bool:
+    """Whether two readings in a row are the same although tokens came in between: a proxy keeps the page."""
+    known = [one for one in trace.readings if one.counters.generated_tokens is not None]
+    return any(
+        one.counters == later.counters and one.counters.by_step and _came(trace, one, later)
+        for one, later in itertools.pairwise(known)
+    )
+
+
+def _came(trace: LoadTrace, one: CounterReading, later: CounterReading) -> bool:
+    """Whether more than two steps' tokens came certainly after ``one`` and before ``later``."""
+    begins, ends = one.stamp_ns + one.uncertain_ns, later.stamp_ns - later.uncertain_ns
+    first = -(-(begins - trace.start_ns) // trace.bin_nanoseconds)
+    last = (ends - trace.start_ns) // trace.bin_nanoseconds
+    return math.fsum(trace.bins[max(0, first) : max(0, last)]) > 2 * trace.concurrency
+
+
 def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
     """The comparison of a window's tokens. ``alone``: by its gauges the engine had no other clients'
     requests.
@@ -229,6 +250,8 @@ def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
         return CounterCheck()
     made, here, step, late = compared
     factor, apart = made / here, step + late
+    if made and factor <= 1 + OTHERS_SHARE + apart and is_cached(trace):
+        return CounterCheck(notes=(f"at {trace.concurrency} streams {CACHED}",))
     if alone and 1 + OTHERS_SHARE + apart < factor <= MAX_BEHIND:
         note = (
             f"at {trace.concurrency} streams the engine generated {made:.0f} tokens/s and "
