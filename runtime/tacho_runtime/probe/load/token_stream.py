@@ -30,6 +30,7 @@ MARKS_AT_START = 64
 STREAM_LIMIT_BYTES = 16 * 1024 * 1024
 """Longest accepted stream in bytes, far above any that the probe requests."""
 _CLOSING_BYTES = 64 * 1024
+_ERROR_EVENT = re.compile(rb'\ndata:[ \t]*\{[^{}\[\]]{0,500}"error"')
 _TOTAL_KEYS = (b'"completion_tokens"', b'"predicted_n"')
 _TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d{1,%d})(?!\d)' % COUNT_DIGITS)
 _WHOLE_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*"[^"]')
@@ -101,7 +102,12 @@ class TokenStream(StreamConnection):
             return data
         at = data.rfind(_EVENT, 0, len(data) - TAIL_BYTES)
         at = data.rfind(_EVENT, 0, max(0, at))
-        return data[at:][-_CLOSING_BYTES:] if at >= 0 else data[-_CLOSING_BYTES:]
+        closing = data[max(0, at) :]
+        if len(closing) > _CLOSING_BYTES and (error := _ERROR_EVENT.search(closing)) is not None:
+            # Without its beginning, it would count as a token.
+            head = closing[error.start() : error.start() + _OPENING_BYTES]
+            return head + closing[len(head) - _CLOSING_BYTES :]
+        return closing[-_CLOSING_BYTES:]
 
     def _has_begun(self) -> bool:
         return self.first_token_ns is not None
