@@ -46,8 +46,10 @@ async def serve(config: RuntimeConfig) -> int:
     from tacho_runtime.http.server import HttpServer
     from tacho_runtime.supervisor.endpoints import make_routes
     from tacho_runtime.supervisor.preflight import port_failure
+    from tacho_runtime.supervisor.process import inherit_orphans, kill_descendants
     from tacho_runtime.supervisor.supervise import Supervisor
 
+    inherit_orphans()
     supervisor = Supervisor(config)
     server = HttpServer(make_routes(lambda: supervisor.state, supervisor.report, supervisor.load))
     try:
@@ -58,6 +60,7 @@ async def serve(config: RuntimeConfig) -> int:
         return await supervisor.run()
     finally:
         await server.close()
+        kill_descendants()
 
 
 if __name__ == "__main__":

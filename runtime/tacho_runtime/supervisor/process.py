@@ -14,12 +14,14 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import IO, Any
 
 from tacho_contract.failure import Failure
 from tacho_engines.base import Exit
+from tacho_runtime.machine import processes
 from tacho_runtime.probe.load.timed_client import without
 
 STDOUT, STDERR = 1, 2
@@ -157,6 +159,27 @@ class EngineProcess:
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+LEFT_SECONDS, LEFT_POLL_SECONDS = 5.0, 0.02
+"""Most seconds to wait for killed processes: one that waits for a driver ends only after it."""
+
+
+def inherit_orphans() -> None:
+    """Makes orphans of the engine this process's children, also where it is not PID 1."""
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def kill_descendants() -> None:
+    """Kills what is left of the engine: processes with a session of their own are in no group of it."""
+    until = time.monotonic() + LEFT_SECONDS
+    while (left := processes.process_tree(os.getpid())[1:]) and time.monotonic() < until:
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(LEFT_POLL_SECONDS)
 
 
 def _die_with_parent() -> None:
