@@ -229,16 +229,33 @@ FALLING = (
     "its count of tokens fell, as of several engines in turn or of one that began anew: its metrics were not "
     "used from then on"
 )
+UNSEEN_OTHERS = (
+    "no metrics of the server count its requests: those of other clients are not seen, and slow its figures"
+)
 
 
 @dataclass(slots=True)
 class FirstEngine:
     """Tells readings of the engine that was read first from those of others behind the same address."""
 
+    unseen: str = ""
+    """A note that no reading shows the requests of other clients; "": one does, or none was made."""
+    _counts: bool = False
     _started: float | None = None
     """When the engine of the first reading began."""
     _last: CounterReading | None = None
     _fell: bool = False
+
+    async def with_requests(self, found: CounterReading, port: int | None) -> CounterReading:
+        """``found``, of an engine that counts no requests with the connections to its ``port``.
+
+        ``port`` is None for an engine on another machine.
+        """
+        self._counts = self._counts or found.counts_requests
+        if not self._counts and port is not None:
+            found = await counted_by_connections(found, port)
+        self.unseen = "" if self._counts or found.requests_there is not None else UNSEEN_OTHERS
+        return found
 
     def problem(self, found: CounterReading) -> str:
         """A note where ``found`` may not be compared with the earlier readings; "": it may.

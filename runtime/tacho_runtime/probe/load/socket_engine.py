@@ -23,7 +23,6 @@ from tacho_runtime.probe.load.engine_counters import (
     CounterReading,
     EngineCounters,
     FirstEngine,
-    counted_by_connections,
     scrape,
 )
 from tacho_runtime.probe.load.first_answer import (
@@ -104,7 +103,6 @@ class SocketEngine:
         self.counts_oddly = False
         """Whether the engine's count of a text is that of no usual tokenizer."""
         self._first_engine = FirstEngine()
-        self._has_counted = False
         self.answered = False
         """Whether a token of any answer has arrived."""
         self.failed: RequestFailed | None = None
@@ -178,7 +176,7 @@ class SocketEngine:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for readers of the measured values about the form of the requests."""
-        return (*self._notes, *filter(None, [self._tries.note()]))
+        return (*self._notes, *filter(None, [self._tries.note(), self._first_engine.unseen]))
 
     @property
     def requests(self) -> RequestBuilder:
@@ -379,10 +377,11 @@ class SocketEngine:
 
         Behind a load balancer the difference of two engines' counters looks like other clients' traffic.
         """
-        found = await scrape(self._endpoint, timeout_seconds=timeout_seconds)
-        self._has_counted = self._has_counted or found.counts_requests
-        if not self._has_counted and self.near:
-            return await counted_by_connections(found, self._endpoint.port)
+        scraped = await scrape(self._endpoint, timeout_seconds=timeout_seconds)
+        port = self._endpoint.port if self.near else None
+        found = await self._first_engine.with_requests(scraped, port)
+        if found.requests_there is not None:
+            return found
         note = self._first_engine.problem(found)
         if not note:
             return found
