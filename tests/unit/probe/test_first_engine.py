@@ -52,7 +52,9 @@ def test_the_first_reading_is_after_none() -> None:
 @pytest.mark.parametrize(
     ("made", "port", "said"), [(None, None, UNSEEN_OTHERS), (None, 80, ""), (5.0, None, ""), (5.0, 80, "")]
 )
-async def test_that_nobody_sees_other_clients_is_said(made: float | None, port: int | None, said: str) -> None:
+async def test_that_nobody_sees_other_clients_is_said(
+    made: float | None, port: int | None, said: str
+) -> None:
     """Of a server elsewhere without metrics, ``tacho probe`` said nothing of them."""
     engine = FirstEngine()
     assert engine.unseen == ""
