@@ -177,7 +177,7 @@ def decision_sources(
     """What decisions are made from. ``late`` is called with a resource that has to be decided again."""
     config = settings.decisions
     return DecisionSources(
-        observer=Observer(kube, store, Reports(late=late, counted=metrics.report)),
+        observer=Observer(kube, store, Reports(late=late, counted=metrics.report), clock=clock),
         scaler=Scaler(
             Loads(clock=clock.seconds),
             clock=clock.seconds,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -32,6 +32,7 @@ from tacho_operator.shell.child_reads import CHILDREN as CHILDREN, ChildReads
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.replica_writes import ReplicaWrites
 from tacho_operator.shell.reports import Reports
+from tacho_operator.shell.server_clock import utc_now
 from tacho_operator.shell.store.objects import BYTES_LIMIT, Crowd, child_limit
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.store.trimming import CONTROLLED, json_bytes, readable_part, weight
@@ -112,10 +113,13 @@ class Observer:
     """Collects the state of one resource at a time. Nodes, claims and neighbours always come from the
     store."""
 
-    def __init__(self, kube: Kube, store: Store, reports: Reports) -> None:
-        self._kube, self._store, self._reports = kube, store, reports
+    def __init__(
+        self, kube: Kube, store: Store, reports: Reports, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        """``clock``: that of the decisions."""
+        self._kube, self._store, self._reports, self._clock = kube, store, reports, clock
         self._child_reads = ChildReads(kube, store)
-        self._replica_writes = ReplicaWrites()
+        self._replica_writes = ReplicaWrites(clock)
 
     def has_long_reports(self, key: Key) -> bool:
         """Whether the reports of the resource are so long that few like it may be in memory at once."""
@@ -255,7 +259,7 @@ class Observer:
             if view.role in (ROLE_PROBE, ROLE_SERVER) and not view.is_stuck(lost)
         ]
         reports = await self._reports.collect(key, engines, live_text(mine["ConfigMap"], key.name))
-        measuring = needs_neighbours(pods, reports, resource.status.measurements, datetime.now(timezone.utc))
+        measuring = needs_neighbours(pods, reports, resource.status.measurements, self._clock())
         history = await self._store.history(key.namespace) if planning else ()
         nodes = {pod["spec"]["nodeName"] for pod in pods if (pod.get("spec") or {}).get("nodeName")}
         return Observed(

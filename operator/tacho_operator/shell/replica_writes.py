@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
-from tacho_operator.shell.server_clock import utc_now
 from tacho_operator.shell.workqueue import Key
 
 DEFAULT_REPLICAS = LLMDeploymentSpec.model_fields["replicas"].default
@@ -24,7 +23,7 @@ class _Seen(NamedTuple):
 class ReplicaWrites:
     """The last such change of each resource that has autoscaling, since this process began."""
 
-    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._seen: dict[Key, _Seen] = {}
 
