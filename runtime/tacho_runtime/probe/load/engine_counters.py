@@ -15,7 +15,7 @@ from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_engines import run_parts
 from tacho_engines.shared.metrics import MetricNames, first_known, kv_cache_tokens
 from tacho_engines.shared.openai import METRICS
-from tacho_runtime.machine import processes
+from tacho_runtime.machine import idle_sockets, processes
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
 
 _NAME = re.compile(r"[a-zA-Z_:][\w:]*")
@@ -278,10 +278,11 @@ class FirstEngine:
 async def counted_by_connections(found: CounterReading, port: int) -> CounterReading:
     """The reading of an engine on this machine that counts nothing, with the connections to its ``port``.
 
-    Each request has one, the probe's own and others'. An idle connection counts, too.
+    Each request has one, the probe's own and others'. What a client only keeps open does not count.
     """
     await asyncio.sleep(0)  # until the reading's own is closed
-    return replace(found, requests_there=processes.connections(port))
+    held, idle = processes.connections(port), idle_sockets.idle_connections(port)
+    return replace(found, requests_there=None if held is None else max(0, held - idle))
 
 
 CONTROL_SECONDS = 10.0
