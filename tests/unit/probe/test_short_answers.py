@@ -42,3 +42,16 @@ def test_an_answer_that_the_engine_gave_up_is_a_failure(reason: str) -> None:
     stream = read(completion(10, "a"), completion(20, "a", finish_reason=reason), (20, DONE))
     assert stream.error == f"the engine gave up an answer: {reason}"
     assert not stream.tokens
+
+
+@pytest.mark.parametrize(("extra", "longer"), [(0, False), (1, True)])
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_answer_is_no_longer_one_between_its_last_event_and_its_end(
+    whole: bool, extra: int, longer: bool
+) -> None:
+    """Where a loop was read just then, an engine without totals had LongOutput, in one probe of seven."""
+    events = [completion(10 * n, "a")[1] for n in range(1, 17 + extra)]
+    ends = completion(0, "", finish_reason="length")[1], DONE
+    raw = received((10, HEAD), *((20 + at, in_chunks(data)) for at, data in enumerate([*events, *ends])))
+    raw.max_tokens = 16
+    assert raw.result(whole=whole).longer == longer

@@ -155,7 +155,8 @@ def reduce_stream(
     events = max(0, came - ends.leading - ends.trailing)
     if ends.textless_end and ends.total is not None and events > ends.total:
         events -= 1
-    longer = _is_longer(ends.total, events, max_tokens)
+    closed = bool(reads.whole or ends.total)
+    longer = _is_longer(ends.total, events - (not closed), max_tokens)  # the last may be ``[DONE]``
     finish_reason = ends.finish_reason or (LENGTH if ends.done else "")
     shorter = bool(finish_reason) and _is_shorter(ends.total, events * tokens_per_event, max_tokens)
     totals = [total for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events]
