@@ -207,6 +207,12 @@ def test_a_request_on_the_wire() -> None:
     assert sent == b'{"a":1}'
 
 
+def test_an_ipv6_address_is_in_brackets_in_the_host() -> None:
+    """Servers refuse ``::1:8000``, of which the port is not known."""
+    raw = request_bytes(EngineEndpoint.of("http://[::1]:8000"), "GET", "/v1/models", None)
+    assert b"\r\nHost: [::1]:8000\r\n" in raw
+
+
 @pytest.mark.parametrize(
     ("url", "port", "encrypted"),
     [("http://h", 80, False), ("https://h", 443, True), ("https://h:8443/v", 8443, True)],

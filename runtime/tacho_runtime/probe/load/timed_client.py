@@ -262,9 +262,10 @@ def request_bytes(endpoint: EngineEndpoint, method: str, path: str, body: Mappin
     It has ``Connection: close``: servers drop idle connections at any time, and a probe must not retry.
     """
     payload = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     lines = [
         f"{method} {endpoint.prefix}{path} HTTP/1.1",
-        f"Host: {endpoint.host}:{endpoint.port}",
+        f"Host: {host}:{endpoint.port}",
         "Connection: close",
         *(f"{name}: {value}" for name, value in endpoint.headers),
     ]
