@@ -261,6 +261,8 @@ def test_the_crd_can_be_left_to_somebody_else(helm: Helm) -> None:
         ({}, "image.repository is not set: build the images"),
         ({**REQUIRED, "fullnameOverride": "Tacho/1"}, "fullnameOverride"),
         ({**REQUIRED, "nameOverride": "a b"}, "nameOverride"),
+        ({**REQUIRED, "nameOverride": "My_App"}, "have the name tacho-My_App, which a Service cannot have"),
+        ({**REQUIRED, "nameOverride": "a.b"}, "set fullnameOverride"),
         ({**REQUIRED, "podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels"),
         ({**REQUIRED, "commonLabels": {"app.kubernetes.io/instance": "x"}}, "commonLabels"),
         ({**REQUIRED, "commonLabels": {"tacho.dev/deployment": "x"}}, "commonLabels"),

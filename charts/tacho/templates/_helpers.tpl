@@ -81,6 +81,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- range .Values.extraEnv }}
 {{- if hasKey $own .name }}{{- fail (printf "extraEnv names %s, which the chart sets: use its value" .name) }}{{- end }}
 {{- end }}
+{{- $name := include "tacho.fullname" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) }}
+{{- fail (printf "objects would have the name %s, which a Service cannot have: set fullnameOverride" $name) }}
+{{- end }}
 {{- if and (hasPrefix "http://" .Values.hub.endpoint) (not .Values.hub.allowInsecure) }}
 {{- fail "hub.endpoint is not encrypted: use https://, or set hub.allowInsecure" }}
 {{- end }}
