@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -32,6 +33,9 @@ class ServerClock:
 
     Pods and their ends have times of the cluster. By a clock that was behind or ahead, deadlines fell due at
     once or never, and a failed inspection was retried as fast as its pods ended.
+
+    Where this machine's clock is set while the process runs, the time goes on as before. Until the next
+    answers each deadline would be over: the gate admitted a slower revision, as not judged.
     """
 
     def __init__(
@@ -43,9 +47,26 @@ class ServerClock:
         """By how much this machine's clock is behind the API server's; 0: they agree."""
         self._confirmed: float | None = None
         """When an answer last had this clock's time, by the monotonic clock; None: none had."""
+        self._read = (own(), monotonic())
+        """The last readings of this machine's clock and of the monotonic one."""
+        self._lock = threading.Lock()
+        """Threads that read the loads of pods use this clock, too."""
 
     def __call__(self) -> datetime:
-        return self._own() + self._behind
+        with self._lock:
+            return self._own_now() + self._behind
+
+    def _own_now(self) -> datetime:
+        """This machine's time. If it was set since the last reading, ``_behind`` makes up for that."""
+        (own_before, before), (own, now) = self._read, (self._own(), self._monotonic())
+        self._read = (own, now)
+        ahead = own - own_before - timedelta(seconds=now - before)
+        if abs(ahead) > AGREE:
+            text = "this machine's clock was set by %.0f s; decisions go on by the time of before"
+            logger.warning(text, ahead.total_seconds())
+            self._behind -= ahead
+            self._confirmed = None  # the next answer counts: a machine that was suspended is behind
+        return own
 
     def seconds(self) -> float:
         """The time as seconds of Unix time."""
@@ -57,9 +78,10 @@ class ServerClock:
         """Middleware of an HTTP client of the API server, whose answers set this clock."""
         sent = self._own()
         response = await handler(request)
-        received = self._own()
-        if timedelta(0) <= received - sent <= AGREE:
-            self._note(response.headers.get("Date", ""), received)
+        with self._lock:
+            received = self._own_now()
+            if timedelta(0) <= received - sent <= AGREE:
+                self._note(response.headers.get("Date", ""), received)
         return response
 
     def _note(self, date: str, received: datetime) -> None:
