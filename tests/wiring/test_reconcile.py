@@ -103,7 +103,7 @@ async def test_a_status_that_its_own_answer_lacks_is_refused(undone: dict[str, A
     world.claims = {"models": None}
     server = Server(world)
     server.refuses, server.undone = False, [undone]
-    with pytest.raises(Forbidden, match="other conditions"):
+    with pytest.raises(Forbidden, match="another status"):
         await reconciler(server)(KEY)
     assert server.created.count("Event") == 1
 

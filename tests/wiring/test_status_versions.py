@@ -11,6 +11,7 @@ from tacho_operator.shell.api_errors import ApiError, Conflict, Invalid
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import STATUS_TRIES, write_status
+from tests.wiring.test_execute import merged
 
 RAW: dict[str, Any] = {
     "apiVersion": "tacho.dev/v1alpha1",
@@ -54,6 +55,7 @@ class Server:
         self.merged = body["status"]
         if body["metadata"]["resourceVersion"] != str(self.version):
             raise Conflict(409, "the object has been modified")
+        self.status = merged(self.status, body["status"])
         return self._resource()
 
 

@@ -16,7 +16,7 @@ from tacho_operator.shell.drift import contains
 from tacho_operator.shell.execute import child_name, children, needs_write
 from tacho_operator.shell.kube import Kube
 
-STATUS_UNDONE = "the API server's answer has other conditions, as where a webhook removes or changes them"
+STATUS_UNDONE = "the API server's answer has another status ({}), as where a webhook removes or changes it"
 
 STATUS_TRIES = 5
 """Writes of one status while others change the resource."""
@@ -73,8 +73,8 @@ async def _write(kube: Kube, raw: Manifest, body: Manifest) -> str:
         version = _version(found)
         live = wire if METADATA_ONLY in found else _stored(found)
         own, others = _by_writer(live)
-        if not all(item in own.get("conditions", ()) for item in wire.get("conditions", ())):
-            raise Forbidden(FORBIDDEN, STATUS_UNDONE)
+        if undone := [key for key, value in wire.items() if not _keeps(own.get(key), value)]:
+            raise Forbidden(FORBIDDEN, STATUS_UNDONE.format(", ".join(undone)))
     except Invalid:
         if contains(wire, stored):
             raise
@@ -82,7 +82,12 @@ async def _write(kube: Kube, raw: Manifest, body: Manifest) -> str:
     if not contains(wire, own):
         whole = _replacement(live, {**wire, "conditions": wire.get("conditions", []) + others})
         patch = {"metadata": {"uid": uid, "resourceVersion": version}, "status": whole}
-        version = _version(await kube.merge(body, patch, subresource="status"))
+        merged = await kube.merge(body, patch, subresource="status")
+        version, own = _version(merged), _by_writer(_stored(merged))[0]
+        undone = [key for key in wire if not contains(own.get(key), wire[key])]
+        undone += [key for key in own if not contains(wire.get(key), own[key]) and key not in undone]
+        if undone and METADATA_ONLY not in merged:
+            raise Forbidden(FORBIDDEN, STATUS_UNDONE.format(", ".join(undone)))
     return version
 
 
@@ -156,6 +161,15 @@ def _by_writer(status: Manifest) -> tuple[Manifest, list[Any]]:
 def _is_others(kind: Any) -> bool:
     """Whether a condition's type is another writer's. Any other value is of an old CRD, and is not kept."""
     return isinstance(kind, str) and kind not in set(ConditionType)
+
+
+def _keeps(live: Any, desired: Any) -> bool:
+    """Whether ``live`` has what an apply of ``desired`` wrote. Its lists may have items of others as well."""
+    if isinstance(desired, dict):
+        return isinstance(live, dict) and all(_keeps(live.get(key), desired[key]) for key in desired)
+    if isinstance(desired, list):
+        return isinstance(live, list) and all(any(_keeps(one, item) for one in live) for item in desired)
+    return bool(live == desired)
 
 
 def _replacement(live: Any, desired: Any) -> Any:
