@@ -34,8 +34,8 @@ def base_of(url: str) -> str:
     """The URL up to /v1. Raises CommandError for an invalid URL."""
     try:
         parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
-        more = parts.query or parts.fragment or parts.username
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        more = parts.query or parts.fragment or "@" in parts.netloc  # a password would be shown
     except ValueError:
         known = more = None
     if not known or more:

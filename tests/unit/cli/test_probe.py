@@ -166,6 +166,8 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, engine: str) -> None:
         (["ftp://h"], "http://HOST[:PORT] or https://HOST[:PORT]"),
         (["http://h:x"], "http://HOST[:PORT]"),
         (["http://u:p@h"], "http://HOST[:PORT]"),
+        (["http://:p@h"], "http://HOST[:PORT]"),
+        (["http://h:0"], "http://HOST[:PORT]"),
         (["http://[::1"], "http://[::1: http://HOST[:PORT]"),
         (["http://h", "--workload", "512"], "INPUT:OUTPUT tokens are expected"),
         (
