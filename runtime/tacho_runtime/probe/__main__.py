@@ -38,6 +38,7 @@ async def _measure(order: ProbeOrder, api_key: str) -> None:
         slots=order.concurrency,
         api_key=api_key,
         advice=BY_OPTIONS,
+        may_be_forwarded=True,
     )
     found = await run_probe(
         target,

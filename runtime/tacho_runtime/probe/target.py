@@ -49,6 +49,8 @@ class ProbeTarget:
     cpus: int = 1
     """Number of CPUs that the probe may use; they are shared with an engine on the same machine."""
     advice: Advice = IN_SPEC
+    may_be_forwarded: bool = False
+    """Whether a port of this machine may lead to another one, as kubectl's port-forward does."""
     must_answer: bool = False
     """Whether the engine has just started, and the start fails unless it answers: the probe raises
     NeverAnswered."""

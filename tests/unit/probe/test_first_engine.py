@@ -8,6 +8,7 @@ import pytest
 
 from tacho_runtime.probe.load.engine_counters import (
     FALLING,
+    UNSEEN_ELSEWHERE,
     UNSEEN_OTHERS,
     CounterReading,
     EngineCounters,
@@ -62,6 +63,15 @@ async def test_that_nobody_sees_other_clients_is_said(
     assert engine.unseen == said
     await engine.with_requests(reading(0, 5.0), port)
     assert engine.unseen == "", "its metrics came at last"
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+async def test_behind_a_forwarded_port_others_are_not_seen(forwarded: bool) -> None:
+    """By kubectl's port-forward a server of the cluster is at localhost, and its clients are not."""
+    with mock_engine(counters="none") as port:
+        one = target(port, may_be_forwarded=forwarded)
+        measured = await run_probe(one, live(budget=3), plan_key="plan", rng=Random(1))
+    assert (UNSEEN_ELSEWHERE in measured.message) is forwarded
 
 
 async def test_a_probe_of_a_server_elsewhere_says_it(monkeypatch: pytest.MonkeyPatch) -> None:

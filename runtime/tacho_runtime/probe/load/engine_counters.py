@@ -232,6 +232,10 @@ FALLING = (
 UNSEEN_OTHERS = (
     "no metrics of the server count its requests: those of other clients are not seen, and slow its figures"
 )
+UNSEEN_ELSEWHERE = (
+    "no metrics of the server count its requests: if its port is forwarded, those of clients elsewhere are "
+    "not seen, and slow its figures"
+)
 
 
 @dataclass(slots=True)
@@ -246,7 +250,9 @@ class FirstEngine:
     _last: CounterReading | None = None
     _fell: bool = False
 
-    async def with_requests(self, found: CounterReading, port: int | None) -> CounterReading:
+    async def with_requests(
+        self, found: CounterReading, port: int | None, *, may_be_forwarded: bool = False
+    ) -> CounterReading:
         """``found``, of an engine that counts no requests with the connections to its ``port``.
 
         ``port`` is None for an engine on another machine.
@@ -254,7 +260,8 @@ class FirstEngine:
         self._counts = self._counts or found.counts_requests
         if not self._counts and port is not None:
             found = await counted_by_connections(found, port)
-        self.unseen = "" if self._counts or found.requests_there is not None else UNSEEN_OTHERS
+        here = UNSEEN_ELSEWHERE if may_be_forwarded else ""
+        self.unseen = "" if self._counts else UNSEEN_OTHERS if found.requests_there is None else here
         return found
 
     def problem(self, found: CounterReading) -> str:

@@ -379,7 +379,8 @@ class SocketEngine:
         """
         scraped = await scrape(self._endpoint, timeout_seconds=timeout_seconds)
         port = self._endpoint.port if self.near else None
-        found = await self._first_engine.with_requests(scraped, port)
+        forwarded = self._target.may_be_forwarded
+        found = await self._first_engine.with_requests(scraped, port, may_be_forwarded=forwarded)
         if found.requests_there is not None:
             return found
         note = self._first_engine.problem(found)
