@@ -27,12 +27,14 @@ from typing import Any
 NAME = "gpu"
 RESOURCE = "nvidia.com/gpu"
 TACHO = "docker.io/local/tacho:gpu"
-VLLM = "docker.io/local/tacho-vllm:v0.26.0"
+VLLM = "docker.io/local/tacho-vllm:v{}"
 TRANSFORMERS = "docker.io/local/tacho-transformers:v5.19.0"
 CTRANSLATE2 = "docker.io/local/tacho-ctranslate2:v4.8.5"
 LAYERS = (".layer-host", ".layer-tacho")
 """A file in each of the image's empty layers, by which its folder is found."""
 DRIVER = Path("/usr/local/nvidia")
+TORCH = Path("opt/engine/torch")
+"""In PLACE/layer, where the engine does not run with the host's PyTorch."""
 OWN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RULES = (
     "-t nat -A POSTROUTING -m comment --comment x -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully",
@@ -50,16 +52,24 @@ def say(line: str) -> None:
     print(f"[{time.monotonic() - STARTED:6.1f}] {line}", flush=True)
 
 
-def variables(python: Path) -> dict[str, dict[str, str]]:
+def vllm_image(site: Path) -> str:
+    """The name of the image whose vLLM lies in ``site``."""
+    (found,) = site.glob("vllm-[0-9]*.dist-info")
+    return VLLM.format(found.name.removeprefix("vllm-").removesuffix(".dist-info"))
+
+
+def variables(python: Path, vllm: str) -> dict[str, dict[str, str]]:
     """Image to its environment: the folders of PLACE/layer and of the host's Python."""
     common = {"HOME": "/tmp", "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
     path = f"{python}/bin:{OWN}"
     without = {"VLLM_USE_FLASHINFER_SAMPLER": "0", "VLLM_USE_DEEP_GEMM": "0"}
+    without |= {"PYTORCH_SKIP_CUDNN_COMPATIBILITY_CHECK": "1"}  # the host's may be older by a patch
+    engine = {"PATH": f"/opt/engine/bin:{path}", "PYTHONPATH": f"/opt/engine/site:/{TORCH}"}
     library = {**common, "PATH": path}
     sites = "/opt/engine/transformers:/opt/tacho/site:/opt/engine/site"
     return {
         TACHO: {**common, "PATH": f"/opt/tacho/venv/bin:{OWN}"},
-        VLLM: {**common, **without, "PATH": f"/opt/engine/bin:{path}", "PYTHONPATH": "/opt/engine/site"},
+        vllm: common | without | engine,
         TRANSFORMERS: {**library, "PYTHONPATH": f"/opt/engine/app:{sites}"},
         CTRANSLATE2: {**library, "PYTHONPATH": f"/opt/engine/app:/opt/engine/ct2:{sites}"},
     }
@@ -124,7 +134,8 @@ def load_images(place: Path, python: Path) -> None:
 
     known = state.read(NAME)
     assert known is not None
-    for number, (name, environment) in enumerate(variables(python).items()):
+    vllm = vllm_image(place / "layer/opt/engine/site")
+    for number, (name, environment) in enumerate(variables(python, vllm).items()):
         archive = place / f"image-{number}.tar"
         make_image(archive, name, environment)
         images.load(known, archive)
@@ -148,6 +159,8 @@ def make_layer(place: Path, python: Path) -> None:
     command.chmod(0o755)
     for folder in place.glob("layer/opt/engine/ct2/ctranslate2.libs"):
         link_cublas(folder, python)
+    if (place / "layer" / TORCH).is_dir():
+        link_cuda(place / "layer" / TORCH / "nvidia", python)
     subprocess.run(["chmod", "-R", "a+rX", place / "layer"], check=True)
 
 
@@ -160,6 +173,17 @@ def link_cublas(folder: Path, python: Path) -> None:
             say(f"CTranslate2 has no {name}")
             continue
         (folder / (library.name if "?" in name else name)).symlink_to(library)
+
+
+def link_cuda(folder: Path, python: Path) -> None:
+    """The host's CUDA libraries where a carried PyTorch looks for them, but for those that came with it."""
+    command = [str(python / "bin" / "python3"), "-c", "import nvidia; print(*nvidia.__path__, sep=chr(10))"]
+    own = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    found = subprocess.run(command, env=own, capture_output=True, text=True, check=True)
+    for line in found.stdout.splitlines():
+        for library in Path(line).iterdir():
+            if library.is_dir() and library.name != "__pycache__" and not (folder / library.name).exists():
+                (folder / library.name).symlink_to(library.resolve())
 
 
 def gpu_labels() -> dict[str, str]:
@@ -186,8 +210,8 @@ def stand_in_labels() -> dict[str, str]:
     }
 
 
-def plugin_arguments(stand_in: bool, gpus: list[str]) -> list[str]:
-    """``gpus``: numbers of those that are offered; []: all."""
+def plugin_arguments(stand_in: bool, gpus: list[str], torch: Path) -> list[str]:
+    """``gpus``: numbers of those that are offered; []: all. ``torch``: a carried PyTorch, if there is one."""
     if stand_in:
         return [word for gpu in gpus or ["0"] for word in ("--device", f"gpu{gpu}=/dev/null")]
     nodes = sorted(Path("/dev").glob("nvidia[0-9]*"))
@@ -199,16 +223,17 @@ def plugin_arguments(stand_in: bool, gpus: list[str]) -> list[str]:
     for path in shared:
         line += ["--with", str(path)]
     if DRIVER.exists():
-        libraries = ":".join(str(DRIVER / name) for name in ("lib64", "lib"))
-        line += ["--mount", str(DRIVER), "--env", f"LD_LIBRARY_PATH={libraries}"]
+        libraries = [str(DRIVER / name) for name in ("lib64", "lib")]
+        libraries += [f"/{TORCH}/nvidia/{path.parent.name}/lib" for path in torch.glob("nvidia/*/lib")]
+        line += ["--mount", str(DRIVER), "--env", f"LD_LIBRARY_PATH={':'.join(libraries)}"]
     return line
 
 
-def offer_gpus(cluster: Any, stand_in: bool, gpus: list[str]) -> None:
+def offer_gpus(cluster: Any, stand_in: bool, gpus: list[str], torch: Path) -> None:
     """Labels the node and starts the device plugin beside its kubelet, in place of one that runs."""
     from tools.cluster import devices
 
-    line = plugin_arguments(stand_in, gpus)
+    line = plugin_arguments(stand_in, gpus, torch)
     count = line.count("--device")
     labels = (stand_in_labels() if stand_in else gpu_labels()) | {"count": str(count)}
     driver = labels.pop("driver", "")
@@ -232,12 +257,17 @@ def without_dns(chart: str) -> str:
 
     known = state.read(NAME)
     assert known is not None
-    documents = [each for each in yaml.safe_load_all(chart) if each]
+    documents = [each for each in yaml.safe_load_all(chart) if each and not _is_hook(each)]
     for document in documents:
         if document["kind"] == "Deployment":
             alias = {"ip": known.network.service_address, "hostnames": ["kubernetes.default.svc"]}
             document["spec"]["template"]["spec"]["hostAliases"] = [alias]
     return str(yaml.safe_dump_all(documents))
+
+
+def _is_hook(document: dict[str, Any]) -> bool:
+    """Whether helm alone would run it, as `helm test` does."""
+    return "helm.sh/hook" in (document["metadata"].get("annotations") or {})
 
 
 def main() -> int:
@@ -254,8 +284,9 @@ def main() -> int:
     from tools.cluster import binaries, node, preflight, state
 
     gpus = [number for number in arguments.gpus.split(",") if number]
+    torch = place / "layer" / TORCH
     if state.read(NAME) is not None:
-        offer_gpus(node.handle(NAME, binaries.find(say)), arguments.stand_in, gpus)
+        offer_gpus(node.handle(NAME, binaries.find(say)), arguments.stand_in, gpus, torch)
         return 0
     install_programs(place)
     for finding in preflight.check():
@@ -264,7 +295,7 @@ def main() -> int:
     make_layer(place, arguments.python)
     load_images(place, arguments.python)
     say("images")
-    offer_gpus(cluster, arguments.stand_in, gpus)
+    offer_gpus(cluster, arguments.stand_in, gpus, torch)
     cluster.create_namespace("tacho-system")
     cluster.kubectl(
         *("apply", "--server-side", "-n", "tacho-system", "-f", "-"),

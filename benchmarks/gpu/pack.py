@@ -1,6 +1,6 @@
 """What a bare host with a GPU needs to be a node with tacho on it, as archives to carry there.
 
-    python -m benchmarks.gpu.pack [OUT]
+    python -m benchmarks.gpu.pack [OUT] [--vllm VERSION]
 
 `node.tar.xz` (46 MiB): the cluster's programs without CoreDNS, the device plugin, and of this machine
 containerd, runc, ip, iptables, conntrack, openssl and the CNI plugins with their libraries. `tacho.tar.xz`
@@ -44,7 +44,7 @@ UNUSED = (
 )
 """Of tacho's packages: the Hub's transfers, classes of the Kubernetes client that are never imported."""
 SHAPES = ("auto", "llama", "gpt2", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "phi", "phi3")
-STRAY = shutil.ignore_patterns("__pycache__", "go", "go-tools", "h200")
+STRAY = shutil.ignore_patterns("__pycache__", "go", "go-tools", "h200", "h100")
 
 
 def machine_programs(root: Path) -> None:
@@ -113,12 +113,12 @@ def transformers_layer(layer: Path, python: str) -> None:
                     path.unlink()
 
 
-def chart() -> str:
+def chart(vllm: str) -> str:
     """The chart with the names of the host's images, as helm renders it."""
     repository, _, tag = TACHO.rpartition(":")
     values = {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-        "engineImages": {"vllm": VLLM, "transformers": TRANSFORMERS, "ctranslate2": CTRANSLATE2},
+        "engineImages": {"vllm": VLLM.format(vllm), "transformers": TRANSFORMERS, "ctranslate2": CTRANSLATE2},
         "logFormat": "text",
         "resyncSeconds": 60,
         "prices": {"NVIDIA-H200": "3.50"},
@@ -164,6 +164,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gpu.pack", description=__doc__)
     parser.add_argument("out", nargs="?", type=Path, default=OUTPUT)
     parser.add_argument("--python", default="3.12", help="the host's Python")
+    parser.add_argument("--vllm", default="0.26.0", help="the version that the engine's archive has")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -171,7 +172,7 @@ def main() -> int:
         machine_programs(place / "root")
         cluster_programs(place / "programs")
         tacho_layer(place / "layer", arguments.python)
-        (place / "chart.yaml").write_text(chart())
+        (place / "chart.yaml").write_text(chart(arguments.vllm))
         sources(place / "src")
         archive(arguments.out / "tacho.tar.xz", place, ("layer", "src", "chart.yaml"))
         transformers_layer(place / "engine" / "layer", arguments.python)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# On a bare host with a GPU: the cells of a matrix, by `tacho run` or as pods.
+# On a bare host with a GPU: the cells of a matrix, by `tacho run` or as pods; or one server's rollouts, with its gate.
 #
-#   session.sh run|pods ARCHIVES OUT BUDGET [CELL ...]
+#   session.sh run|pods|rollouts ARCHIVES OUT BUDGET [CELL ...]
 #
 # ARCHIVES holds what pack.py wrote and the engine's; an archive that was unpacked before need not be there again.
 # MATRIX is benchmarks/gpu/h200-next.yaml, or a file or folder of the environment. OUT says what is done: called again
-# with it, a session goes on. Needs Python 3.12 with torch and transformers, and xz; `pods` also root and cgroup v2.
+# with it, a session goes on. Needs Python 3.12 with torch and transformers, and xz; pods also root and cgroup v2.
 set -euo pipefail
 how=$1 archives=$(realpath "$2") out=$(realpath -m "$3") budget=$4
 shift 4
@@ -53,5 +53,7 @@ models=$!
 [ -e "$KUBECONFIG" ] || "$python" -m benchmarks.gpu.host "$place" ${GPUS:+--gpus "$GPUS"} 2>&1 | tee "$out/host.log"
 wait $models
 chmod 777 "$place/cache"
+[ "$how" != rollouts ] || exec "$python" -m benchmarks.gpu.rollouts "$matrix" "$out" --models "$place/models" \
+  --cache "$place/cache" --budget "$budget"
 exec "$python" -m benchmarks.gpu.stories "$matrix" "$out" --models "$place/models" --cache "$place/cache" \
   --budget "$budget" ${1:+--only "$@"}

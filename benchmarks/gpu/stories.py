@@ -291,6 +291,20 @@ def writable(claim: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return claim
 
 
+def prepared(models: Path, cache: Path | None) -> Any:
+    """The cluster with a namespace for resources, and claims of the folders."""
+    from tools import lab
+    from tools.cluster import binaries, node
+
+    cluster = node.handle("gpu", binaries.find(say))
+    cluster.create_namespace(NAMESPACE)
+    subprocess.run(["chmod", "-R", "a+rX", models], check=True)
+    cluster.apply(*lab.claim_of_node(NAMESPACE, "models", models.resolve()))
+    if cache:
+        cluster.apply(*writable(lab.claim_of_node(NAMESPACE, "cache", cache.resolve())))
+    return cluster
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gpu.stories", description=__doc__)
     parser.add_argument("file", type=Path)
@@ -301,14 +315,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[])
     arguments = parser.parse_args()
     from tools import lab
-    from tools.cluster import binaries, devices, node
+    from tools.cluster import devices
 
-    cluster = node.handle("gpu", binaries.find(say))
-    cluster.create_namespace(NAMESPACE)
-    subprocess.run(["chmod", "-R", "a+rX", arguments.models], check=True)
-    cluster.apply(*lab.claim_of_node(NAMESPACE, "models", arguments.models.resolve()))
-    if arguments.cache:
-        cluster.apply(*writable(lab.claim_of_node(NAMESPACE, "cache", arguments.cache.resolve())))
+    cluster = prepared(arguments.models, arguments.cache)
     summary = arguments.out / "summary.json"
     ended: dict[str, str] = json.loads(summary.read_text()) if summary.exists() else {}
     gpus = devices.allocatable(cluster, RESOURCE)

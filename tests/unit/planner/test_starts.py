@@ -28,6 +28,9 @@ ERNIE, GRANITE, GLM = (
 )
 FOUR = "vllm-0.32-four/"
 GLM_TWO, OSS_FOUR = FOUR + "glm-air-as-qwen3-fp8-tp2", FOUR + "gpt-oss-120b-stored-tp4"
+EAGER = {FOUR + "gate/eager", "vllm-0.32-pods/rollouts/eager"}
+FROM_COMPILED_CODE = ("vllm-0.32-pods/rollouts/front-ends", "vllm-0.32-pods/llama-8b-warm")
+"""They had more tokens than planned: a plan does not count on compiled code."""
 SMALL, SEQUENCES = FOUR + "goals/0.6b", FOUR + "gate/64-sequences"
 FAR_CACHE_GIB = {EXPERTS + "qwen3-30b-a3b-none-tp2": -0.21, ERNIE: 0.34, GRANITE: 0.05}
 FAR_CACHE_GIB |= {GLM_TWO: 0.81, OSS_FOUR: 0.19, SMALL: 0.18, SEQUENCES: 0.04}
@@ -130,6 +133,7 @@ def test_starts_that_were_planned_before_they_ran():
     assert max(tokens.pop(name) for name in of_oss) <= 0.0037
     assert tokens.pop(H100) <= 0.0042
     assert tokens.pop(GLM_TWO) <= 0.0113
+    assert max(tokens.pop(name) for name in FROM_COMPILED_CODE) <= 0.0023
     edges = [tokens.pop(name) for name in sorted(tokens) if name.startswith("edges/")]
     assert len(edges) == 5
     assert max(edges) <= 0.034
@@ -170,7 +174,7 @@ def test_each_row_names_the_file_it_was_read_from():
 
 def test_names_are_unique():
     names = [start.name for start in starts.starts()]
-    assert len(set(names)) == len(names) == 342
+    assert len(set(names)) == len(names) == 350
 
 
 def test_a_figure_that_nobody_told_has_no_error():
@@ -188,13 +192,13 @@ def test_an_error_is_that_of_the_published_cases():
 def test_vllm_0_32_holds_the_samplers_tables_beside_the_weights():
     """The default version, by its own logs: before, 0.4 to 0.8 GiB too much were planned for the cache."""
     found = [start for start in starts.starts() if start.row["version"] == "0.32.0"]
-    assert len(found) == 35
+    assert len(found) == 43
     far = {ERNIE: 0.0033, GLM: 0.0042, H100: 0.0042, GLM_TWO: 0.0113}
     for start in found:
         assert abs(start.errors["kvTokens"]) < far.get(start.name, 0.0025), start.name
     alone = [s for s in found if s.row["tensor"] == 1 and s.name not in HELD_MORE]
     found_held = {s.name: s.row["actual"]["nonTorchGiB"] for s in alone if "nonTorchGiB" in s.row["actual"]}
-    assert {s.name for s in alone} - {*found_held} == {FOUR + "gate/eager"}  # its log has no sum
+    assert {s.name for s in alone} - {*found_held} == EAGER  # their logs have no sum
     held = {s.name: predict(s.case).non_torch_bytes / GIB for s in alone if s.name in found_held}
     assert held == pytest.approx(found_held, abs=0.025)
 
