@@ -20,11 +20,12 @@ from tools.cluster import binaries as programs, node, packages, preflight, state
 from tools.cluster.binaries import Binaries
 from tools.cluster.controlplane import ControlPlane
 from tools.cluster.down import down
-from tools.cluster.errors import CannotRunNodeError, ClusterError
+from tools.cluster.errors import CannotRunNodeError
 from tools.cluster.handle import Cluster
 from tools.cluster.named import named_cluster
 from tools.cluster.paths import REPOSITORY
 from tools.cluster.state import State
+from tools.steps import StepError
 
 NEED_BINARIES = {"cluster_binaries", "control_plane", "node_cluster", "namespace"}
 REUSE = "TACHO_E2E_CLUSTER"
@@ -56,7 +57,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             programs.keda(say)
         if "node_cluster" in wanted and packages.can_install():
             packages.ensure(packages.NODE_TOOLS, say)
-    except ClusterError as error:
+    except StepError as error:
         if not hasattr(session.config, "workerinput"):
             pytest.exit(str(error), returncode=1)
         session.config.stash[_lacking] = str(error)  # a worker's last words reach nobody: its tests say it

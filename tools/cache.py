@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .steps import StepError, say
+from .steps import Say, StepError, say
 
 
 def folder(*parts: str) -> Path:
@@ -24,7 +24,7 @@ def folder(*parts: str) -> Path:
 
 
 @contextmanager
-def locked(name: str) -> Iterator[None]:
+def locked(name: str, say: Say = say) -> Iterator[None]:
     """Holds the lock ``name``: one process at a time, over all clones of this user."""
     with (folder("locks") / name).open("w") as file:
         try:

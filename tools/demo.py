@@ -24,7 +24,6 @@ import yaml
 from benchmarks.probe.results import header
 from tools import engines, lab
 from tools.cluster import binaries, named, node, preflight
-from tools.cluster.errors import ClusterError
 from tools.cluster.handle import Cluster
 from tools.images.__main__ import build as build_images
 from tools.steps import StepError, say, step
@@ -71,7 +70,7 @@ def main() -> int:
             say("    running the same example without Kubernetes instead")
             return without_cluster(engine)
         return with_cluster(name, engine, started)
-    except (ClusterError, StepError) as error:
+    except StepError as error:
         say(f"\ndemo: {error}")
         return 1
 

@@ -17,7 +17,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cluster.errors import BuildError
 from tools.cluster.toolchain import find_go
 
 from . import cache
@@ -64,10 +63,6 @@ def interpreter(version: str) -> Path:
 
 def _downloaded(release: Release, modules: Path) -> Path:
     """The module's folder below ``modules``, which the caller removes: Go would keep it for good."""
-    try:
-        go = find_go(say)
-    except BuildError as error:
-        raise StepError("GoMissing", str(error)) from error
     environment = {
         **os.environ,
         "GOMODCACHE": str(modules),
@@ -76,7 +71,7 @@ def _downloaded(release: Release, modules: Path) -> Path:
         "GOWORK": "off",
         "GONOSUMDB": MODULE,  # the sum is pinned above, and the database does not know every release
     }
-    command = [str(go), "mod", "download", "-json", f"{MODULE}@{release.module_version}"]
+    command = [str(find_go(say)), "mod", "download", "-json", f"{MODULE}@{release.module_version}"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=modules.parent, check=False
     )

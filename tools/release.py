@@ -21,7 +21,6 @@ from pathlib import Path
 from tacho_contract import __version__
 
 from .cluster import binaries, builds
-from .cluster.errors import ClusterError
 from .images import __main__ as images, base, buildah, catalog, push
 from .release_notes import changes, notes
 from .steps import StepError, ended_by_signals, run, say, step
@@ -222,7 +221,7 @@ def main() -> int:
             print("\n".join(steps(options.version, registry, key)))
         else:
             print("\n".join(Release(options.version, registry, key).make()))
-    except (StepError, ClusterError) as error:
+    except StepError as error:
         say(f"error: {error}")
         return 1
     return 0

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -17,6 +17,7 @@ SHOW_EVERY_SECONDS = 10
 ENDING_SECONDS = 10
 """Between asking a command to end and ending it."""
 ENDS = (signal.SIGTERM, signal.SIGHUP)
+Say = Callable[[str], None]
 
 
 class StepError(Exception):
@@ -47,6 +48,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     family: bool = False,
+    say: Say = say,
 ) -> str:
     """The command's standard output; a long command also prints a line now and then as a sign of progress.
 
@@ -76,7 +78,7 @@ def run(
         ]
         for reader in readers:
             reader.start()
-        _wait(process, output, errors)
+        _wait(process, output, errors, say)
         for reader in readers:
             reader.join()
     if process.returncode != 0:
@@ -119,7 +121,7 @@ def _collect(stream: IO[str] | None, lines: list[str]) -> None:
         lines.append(line)
 
 
-def _wait(process: subprocess.Popen[str], output: list[str], errors: list[str]) -> None:
+def _wait(process: subprocess.Popen[str], output: list[str], errors: list[str], say: Say) -> None:
     start = time.monotonic()
     while True:
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tools.cluster import binaries, packages
-from tools.cluster.errors import ClusterError
 from tools.harness.helm import Helm
+from tools.steps import StepError
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -15,7 +15,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     try:
         packages.ensure(packages.PROMETHEUS_TOOLS, print)
-    except ClusterError as error:
+    except StepError as error:
         pytest.exit(str(error), returncode=1)
 
 

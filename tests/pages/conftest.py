@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from tools.cluster import packages
-from tools.cluster.errors import ClusterError
+from tools.steps import StepError
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -17,5 +17,5 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     say = functools.partial(terminal.write_line) if terminal else print
     try:
         packages.ensure(packages.BROWSER_TOOLS, say)
-    except ClusterError as error:
+    except StepError as error:
         pytest.exit(str(error), returncode=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tools.cluster import builds
 from tools.cluster.errors import ToolMissingError
+from tools.steps import Say
 
 CARRIED = "TACHO_CLUSTER_PROGRAMS"
 
@@ -37,8 +38,8 @@ class Binaries:
         )
 
 
-def find(say: builds.Say) -> Binaries:
-    """The programs a cluster is made of, built first when this machine has none. Raises BuildError."""
+def find(say: Say) -> Binaries:
+    """The programs a cluster is made of, built first when this machine has none. Raises StepError."""
     named = os.environ.get("KUBEBUILDER_ASSETS")
     assets = Path(named) if named else None
     if assets is not None and not (assets / "kube-apiserver").exists():
@@ -51,23 +52,23 @@ def find(say: builds.Say) -> Binaries:
     return Binaries(folder=folder, assets=assets)
 
 
-def helm(say: builds.Say) -> Path:
-    """The pinned helm, built first when this machine has none. Raises BuildError."""
+def helm(say: Say) -> Path:
+    """The pinned helm, built first when this machine has none. Raises StepError."""
     return builds.built(builds.HELM, say) / "helm"
 
 
-def helm3(say: builds.Say) -> Path:
-    """The pinned Helm 3, built first when this machine has none. Raises BuildError."""
+def helm3(say: Say) -> Path:
+    """The pinned Helm 3, built first when this machine has none. Raises StepError."""
     return builds.built(builds.HELM3, say) / "helm"
 
 
-def device_plugin(say: builds.Say) -> Path:
+def device_plugin(say: Say) -> Path:
     """The device plugin: beside the carried programs, else built first when this machine has none."""
     carried = os.environ.get(CARRIED)
     folder = Path(carried) if carried else builds.built(builds.DEVICE_PLUGIN, say)
     return folder / ("device-plugin" if carried else "tacho-device-plugin")
 
 
-def keda(say: builds.Say) -> Path:
-    """The folder of KEDA's two programs, built first when this machine has none. Raises BuildError."""
+def keda(say: Say) -> Path:
+    """The folder of KEDA's two programs, built first when this machine has none. Raises StepError."""
     return builds.built(builds.KEDA, say)

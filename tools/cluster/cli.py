@@ -3,7 +3,6 @@
 import argparse
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 from tools.cluster import binaries, builds, images, node, owner, preflight, state
@@ -11,13 +10,9 @@ from tools.cluster.controlplane import ControlPlane
 from tools.cluster.down import down as take_down
 from tools.cluster.errors import ClusterError
 from tools.cluster.paths import DEFAULT_NAME
+from tools.steps import StepError, say
 
 CANNOT_RUN_NODE = 3
-
-
-def say(line: str) -> None:
-    """Prints one line of progress on stderr; stdout stays free for a command's result."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def build(arguments: argparse.Namespace) -> int:
@@ -141,11 +136,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Runs a verb; a ClusterError becomes one message and exit status 1."""
+    """Runs a verb; a StepError becomes one message and exit status 1."""
     arguments = parser().parse_args()
     try:
         status: int = arguments.run(arguments)
-    except ClusterError as error:
+    except StepError as error:
         say(str(error))
         return 1
     except subprocess.CalledProcessError as error:

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.cluster import binaries, builds, namespaces, node, state
+from tools.cluster import binaries, namespaces, node, state
 from tools.cluster.errors import NoSuchClusterError
 from tools.cluster.handle import Cluster
 from tools.cluster.processes import Processes
+from tools.steps import Say
 
 READY_SECONDS = 60.0
 
 
-def offer(cluster: Cluster, resource: str, arguments: Sequence[str], say: builds.Say) -> Processes:
+def offer(cluster: Cluster, resource: str, arguments: Sequence[str], say: Say) -> Processes:
     """Starts the plugin on the running cluster's node and waits until the node offers the resource; ends with
     the cluster, or by `stop`. `arguments` are the plugin's: devices, what they need, the environment.
 

@@ -1,25 +1,20 @@
 """Errors of the cluster tools, one class per action that the user can take."""
 
+from tools.steps import StepError
 
-class ClusterError(Exception):
-    """A failure of the cluster itself. ``str()`` names its class and the next step."""
+
+class ClusterError(StepError):
+    """A failure of the cluster itself."""
 
     def __init__(self, problem: str, next_step: str) -> None:
         """`problem`: what happened; `next_step`: what the person should do about it."""
-        super().__init__(problem, next_step)
+        super().__init__(type(self).__name__, f"{problem}. {next_step}")
         self.problem = problem
         self.next_step = next_step
-
-    def __str__(self) -> str:
-        return f"{type(self).__name__}: {self.problem}. {self.next_step}"
 
 
 class PortInUseError(ClusterError):
     """Something already listens where the cluster must."""
-
-
-class BuildError(ClusterError):
-    """The cluster's programs could not be built."""
 
 
 class ToolMissingError(ClusterError):

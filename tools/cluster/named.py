@@ -4,7 +4,7 @@ Never KUBECONFIG: an exported production context must not meet a test suite.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from tools.cluster import node
@@ -12,6 +12,7 @@ from tools.cluster.binaries import Binaries
 from tools.cluster.errors import NoSuchClusterError, NotConfirmedError
 from tools.cluster.handle import Cluster
 from tools.cluster.paths import state_root
+from tools.steps import Say
 
 VARIABLE = "TACHO_KUBECONFIG"
 USERS = "named by the user"
@@ -29,7 +30,7 @@ def is_confirmed(environment: Mapping[str, str]) -> bool:
 
 
 def named_cluster(
-    binaries: Binaries, directory: Path, say: Callable[[str], None], *, confirmed: bool = False
+    binaries: Binaries, directory: Path, say: Say, *, confirmed: bool = False
 ) -> Cluster | None:
     """The cluster of TACHO_KUBECONFIG, None when unset. Prints its context and server.
 

@@ -6,7 +6,7 @@
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,8 +29,8 @@ from tools.cluster.errors import NoSuchClusterError
 from tools.cluster.handle import Cluster
 from tools.cluster.processes import Processes
 from tools.cluster.readiness import api_server_ready
+from tools.steps import Say
 
-Say = Callable[[str], None]
 API_PORT, ETCD_PORT, ETCD_PEER_PORT = 6443, 2379, 2380
 START_TIMEOUT_SECONDS = 90.0
 PLUGIN_PATH = f"{nodeconfig.CNI_PLUGINS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -3,11 +3,11 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from tools import cache
 from tools.cluster.errors import ToolMissingError
+from tools.steps import Say
 
 # what is looked for: the package that brings it
 CONTROL_PLANE_TOOLS = {"openssl": "openssl", "setpriv": "util-linux"}
@@ -41,7 +41,7 @@ def can_install() -> bool:
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
-def ensure(tools: dict[str, str], say: Callable[[str], None]) -> None:
+def ensure(tools: dict[str, str], say: Say) -> None:
     """Installs missing packages, in one process at a time. Raises ToolMissingError when that fails."""
     if not missing(tools):
         return
@@ -50,7 +50,7 @@ def ensure(tools: dict[str, str], say: Callable[[str], None]) -> None:
             _install(packages, say)
 
 
-def _install(packages: list[str], say: Callable[[str], None]) -> None:
+def _install(packages: list[str], say: Say) -> None:
     command = "apt-get install -y --no-install-recommends " + " ".join(packages)
     if not can_install():
         raise ToolMissingError(f"packages are missing: {' '.join(packages)}", f"Run `{command}` as root")

