@@ -35,7 +35,7 @@ HEAD_LINES = 128
 """
 
 
-class FewLines(ReceiveBuffer):
+class HeaderLineLimit(ReceiveBuffer):
     """What a connection received. It refuses a head of many lines before they are parsed.
 
     h11 has no public limit for lines; its version is locked.
@@ -57,7 +57,7 @@ class BoundedPieces(h11.Connection):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._receive_buffer = FewLines()
+        self._receive_buffer = HeaderLineLimit()
 
     _pieces = _bytes = 0
 

@@ -74,11 +74,11 @@ def test_the_bytes_of_all_kinds_of_children_count_together() -> None:
     store = held()
     third = {"a": "x" * (objects.BYTES_LIMIT // 3)}
     for kind in ("PodDisruptionBudget", "Service", "Deployment"):
-        assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is None
+        assert store.excess("NetworkPolicy", "ml", {"uid-smol"}) is None
         store.put(kind, child(1, spec=third))
-    assert store.crowd("NetworkPolicy", "ml", {"uid-smol"}) is objects.Crowd.LONG
-    assert store.crowd("Pod", "ml", {"uid-smol"}) is None
-    assert store.crowd("ControllerRevision", "ml", {"uid-other"}) is None
+    assert store.excess("NetworkPolicy", "ml", {"uid-smol"}) is objects.Excess.BYTES
+    assert store.excess("Pod", "ml", {"uid-smol"}) is None
+    assert store.excess("ControllerRevision", "ml", {"uid-other"}) is None
 
 
 def test_what_takes_much_memory_as_objects_counts_more() -> None:
@@ -86,11 +86,11 @@ def test_what_takes_much_memory_as_objects_counts_more() -> None:
     store = held()
     empty = [{} for _ in range(objects.BYTES_LIMIT // 100)]
     for number in range(5):
-        assert store.crowd("PodDisruptionBudget", "ml", {"uid-smol"}) is None
+        assert store.excess("PodDisruptionBudget", "ml", {"uid-smol"}) is None
         store.put("PodDisruptionBudget", child(number, spec={"ingress": empty}))
     assert store._kinds["PodDisruptionBudget"].controlled_bytes("ml", {"uid-smol"}) < 2 * objects.BYTES_LIMIT
     store.put("PodDisruptionBudget", child(5, spec={"ingress": empty}))
-    assert store.crowd("PodDisruptionBudget", "ml", {"uid-smol"}) is objects.Crowd.LONG
+    assert store.excess("PodDisruptionBudget", "ml", {"uid-smol"}) is objects.Excess.BYTES
 
 
 @pytest.mark.parametrize("namespace_bytes", [objects.NAMESPACE_BYTES, 0])

@@ -89,7 +89,7 @@ def test_what_a_namespace_stores_beyond_its_bytes_is_metadata_and_no_other_names
     assert caplog.text.count("its namespace has more than") == 1, "it is logged once"
     assert 90_000 < stored_bytes(store, "ml") <= 100_000
     assert len(store.children("Deployment", KEY)) == 20
-    assert store.crowd("Deployment", "ml", {"uid-smol"}) is None
+    assert store.excess("Deployment", "ml", {"uid-smol"}) is None
     weight = store._kinds["Deployment"].controlled_bytes("ml", {"uid-smol"})
     assert weight > 400_000, "what is not stored counts as long as it is"
     elsewhere = thing("long", owner="", spec={"a": random_text(90_000)})

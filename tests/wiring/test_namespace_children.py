@@ -377,7 +377,7 @@ def test_one_controller_has_no_more_than_twice_what_is_read_of_it(monkeypatch: p
     for number in range(50):
         store.put(*own("Service", f"s{number}"))
     assert store.size("Service") == 20
-    assert store.crowd("Service", "ml", {"uid-smol"}) is objects.Crowd.MANY
+    assert store.excess("Service", "ml", {"uid-smol"}) is objects.Excess.COUNT
 
 
 def test_claims_of_a_namespace_with_very_many_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,11 +55,11 @@ def test_a_crowd_is_by_the_count_and_the_bytes_of_all_owners_together(
         store.put("Pod", pod(f"p-{number}", metadata=owned_by("LLMDeployment", "smol")))
         name = "ab"[number % 2]
         store.put("ControllerRevision", thing(f"c-{number}", metadata=owned_by("LLMDeployment", "x", name)))
-    assert not store.crowd("Pod", "ml", {"uid-smol"}), "a rollout has thousands"
-    assert [store.crowd("ControllerRevision", "ml", owners) for owners in ({"a"}, {"b"}, {"a", "b"})] == [
+    assert not store.excess("Pod", "ml", {"uid-smol"}), "a rollout has thousands"
+    assert [store.excess("ControllerRevision", "ml", owners) for owners in ({"a"}, {"b"}, {"a", "b"})] == [
         None,
         None,
-        objects.Crowd.MANY,
+        objects.Excess.COUNT,
     ]
     assert len(store.children("ControllerRevision", KEY)) == objects.CHILD_LIMIT
     monkeypatch.setattr(objects, "BYTES_LIMIT", 8000)
@@ -73,26 +73,26 @@ def test_a_crowd_is_by_the_count_and_the_bytes_of_all_owners_together(
         "ControllerRevision",
         thing("more", metadata=owned_by("LLMDeployment", "smol"), data={"a": "x" * 4000}),
     )
-    assert not store.crowd("ControllerRevision", "ml", {"uid-smol"}), "what an object had counts no longer"
+    assert not store.excess("ControllerRevision", "ml", {"uid-smol"}), "what an object had counts no longer"
     store.put("ControllerRevision", own_config_map("4", data={"a": "x" * 5000}))
-    assert store.crowd("ControllerRevision", "ml", {"uid-smol"}) is objects.Crowd.LONG
+    assert store.excess("ControllerRevision", "ml", {"uid-smol"}) is objects.Excess.BYTES
     store.put("ControllerRevision", own_config_map("5", data={"a": "x" * 5001}))
     store.put("ControllerRevision", {**own_config_map("6"), METADATA_ONLY: ""})
-    assert store.crowd("ControllerRevision", "ml", {"uid-smol"}), "reduced to its metadata it is no shorter"
+    assert store.excess("ControllerRevision", "ml", {"uid-smol"}), "reduced to its metadata it is no shorter"
     store.put("ControllerRevision", own_config_map("7", data={"a": "x"}))
-    assert not store.crowd("ControllerRevision", "ml", {"uid-smol"}), "what shrinks counts as it is"
+    assert not store.excess("ControllerRevision", "ml", {"uid-smol"}), "what shrinks counts as it is"
 
 
 def test_bytes_are_counted_as_the_api_server_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ideograph has three bytes, and six as an escape: a third of the limit was a crowd."""
+    """An ideograph has three bytes, and six as an escape: a third of the limit was a excess."""
     store, _ = told()
     store.put("LLMDeployment", thing("smol", owner=""))
     monkeypatch.setattr(objects, "BYTES_LIMIT", 4000)
     store.put("ControllerRevision", own_config_map("1", data={"a": "語" * 1000, "b": "\ud800"}))
-    assert store.crowd("ControllerRevision", "ml", {"uid-smol"}) is None
+    assert store.excess("ControllerRevision", "ml", {"uid-smol"}) is None
     assert store.children("ControllerRevision", KEY)[0]["data"] == {"a": "語" * 1000, "b": "\ud800"}
     store.put("ControllerRevision", own_config_map("2", data={"a": "語" * 1333}))
-    assert store.crowd("ControllerRevision", "ml", {"uid-smol"}) is objects.Crowd.LONG
+    assert store.excess("ControllerRevision", "ml", {"uid-smol"}) is objects.Excess.BYTES
 
 
 def test_an_object_that_changes_hands_concerns_both() -> None:

@@ -130,7 +130,7 @@ async def _events(response: Any, longest: int, budget: NamespaceBudget) -> Async
             raise ApiError(0, "the watch was cut in the middle of an event")
         began = budget.cpu_clock()
         try:
-            event = _costly_head(line, budget) or await readable_event(line, longest)
+            event = _head_if_over_budget(line, budget) or await readable_event(line, longest)
         except Unreadable as error:
             raise Expired(EXPIRED, f"{error}; everything is listed anew") from None
         if event["type"] == "ERROR":
@@ -138,10 +138,10 @@ async def _events(response: Any, longest: int, budget: NamespaceBudget) -> Async
             code, message = int(status.get("code", 0)), str(status.get("message", ""))
             raise Expired(code, message) if code == EXPIRED else ApiError(code, message)
         yield event["type"], event["object"]
-        budget.charge(_payer(event), budget.cpu_clock() - began)
+        budget.charge(_charged_to(event), budget.cpu_clock() - began)
 
 
-def _payer(event: dict[str, Any]) -> str:
+def _charged_to(event: dict[str, Any]) -> str:
     """To whom an event is charged: the object's namespace; of a node the node itself, as its kubelet changes
     it.
     """
@@ -149,7 +149,7 @@ def _payer(event: dict[str, Any]) -> str:
     return str(metadata.get("namespace") or f"node {metadata.get('name')}")
 
 
-def _costly_head(line: Text, budget: NamespaceBudget) -> dict[str, Any] | None:
+def _head_if_over_budget(line: Text, budget: NamespaceBudget) -> dict[str, Any] | None:
     """What is read of a long event of a namespace or node that has used more than its share of the event
     loop; None: the event is read as usual.
 
@@ -161,7 +161,7 @@ def _costly_head(line: Text, budget: NamespaceBudget) -> dict[str, Any] | None:
         head = event_head(line)
     except Unreadable:
         return None
-    if not budget.is_over(_payer(head)):
+    if not budget.is_over(_charged_to(head)):
         return None
     is_left_out = "namespace" not in head["object"]["metadata"] and head["type"] != "DELETED"
     return {**head, "type": "BOOKMARK"} if is_left_out else head

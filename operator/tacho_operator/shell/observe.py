@@ -33,7 +33,7 @@ from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.replica_writes import ReplicaWrites
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.server_clock import utc_now
-from tacho_operator.shell.store.objects import BYTES_LIMIT, Crowd, child_limit
+from tacho_operator.shell.store.objects import BYTES_LIMIT, Excess, child_limit
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.store.trimming import CONTROLLED, json_bytes, readable_part, weight
 from tacho_operator.shell.workqueue import Key
@@ -52,23 +52,23 @@ class UnreadableObject(Exception):
         self.problem = problem
 
 
-class CrowdedChildren(UnreadableObject):
+class TooManyChildren(UnreadableObject):
     """More children of one kind than the operator reads."""
 
 
-def _crowded(kind: str, crowd: Crowd) -> CrowdedChildren:
-    if crowd is Crowd.MANY:
+def _too_many(kind: str, excess: Excess) -> TooManyChildren:
+    if excess is Excess.COUNT:
         text = f"more than {child_limit(kind)} objects of kind {kind}"
         next_step = "Delete those that have ended, and those that the operator did not make."
     else:
         text = f"more than {BYTES_LIMIT >> 20} MiB of " + ("objects" if kind in CONTROLLED else f"{kind}s")
         next_step = "Delete the longest; the operator creates its own again."
-    return CrowdedChildren(crowded_children(text, next_step))
+    return TooManyChildren(crowded_children(text, next_step))
 
 
-def _too_many_long(kind: str) -> CrowdedChildren:
+def _too_many_long(kind: str) -> TooManyChildren:
     text = f"more than {MOST_READ} objects of kind {kind} that are long, or whose namespace stores too much"
-    return CrowdedChildren(crowded_children(text, "Delete those that the operator did not make."))
+    return TooManyChildren(crowded_children(text, "Delete those that the operator did not make."))
 
 
 class UndecidedResource(Exception):
@@ -138,14 +138,14 @@ class Observer:
         unread: list[UnreadableObject] = []
         mine = self._children(key, raw["metadata"]["uid"], unread)
         if self._store.bounds.declined[key]:
-            # While others fill the namespace, or its own are a crowd, it stays as it is: lists cost much.
+            # While others fill the namespace, or its own are too many, it stays as it is: lists cost much.
             may_read = not unread and not self._store.bounds.is_full(key.namespace)
             if may_read and self._child_reads.is_due(key):
                 await self._child_reads.read(key)
                 mine = self._children(key, raw["metadata"]["uid"], unread)
             if self._store.bounds.declined[key]:
                 most = self._store.bounds.most_children(key.namespace)
-                unread.append(CrowdedChildren(unheld_children(most)))
+                unread.append(TooManyChildren(unheld_children(most)))
                 mine = dict.fromkeys(CHILDREN, ())
         try:
             if METADATA_ONLY in raw:
@@ -169,7 +169,7 @@ class Observer:
                 deployments=mine["Deployment"],
                 services=mine["Service"],
                 is_whole=not any(METADATA_ONLY in item for item in serving)
-                and not any(isinstance(item, CrowdedChildren) for item in unread),
+                and not any(isinstance(item, TooManyChildren) for item in unread),
             )
             raise UndecidedResource(stored, error) from error
 
@@ -182,10 +182,10 @@ class Observer:
             between = {"ReplicaSet": "Deployment", "Pod": "ReplicaSet"}.get(kind)
             owners = {item["metadata"]["uid"] for item in found[between]} if between else set()
             owners |= {uid} if kind != "ReplicaSet" else set()
-            crowd = self._store.crowd(kind, key.namespace, owners)
-            if crowd is not None:
-                unread.append(_crowded(kind, crowd))
-            found[kind] = () if crowd else tuple(self._store.children(kind, key, owners))
+            excess = self._store.excess(kind, key.namespace, owners)
+            if excess is not None:
+                unread.append(_too_many(kind, excess))
+            found[kind] = () if excess else tuple(self._store.children(kind, key, owners))
         return found
 
     async def _all_whole(
@@ -213,12 +213,12 @@ class Observer:
                     whole = await self._whole(kind, item)
                     # Pods are not kept whole, so that the store does not count them: 50 took 170 MiB.
                     read_bytes += weight(json_bytes(whole)) if whole is not None else 0
-                    crowd = self._store.crowd(kind, item["metadata"]["namespace"], owners)
+                    excess = self._store.excess(kind, item["metadata"]["namespace"], owners)
                     is_long = read_bytes > BYTES_LIMIT
                     if kind == "Pod" and whole is not None and (is_long or METADATA_ONLY in whole):
                         whole = _unknown_pod(whole, whole.get(METADATA_ONLY, TOO_LONG_TOGETHER))
-                    elif crowd := Crowd.LONG if is_long else crowd:
-                        unread.append(_crowded(kind, crowd))
+                    elif excess := Excess.BYTES if is_long else excess:
+                        unread.append(_too_many(kind, excess))
                         return ()
                 if whole is not None and METADATA_ONLY in whole:
                     unread.append(UnreadableObject(unreadable_child(f"{text}: {whole[METADATA_ONLY]}")))

@@ -45,7 +45,7 @@ def _split(placement: Placement) -> tuple[str, ...]:
     return ("--split-mode", TENSOR if placement.tensor > 1 else LAYER)
 
 
-def stands_in(placement: Placement) -> bool:
+def lacks_chat_template(placement: Placement) -> bool:
     """Whether chats would be formatted by a template that is not the model's."""
     given = parse_arguments(placement.options.arguments)
     return placement.facts.chat_template is False and not any(name.startswith(TEMPLATE) for name in given)
@@ -91,7 +91,7 @@ class LlamaCppPlan(PlanHalf):
         """Switches of the plan: on GPUs all layers are offloaded, as the memory account assumes; on the host
         none."""
         switches = () if placement.device.on_host else (*ON_GPUS, *_split(placement))
-        return (*switches, *STAND_IN_TEMPLATE) if stands_in(placement) else switches
+        return (*switches, *STAND_IN_TEMPLATE) if lacks_chat_template(placement) else switches
 
     def fallbacks(self, placement: Placement) -> tuple[str, ...]:
         return gpu_split.fallbacks(placement)

@@ -227,12 +227,12 @@ class HubCache:
         """Whether the file is on disk with its full size."""
         return _size(self.snapshot / target.path) == target.size_bytes
 
-    def sound(self, target: DownloadTarget) -> bool:
+    def is_intact(self, target: DownloadTarget) -> bool:
         """Whether the file's content has the expected digest. Reads the whole file unless it was verified
         before."""
-        return self._sound(target.path, target.etag)
+        return self._is_intact(target.path, target.etag)
 
-    def sound_by_name(self, path: str) -> bool:
+    def is_intact_by_name(self, path: str) -> bool:
         """Whether the file's content is right, without asking a hub: its blob is named by its digest.
 
         False where the name is no digest, and where another hub may have named it.
@@ -242,9 +242,9 @@ class HubCache:
             return True
         if self.verified.others:
             return False
-        return file.is_symlink() and is_digest(name := file.resolve().name) and self._sound(path, name)
+        return file.is_symlink() and is_digest(name := file.resolve().name) and self._is_intact(path, name)
 
-    def _sound(self, path: str, digest: str) -> bool:
+    def _is_intact(self, path: str, digest: str) -> bool:
         file = self.snapshot / path
         if self.verified.holds(path, file, digest):
             return True
@@ -267,8 +267,7 @@ class HubCache:
 
     def _discard(self, blob: Path) -> None:
         """Removes a blob, unless it is what its name says: whatever this hub lists, another's may use it."""
-        sound = _size(blob) >= 0 and content_matches(blob, blob.name, self._count_hashed)
-        if not sound:
+        if not (_size(blob) >= 0 and content_matches(blob, blob.name, self._count_hashed)):
             blob.unlink(missing_ok=True)
 
     def partial(self, etag: str) -> Path:

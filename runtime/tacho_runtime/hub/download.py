@@ -57,7 +57,7 @@ class Downloader:
         """
         for _ in range(ATTEMPTS_AT_CONTENT):
             self._download_size(target)
-            if self._cache.sound(target):
+            if self._cache.is_intact(target):
                 return
             LOG.warning("%s is not what the hub lists, %s; it is removed", target.path, target.etag)
             self._cache.drop(target)

@@ -125,7 +125,7 @@ class ModelFetch:
         total = self._config.files.total_bytes
         self.report(state="Verifying", bytes_done=total, resumed_bytes=total)
         with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-            futures = [pool.submit(self._cache.sound_by_name, file.path) for file in present]
+            futures = [pool.submit(self._cache.is_intact_by_name, file.path) for file in present]
             left: set[Future[bool]] = set(futures)
             while left:
                 left = wait(left, timeout=INTERVAL_SECONDS).not_done

@@ -190,23 +190,23 @@ def check_counters(trace: LoadTrace, *, behind: bool = False) -> CounterCheck:
     whole requests by ``foreign_tokens``. ``behind``: a front end delays tokens, so that more are counted than
     received.
     """
-    company = _company(trace) if trace.started else []
-    held = [*company, *_company_elsewhere(trace)] if trace.started else []
+    extra = _extra_requests(trace) if trace.started else []
+    held = [*extra, *_extra_elsewhere(trace)] if trace.started else []
     if min(held, default=0.0) > OTHERS_SHARE:
         most = max(round((1 + share) * trace.concurrency) for share in held)
         note = f"at {trace.concurrency} streams the engine had {most} requests: another client sends some"
         return CounterCheck(flags=("OtherTraffic",), notes=(note,))
-    alone = len(company) > 1 and max(company) <= OTHERS_SHARE
+    alone = len(extra) > 1 and max(extra) <= OTHERS_SHARE
     if behind and alone:
         return CounterCheck()
     found = _counted(trace, alone=alone)
     # Engines that count a request when it ends let go of one that was hung up on as late: the window's first
     # reading may show some of the level before.
-    late = company if trace.readings and trace.readings[0].counters.by_step else company[-1:]
+    late = extra if trace.readings and trace.readings[0].counters.by_step else extra[-1:]
     return replace(found, excess=max(found.excess, *late, 0.0)) if not found.flags else found
 
 
-def _company(trace: LoadTrace) -> list[float]:
+def _extra_requests(trace: LoadTrace) -> list[float]:
     """For each reading, by what share the engine ran more requests than the probe had sent.
 
     Other clients' few streams are visible in the number of requests, but not in the number of tokens.
@@ -215,7 +215,7 @@ def _company(trace: LoadTrace) -> list[float]:
     return [_above(trace, running + (waiting or 0.0)) for running, waiting in counted if running is not None]
 
 
-def _company_elsewhere(trace: LoadTrace) -> list[float]:
+def _extra_elsewhere(trace: LoadTrace) -> list[float]:
     """The same of readings with another start: no engine has more of the probe's requests than were sent."""
     return [_above(trace, one.requests_there) for one in trace.readings if one.requests_there is not None]
 

@@ -82,7 +82,7 @@ def latencies(trace: LoadTrace, workload: Workload) -> Latencies:
     if not tpots:
         every = (tpot_inside(stream, trace) for stream in trace.streams)
         tpots = [(tokens, tpot) for tokens, tpot in every if tpot is not None]
-    found.tpot = _founded_tpots(tpots, workload.output_tokens)
+    found.tpot = _tpots_of_longest(tpots, workload.output_tokens)
     found.tpot_error = tpot_error(trace)
     found.waiting = [(trace.end_ns - one.sent_ns) / 1e6 for one in trace.cohort if one.waits]
     if not found.ttft:
@@ -121,7 +121,7 @@ def tpot_error(trace: LoadTrace) -> float:
     return known[0] if known else 0.0
 
 
-def _founded_tpots(tpots: Sequence[tuple[float, float]], output_tokens: int) -> list[float]:
+def _tpots_of_longest(tpots: Sequence[tuple[float, float]], output_tokens: int) -> list[float]:
     """The times per token of the requests with the most tokens; the fewer requests have many, the fewer
     tokens are required (see ``latencies``).
     """

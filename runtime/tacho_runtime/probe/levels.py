@@ -33,8 +33,8 @@ from tacho_runtime.probe.statistics import (
     batch_means_percent,
     batches,
     drifts,
-    founded_percentile,
     median,
+    percentile_if_enough,
     ratio_interval_percent,
     t_975,
 )
@@ -159,11 +159,11 @@ def _result(
     limited = [one for one in ratios if one is not None]
     point = MeasuredLevel(
         ttft_milliseconds_p50=median(found.ttft),
-        ttft_milliseconds_p95=founded_percentile(found.ttft, 95),
+        ttft_milliseconds_p95=percentile_if_enough(found.ttft, 95),
         tpot_milliseconds_p50=median(found.tpot),
-        tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
+        tpot_milliseconds_p95=percentile_if_enough(found.tpot, 95),
         end_to_end_milliseconds_p50=median(found.end_to_end) if found.end_to_end else None,
-        end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
+        end_to_end_milliseconds_p95=percentile_if_enough(found.end_to_end, 95),
         slo_met=max(limited) <= 1 if limited else None,
         ttft_slo_ratio=ttft_ratio,
         tpot_slo_ratio=tpot_ratio,

@@ -13,9 +13,9 @@ from tacho_runtime.probe.engine_under_test import LoadTrace
 from tacho_runtime.probe.latencies import PARTIAL_TOKENS, Latencies, first_token_milliseconds, latencies
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.statistics import (
-    founded_percentile,
     median,
     percentile,
+    percentile_if_enough,
     share_is_over,
     share_is_under,
     wilson_lower,
@@ -158,9 +158,9 @@ def _figures(trace: LoadTrace, workload: Workload, offered: float) -> OpenLoop |
         ttft_milliseconds_p50=median([*found.ttft, *late]),
         ttft_milliseconds_p95=_late_percentile(found.ttft, len(late), 95),
         tpot_milliseconds_p50=median(found.tpot),
-        tpot_milliseconds_p95=founded_percentile(found.tpot, 95),
+        tpot_milliseconds_p95=percentile_if_enough(found.tpot, 95),
         end_to_end_milliseconds_p50=median(ends),
-        end_to_end_milliseconds_p95=founded_percentile(found.end_to_end, 95),
+        end_to_end_milliseconds_p95=percentile_if_enough(found.end_to_end, 95),
     )
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.statistics import (
     dependence,
-    founded_percentile,
     median,
     percentile,
+    percentile_if_enough,
     ratio_interval_percent,
     t_975,
 )
@@ -107,7 +107,7 @@ def decode_of(streams: Sequence[StreamResult]) -> DecodeRate | None:
         stalls=len(every) - len(running),
         stalled_percent=100 * stalled / math.fsum(gap for gap, _ in every),
         itl_milliseconds_p50=median(each) if each else None,
-        itl_milliseconds_p95=founded_percentile(each, 95),
+        itl_milliseconds_p95=percentile_if_enough(each, 95),
     )
 
 

@@ -27,7 +27,7 @@ from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.rates import decode_of
 from tacho_runtime.probe.session import ProbeFindings, PromptTiming
-from tacho_runtime.probe.statistics import founded_percentile, least_squares, median
+from tacho_runtime.probe.statistics import least_squares, median, percentile_if_enough
 
 OWN_TIMINGS_TOLERANCE = 0.15
 """Largest difference between the engine's timings and the probe's for the same requests, as a share. A larger
@@ -104,11 +104,11 @@ def single_stream(
         stalls=decode.stalls,
         stalled_percent=decode.stalled_percent,
         tpot_milliseconds_p50=median(tpots),
-        tpot_milliseconds_p95=founded_percentile(tpots, 95),
+        tpot_milliseconds_p95=percentile_if_enough(tpots, 95),
         itl_milliseconds_p50=decode.itl_milliseconds_p50,
         itl_milliseconds_p95=decode.itl_milliseconds_p95,
         ttft_milliseconds_p50=median(ttfts),
-        ttft_milliseconds_p95=founded_percentile(ttfts, 95),
+        ttft_milliseconds_p95=percentile_if_enough(ttfts, 95),
         # A line below zero at no tokens says that the time is not a line, not that there is no overhead.
         ttft_overhead_milliseconds=line.intercept if line and sound and line.intercept >= 0 else None,
         prefill_tokens_per_second=1000 / line.slope if line and sound else None,

@@ -83,7 +83,7 @@ def _at_most(over: int, count: int, share: float) -> float:
     return min(1.0, total)
 
 
-def founded_percentile(values: Sequence[float], percent: float) -> float | None:
+def percentile_if_enough(values: Sequence[float], percent: float) -> float | None:
     """The percentile of ``values``; None where there are fewer than ``samples_for`` it needs."""
     return percentile(values, percent) if len(values) >= samples_for(percent) else None
 

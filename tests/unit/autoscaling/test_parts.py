@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import limit, with_high, with_low
-from tacho_operator.core.autoscaling.algorithm.bursts import ended, soon_over, with_bursts
+from tacho_operator.core.autoscaling.algorithm.bursts import ended, ends_too_soon, with_bursts
 from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.tuning import (
@@ -132,7 +132,7 @@ def test_a_replica_that_would_serve_for_less_than_its_start_is_of_no_use_to_a_bu
     earlier = (Burst(0.0, 120.0, 4.0), Burst(600.0, 900.0, 3.0))
 
     def at(seconds: float, *known: Burst) -> bool:
-        return soon_over(Burst(2000.0, 2000.0 + seconds, 4.0), known, 60.0)
+        return ends_too_soon(Burst(2000.0, 2000.0 + seconds, 4.0), known, 60.0)
 
     assert [at(seconds, *earlier) for seconds in (0, 180, 181, 299, 300)] == [False, False, True, True, False]
     assert at(0, earlier[0]) is False

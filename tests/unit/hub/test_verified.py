@@ -36,9 +36,9 @@ def cache(tmp_path: Path) -> HubCache:
 
 
 def test_a_file_is_verified_with_one_digest(cache: HubCache) -> None:
-    assert cache.sound(TARGET)
-    assert cache.sound(TARGET)
-    assert not cache.sound(DownloadTarget(TARGET.path, TARGET.size_bytes, "0" * 64))
+    assert cache.is_intact(TARGET)
+    assert cache.is_intact(TARGET)
+    assert not cache.is_intact(DownloadTarget(TARGET.path, TARGET.size_bytes, "0" * 64))
     assert cache.hashed_bytes == 2 * len(CONTENT)
 
 
@@ -52,9 +52,9 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
         return found
 
     monkeypatch.setattr(cache_module, "content_matches", replaced)
-    assert cache.sound(TARGET)
+    assert cache.is_intact(TARGET)
     monkeypatch.undo()
-    assert not cache.sound(TARGET)
+    assert not cache.is_intact(TARGET)
 
 
 def test_a_partial_file_that_another_pod_writes_is_not_left_over(cache: HubCache) -> None:

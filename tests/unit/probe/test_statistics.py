@@ -11,11 +11,11 @@ from tacho_runtime.probe.statistics import (
     batch_means_percent,
     batches,
     drifts,
-    founded_percentile,
     least_squares,
     median,
     most_over,
     percentile,
+    percentile_if_enough,
     ratio_interval_percent,
     samples_for,
     t_975,
@@ -58,8 +58,8 @@ def test_so_many_or_fewer_are_the_likelier_half(count: int, percent: int) -> Non
 @pytest.mark.parametrize(("percent", "fewest"), [(90, 29), (95, 59), (99, 299)])
 def test_a_percentile_needs_its_samples(percent: float, fewest: int) -> None:
     assert samples_for(percent) == fewest
-    assert founded_percentile([1.0] * (fewest - 1), percent) is None
-    assert founded_percentile([1.0] * fewest, percent) == 1.0
+    assert percentile_if_enough([1.0] * (fewest - 1), percent) is None
+    assert percentile_if_enough([1.0] * fewest, percent) == 1.0
     # One fewer, and the chance that none of them lies beyond the percentile is more than one in twenty.
     assert (percent / 100) ** fewest <= 0.05 < (percent / 100) ** (fewest - 1)
 

@@ -101,7 +101,7 @@ def _passed_over(other: Attempt, chosen: Attempt | None) -> tuple[str, str]:
     return SLOWER, f"Expected {found.decode_tokens_per_second:.0f} tok/s for one stream, {timed}."
 
 
-def not_worth_a_line(other: Attempt) -> bool:
+def is_omitted(other: Attempt) -> bool:
     """Whether status.plan.alternatives leaves the attempt out.
 
     True where the engine cannot load the format or use the device, or where the checkpoint is quantized by
@@ -223,7 +223,7 @@ class Search:
         others.sort(key=lambda found: (not found.fits, found.gpus if found.fits else -found.gpus))
         lines: dict[tuple[str, str, str], Attempt] = {}
         for other in others:
-            if _line(other) not in lines and not not_worth_a_line(other):
+            if _line(other) not in lines and not is_omitted(other):
                 lines[_line(other)] = other
         ranked = sorted(lines.values(), key=lambda found: (not found.fits, str(found.reason), rank(found)))
         return tuple(

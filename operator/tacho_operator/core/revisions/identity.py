@@ -193,12 +193,12 @@ def plan_key(plan: ModelPlan, spec: LLMDeploymentSpec) -> str:
             "parallelism": [plan.tensor_parallel, plan.pipeline_parallel],
             "context": [plan.max_model_len, plan.concurrency],
             "resources": written.get("resources", {}),
-            **_laid_over(spec),
+            **_mounts_and_devices(spec),
         }
     )
 
 
-def _laid_over(spec: LLMDeploymentSpec) -> dict[str, Any]:
+def _mounts_and_devices(spec: LLMDeploymentSpec) -> dict[str, Any]:
     """What of spec changes an engine beside its image: files mounted into it, devices, its runtime class."""
     written = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     pod = (written.get("podTemplate") or {}).get("spec") or {}

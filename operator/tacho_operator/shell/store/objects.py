@@ -80,11 +80,11 @@ STEP_SECONDS = 0.01
 """Seconds of unpacking after which other tasks may run."""
 
 
-class Crowd(enum.Enum):
+class Excess(enum.Enum):
     """Which limit of the children of one kind is exceeded."""
 
-    MANY = "objects"
-    LONG = "bytes"
+    COUNT = "objects"
+    BYTES = "bytes"
 
 
 def child_limit(kind: str) -> int:
@@ -147,12 +147,12 @@ class StoredObjects:
         names = sorted(name for name in found if owners is None or self.by_name[name].owner_uid in owners)
         return names[: child_limit(self._kind)]
 
-    def crowd(self, namespace: str, owners: Iterable[str]) -> Crowd | None:
+    def excess(self, namespace: str, owners: Iterable[str]) -> Excess | None:
         """Why the objects that ``owners`` (uids) control in the namespace are not read; None: they are."""
         owners = tuple(owners)
         if sum(self._controlled[namespace, uid] for uid in owners) > child_limit(self._kind):
-            return Crowd.MANY
-        return Crowd.LONG if self.controlled_bytes(namespace, owners) > BYTES_LIMIT else None
+            return Excess.COUNT
+        return Excess.BYTES if self.controlled_bytes(namespace, owners) > BYTES_LIMIT else None
 
     def controlled_bytes(self, namespace: str, owners: Iterable[str]) -> int:
         """Weight of the objects that ``owners`` (uids) control in the namespace."""

@@ -35,7 +35,7 @@ from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.server_clock import utc_now
 from tacho_operator.shell.store import objects
 from tacho_operator.shell.store.bounds import CHILDREN, OWNED, StoreBounds, label_of
-from tacho_operator.shell.store.objects import Crowd, Name, StoredObjects
+from tacho_operator.shell.store.objects import Excess, Name, StoredObjects
 from tacho_operator.shell.store.stored_object import (
     HubWait,
     HubWaiterCounts,
@@ -129,21 +129,21 @@ class Store(WatchStreams):
         """Every object of ``kind`` with the resource's label, sorted by name.
 
         With ``owners`` (uids), only those that one of them controls, as labels can be forged; None: all. The
-        others are not decompressed, as anyone can create very many. Of a crowd only the first are returned.
+        others are not decompressed, as anyone can create very many. Of too many only the first are returned.
         """
         held = self._kinds[kind]
         names = held.labelled((key.namespace, key.name), owners)
         return [found for name in names if (found := held.read(name)) is not None]
 
-    def crowd(self, kind: str, namespace: str, owners: Iterable[str]) -> Crowd | None:
+    def excess(self, kind: str, namespace: str, owners: Iterable[str]) -> Excess | None:
         """Why the objects of ``kind`` that ``owners`` (uids) control in the namespace are not read; None:
         they are."""
         owners = tuple(owners)
-        found = self._kinds[kind].crowd(namespace, owners)
+        found = self._kinds[kind].excess(namespace, owners)
         if found is not None or kind not in CONTROLLED:
             return found
         together = sum(self._kinds[other].controlled_bytes(namespace, owners) for other in CONTROLLED)
-        return Crowd.LONG if together > objects.BYTES_LIMIT else None
+        return Excess.BYTES if together > objects.BYTES_LIMIT else None
 
     def is_heavy(self, key: Key) -> bool:
         """Whether the resource and its children are so long that few like it may be in memory at once."""
@@ -268,9 +268,9 @@ class Store(WatchStreams):
         if live and self.bounds.was_removed(manifest["metadata"]["uid"]):
             return
         controller = (manifest["metadata"].get("namespace", ""), [owner_uid(manifest) or ""])
-        is_crowd = bool(self.crowd(kind, *controller))
-        kept, size = kept_part(kind, manifest, no_owner if is_crowd else self.find), None
-        if is_crowd and METADATA_ONLY not in manifest:  # a crowd whose objects shrink is none any more
+        too_many = bool(self.excess(kind, *controller))
+        kept, size = kept_part(kind, manifest, no_owner if too_many else self.find), None
+        if too_many and METADATA_ONLY not in manifest:  # may end with objects that shrink
             size = weight(json_bytes(readable_part(kind, manifest)))
         metadata = kept["metadata"]
         version = str(metadata.pop("resourceVersion", ""))

@@ -37,7 +37,7 @@ def ended(bursts: Sequence[Burst], low: float | None, now: float, memory_seconds
     return tuple(item for item in bursts[low is None :] if 0 <= now - item.end_seconds < memory_seconds)
 
 
-def soon_over(lasting: Burst, earlier: Sequence[Burst], cold_start_seconds: float) -> bool:
+def ends_too_soon(lasting: Burst, earlier: Sequence[Burst], cold_start_seconds: float) -> bool:
     """Whether the present burst will probably end too soon for a new replica to be useful.
 
     It is assumed to last as long as the longest of ``earlier``. A new replica is useful if it serves for at

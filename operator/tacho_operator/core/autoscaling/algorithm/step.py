@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, guards, limits, tuning
 from tacho_operator.core.autoscaling.algorithm.behavior import whole
-from tacho_operator.core.autoscaling.algorithm.bursts import ended, soon_over, with_bursts
+from tacho_operator.core.autoscaling.algorithm.bursts import ended, ends_too_soon, with_bursts
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
 from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of, unknown
 from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need
@@ -123,7 +123,7 @@ def _worthwhile(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> i
     were, what these and the present one have filled.
     """
     filled = max((item.load for item in (*state.bursts[:1], *earlier)), default=0.0)
-    over = earlier and state.low is None and soon_over(state.bursts[0], earlier, state.cold_start_seconds)
+    over = earlier and state.low is None and ends_too_soon(state.bursts[0], earlier, state.cold_start_seconds)
     return whole(filled if over and found.cause == "Work" else found.need)
 
 
