@@ -18,7 +18,6 @@ from tools.crd import FILES, LIMIT_BYTES, definition, generate, render
 
 REPOSITORY = Path(__file__).parents[3]
 SCHEMA = resource_schema(RULES)
-OBJECT_METADATA = {"apiVersion", "kind", "metadata"}
 
 
 class Union(ApiModel):

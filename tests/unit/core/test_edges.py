@@ -154,9 +154,6 @@ def test_a_lost_node_is_named() -> None:
     assert world.brief("Ready") == ("False", "NodeLost")
 
 
-DEAD = NodeFacts(name="dead", labels={}, allocatable={}, ready=False)
-
-
 def two(count: int = 2) -> LLMDeployment:
     return resource(changed(MOCK_SPEC, replicas=count))
 
