@@ -22,7 +22,7 @@ def no_person_needed(api: Cluster, namespace: str) -> bool:
 
 
 @pytest.mark.usefixtures("operator", "claim")
-def test_a_quota_that_is_raised_lets_it_go_on(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
+def test_a_quota_is_named_and_its_end_lets_it_go_on(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
     api.apply(resource(namespace))
     kubelet.finish_inspection(FACTS)
     kubelet.await_pod("server")
@@ -35,6 +35,8 @@ def test_a_quota_that_is_raised_lets_it_go_on(api: Cluster, namespace: str, kube
     api.apply(quota)
     api.kubectl("delete", "pods", "--all", "-n", namespace, "--force", "--grace-period=0")
     await_condition(api, namespace, "Stalled", "True", "QuotaExceeded")
+    ready = await_condition(api, namespace, "Ready", "False", "QuotaExceeded")
+    assert "few" in ready["message"]
     api.kubectl("delete", "resourcequota", "few", "-n", namespace)
     kubelet.serve()
     await_condition(api, namespace, "Ready", "True")

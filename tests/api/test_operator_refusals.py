@@ -105,24 +105,6 @@ def test_a_model_that_is_not_there_says_so_with_what_to_do(
 
 
 @pytest.mark.usefixtures("operator", "claim")
-def test_a_quota_is_named(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
-    api.apply(resource(namespace))
-    kubelet.finish_inspection(FACTS)
-    kubelet.await_pod("server")
-    api.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ResourceQuota",
-            "metadata": {"name": "few", "namespace": namespace},
-            "spec": {"hard": {"pods": "0"}},
-        }
-    )
-    api.kubectl("delete", "pods", "--all", "-n", namespace, "--force", "--grace-period=0")
-    ready = await_condition(api, namespace, "Ready", "False", "QuotaExceeded")
-    assert "few" in ready["message"]
-
-
-@pytest.mark.usefixtures("operator", "claim")
 def test_a_quota_of_replica_sets_is_named(api: Cluster, namespace: str, kubelet: Kubelet) -> None:
     """Kubernetes tells it on the Deployment alone, in another condition than a refused pod's."""
     hard = {"hard": {"count/replicasets.apps": "0"}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
@@ -166,13 +166,21 @@ RUNS_SINCE_LONG = {
     "containerStatuses": [{"name": "engine", "state": {"running": {"startedAt": at(-1000)}}}],
 }
 
-# what there is -> "starts", "runs" or "", pods deleted, what is said, whether a note stays, look again
-
-
 LEFT = -1.0
-"""For look again: what is left of the time that the throwaway pod has."""
-Row = tuple[dict[str, Any], str, str, str, bool, float | None]
-"""What there is -> "starts", "runs" or "", pods deleted, what is said, whether a note stays, look again."""
+"""For ``looks_again``: what is left of the time that the throwaway pod has."""
+
+
+class Row(NamedTuple):
+    """What there is, and the step that follows."""
+
+    given: dict[str, Any]
+    does: str = ""
+    """``starts``, ``runs``, or nothing."""
+    deletes: str = ""
+    """Names of pods."""
+    says: str = ""
+    keeps_note: bool = False
+    looks_again: float | None = None
 
 
 def assert_step(row: Row) -> None:

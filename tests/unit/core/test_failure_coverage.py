@@ -69,10 +69,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.POD_NOT_PREPARED: (
         "unit/core/test_not_prepared.py::test_it_pulls_no_image_and_is_told_after_eight_minutes",
     ),
-    F.QUOTA_EXCEEDED: (
-        "api/test_operator_refusals.py::test_a_quota_is_named",
-        "api/test_operator_platform.py::test_a_quota_that_is_raised_lets_it_go_on",
-    ),
+    F.QUOTA_EXCEEDED: ("api/test_operator_platform.py::test_a_quota_is_named_and_its_end_lets_it_go_on",),
     F.ADMISSION_DENIED: (
         "api/test_operator_platform.py::test_a_policy_that_refuses_pods_is_named_and_its_end_noticed",
     ),

@@ -23,99 +23,57 @@ from tests.unit.core.remeasuring import (
 )
 
 ROWS: dict[str, Row] = {
-    "nothing yet": ({}, "starts", "", "", False, None),
-    "measuring is disabled": ({"live": DISABLED, "probes": (pod("probe"),)}, "", "probe", "", False, None),
-    "measured before": ({"measurements": (DONE,), "probes": (pod("probe"),)}, "", "probe", "", False, None),
-    "another plan was measured": (
-        {"measurements": (DONE.model_copy(update={"plan_key": "q"}),)},
-        "starts",
-        "",
-        "",
-        False,
-        None,
+    "nothing yet": Row({}, does="starts"),
+    "measuring is disabled": Row({"live": DISABLED, "probes": (pod("probe"),)}, deletes="probe"),
+    "measured before": Row({"measurements": (DONE,), "probes": (pod("probe"),)}, deletes="probe"),
+    "another plan was measured": Row(
+        {"measurements": (DONE.model_copy(update={"plan_key": "q"}),)}, does="starts"
     ),
-    "the server itself got nothing": (
+    "the server itself got nothing": Row(
         {"reports": {"server": report("Failed", message="refused")}, "probes": (pod("probe"),)},
-        "",
-        "probe",
-        "MeasurementFailed: The probe has no valid result: refused",
-        False,
-        None,
+        deletes="probe",
+        says="MeasurementFailed: The probe has no valid result: refused",
     ),
-    "it does not say why": (
+    "it does not say why": Row(
         {"reports": {"server": report("Failed")}},
-        "",
-        "",
-        "MeasurementFailed: The probe has no valid result: no reason was given",
-        False,
-        None,
+        says="MeasurementFailed: The probe has no valid result: no reason was given",
     ),
-    "the server got nothing with another workload": (
-        {"reports": {"server": report("Failed", key="k")}},
-        "starts",
-        "",
-        "",
-        False,
-        None,
+    "the server got nothing with another workload": Row(
+        {"reports": {"server": report("Failed", key="k")}}, does="starts"
     ),
-    "no server is ready": ({"servers": (pod("server"),)}, "", "", "", False, None),
-    "no server reports": (
-        {"servers": (pod("silent", **READY),), "probes": OTHERS},
-        "",
-        "other before",
-        "",
-        False,
-        None,
+    "no server is ready": Row({"servers": (pod("server"),)}),
+    "no server reports": Row(
+        {"servers": (pod("silent", **READY),), "probes": OTHERS}, deletes="other before"
     ),
-    "others are stopped": ({"probes": OTHERS}, "starts", "other before", "", False, None),
-    "the API server refuses": (
+    "others are stopped": Row({"probes": OTHERS}, does="starts", deletes="other before"),
+    "the API server refuses": Row(
         {"refused": "exceeded quota", "probes": OTHERS},
-        "",
-        "other before",
-        "CannotJudge: exceeded quota",
-        False,
-        None,
+        deletes="other before",
+        says="CannotJudge: exceeded quota",
     ),
-    "there was no room a while ago": (
+    "there was no room a while ago": Row(
         {"note": note("CannotJudge", 100), "probes": OTHERS},
-        "",
-        "other before",
-        "CannotJudge: as before",
-        True,
-        RETRY_SECONDS - 100,
+        deletes="other before",
+        says="CannotJudge: as before",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS - 100,
     ),
-    "there was no room, it is tried again": (
+    "there was no room, it is tried again": Row(
         {"note": note("CannotJudge", RETRY_SECONDS), "probes": OTHERS},
-        "starts",
-        "other before",
-        "CannotJudge: as before",
-        True,
-        None,
+        does="starts",
+        deletes="other before",
+        says="CannotJudge: as before",
+        keeps_note=True,
     ),
-    "there was no room, and no server is ready": (
+    "there was no room, and no server is ready": Row(
         {"note": note("CannotJudge", RETRY_SECONDS), "servers": ()},
-        "",
-        "",
-        "CannotJudge: as before",
-        True,
-        None,
+        says="CannotJudge: as before",
+        keeps_note=True,
     ),
-    "it has failed": (
-        {"note": note("MeasurementFailed", 10**6)},
-        "",
-        "",
-        "MeasurementFailed: as before",
-        True,
-        None,
+    "it has failed": Row(
+        {"note": note("MeasurementFailed", 10**6)}, says="MeasurementFailed: as before", keeps_note=True
     ),
-    "another workload has failed": (
-        {"note": note("MeasurementFailed", 1, "k")},
-        "starts",
-        "",
-        "",
-        False,
-        None,
-    ),
+    "another workload has failed": Row({"note": note("MeasurementFailed", 1, "k")}, does="starts"),
 }
 
 

@@ -27,115 +27,62 @@ from tests.unit.core.remeasuring import (
 from tools.harness.resources import resource
 
 ROWS: dict[str, Row] = {
-    "figures are provisional": (
-        {"measurements": (MOVED,)},
-        "",
-        "",
-        "",
-        False,
-        PROVISIONAL_RETRY_SECONDS - 100,
+    "figures are provisional": Row({"measurements": (MOVED,)}, looks_again=PROVISIONAL_RETRY_SECONDS - 100),
+    "figures are provisional for a while": Row({"measurements": (OLD_MOVED,)}, does="starts"),
+    "figures are provisional, and no server is ready": Row(
+        {"measurements": (OLD_MOVED,), "servers": (pod("server"),)}
     ),
-    "figures are provisional for a while": ({"measurements": (OLD_MOVED,)}, "starts", "", "", False, None),
-    "figures are provisional, and no server is ready": (
-        {"measurements": (OLD_MOVED,), "servers": (pod("server"),)},
-        "",
-        "",
-        "",
-        False,
-        None,
+    "figures are provisional and measuring is disabled": Row(
+        {"measurements": (OLD_MOVED,), "live": DISABLED}
     ),
-    "figures are provisional and measuring is disabled": (
-        {"measurements": (OLD_MOVED,), "live": DISABLED},
-        "",
-        "",
-        "",
-        False,
-        None,
+    "figures of old are provisional": Row(
+        {"measurements": (OLD_MOVED.model_copy(update={"state": "Stale"}),)}
     ),
-    "figures of old are provisional": (
-        {"measurements": (OLD_MOVED.model_copy(update={"state": "Stale"}),)},
-        "",
-        "",
-        "",
-        False,
-        None,
-    ),
-    "it was disturbed as well": (
+    "it was disturbed as well": Row(
         {
             "measurements": (OLD_MOVED,),
             "probes": (pod("probe"),),
             "reports": {"probe": report("Complete", flags=("Contended",))},
         },
-        "",
-        "probe",
-        "",
-        True,
-        PROVISIONAL_RETRY_SECONDS,
+        deletes="probe",
+        keeps_note=True,
+        looks_again=PROVISIONAL_RETRY_SECONDS,
     ),
-    "it was disturbed a while ago": (
+    "it was disturbed a while ago": Row(
         {"measurements": (OLD_MOVED,), "note": note("MeasurementProvisional", 100, tries=2)},
-        "",
-        "",
-        "",
-        True,
-        2 * PROVISIONAL_RETRY_SECONDS - 100,
+        keeps_note=True,
+        looks_again=2 * PROVISIONAL_RETRY_SECONDS - 100,
     ),
-    "it was disturbed, and it is time again": (
+    "it was disturbed, and it is time again": Row(
         {
             "measurements": (OLD_MOVED,),
             "note": note("MeasurementProvisional", 2 * PROVISIONAL_RETRY_SECONDS, tries=2),
         },
-        "starts",
-        "",
-        "",
-        True,
-        None,
+        does="starts",
+        keeps_note=True,
     ),
-    "the second measurement was clean": (
-        {"measurements": (CLEAN,), "probes": (pod("probe"),)},
-        "",
-        "probe",
-        "",
-        False,
-        None,
+    "the second measurement was clean": Row(
+        {"measurements": (CLEAN,), "probes": (pod("probe"),)}, deletes="probe"
     ),
-    "somebody asks": ({"resource": ASKED, "measurements": (CLEAN,)}, "starts", "", "", False, None),
-    "somebody asked before": (
-        {"resource": ASKED, "answered": "now", "measurements": (CLEAN,)},
-        "",
-        "",
-        "",
-        False,
-        None,
+    "somebody asks": Row({"resource": ASKED, "measurements": (CLEAN,)}, does="starts"),
+    "somebody asked before": Row({"resource": ASKED, "answered": "now", "measurements": (CLEAN,)}),
+    "somebody asks where it had failed": Row(
+        {"resource": ASKED, "measurements": (CLEAN,), "note": note("MeasurementFailed", 1)}, does="starts"
     ),
-    "somebody asks where it had failed": (
-        {"resource": ASKED, "measurements": (CLEAN,), "note": note("MeasurementFailed", 1)},
-        "starts",
-        "",
-        "",
-        False,
-        None,
-    ),
-    "somebody asks while there is a pause": (
+    "somebody asks while there is a pause": Row(
         {"resource": ASKED, "measurements": (OLD_MOVED,), "note": note("MeasurementProvisional", 1, tries=9)},
-        "starts",
-        "",
-        "",
-        False,
-        None,
+        does="starts",
     ),
-    "what somebody asked for was disturbed": (
+    "what somebody asked for was disturbed": Row(
         {
             "resource": ASKED,
             "measurements": (CLEAN,),
             "probes": (pod("probe"),),
             "reports": {"probe": report("Complete", flags=("OtherTraffic",))},
         },
-        "",
-        "probe",
-        "",
-        True,
-        PROVISIONAL_RETRY_SECONDS,
+        deletes="probe",
+        keeps_note=True,
+        looks_again=PROVISIONAL_RETRY_SECONDS,
     ),
 }
 

@@ -55,210 +55,169 @@ def ended_by_kubelet(**run: str) -> dict[str, Any]:
 
 
 ROWS: dict[str, Row] = {
-    "it runs": ({"probes": (pod("probe"), *OTHERS)}, "runs", "other before", "", False, LEFT),
-    "it runs again": (
+    "it runs": Row(
+        {"probes": (pod("probe"), *OTHERS)}, does="runs", deletes="other before", looks_again=LEFT
+    ),
+    "it runs again": Row(
         {"probes": (pod("probe"),), "note": note("CannotJudge", 700)},
-        "runs",
-        "",
-        "",
-        True,
-        LEFT,
+        does="runs",
+        keeps_note=True,
+        looks_again=LEFT,
     ),
-    "it is on its way out": (
+    "it is on its way out": Row(
         {"probes": (pod("probe", gone=True), *OTHERS), "note": note("CannotJudge", 700)},
-        "",
-        "other before",
-        "CannotJudge: as before",
-        True,
-        LEFT,
+        deletes="other before",
+        says="CannotJudge: as before",
+        keeps_note=True,
+        looks_again=LEFT,
     ),
-    "it crashed once, which may heal": ({"probes": (pod("probe", **CRASHED),)}, "runs", "", "", False, LEFT),
-    "it has measured": (
-        {"probes": (pod("probe"),), "reports": {"probe": report("Complete")}},
-        "",
-        "probe",
-        "",
-        False,
-        None,
+    "it crashed once, which may heal": Row(
+        {"probes": (pod("probe", **CRASHED),)}, does="runs", looks_again=LEFT
     ),
-    "there is no room": (
+    "it has measured": Row(
+        {"probes": (pod("probe"),), "reports": {"probe": report("Complete")}}, deletes="probe"
+    ),
+    "there is no room": Row(
         {"probes": (pod("probe", 300, **NO_ROOM), *OTHERS)},
-        "",
-        "other before",
-        "CannotJudge: No node fits pod probe",
-        False,
-        LEFT,
+        deletes="other before",
+        says="CannotJudge: No node fits pod probe",
+        looks_again=LEFT,
     ),
-    "there is no room for long": (
+    "there is no room for long": Row(
         {"probes": (pod("probe", 301, **NO_ROOM), *OTHERS)},
-        "",
-        "probe other before",
-        "CannotJudge: No node fits pod probe",
-        True,
-        RETRY_SECONDS,
+        deletes="probe other before",
+        says="CannotJudge: No node fits pod probe",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
-    "there is no room for as long as is usual, and spec is more patient": (
+    "there is no room for as long as is usual, and spec is more patient": Row(
         {
             "resource": resource(changed(SPEC, rollout={"scheduleTimeoutSeconds": 86400})),
             "probes": (pod("probe", SCHEDULE_TIMEOUT_SECONDS + 1, **NO_ROOM),),
         },
-        "",
-        "probe",
-        "CannotJudge: No node fits pod probe",
-        True,
-        RETRY_SECONDS,
+        deletes="probe",
+        says="CannotJudge: No node fits pod probe",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
-    "it got nothing": (
+    "it got nothing": Row(
         {"probes": (pod("probe"),), "reports": {"probe": report("Failed", message="too slow")}},
-        "",
-        "probe",
-        "MeasurementFailed: The probe has no valid result: too slow",
-        True,
-        None,
+        deletes="probe",
+        says="MeasurementFailed: The probe has no valid result: too slow",
+        keeps_note=True,
     ),
-    "it failed": (
+    "it failed": Row(
         {"probes": (pod("probe", phase="Failed", **CRASHED),)},
-        "",
-        "probe",
-        "CannotJudge: engine in pod probe (1 restart): exit code 3.",
-        True,
-        RETRY_SECONDS,
+        deletes="probe",
+        says="CannotJudge: engine in pod probe (1 restart): exit code 3.",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
-    "it failed for the second time": (
+    "it failed for the second time": Row(
         {
             "probes": (pod("probe", phase="Failed", **CRASHED),),
             "note": note("CannotJudge", 700, tries=1, crashes=1),
         },
-        "",
-        "probe",
-        "MeasurementFailed: engine in pod probe (1 restart): exit code 3.",
-        True,
-        None,
+        deletes="probe",
+        says="MeasurementFailed: engine in pod probe (1 restart): exit code 3.",
+        keeps_note=True,
     ),
-    "it ended": (
+    "it ended": Row(
         {"probes": (pod("probe", phase="Succeeded"),), "note": note("CannotJudge", 700, tries=4, crashes=1)},
-        "",
-        "probe",
-        "MeasurementFailed: Pod probe ended without a measurement.",
-        True,
-        None,
+        deletes="probe",
+        says="MeasurementFailed: Pod probe ended without a measurement.",
+        keeps_note=True,
     ),
-    "it was evicted": (
+    "it was evicted": Row(
         {"probes": (pod("probe", **EVICTED),)},
-        "",
-        "probe",
-        "CannotJudge: The cluster evicted pod probe",
-        True,
-        RETRY_SECONDS,
+        deletes="probe",
+        says="CannotJudge: The cluster evicted pod probe",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
-    "it was evicted often, and crashed once": (
+    "it was evicted often, and crashed once": Row(
         {"probes": (pod("probe", **EVICTED),), "note": note("CannotJudge", 9999, tries=3, crashes=1)},
-        "",
-        "probe",
-        "CannotJudge: The cluster evicted pod probe",
-        True,
-        8 * RETRY_SECONDS,
+        deletes="probe",
+        says="CannotJudge: The cluster evicted pod probe",
+        keeps_note=True,
+        looks_again=8 * RETRY_SECONDS,
     ),
-    "its image is not pulled yet": (
-        {"probes": (pod("probe", **NO_IMAGE),)},
-        "",
-        "",
-        "CannotJudge: Image",
-        False,
-        LEFT,
+    "its image is not pulled yet": Row(
+        {"probes": (pod("probe", **NO_IMAGE),)}, says="CannotJudge: Image", looks_again=LEFT
     ),
-    "its node does not prepare it": (
+    "its node does not prepare it": Row(
         {"probes": (on_node(pod("probe", max(300, PREPARE_SECONDS) + 9, **UNPREPARED)),)},
-        "",
-        "",
-        "CannotJudge: Node gone cannot mount pod probe's volumes",
-        False,
-        LEFT,
+        says="CannotJudge: Node gone cannot mount pod probe's volumes",
+        looks_again=LEFT,
     ),
-    "its node's runtime does not start it": (
+    "its node's runtime does not start it": Row(
         {"probes": (on_node(pod("probe", **NOT_STARTED)),), "note": note("CannotJudge", 9999, crashes=1)},
-        "",
-        "",
-        "CannotJudge: Node gone cannot start container engine of pod probe.",
-        True,
-        LEFT,
+        says="CannotJudge: Node gone cannot start container engine of pod probe.",
+        keeps_note=True,
+        looks_again=LEFT,
     ),
-    "its image is not pulled for longer than it may wait for a node": (
-        {"probes": (on_node(pod("probe", 301, **NO_IMAGE)),)},
-        "",
-        "",
-        "CannotJudge: Image",
-        False,
-        LEFT,
+    "its image is not pulled for longer than it may wait for a node": Row(
+        {"probes": (on_node(pod("probe", 301, **NO_IMAGE)),)}, says="CannotJudge: Image", looks_again=LEFT
     ),
-    "its image is not pulled for as long as its turn": (
+    "its image is not pulled for as long as its turn": Row(
         {"probes": (on_node(pod("probe", LIMIT_SECONDS + 1, **NO_IMAGE)),)},
-        "",
-        "probe",
-        "CannotJudge: Image",
-        True,
-        RETRY_SECONDS,
+        deletes="probe",
+        says="CannotJudge: Image",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
-    "its node is lost": (
+    "its node is lost": Row(
         {"probes": (on_node(pod("probe")),), "lost": {"gone"}},
-        "",
-        "probe",
-        "CannotJudge: Node gone of pod probe does not answer",
-        True,
-        RETRY_SECONDS,
+        deletes="probe",
+        says="CannotJudge: Node gone of pod probe does not answer",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
-    "its lost node does not let it go": (
+    "its lost node does not let it go": Row(
         {
             "probes": (on_node(pod("probe", gone=True)),),
             "lost": {"gone"},
             "note": note("CannotJudge", RETRY_SECONDS),
         },
-        "starts",
-        "",
-        "CannotJudge: as before",
-        True,
-        None,
+        does="starts",
+        says="CannotJudge: as before",
+        keeps_note=True,
     ),
-    "it cannot be asked yet": (
+    "it cannot be asked yet": Row(
         {"probes": (pod("probe", 1000, **RUNS_SINCE_LONG),)},
-        "",
-        "",
-        "ReportUnreachable: Pod probe does not answer",
-        False,
-        LEFT,
+        says="ReportUnreachable: Pod probe does not answer",
+        looks_again=LEFT,
     ),
-    "it could not be asked in all its time": (
+    "it could not be asked in all its time": Row(
         {"probes": (pod("probe", LIMIT_SECONDS + 1, **RUNS_SINCE_LONG),)},
-        "",
-        "probe",
-        "ReportUnreachable: Pod probe does not answer",
-        True,
-        RETRY_SECONDS,
+        deletes="probe",
+        says="ReportUnreachable: Pod probe does not answer",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
-    "it takes its time": ({"probes": (on_node(pod("probe", LIMIT_SECONDS)),)}, "runs", "", "", False, LEFT),
-    "it takes too long": (
+    "it takes its time": Row(
+        {"probes": (on_node(pod("probe", LIMIT_SECONDS)),)}, does="runs", looks_again=LEFT
+    ),
+    "it takes too long": Row(
         {"probes": (on_node(pod("probe", LIMIT_SECONDS + 1)),)},
-        "",
-        "probe",
-        "CannotJudge: Pod probe did not report a measurement in time. It is retried once.",
-        True,
-        RETRY_SECONDS,
+        deletes="probe",
+        says="CannotJudge: Pod probe did not report a measurement in time. It is retried once.",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
-    "the kubelet ended it, as no operator did": (
+    "the kubelet ended it, as no operator did": Row(
         {"probes": (pod("probe", LIMIT_SECONDS + 1, **ended_by_kubelet(startedAt=at(-900))),)},
-        "",
-        "probe",
-        "CannotJudge: Pod probe did not report a measurement in time. It is retried once.",
-        True,
-        RETRY_SECONDS,
+        deletes="probe",
+        says="CannotJudge: Pod probe did not report a measurement in time. It is retried once.",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
-    "the kubelet ended it before a container ran": (
+    "the kubelet ended it before a container ran": Row(
         {"probes": (pod("probe", LIMIT_SECONDS + 1, **ended_by_kubelet()),)},
-        "",
-        "probe",
-        "CannotJudge: Pod probe did not report a measurement in time.",
-        True,
-        RETRY_SECONDS,
+        deletes="probe",
+        says="CannotJudge: Pod probe did not report a measurement in time.",
+        keeps_note=True,
+        looks_again=RETRY_SECONDS,
     ),
 }
 
