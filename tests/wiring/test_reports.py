@@ -17,33 +17,21 @@ import pytest
 
 from tacho_contract.codec import dumps, loads
 from tacho_contract.launch import Again, LiveConfig
-from tacho_contract.measurement import CurvePoint, Measurement, Workload
+from tacho_contract.measurement import CurvePoint
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
 from tacho_operator.shell import held_reports, loads as loads_module, reports
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.workqueue import Key
+from tools.harness.documents import plain_measurement, plain_report
 
-GOOD = dumps(
-    Report(
-        runtime_version="0.1.0",
-        revision="demo-1",
-        plan_key="p",
-        phase="Serving",
-        ready=True,
-        engine="llamacpp",
-        observed_time="2026-01-01T00:00:00Z",
-    )
-).encode()
+GOOD = dumps(plain_report(revision="demo-1", ready=True)).encode()
 
 
 KEY = Key("ns", "demo")
 MEASURED = dumps(
     dataclasses.replace(
         loads(Report, GOOD),
-        measurement=Measurement(
-            plan_key="p", measure_key="m", observed_time="2026-01-01T00:00:00Z", state="Complete",
-            probe_seconds=5, workload=Workload(),
-        ),
+        measurement=plain_measurement(probe_seconds=5),
     )
 ).encode()  # fmt: skip
 LIVE = dumps(LiveConfig(measure_key="m"))

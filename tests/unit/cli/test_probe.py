@@ -22,7 +22,7 @@ from tacho_cli.probe import entry_of, verdict
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_cli.served_model import ServedModel, base_of, find
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import Measurement, Workload
+from tacho_contract.measurement import Workload
 from tacho_operator.api.crd.schema import at, resource_schema
 from tacho_operator.api.rules.structure import check
 from tests.unit.cli.commands import call
@@ -30,6 +30,7 @@ from tests.unit.cli.figures.measurements import SLO, entry
 from tests.unit.cli.processes import started, until
 from tests.unit.cli.relay import encrypted
 from tests.unit.probe.engines import mock_engine
+from tools.harness.documents import plain_measurement
 
 ENTRY_SCHEMA = at(resource_schema(()), "status.measurements")["items"]
 SHORT = ["--workload", "32:16", "--budget", "5s", "--concurrency", "4"]
@@ -283,14 +284,8 @@ def test_a_server_forges_no_line() -> None:
         for model in ("", "c"):
             with pytest.raises(CommandError, match="b tacho: ok"):
                 find(url, model, "")
-    failed = Measurement(
-        plan_key="p",
-        measure_key="m",
-        observed_time="2026-11-20T12:00:00Z",
-        state="Failed",
-        message="HTTP 500: a\ntacho: ok",
-        probe_seconds=1.0,
-        workload=Workload(input_tokens=1, output_tokens=1),
+    failed = plain_measurement(
+        state="Failed", message="HTTP 500: a\ntacho: ok", workload=Workload(input_tokens=1, output_tokens=1)
     )
     with pytest.raises(CommandError, match="HTTP 500: a tacho: ok"):
         entry_of(failed, "custom")

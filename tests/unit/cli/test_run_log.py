@@ -14,6 +14,7 @@ from tacho_cli.run import serve
 from tacho_cli.run.setup import RunOptions, local_setup
 from tacho_contract.report import Report
 from tools.cluster.ports import free_port
+from tools.harness.documents import plain_report
 from tools.harness.resources import CLAIM_SPEC, plan, resource
 
 
@@ -50,9 +51,7 @@ async def test_an_engine_that_no_longer_answers_is_told(
     setup = local_setup(resource(CLAIM_SPEC), plan(), {"models": tmp_path}, order, tmp_path)
     told: list[str] = []
     pod = serve.LocalPod(setup, tmp_path, told.append)
-    report = Report(
-        runtime_version="", revision="", plan_key="", engine="", phase="Serving", observed_time=""
-    )
+    report = plain_report()
 
     async def reports(_seconds: float) -> AsyncIterator[Report]:
         for ready in (True, False, False, True):

@@ -9,10 +9,10 @@ import pytest
 from tacho_cli.run.serve import print_status
 from tacho_cli.run.setup import DRAIN_SECONDS, RunOptions, local_setup
 from tacho_cli.run.snapshot import local_status
-from tacho_contract.report import Report
 from tacho_operator.api.conditions import find_condition
 from tacho_operator.core.planner.types import Prediction
 from tacho_operator.core.revisions.identity import live_config
+from tools.harness.documents import plain_report
 from tools.harness.resources import CLAIM_SPEC, changed, plan, resource
 
 ORDER = RunOptions(file="-")
@@ -46,15 +46,7 @@ def test_one_replica_serves_whatever_spec_says(replicas: int, tmp_path: Path) ->
         ORDER,
         tmp_path,
     )
-    report = Report(
-        runtime_version="1",
-        revision=setup.revision,
-        plan_key=setup.plan_key,
-        phase="Serving",
-        ready=True,
-        engine="llamacpp",
-        observed_time="2026-11-20T12:00:00Z",
-    )
+    report = plain_report(revision=setup.revision, plan_key=setup.plan_key, ready=True)
     found = find_condition(local_status(setup, plan(), report).conditions, "Ready")
     assert found is not None
     assert (found.status, found.reason, found.message) == ("True", "Serving", "1 of 1 replicas serve.")

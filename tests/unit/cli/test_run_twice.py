@@ -13,9 +13,8 @@ import pytest
 from tacho_cli.run.serve import LocalPod
 from tacho_cli.run.setup import RunOptions, local_setup
 from tacho_contract.codec import dumps
-from tacho_contract.measurement import Measurement, Workload
-from tacho_contract.report import Report
 from tools.cluster.ports import free_port
+from tools.harness.documents import plain_measurement, plain_report
 from tools.harness.resources import CLAIM_SPEC, plan, resource
 
 
@@ -24,15 +23,10 @@ async def test_the_figures_of_the_first_are_not_those_of_the_second(tmp_path: Pa
     setup = local_setup(resource(CLAIM_SPEC), plan(), {"models": tmp_path}, order, tmp_path)
     time = "2026-11-20T12:00:00Z"
     keys = {"plan_key": setup.plan_key, "observed_time": time}
-    measured = Measurement(
-        measure_key=setup.live.measure_key, state="Complete", probe_seconds=9.0, workload=Workload(), **keys
-    )
-    first = Report(
-        runtime_version="1",
+    measured = plain_measurement(measure_key=setup.live.measure_key, **keys)
+    first = plain_report(
         revision=setup.revision,
-        phase="Serving",
         ready=True,
-        engine="llamacpp",
         measurement=measured,
         pod_uid="4dd8e6ae-8f62-4b0c-9f6e-2f8d1b8f0a11",
         **keys,

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from typing import Any, NamedTuple
 
-from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core import names
@@ -16,6 +15,7 @@ from tacho_operator.core.measurement.probe_pods import RemeasureInput, Remeasure
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import live_config
+from tools.harness.documents import plain_measurement, plain_report
 from tools.harness.resources import CLAIM_SPEC, NOW, at, changed, plan, resource
 
 SPEC = changed(CLAIM_SPEC, startupTimeoutSeconds=1000, rollout={"scheduleTimeoutSeconds": 300})
@@ -81,25 +81,10 @@ def pod(
 
 
 def report(state: str = "", *, key: str = KEY, message: str = "", flags: tuple[str, ...] = ()) -> Report:
-    measurement = Measurement(
-        plan_key="p",
-        measure_key=key,
-        state=state,
-        message=message,
-        observed_time=at(0),
-        probe_seconds=1.0,
-        workload=Workload(),
-        flags=flags,
+    measurement = plain_measurement(
+        measure_key=key, state=state, message=message, observed_time=at(0), flags=flags
     )
-    return Report(
-        runtime_version="1",
-        revision="smol-1",
-        plan_key="p",
-        phase="Serving",
-        engine="llamacpp",
-        observed_time=at(0),
-        measurement=measurement if state else None,
-    )
+    return plain_report(revision="smol-1", observed_time=at(0), measurement=measurement if state else None)
 
 
 def note(reason: str, age: float, key: str = KEY, **more: Any) -> str:

@@ -24,10 +24,10 @@ from tacho_contract.measurement import (
     SingleStream,
     Workload,
 )
-from tacho_contract.report import Report
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.revisions.controller_revision import Revision
 from tests.unit.core.golden import assert_golden
+from tools.harness.documents import plain_report
 from tools.harness.figures import point
 from tools.harness.resources import plan
 
@@ -130,11 +130,8 @@ ENVIRONMENT = Environment(
 
 
 def shown(measurement: Measurement, environment: Environment = ENVIRONMENT) -> dict[str, Any] | None:
-    report = Report(
-        runtime_version="1",
+    report = plain_report(
         revision="smol-1",
-        plan_key="p",
-        phase="Serving",
         engine="llamacpp",
         engine_version="b1",
         environment=environment,
@@ -210,14 +207,8 @@ def test_predictions_and_the_method_are_those_of_the_revision() -> None:
     revision = Revision(
         name="smol-1", number=1, plan=plan(), plan_key="p", facts_key="f", pod_template={}, tacho_image="t"
     )
-    report = Report(
-        runtime_version="1",
-        revision="smol-1",
-        plan_key="p",
-        phase="Serving",
-        engine="llamacpp",
-        observed_time=FULL.observed_time,
-        measurement=FULL,
+    report = plain_report(
+        revision="smol-1", engine="llamacpp", observed_time=FULL.observed_time, measurement=FULL
     )
     found = measurement_entry(PodReport(report=report, image_id="i"), revision)
     assert found is not None

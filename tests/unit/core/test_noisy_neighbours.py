@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.measurement import Measurement, Workload
 from tacho_contract.report import Report
 from tacho_contract.units import format_time
 from tacho_operator.core import names
@@ -21,6 +20,7 @@ from tacho_operator.core.measurement.noisy_neighbours import (
 from tacho_operator.core.pods.neighbours import neighbour
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Neighbour
+from tools.harness.documents import plain_measurement, plain_report
 from tools.harness.resources import NOW, at
 from tools.harness.world import World
 
@@ -59,24 +59,8 @@ MINE = PodView(pod("mine", scheduled=-60, ready=0))
 
 
 def report(phase: str = "Serving", **measured: Any) -> Report:
-    fields: dict[str, Any] = {
-        "plan_key": "p",
-        "measure_key": "m",
-        "observed_time": at(0),
-        "state": "Complete",
-        "probe_seconds": 40.0,
-        "workload": Workload(),
-        **measured,
-    }
-    return Report(
-        runtime_version="1",
-        revision="r",
-        plan_key="p",
-        phase=phase,
-        engine="e",
-        observed_time=at(0),
-        measurement=Measurement(**fields) if phase == "Serving" else None,
-    )
+    found = plain_measurement(**{"observed_time": at(0), "probe_seconds": 40.0, **measured})
+    return plain_report(phase=phase, observed_time=at(0), measurement=found if phase == "Serving" else None)
 
 
 def contended(*neighbours: dict[str, Any], seen: dict[str, str] | None = None, **measured: Any) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.report import Report
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView, deployment_sizes
@@ -22,6 +21,7 @@ from tacho_operator.core.rollout.reading import (
 )
 from tacho_operator.core.rollout.record import Serving
 from tacho_operator.core.types import NodeFacts, Observed
+from tools.harness.documents import plain_report
 from tools.harness.resources import CLAIM_SPEC, NOW, at, changed, raw_resource, resource
 
 CRASHED = {"name": "engine", "restartCount": 1, "state": {"terminated": {"exitCode": 3, "message": "oh"}}}
@@ -103,14 +103,8 @@ def test_a_download_that_runs_again_is_no_problem() -> None:
             }
         ]
     )
-    report = Report(
-        runtime_version="1",
-        revision="r",
-        plan_key="p",
-        phase="WaitingForModel",
-        engine="llamacpp",
-        observed_time=at(0),
-        fetch=FetchProgress(state="Downloading"),
+    report = plain_report(
+        phase="WaitingForModel", observed_time=at(0), fetch=FetchProgress(state="Downloading")
     )
     assert problem(fetching) == "EngineCrashed"
     assert problem(fetching, seen=observed(reports={fetching.uid: report})) is None

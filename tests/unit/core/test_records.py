@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.measurement import Capacity, Environment, Measurement, Workload
-from tacho_contract.report import Report
+from tacho_contract.measurement import Capacity, Environment
 from tacho_operator.api.base import decimal
 from tacho_operator.api.status.measurement import MeasurementEntry, SeenTraffic
 from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.records import KEPT, MOST_READ, summary_of, updated_measurements
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import live_config
+from tools.harness.documents import plain_measurement, plain_report
 from tools.harness.resources import CLAIM_SPEC, at, changed, plan, resource
 
 LIVE = live_config(resource().spec)
@@ -37,13 +37,11 @@ def reported(
     measured: bool = True,
     flags: tuple[str, ...] = (),
 ) -> PodReport:
-    measurement = Measurement(
+    measurement = plain_measurement(
         plan_key=plan_key,
         measure_key=key,
         state=state,
         observed_time=at(seconds),
-        probe_seconds=1.0,
-        workload=Workload(),
         flags=flags,
         capacity=Capacity(
             concurrency=1,
@@ -52,12 +50,9 @@ def reported(
             total_tokens_per_second=1.0,
         ),
     )
-    report = Report(
-        runtime_version="1",
+    report = plain_report(
         revision="smol-1",
         plan_key=plan_key,
-        phase="Serving",
-        engine="llamacpp",
         environment=Environment(cpu_model=cpu),
         observed_time=at(seconds),
         measurement=measurement if measured else None,

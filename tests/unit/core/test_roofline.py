@@ -9,7 +9,6 @@ import pytest
 
 from benchmarks.planner.models import facts
 from tacho_contract.measurement import INVALIDATING, LIMITING, Measurement, SingleStream, Workload
-from tacho_contract.report import Report
 from tacho_operator.core.measurement.efficiency import (
     ABOVE_ROOFLINE,
     LOW_EFFICIENCY,
@@ -21,6 +20,7 @@ from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.controller_revision import Revision
+from tools.harness.documents import plain_measurement, plain_report
 from tools.mock.specs import CONFIG, spec
 
 
@@ -47,12 +47,7 @@ def revision(plan: ModelPlan, template: dict[str, Any] | None = None) -> Revisio
 def measured(
     decode: float, prefill: float | None = None, inputs: int = 128, outputs: int = 200
 ) -> Measurement:
-    return Measurement(
-        plan_key="p",
-        measure_key="m",
-        observed_time="2026-11-20T12:00:00Z",
-        state="Complete",
-        probe_seconds=1.0,
+    return plain_measurement(
         workload=Workload(input_tokens=inputs, output_tokens=outputs),
         single_stream=SingleStream(
             decode_tokens_per_second=decode,
@@ -105,15 +100,7 @@ def test_one_stream_on_an_h200(model: str, decode: float, percent: float, flags:
 def test_what_the_flag_means_stands_in_the_message(decode: float, said: bool) -> None:
     """The CLI's text of the flag points there."""
     found, plan = measured(decode), planned()
-    report = Report(
-        runtime_version="1",
-        revision="r",
-        plan_key="p",
-        phase="Serving",
-        engine="vllm",
-        observed_time="2026-11-20T12:00:00Z",
-        measurement=found,
-    )
+    report = plain_report(measurement=found)
     entry = measurement_entry(PodReport(report=report, image_id="i"), revision(plan))
     assert entry is not None
     assert (ABOVE_ROOFLINE in entry.flags) == said

@@ -8,8 +8,7 @@ import itertools
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.measurement import Capacity, CurvePoint, Measurement, SingleStream, Workload
-from tacho_contract.report import Report
+from tacho_contract.measurement import Capacity, CurvePoint, SingleStream
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.runs import (
@@ -20,6 +19,7 @@ from tacho_operator.core.measurement.runs import (
     summed_up,
     with_run,
 )
+from tools.harness.documents import plain_measurement, plain_report
 from tools.harness.figures import point
 from tools.harness.resources import at
 
@@ -63,28 +63,16 @@ def run(
         total_tokens_per_second=1,
         ci_percent=ci_percent,
     )
-    measured = Measurement(
-        plan_key="p",
-        measure_key="m",
+    measured = plain_measurement(
         observed_time=at(seconds),
         kind=kind,
-        state="Complete",
         probe_seconds=5,
-        workload=Workload(),
         single_stream=alone if decode is not None else None,
         capacity=capacity if kind == "Full" else None,
         curve=(at_level,),
         flags=flags,
     )
-    report = Report(
-        runtime_version="1",
-        revision="r",
-        plan_key="p",
-        phase="Serving",
-        engine="e",
-        observed_time=at(0),
-        measurement=measured,
-    )
+    report = plain_report(observed_time=at(0), measurement=measured)
     return PodReport(report=report, image_id="i", pod=pod)
 
 

@@ -11,6 +11,7 @@ from tacho_contract.report import Report, StartupSeconds
 from tacho_operator.api.status.status import Startup
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.status.progress import latest_startup
+from tools.harness.documents import plain_report
 from tools.harness.resources import at
 
 SPENT = StartupSeconds(
@@ -55,16 +56,7 @@ def pod(name: str = "p", created: float = 0, gone: bool = False, **status: Any) 
 
 
 def report(spent: StartupSeconds = SPENT, fetch: FetchProgress | None = None) -> Report:
-    return Report(
-        runtime_version="1",
-        revision="r",
-        plan_key="p",
-        phase="Serving",
-        engine="llamacpp",
-        observed_time=at(0),
-        startup=spent,
-        fetch=fetch,
-    )
+    return plain_report(observed_time=at(0), startup=spent, fetch=fetch)
 
 
 @pytest.mark.parametrize(

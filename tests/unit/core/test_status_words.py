@@ -23,6 +23,7 @@ from tacho_operator.core.status.requeue import (
     STALLED_SECONDS,
     UNMEASURED_SECONDS,
 )
+from tools.harness.documents import plain_report
 from tools.harness.figures import CAPACITY
 from tools.harness.pod_states import container_state
 from tools.harness.resources import NOW, changed, facts
@@ -186,16 +187,7 @@ def pod(
 
 
 def report(phase: str, fetch: FetchProgress | None = None, *, ready: bool = False) -> Report:
-    return Report(
-        runtime_version="1",
-        revision="r",
-        plan_key="p",
-        phase=phase,
-        engine="llamacpp",
-        observed_time=format_time(NOW),
-        fetch=fetch,
-        ready=ready,
-    )
+    return plain_report(phase=phase, observed_time=format_time(NOW), fetch=fetch, ready=ready)
 
 
 @pytest.mark.parametrize(

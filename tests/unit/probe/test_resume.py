@@ -10,7 +10,6 @@ import pytest
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
 from tacho_contract.measurement import KnownLevels, Measurement
-from tacho_contract.report import Report
 from tacho_operator.core.measurement.attempts import ATTEMPTS
 from tacho_operator.core.measurement.entry import PodReport, measurement_entry
 from tacho_operator.core.measurement.known_levels import known_levels
@@ -21,6 +20,7 @@ from tacho_runtime.probe.sequence import MeasureOptions, measure
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings, contradict
 from tests.unit.probe.probing import ENDED, WORKLOAD
 from tests.unit.probe.reporting import result
+from tools.harness.documents import plain_report
 from tools.mock.engine_law import Law
 from tools.mock.virtual_engine import VirtualEngine
 
@@ -45,15 +45,7 @@ async def probed(
 
 def passed_on(measured: Measurement) -> KnownLevels | None:
     """As the operator keeps it in status and passes it on."""
-    report = Report(
-        runtime_version="1",
-        revision="r",
-        plan_key="p",
-        phase="Serving",
-        engine="vllm",
-        observed_time=measured.observed_time,
-        measurement=measured,
-    )
+    report = plain_report(observed_time=measured.observed_time, measurement=measured)
     entry = measurement_entry(PodReport(report=report, image_id="i"), None)
     assert entry is not None
     return known_levels(entry)

@@ -11,11 +11,12 @@ from typing import Any, cast
 import pytest
 
 from tacho_contract.failure import FailedError
-from tacho_contract.measurement import Environment, Measurement, Workload
+from tacho_contract.measurement import Environment, Measurement
 from tacho_contract.report import StartupSeconds
 from tacho_runtime.supervisor import draining, lifecycle, stall, supervise
 from tacho_runtime.supervisor.supervise import Supervisor
 from tests.unit.runtime.running import custom_config
+from tools.harness.documents import plain_measurement
 
 
 class _Engine:
@@ -83,14 +84,7 @@ async def test_a_late_answer_does_not_take_the_time_to_stop_the_engine(tmp_path:
 async def test_an_engine_that_hung_during_its_probe_is_not_ready_until_it_answers(tmp_path: Path) -> None:
     engine = _Engine(healthy=False)
     supervisor = serving(tmp_path, engine, drain_seconds=1)
-    measured = Measurement(
-        plan_key="p",
-        measure_key="m",
-        observed_time="",
-        state="Failed",
-        probe_seconds=100.0,
-        workload=Workload(input_tokens=1, output_tokens=1),
-    )
+    measured = plain_measurement(state="Failed")
     supervisor.state = dataclasses.replace(supervisor.state, phase=lifecycle.PROBING, measurement=measured)
     await supervisor._enter_serving(measured, cast("Any", None))
 
@@ -109,17 +103,7 @@ async def test_a_pod_that_was_resized_reports_where_it_measured_again(tmp_path: 
     supervisor = serving(tmp_path, _Engine(healthy=True), drain_seconds=1)
     former, now = (Environment(cpu_limit_millis=millis) for millis in (1000, 50))
     supervisor._report = dataclasses.replace(supervisor._report, environment=former)
-    known, new = (
-        Measurement(
-            plan_key="p",
-            measure_key=key,
-            observed_time="",
-            state="Complete",
-            probe_seconds=1.0,
-            workload=Workload(input_tokens=1, output_tokens=1),
-        )
-        for key in ("former", "new")
-    )
+    known, new = (plain_measurement(measure_key=key) for key in ("former", "new"))
     memory = cast("Any", _Memory())
     supervisor.state = dataclasses.replace(supervisor.state, phase=lifecycle.PROBING, measurement=known)
     supervisor._measured_in = now

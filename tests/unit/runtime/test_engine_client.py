@@ -12,7 +12,6 @@ from typing import cast
 
 import pytest
 
-from tacho_contract.report import Report
 from tacho_engines.custom.run import Custom
 from tacho_runtime.http.metrics import render
 from tacho_runtime.probe.load import wire
@@ -23,6 +22,7 @@ from tacho_runtime.probe.load.token_stream import TokenStream
 from tacho_runtime.supervisor import engine_client, process
 from tacho_runtime.supervisor.engine_client import EngineClient
 from tests.unit.probe.engines import target
+from tools.harness.documents import plain_report
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -215,13 +215,5 @@ async def test_a_version_can_be_a_metrics_label(version: str, shown: str) -> Non
     async with engine(HEAD + b"\r\n" + json.dumps({"version": version}).encode()) as client:
         found = await client.version(Custom(), "/version")
     assert found == shown
-    report = Report(
-        runtime_version="1",
-        revision="r",
-        plan_key="p",
-        phase="Serving",
-        engine="custom",
-        engine_version=found,
-        observed_time="t",
-    )
+    report = plain_report(engine_version=found)
     assert f'engine_version="{shown}"'.encode() in render(report, ("Serving",))

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchProgress
-from tacho_contract.report import Report, StartupSeconds
+from tacho_contract.report import StartupSeconds
 from tacho_engines.base import EngineStartup
 from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.supervisor import lifecycle
@@ -28,6 +28,7 @@ from tacho_runtime.supervisor.lifecycle import (
     RuntimeState,
 )
 from tacho_runtime.supervisor.stall import Progress
+from tools.harness.documents import plain_report
 
 FAILURE = Failure(failure_class="EngineCrashed", message="gone", next_step="look")
 
@@ -163,9 +164,7 @@ def test_ready_and_alive(state: RuntimeState, now: float, ready: bool, alive: bo
     assert lifecycle.liveness(state, now=now).ok is alive
 
 
-REPORT = Report(
-    runtime_version="1", revision="r", plan_key="p", phase=SERVING, engine="vllm", observed_time=""
-)
+REPORT = plain_report(phase=SERVING)
 STEPS = EngineCounters(generated_tokens=5.0, computed_prompt_tokens=9.0, running=2.0, by_step=True)
 
 

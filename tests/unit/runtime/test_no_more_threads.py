@@ -12,13 +12,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tacho_contract.measurement import Measurement, Workload
 from tacho_engines.base import EngineStartup
 from tacho_runtime.probe.load.engine_counters import EngineCounters, counters_of
 from tacho_runtime.supervisor import lifecycle
 from tacho_runtime.supervisor.engine_memory import MemoryWatch
 from tacho_runtime.supervisor.machine_check import ObservedMachine
 from tacho_runtime.supervisor.process import Reaper
+from tools.harness.documents import plain_measurement
 
 FULL = RuntimeError("can't start new thread")
 
@@ -39,14 +39,7 @@ async def test_the_load_is_unknown_and_ends_neither_service_nor_drain() -> None:
 
 
 async def test_a_measurement_stays_without_the_last_figures_of_memory() -> None:
-    measured = Measurement(
-        plan_key="p",
-        measure_key="m",
-        observed_time="",
-        state="Complete",
-        probe_seconds=1.0,
-        workload=Workload(),
-    )
+    measured = plain_measurement()
     watch = MemoryWatch(ObservedMachine(), os.getpid())
     with no_more():
         assert (await watch.recorded_in(measured, EngineStartup())).state == "Complete"

@@ -18,11 +18,12 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.fetch import COMPLETE_FILE, PROGRESS_FILE, FetchProgress
 from tacho_contract.launch import Again, LiveConfig, ProbeSettings
-from tacho_contract.measurement import Environment, Measurement, Workload
+from tacho_contract.measurement import Environment
 from tacho_contract.report import CutRequests, Report
 from tacho_runtime.files import replace_file
 from tacho_runtime.supervisor import state_files
 from tests.unit.runtime.running import DISABLED, custom_config, running
+from tools.harness.documents import plain_measurement, plain_report
 
 
 def test_becomes_ready_and_drains_when_asked(tmp_path: Path) -> None:
@@ -252,19 +253,11 @@ def test_broken_probe_leaves_a_pod_that_serves(tmp_path: Path) -> None:
 
 def known(folder: Path, environment: Environment = Environment()) -> Report:  # noqa: B008 - it is frozen
     """What a run before this one left in the state folder."""
-    measurement = Measurement(
-        plan_key="plan",
-        measure_key="m",
-        observed_time="2026-01-02T03:04:05Z",
-        state="Complete",
-        probe_seconds=40.0,
-        workload=Workload(),
-    )
-    report = Report(
+    measurement = plain_measurement(plan_key="plan", observed_time="2026-01-02T03:04:05Z", probe_seconds=40.0)
+    report = plain_report(
         runtime_version="0",
         revision="demo-1",
         plan_key="plan",
-        phase="Serving",
         engine="custom",
         engine_restarts=1,
         environment=environment,

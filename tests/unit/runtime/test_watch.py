@@ -17,7 +17,7 @@ import pytest
 
 from tacho_contract.failure import FailedError, Failure, FailureClass
 from tacho_contract.fetch import COMPLETE_FILE
-from tacho_contract.measurement import Measurement, MemoryActual, Workload
+from tacho_contract.measurement import MemoryActual
 from tacho_engines.base import EngineStartup
 from tacho_runtime import files
 from tacho_runtime.machine import caches, processes
@@ -26,18 +26,10 @@ from tacho_runtime.supervisor import engine_memory, observed_machine
 from tacho_runtime.supervisor.machine_check import ObservedMachine, machine_failure
 from tacho_runtime.supervisor.supervise import Supervisor
 from tests.unit.runtime.running import custom_config, running
+from tools.harness.documents import plain_measurement
 from tools.mock.nvml import GIB, FakeGpu, FakeNvml, process
 
-MEASURED = Measurement(
-    plan_key="p",
-    measure_key="m",
-    observed_time="2026-01-01T00:00:00Z",
-    state="Complete",
-    probe_seconds=1.0,
-    workload=Workload(),
-    memory=MemoryActual(kv_cache_tokens=77),
-    flags=("NotSteady",),
-)
+MEASURED = plain_measurement(memory=MemoryActual(kv_cache_tokens=77), flags=("NotSteady",))
 
 
 def test_a_plan_for_a_gpu_ends_here_before_the_model_is_waited_for(tmp_path: Path) -> None:
