@@ -9,8 +9,6 @@ from tacho_operator.core.pods.deadlines import READY_SECONDS, RECENT_SECONDS
 from tacho_operator.core.revisions.inspection import SCHEDULE_LIMIT_SECONDS
 from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS
 from tacho_operator.core.status.requeue import (
-    LONG_SECONDS,
-    MOVING_SECONDS,
     SLOW_SECONDS,
     UNANSWERED_SECONDS,
 )
@@ -46,15 +44,6 @@ def test_an_inspection_is_left_to_the_watch_until_its_deadline() -> None:
     waits = world.reconcile(1).requeue_after_seconds
     assert waits is not None
     assert waits > SCHEDULE_LIMIT_SECONDS - 2
-
-
-def test_what_has_moved_for_minutes_is_looked_at_less_often() -> None:
-    world = starting()
-    world.reconcile()
-    (pod,) = world.pods("server")
-    world.runs(pod, "WaitingForModel")
-    assert world.reconcile().requeue_after_seconds == MOVING_SECONDS
-    assert world.reconcile(LONG_SECONDS + 1).requeue_after_seconds == SLOW_SECONDS
 
 
 def test_a_pod_that_waits_for_room_is_left_to_the_watch() -> None:

@@ -158,17 +158,6 @@ def test_record_instead_of_reject_needs_no_new_measurement() -> None:
     assert world.brief("RolloutAccepted") == ("True", "RegressionRecorded")
 
 
-def test_a_person_asks_for_another_judgement() -> None:
-    world, name = rejected()
-    world.raw["metadata"]["annotations"] = {"tacho.dev/measure-again": "please"}
-    world.reconcile(1)
-    world.deployment_controller()
-    world.measures(name, 0.7)
-    world.measures(name, 0.7, again=True)
-    assert world.brief("RolloutAccepted") == ("False", "Regression")
-    assert world.events.count(("Warning", "Regression")) == 2
-
-
 def test_reverted_while_it_is_judged() -> None:
     world = Gated()
     name = world.candidate()

@@ -40,6 +40,7 @@ def test_a_person_who_asks_gets_a_measurement_of_the_active_revision() -> None:
     world.measures(name, 0.7)
     world.measures(name, 0.7, again=True)
     assert world.verdict() == "Regression"
+    assert world.events.count(("Warning", "Regression")) == 2
     world.deployment_controller()
     world.reconcile(1)
     (pod,) = world.pods("probe")

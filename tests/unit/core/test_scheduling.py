@@ -63,14 +63,6 @@ def test_a_long_name_of_a_pod_hides_no_reason() -> None:
     assert told.startswith("No node has enough cpu, memory")
 
 
-def test_labels_that_no_node_has_are_named() -> None:
-    view = unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
-    selector = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
-    found = diagnose(PodView({**view.raw, "spec": selector}), lost_nodes=(), schedule_overdue=False)
-    assert found is not None
-    assert found.quotation.startswith("the pod selects nvidia.com/gpu.product=NVIDIA-H200; 0/1 nodes are")
-
-
 def test_many_labels_leave_room_for_the_words_of_the_scheduler() -> None:
     view = unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
     selector = {"nodeSelector": {f"example.com/{number}": "x" * 63 for number in range(9)}}
