@@ -15,6 +15,10 @@ from pathlib import Path
 import httpx
 import openai
 
+from tacho_contract.failure import Failure
+from tacho_engines.base import Exit
+from tacho_engines.registry import run_half
+from tacho_runtime.supervisor.state_files import engine_failure_path, read_engine_failure
 from tools.cluster.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,3 +119,55 @@ def _wait(served: Served, seconds: float) -> None:
                 return
         time.sleep(0.25)
     raise AssertionError(f"not healthy within {seconds:.0f} s:\n" + "\n".join(served.lines()[-30:]))
+
+
+def assert_abandoned_ends(served: Served, tokens: int) -> None:
+    """A request whose client has gone is computed no further."""
+    with served.client() as client, contextlib.suppress(openai.APITimeoutError):
+        client.with_options(timeout=0.5).completions.create(
+            model="m", prompt="x", max_tokens=tokens, extra_body={"ignore_eos": True}
+        )
+    deadline = time.monotonic() + 20
+    while "tacho_server_requests_running 0.0" not in served.get("/metrics").text:
+        assert time.monotonic() < deadline, "a request that nobody waits for still runs"
+        time.sleep(0.2)
+
+
+def damaged(source: Path, model: Path, how: str, *, pickle: bytes, architecture: str) -> None:
+    """A copy of the model by links, damaged; ``architecture``: the one it names instead of Llama."""
+    model.mkdir()
+    for path in source.iterdir():
+        (model / path.name).symlink_to(path)
+    weights, config = model / "model.safetensors", model / "config.json"
+    if how == "no tokenizer":
+        (model / "tokenizer.json").unlink()
+    elif how == "truncated":
+        whole = weights.read_bytes()
+        weights.unlink()
+        weights.write_bytes(whole[: len(whole) // 2])
+    elif how == "pickled":
+        weights.unlink()
+        (model / "pytorch_model.bin").write_bytes(pickle)
+    elif how == "unknown architecture":
+        text = config.read_text()
+        config.unlink()
+        config.write_text(text.replace('"llama"', f'"{architecture}"'))
+
+
+def failed_start(engine: str, command: Sequence[str | Path], folder: Path) -> tuple[int, Failure]:
+    """The exit code of a server that ends at its start, and what the runtime's half makes of it."""
+    done = subprocess.run(
+        list(map(str, command)),
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "runtime"),
+            "TACHO_ENGINE_FAILURE": engine_failure_path(str(folder)),
+            "TMPDIR": str(folder),
+        },
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    end = Exit(code=done.returncode, reported=read_engine_failure(str(folder)))
+    return done.returncode, run_half(engine).classify(end, (done.stdout + done.stderr).splitlines()[-200:])

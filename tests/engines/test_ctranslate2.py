@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 import yaml
 
 from benchmarks.planner.placements import host, placement
 from tacho_cli.inputs.model import inspect_model
-from tacho_engines.base import Context, EngineStartup, Exit
+from tacho_engines.base import Context, EngineStartup
 from tacho_engines.registry import plan_half, run_half
 from tacho_operator.api.types import LLMDeployment
-from tacho_runtime.supervisor.state_files import engine_failure_path, read_engine_failure
 from tests.engines.answers import assert_answers
 from tests.engines.given import difference, scores
 from tests.engines.planned import run_to_status
-from tests.engines.serving import ROOT, Served, serving
+from tests.engines.serving import ROOT, Served, assert_abandoned_ends, damaged, failed_start, serving
 from tests.figures import throughput
 from tools.cluster.ports import free_port
 
@@ -117,14 +112,7 @@ def test_settings_of_one_request(served: Served) -> None:
     assert text.startswith(ended["text"])
     assert served.post("/v1/completions", {"prompt": "x", "seed": 1}).status_code == 400
     assert served.post("/v1/completions", {"prompt": [1] * LENGTH, "max_tokens": 1}).status_code == 400
-    with served.client() as client, contextlib.suppress(openai.APITimeoutError):
-        client.with_options(timeout=0.5).completions.create(
-            model="m", prompt="x", max_tokens=LENGTH - 8, extra_body={"ignore_eos": True}
-        )
-    deadline = time.monotonic() + 20
-    while "tacho_server_requests_running 0.0" not in served.get("/metrics").text:
-        assert time.monotonic() < deadline, "a request that nobody waits for still runs"
-        time.sleep(0.2)
+    assert_abandoned_ends(served, LENGTH - 8)
 
 
 def test_memory_is_what_was_planned(served: Served, safetensors_model: Path) -> None:
@@ -193,39 +181,11 @@ def test_a_converted_model_is_served_as_it_is_and_says_that_it_cannot_chat(
 def test_why_it_does_not_start(
     break_it: str, failure_class: str, engines_python: Path, safetensors_model: Path, tmp_path: Path
 ) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    for path in safetensors_model.iterdir():
-        (model / path.name).symlink_to(path)
-    if break_it == "no tokenizer":
-        (model / "tokenizer.json").unlink()
-    elif break_it == "truncated":
-        whole = (safetensors_model / "model.safetensors").read_bytes()
-        (model / "model.safetensors").unlink()
-        (model / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    elif break_it == "pickled":
-        (model / "model.safetensors").unlink()
-        (model / "pytorch_model.bin").write_bytes(PICKLE_WITH_CODE % bytes(tmp_path / "ran"))
-    else:
-        config = (safetensors_model / "config.json").read_text()
-        (model / "config.json").unlink()
-        (model / "config.json").write_text(config.replace('"llama"', '"granite"'))
-    done = subprocess.run(
-        list(map(str, command(engines_python, model, *INT8, "--port", str(free_port())))),
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT / "runtime"),
-            "TACHO_ENGINE_FAILURE": engine_failure_path(str(tmp_path)),
-            "TMPDIR": str(tmp_path),
-        },
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    end = Exit(code=done.returncode, reported=read_engine_failure(str(tmp_path)))
-    found = run_half("ctranslate2").classify(end, (done.stdout + done.stderr).splitlines()[-200:])
-    assert (done.returncode, found.failure_class) == (1, failure_class), found
+    model, code = tmp_path / "model", PICKLE_WITH_CODE % bytes(tmp_path / "ran")
+    damaged(safetensors_model, model, break_it, pickle=code, architecture="granite")
+    started = command(engines_python, model, *INT8, "--port", str(free_port()))
+    exit_code, found = failed_start("ctranslate2", started, tmp_path)
+    assert (exit_code, found.failure_class) == (1, failure_class), found
     assert not list(tmp_path.glob("tacho-ctranslate2-*")), "nothing is left behind"
     assert (break_it == "pickled") == ("pickled weights could run code" in found.next_step)
     assert not (tmp_path / "ran").exists(), "code of the model ran"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import time
@@ -20,10 +19,9 @@ import yaml
 from benchmarks.planner.placements import host, placement
 from tacho_cli.inputs.model import inspect_model
 from tacho_contract.model import ModelFacts
-from tacho_engines.base import Context, EngineStartup, Exit
+from tacho_engines.base import Context, EngineStartup
 from tacho_engines.registry import plan_half, run_half
 from tacho_operator.api.types import LLMDeployment
-from tacho_runtime.supervisor.state_files import engine_failure_path, read_engine_failure
 from tests.engines.answers import assert_answers
 from tests.engines.given import GIVEN, difference, quality, scores
 from tests.engines.planned import run_to_status
@@ -32,6 +30,9 @@ from tests.engines.serving import (
     TRANSFORMERS_BATCH,
     TRANSFORMERS_LENGTH,
     Served,
+    assert_abandoned_ends,
+    damaged,
+    failed_start,
     serving,
     transformers_command,
 )
@@ -251,14 +252,7 @@ def test_settings_of_one_request(transformers_bf16: Served) -> None:
     assert said(temperature=1.1e-5)["text"] == said(temperature=0)["text"]
     assert said(temperature=0, stop=" the")["finish_reason"] == "stop"
     assert served.post("/v1/completions", {"prompt": [1] * LENGTH, "max_tokens": 1}).status_code == 400
-    with served.client() as client, contextlib.suppress(openai.APITimeoutError):
-        client.with_options(timeout=0.5).completions.create(
-            model="m", prompt="x", max_tokens=LENGTH - 8, extra_body={"ignore_eos": True}
-        )
-    deadline = time.monotonic() + 20
-    while "tacho_server_requests_running 0.0" not in served.get("/metrics").text:
-        assert time.monotonic() < deadline, "a request that nobody waits for still runs"
-        time.sleep(0.2)
+    assert_abandoned_ends(served, LENGTH - 8)
 
 
 @pytest.mark.parametrize(
@@ -274,38 +268,14 @@ def test_why_it_does_not_start(
     break_it: str, failure_class: str, engines_python: Path, safetensors_model: Path, tmp_path: Path
 ) -> None:
     """The runtime's half names the class from the real log."""
-    model = tmp_path / "model"
-    model.mkdir()
-    for path in safetensors_model.iterdir():
-        (model / path.name).symlink_to(path)
-    more: list[str] = ["--port", str(free_port())]
+    model, port = tmp_path / "model", free_port()
+    damaged(safetensors_model, model, break_it, pickle=b"not opened", architecture="nonesuch")
     with contextlib.ExitStack() as held:
-        if break_it == "truncated":
-            whole = (safetensors_model / "model.safetensors").read_bytes()
-            (model / "model.safetensors").unlink()
-            (model / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-        elif break_it == "pickled":
-            (model / "model.safetensors").unlink()
-            (model / "pytorch_model.bin").write_bytes(b"not opened")
-        elif break_it == "port":
-            taken = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            more = ["--port", str(taken.getsockname()[1])]
-        else:
-            config = (safetensors_model / "config.json").read_text().replace('"llama"', '"nonesuch"')
-            (model / "config.json").unlink()
-            (model / "config.json").write_text(config)
-        told = engine_failure_path(str(tmp_path))
-        done = subprocess.run(
-            list(map(str, transformers_command(engines_python, model, *more))),
-            env={**os.environ, "PYTHONPATH": str(ROOT / "runtime"), "TACHO_ENGINE_FAILURE": told},
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-    end = Exit(code=done.returncode, reported=read_engine_failure(str(tmp_path)))
-    found = run_half("transformers").classify(end, (done.stdout + done.stderr).splitlines()[-200:])
-    assert (done.returncode, found.failure_class) == (1, failure_class), found
+        if break_it == "port":
+            held.enter_context(socket.create_server(("127.0.0.1", port)))
+        started = transformers_command(engines_python, model, "--port", str(port))
+        exit_code, found = failed_start("transformers", started, tmp_path)
+    assert (exit_code, found.failure_class) == (1, failure_class), found
 
 
 def test_tacho_run_serves_and_measures_it(
