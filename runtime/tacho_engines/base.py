@@ -232,8 +232,8 @@ class EngineStartup:
     graph_seconds: float | None = None
     """Seconds to capture CUDA graphs."""
     fallbacks: tuple[str, ...] = ()
-    """One clause for each setting that the engine did not apply, or slower method that it chose, such as
-    weight-only kernels on a GPU without the type. At most 8.
+    """A clause for each setting that the engine did not apply, and each slower method that it chose, such as
+    weight-only kernels. At most 8.
     """
     late_kernels: int = 0
     """Number of kernels that the engine compiled after its start. Requests stop while one is compiled."""

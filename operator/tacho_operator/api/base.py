@@ -100,8 +100,8 @@ Decimal = Annotated[str, Field(pattern=DECIMAL_PATTERN, max_length=DECIMAL_LENGT
 """A decimal number as a string with at most three places: floats do not survive YAML, JSON and Go alike."""
 
 NO_BLANK = r"[^\t\n\f\r ]"
-"""Pattern of one character that is no ASCII white space. Of other blanks, a class such as ``[^\\s]`` means
-one thing to the API server and another to pydantic, so that what was accepted could not be read.
+"""Pattern of one character other than ASCII white space. The API server and pydantic differ in what else
+``\\s`` includes: with ``[^\\s]``, the operator could not read some specs that the API server had accepted.
 """
 
 Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]

@@ -129,8 +129,8 @@ class FullNamespaces:
         return len(unreported) <= REPORTED_LIMIT
 
     async def _listed(self, namespace: str) -> tuple[ResourceOrder, list[str], int]:
-        """Of the namespace's resources those that should be held, names of those whose status does not say
-        that they are not, and the number of all.
+        """The namespace's resources that should be held, the names of those that status does not mark as left
+        out, and the number of all.
         """
         first, unreported, unread, count = ResourceOrder(self._store.bounds.places.limit), list[str](), [], 0
         async for page in self._kube.pages(KIND, namespace):

@@ -275,11 +275,10 @@ class Loads:
     ) -> dict[str, TimedLoad]:
         """The load by address; a pod that did not answer in time is absent: its load is unknown, not zero.
 
-        Pods that did not answer the last time are read last and share few connections, so that they do not
-        use up the time of healthy ones. Among them, too, namespaces alternate: a sample reads some thirty,
-        and one namespace may have thousands. ``namespaces``: the pods' namespaces, by address. ``is_read`` is
-        called in the event loop with each namespace whose pods are all read, but for those read last, and
-        with their loads.
+        Pods that did not answer the last time are read last, over few connections: healthy ones keep their
+        time. Their namespaces alternate too, as a sample reads about thirty and one namespace may have
+        thousands. ``namespaces``: the pods' namespaces, by address. ``is_read`` is called in the event loop
+        for each namespace whose pods are read, with their loads; pods that are read last do not count.
         """
         requested = dict.fromkeys(addresses)
         # A sample is of some pods: silent ones of other samples stay remembered.

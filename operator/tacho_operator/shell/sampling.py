@@ -1,8 +1,8 @@
 """The order of the scaling decisions in one sampling: namespaces alternate, and none delays the others.
 
-A user may make a decision take a tenth of a second (16 schedules whose last beginning is searched for over
-decades), and have thousands of resources. Without limits one sampling took minutes, and the next one of all
-namespaces began after it.
+A decision may take a tenth of a second: 16 schedules, each searched over decades for its last start. A user
+may have thousands of such resources. Without limits one sampling took minutes, and delayed the next one of
+all namespaces.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A work queue by resource: at most one worker for a key, duplicates merged, failures retried with back-off.
 
-Due keys are taken by priority, then alternating between namespaces. A namespace gets no more workers while it
-has as many as are free, so that hanging API calls of one namespace do not stop the rest, nor while it has
-used more than its share of the event loop.
+Due keys are taken by priority, then alternating between namespaces. A namespace has at most as many workers
+as are free: API calls that hang in one namespace do not stop the rest. It gets none while it has used more
+than its share of the event loop.
 """
 
 from __future__ import annotations

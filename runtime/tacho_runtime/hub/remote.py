@@ -94,8 +94,8 @@ def _check_authorities() -> None:
 
 
 def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
-    """Makes huggingface_hub's HTTP client safe: a timeout, answers of limited size, the token for
-    ``endpoint`` only, and no request to this machine or its cloud, unless the hub itself is there.
+    """Limits huggingface_hub's HTTP client: a timeout, answers of limited size, the token for ``endpoint``
+    only. It sends no request to this machine or its cloud, unless the hub itself is there.
 
     By itself the client waits for ever for a listing, and sends the token to any host on which a listing
     continues. ``followed`` is called with the address of each further page before it is read.

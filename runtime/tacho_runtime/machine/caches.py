@@ -5,8 +5,8 @@ contains everything that decides whether the code in it is right: the image, the
 driver and CPU. A claim belongs to one namespace, and so does its content.
 
 A pod cannot read its image's digest: the kubelet resolves it after the pod is made, and the downward API does
-not contain it. So the key has the image reference, which may be a tag that moves, and a digest over the file
-lists of the installed packages (RECORD, with a hash of every file).
+not contain it. So the key has the image reference, which may be a tag that moves. It also has a digest of
+the installed packages' RECORD files, which list a hash of every file.
 
 Bytecode of an engine whose image has none is kept there too. vLLM starts with three imports of itself, one
 after the other in three processes. Where every module is compiled anew, 0.26 takes 18 s for each on a host

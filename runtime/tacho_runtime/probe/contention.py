@@ -25,8 +25,8 @@ FEW_SHARE = 0.02
 SCARCE_IDLE_SHARE = 0.10
 """Share of idle CPU time below which CPU time of other programs is taken from the engine."""
 CROWDED_SHARE = 0.05
-"""Share of the CPUs' time that other programs use, from which on they may hold one engine thread while all
-its other threads wait for it."""
+"""Share of the CPUs' time from which on other programs that use it may hold up one engine thread. All its
+other threads then wait for that one."""
 LOST_SHARE = 0.2
 """Share of time in which threads that wait for each other were held up, above which measured values are
 provisional."""

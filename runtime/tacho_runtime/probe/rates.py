@@ -1,9 +1,9 @@
 """Computes the decode rate of one stream and the throughput of a closed loop from the times of tokens. Pure.
 
-The decode rate excludes stalls. Where prompts stop all streams for a while (on a CPU, or if they are long),
-tokens come in bursts, and a window with one prompt more or less is wrong by a tenth.
-So the tokens of a segment are fitted as ``seconds * running - prompts * lost``, by least squares: in the long
-run each request's tokens come with one prompt, whatever the window happened to hold.
+The decode rate excludes stalls. Long prompts, and any prompt on a CPU, stop all streams for a while. Tokens
+then come in bursts, and one prompt more or less in a window changes its rate by a tenth. So the tokens of a
+segment are fitted as ``seconds * running - prompts * lost``, by least squares. In the long run there is one
+prompt for each request, whatever the window happened to hold.
 """
 
 from __future__ import annotations

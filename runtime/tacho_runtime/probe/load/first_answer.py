@@ -62,8 +62,8 @@ class NeverAnswered(Exception):
 def is_own_fault(error: RequestFailed, engine: str) -> bool:
     """Whether ``engine`` itself is why a request that tacho shaped was not answered with a token.
 
-    Not where it admits other clients alone. Of custom engines, which may have another API, the plainest
-    request to each path decides, and a refusal of that is no fault, nor is the way to another address.
+    False where it admits other clients alone. A custom engine may have another API: the simplest request to
+    each path decides, and neither its refusal nor a redirect is the engine's fault.
     """
     refusals = _refusals(error)
     errors = [one for _, one in refusals] or [error]

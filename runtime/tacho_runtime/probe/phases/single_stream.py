@@ -39,10 +39,10 @@ is sent again.
 """
 
 FIRST_TOKENS, FIRST_TOKENS_LEFT = 3, 0.9
-"""Number of answers of one token with which first tokens are compared, and the share of the time left that
-remains for the rest of the probe."""
+"""Number of answers of one token, to compare first tokens with, and the share of the remaining time that is
+kept for the rest of the probe."""
 LEAST_HIDDEN_PERCENT, MOST_HIDDEN_PERCENT = 1.0, 5.0
-"""Percent by which hidden tokens raise one stream's rate that are no chance, and from which it is
+"""Percent by which hidden tokens raise the rate of one stream: beyond chance, and from which on the rate is
 provisional."""
 
 WARM_OUTPUT_TOKENS = 8
