@@ -17,7 +17,7 @@ from tacho_operator.core.planner.expected_speed import timing
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_runtime.hub.inspect import inspect
-from tests.unit.hub.test_gguf import smollm2 as gguf_file
+from tools.engines import gguf_model as gguf_file
 from tools.mock.specs import CONFIG, gpu_node, smollm2, spec
 
 H200 = gpu_node("h200", "NVIDIA-H200", 1, memory_mib=143771, compute="9.0")
