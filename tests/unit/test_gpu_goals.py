@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from benchmarks.gpu import goals
-from benchmarks.gpu.pages import h100_goals, h100_warm, h200_front_ends, h200_goals, probe
+from benchmarks.gpu.pages import h100_goals, h100_warm, h200_front_ends, h200_goals, h200_newest_pods, probe
 from benchmarks.gpu.pages.recorded import ROOT
 
 
@@ -72,3 +73,25 @@ def test_with_four_front_ends_ttft_is_steady_and_one_has_more_tokens() -> None:
     assert max(map(h200_front_ends.rate, four)) < min(map(h200_front_ends.rate, one))
     held = [level["streams"] for level in four + one if not level["steady"]]
     assert held == []
+
+
+def test_the_readme_tells_the_pods_of_0_32_and_their_rollouts_as_recorded() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    apart = {
+        name: [
+            100 * (float(probed["outputTokensPerSecond"]) / h200_newest_pods.rate(level) - 1)
+            for level in h200_newest_pods.levels(name)
+            for probed in h200_newest_pods.newest(f"{name}/resource.yaml")["curve"]
+            if probed["concurrency"] == level["streams"]
+        ]
+        for name in ("llama-8b-awq", "llama-8b-bnb-nf4")
+    }
+    assert f"within {max(map(abs, apart['llama-8b-awq'])):.1f} % of its loops in AWQ" in readme
+    assert f"and {-min(apart['llama-8b-bnb-nf4']):.1f} % below one in NF4, which is flagged" in readme
+    assert "Contended" in h200_newest_pods.newest("llama-8b-bnb-nf4/resource.yaml")["flags"]
+    folder = h200_newest_pods.FOLDER / "rollouts"
+    answers = json.loads((folder / "requests.json").read_text())
+    assert f"of {sum(answers.values())} requests none was lost" in readme
+    assert [*answers] == ["answered"]
+    changes = json.loads((folder / "changes.json").read_text())
+    assert [one["reason"] for one in changes] == ["Regression", "Accepted", "Accepted"]
