@@ -1,4 +1,4 @@
-"""Connections of this machine that nobody uses, by what the kernel knows of each (sock_diag(7))."""
+"""Idle TCP connections of this machine, by the activity that the kernel records of each (sock_diag(7))."""
 
 from __future__ import annotations
 
