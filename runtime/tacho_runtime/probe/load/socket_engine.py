@@ -307,8 +307,8 @@ class SocketEngine:
         stream = raw.result(whole=True)
         if stream.error or not stream.tokens:
             what = stream.error or "an answer without a token"
-            status = NOT_IMPLEMENTED if raw.is_of_another_api else 0
-            status = SERVER_ERROR if stream.error else status
+            status = SERVER_ERROR if stream.error else 0
+            status = NOT_IMPLEMENTED if raw.is_of_another_api else status
             raise RequestFailed(f"POST {path}: {what}", answered=True, status=status)
         self.pace.learn(1, [stream])
         prompt = body.get("prompt") or body["messages"][0]["content"]

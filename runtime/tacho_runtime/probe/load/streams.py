@@ -4,13 +4,13 @@ Pure.
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
+
+from tacho_runtime.probe.load.events import events_in, lines_before
 
 NS_PER_MS = 1e6
 LENGTH = "length"
@@ -27,11 +27,6 @@ SHORT_SHARE, SHORT_EVENTS_SHARE = 0.98, 0.75
 of which a late front end merges some."""
 CLOSING_EVENTS, LATE_SHARE = 3, 0.1
 """Events after the last token: a reason for the end, the usage and ``[DONE]``; and what share may be more."""
-_DATA = re.compile(rb"\ndata:[ \t]*([^\r\n]*)(\r?\n)?")
-_CHUNK_EDGE = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
-"""Matches the boundary between two HTTP chunks, which may be in the middle of an event."""
-_CUT_EDGE = re.compile(rb"\r\n[0-9a-fA-F]*(?:;[^\r\n]*)?\r?\Z")
-"""Matches such a boundary at the end of what has arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,15 +264,19 @@ def _shared_out(
 
 def _ends(reads: CountedReads) -> _Ends:
     leading, _ = leading_events(reads.opening, opens_empty=reads.opens_empty)
-    first = _choice(next(islice(_documents(reads.opening), leading, None), {}))
+    behind_it = (document for lines, document in lines_before(reads.opening) if lines >= leading)
+    first = _choice(next(behind_it, {}))
     found = _Ends(leading=leading, first_textless=first is not None and not _has_text(first))
     behind = reads.whole
-    for document in (*reversed(list(_documents(reads.closing))), *islice(_documents(reads.opening), 1)):
+    for lines, document in (
+        *reversed(list(events_in(reads.closing, cut=True))),
+        *islice(events_in(reads.opening), 1),
+    ):
         if problem := document.get("error"):
             found.error = f"the engine answered in its stream: {problem}"[:300]
         choice = _choice(document)
         if behind and choice is None:
-            found.trailing += 1
+            found.trailing += lines
             found.done = found.done or not document
         elif behind and choice is not None:
             behind = False
@@ -317,34 +316,15 @@ def leading_events(opening: bytes, *, opens_empty: bool = False) -> tuple[int, b
     so is the first one without a text.
     """
     leading = 0
-    for document in _documents(opening):
+    for lines, document in events_in(opening):
         choice = _choice(document)
         named = choice is not None and "role" in _object(choice.get("delta"))
         silent = choice is not None and (named or (opens_empty and not leading)) and not _has_text(choice)
         has_content = choice is not None or document.get("usage") or document.get("error")
         if not silent and (has_content or not document):
             return leading, True
-        leading += 1
+        leading += lines
     return leading, False
-
-
-def unchunked(data: bytes) -> bytes:
-    """``data`` without the boundaries of HTTP chunks."""
-    return _CHUNK_EDGE.sub(b"", data)
-
-
-def _documents(data: bytes) -> Iterator[dict[str, Any]]:
-    """The complete events of ``data`` as JSON objects; {} for ``[DONE]``. Raises an error for anything
-    else.
-    """
-    for match in _DATA.finditer(_CUT_EDGE.sub(b"", unchunked(data))):
-        try:
-            document = json.loads(match[1]) if match[1] != b"[DONE]" else {}
-        except (ValueError, RecursionError):
-            if not match[2]:
-                continue
-            document = None
-        yield document if isinstance(document, dict) else {"error": f"not a JSON object: {match[1][:80]!r}"}
 
 
 def _read_usage(found: _Ends, document: dict[str, Any]) -> None:

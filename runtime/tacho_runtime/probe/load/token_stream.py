@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from tacho_runtime.probe.load.events import unchunked
 from tacho_runtime.probe.load.streams import (
+    CLOSING_EVENTS,
     COUNT_DIGITS,
     FAILED_ENDS,
+    LATE_SHARE,
     CountedReads,
     StreamResult,
     leading_events,
     reduce_stream,
-    unchunked,
 )
 from tacho_runtime.probe.load.timed_client import TAIL_BYTES, StreamConnection, without
 from tacho_runtime.probe.load.wire import HEAD_LIMIT_BYTES
@@ -35,8 +37,12 @@ _TOTAL_KEYS = (b'"completion_tokens"', b'"predicted_n"')
 _TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d{1,%d})(?!\d)' % COUNT_DIGITS)
 _WHOLE_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*"[^"]')
 _WHOLE_END = re.compile(rb'"finish_reason"\s*:\s*"(?!%s)\w' % "|".join(FAILED_ENDS).encode())
-_OF_THIS_API = (b'"choices"', b'"error"', b"data:")
-"""What an answer to a request for text has in this API: all of it, or a failure."""
+_CHOICES = b'"choices"'
+"""The key that each event with a token has. In a text it cannot occur, as JSON escapes quotes."""
+_CHOICES_OVERLAP = len(_CHOICES) - 1
+_OF_THIS_API = (_CHOICES, b'"error"')
+"""What an answer to a request for text has in this API: a part of it, or a failure."""
+_OTHER_EVENT = re.compile(rb"\ndata:[ \t]*(?!\[DONE\])[^\s]")
 _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
 
 
@@ -47,8 +53,8 @@ class TokenStream(StreamConnection):
 
     limit_bytes = STREAM_LIMIT_BYTES
     __slots__ = (
-        "_empty_texts", "_leading", "_marks", "_opening", "_opens_empty", "_reads_here", "_reads_per_mark",
-        "max_tokens",
+        "_empty_texts", "_leading", "_marks", "_named", "_opening", "_opens_empty", "_reads_here",
+        "_reads_per_mark", "max_tokens",
     )  # fmt: skip
 
     def __init__(self, *, opens_empty: bool = False) -> None:
@@ -58,6 +64,8 @@ class TokenStream(StreamConnection):
         """One entry for each read, as in ``CountedReads.marks``, or for several, of which it is the last."""
         self._reads_per_mark = self._reads_here = 1
         self._empty_texts = 0
+        self._named = 0
+        """Number of events with choices. Others, such as a ping after each token, may come between them."""
         self._opening = b""
         self._leading: int | None = None
         self.max_tokens: int | None = None
@@ -69,6 +77,7 @@ class TokenStream(StreamConnection):
             self.reads.append((stamp_ns, data))
         joined = self._tail[-_OVERLAP:] + data
         new = joined.count(_EVENT)
+        self._named += (self._tail[-_CHOICES_OVERLAP:] + data).count(_CHOICES)
         before, total = self._marks[-1][1:] if self._marks else (0, -1)
         for key in _TOTAL_KEYS:
             if (at := data.rfind(key)) >= 0 and (match := _TOTAL.match(data, at)) is not None:
@@ -137,7 +146,9 @@ class TokenStream(StreamConnection):
     def is_of_another_api(self) -> bool:
         """Whether the whole answer is a document of another kind than was asked for."""
         has_body = self._head is not None and self._raw_bytes > self._head.head_end
-        return has_body and not any(part in self._tail for part in _OF_THIS_API)
+        if not has_body or self._named or any(part in self._tail for part in _OF_THIS_API):
+            return False
+        return b"data:" not in self._tail or _OTHER_EVENT.search(self._tail) is not None
 
     @property
     def last_token_ns(self) -> int | None:
@@ -148,7 +159,17 @@ class TokenStream(StreamConnection):
         if not self._marks:
             return 0.0
         _, events, total = self._marks[-1]
-        return self._at_most(float(total) if total >= 0 else 1.0 + (events - 1) * tokens_per_event)
+        per_event = self._per_event(tokens_per_event)
+        return self._at_most(float(total) if total >= 0 else 1.0 + (events - 1) * per_event)
+
+    def _per_event(self, tokens_per_event: float) -> float:
+        """``tokens_per_event``; while nobody counts tokens and other events come between those with choices,
+        the share of these.
+        """
+        events = self._marks[-1][1] if self._marks else 0
+        if tokens_per_event != 1.0 or events - self._named <= CLOSING_EVENTS + LATE_SHARE * events:
+            return tokens_per_event
+        return self._named / events if self._named else tokens_per_event
 
     def _at_most(self, tokens: float) -> float:
         return tokens if self.max_tokens is None else min(tokens, float(self.max_tokens))
@@ -174,7 +195,10 @@ class TokenStream(StreamConnection):
             opens_empty=self._opens_empty,
         )
         found = reduce_stream(
-            self.sent_ns, reads, tokens_per_event=tokens_per_event, max_tokens=self.max_tokens
+            self.sent_ns,
+            reads,
+            tokens_per_event=self._per_event(tokens_per_event),
+            max_tokens=self.max_tokens,
         )
         if not found.error or not self.secret:
             return found
