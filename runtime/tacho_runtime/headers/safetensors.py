@@ -60,8 +60,14 @@ def parse_header(header: bytes, size_bytes: int) -> tuple[StoredTensor, ...]:
         raise invalid(f"the safetensors header describes {len(document)} tensors.")
     data_bytes = size_bytes - len(header)
     tensors = tuple(_tensor(n, v, data_bytes) for n, v in document.items() if n != "__metadata__")
-    if sum(tensor.stored_bytes for tensor in tensors) > data_bytes:
+    described_bytes = sum(tensor.stored_bytes for tensor in tensors)
+    if described_bytes > data_bytes:
         raise invalid("the safetensors header describes overlapping tensors.")
+    if described_bytes < data_bytes:  # the format allows no holes, and engines refuse them
+        raise invalid(
+            f"the safetensors header describes {file_size(described_bytes)} of tensors, and the file has "
+            f"{file_size(data_bytes)} of them: it is damaged, or names a tensor twice.",
+        )
     return tensors
 
 

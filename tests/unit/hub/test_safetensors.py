@@ -202,3 +202,19 @@ def test_names_longer_than_any_real_one_are_refused_and_the_others_take_a_byte_a
         parse(file_of({"x" * 257: entry()}, 8))
     (tensor,) = parse(file_of({"x" * 255 + "\U0001f600": entry()}, 8))
     assert tensor.name == "x" * 255 + "?"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a": entry(), "b": entry(offsets=(8, 16))},
+        {"a": entry(), "b": entry(offsets=(0, 8)), "c": entry(offsets=(16, 24))},
+        json.dumps({"a": entry(), "b": entry(offsets=(8, 24), shape=(2, 4))}).replace('"b"', '"a"').encode(),
+    ],
+    ids=["a hole at the end", "a hole and an overlap", "a name twice"],
+)
+def test_a_file_that_its_header_does_not_describe_whole_is_refused(document: Any) -> None:
+    """Engines refuse it, and the plan's memory was too low until then."""
+    with pytest.raises(FailedError, match="names a tensor twice") as raised:
+        parse(file_of(document, 32))
+    assert raised.value.failure.failure_class == FailureClass.MODEL_INVALID
