@@ -57,17 +57,29 @@ def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
     """The one JSON or YAML document in a file. Raises CommandError, whose message says that ``expected`` is
     needed."""
     content = _text(file, expected, limit_bytes)
-    if content.lstrip().startswith("{"):  # YAML, too, may begin so
-        with contextlib.suppress(ValueError, RecursionError):
-            return json.loads(content)
+    if found := _json(content):
+        return found[0]
     try:
         return yaml.load(content, _Loader)  # noqa: S506 - a safe one
     except BROKEN as error:
         raise CommandError(f"{file}: neither JSON nor YAML: {error}; name {expected}") from None
 
 
+def _json(content: str) -> list[Any]:
+    """The JSON object in ``content``, alone in a list; [] where it is something else.
+
+    YAML may begin like it. As YAML, JSON that is indented with tabs is refused.
+    """
+    if content.lstrip("\ufeff \t\r\n").startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            return [json.loads(content.removeprefix("\ufeff"))]
+    return []
+
+
 def _text(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> str:
     """The text of a file; ``-`` is stdin."""
+    if file == "-" and sys.stdin is None:
+        raise CommandError(f"-: stdin is closed; name {expected}")
     try:
         if file == "-":
             text = _stdin(sys.stdin)
@@ -129,8 +141,9 @@ def every(file: str, name: str = "") -> list[Manifest]:
 
 
 def _documents(file: str) -> list[Any]:
+    content = _text(file, "a YAML file with an LLMDeployment")
     try:
-        found = list(yaml.load_all(_text(file, "a YAML file with an LLMDeployment"), _Loader))
+        found = _json(content) or list(yaml.load_all(content, _Loader))
     except BROKEN as error:
         where = str(error).replace('in "<unicode string>", ', "")
         raise CommandError(f"{file}: not YAML: {where}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ def test_yaml_may_begin_like_json(tmp_path: Path) -> None:
     path.write_text("{a: ")
     with pytest.raises(CommandError, match="neither JSON nor YAML"):
         document.load(str(path), "a file")
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_manifest_may_be_json_with_tabs(mark: str, tmp_path: Path) -> None:
+    """kubectl takes it."""
+    path = tmp_path / "a.json"
+    path.write_text(mark + json.dumps(SMOLLM2, indent="\t"))
+    assert document.read(str(path)) == SMOLLM2
+    assert document.load(str(path), "a file") == SMOLLM2
+
+
+def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(CommandError, match="-: stdin is closed; name a YAML file"):
+        document.read("-")
 
 
 def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
