@@ -21,11 +21,14 @@ from tacho_runtime.headers.digests import HashProgress, files_digest, full_diges
 from tacho_runtime.headers.source import FileEntry, FolderSource, changed, not_found
 from tacho_runtime.supervisor import state_files
 
+EMPTIED = "Something removed it after its download: delete the pod, so that it is downloaded again."
 
-def engine_path(model: PlannedModel, root: str) -> str:
+
+def engine_path(model: PlannedModel, root: str, *, fetched: bool = False) -> str:
     """The path of the model for the engine's command line. Raises FailedError(ModelNotFound).
 
-    ``root``: the folder or file of the model.
+    ``root``: the folder or file of the model. ``fetched``: whether this pod's fetch container brought it,
+    which does so once.
     """
     path = Path(root)
     try:
@@ -35,9 +38,8 @@ def engine_path(model: PlannedModel, root: str) -> str:
     except OSError as error:
         why = f"cannot be seen: {error.strerror or error}"
     if why:
-        raise not_found(
-            f"{path} {why}.", "Correct spec.model.uri or spec.model.files, or put the file there."
-        )
+        correct = "Correct spec.model.uri or spec.model.files, or put the file there."
+        raise not_found(f"{path} {why}.", EMPTIED if fetched else correct)
     return str(path)
 
 

@@ -207,7 +207,8 @@ class Supervisor:
         await model_files.compare_with_plan(self.config.model, root, self._set_message, self._check_budget)
         if self.config.model.content_digest:
             self.state = lifecycle.verified(self.state, seconds=time.monotonic() - begun)
-        path = partial(model_files.engine_path, self.config.model, root)
+        fetched = bool(self.config.paths.fetch_dir)
+        path = partial(model_files.engine_path, self.config.model, root, fetched=fetched)
         return await while_reading(path, self._check_budget)
 
     def _update_fetch(self, progress: FetchProgress | None) -> None:

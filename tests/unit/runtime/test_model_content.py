@@ -311,7 +311,7 @@ async def test_a_disk_that_stops_before_the_engine_starts_takes_the_time_to_star
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     answers = threading.Event()
-    monkeypatch.setattr(model_files, "engine_path", lambda *_arguments: str(answers.wait(20)))
+    monkeypatch.setattr(model_files, "engine_path", lambda *_arguments, **_named: str(answers.wait(20)))
     monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
 
     def check_budget(_supervisor: Supervisor) -> None:

@@ -31,3 +31,11 @@ def test_what_is_not_there_is_named(tmp_path: Path, root: str, file: str) -> Non
     with pytest.raises(FailedError, match=f"{file or root} does not exist") as raised:
         engine_path(PlannedModel(path="", file=file), str(tmp_path / root))
     assert raised.value.failure.failure_class == "ModelNotFound"
+
+
+def test_a_model_that_vanished_after_its_download_is_downloaded_by_another_pod(tmp_path: Path) -> None:
+    """This pod's fetch container sleeps; the address, of which was said to correct it, is right."""
+    with pytest.raises(FailedError) as raised:
+        engine_path(PlannedModel(path=""), str(tmp_path / "gone"), fetched=True)
+    failure = raised.value.failure
+    assert (failure.failure_class, "delete the pod" in failure.next_step) == ("ModelNotFound", True)
