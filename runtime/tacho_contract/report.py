@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from operator import le, lt
+from typing import Any
 
 from tacho_contract import SCHEMA
 from tacho_contract.failure import Failure
@@ -87,6 +88,10 @@ MAX_EDGES = 256
 """Most edges of a histogram."""
 MAX_COUNT = 10**15
 """Highest number of requests that is believed."""
+MAX_AT_ONCE = 10**6
+"""Highest number of requests at the same time that is believed."""
+MAX_COUNTER = 1e15
+"""Highest value of a counter that is believed."""
 LATENCY_EDGES_SECONDS = tuple(
     edge
     for decade in range(6)
@@ -155,3 +160,24 @@ class Load:
     pod_uid: str = ""
     """uid of the pod; "" where it is not known, as of an earlier revision."""
     observed_time: str
+
+
+_AT_ONCE = ("running", "waiting")
+_COUNTERS = (
+    "generation_tokens_total",
+    "prompt_tokens_total",
+    "kv_cache_usage",
+    "first_token_seconds_total",
+    "first_tokens_total",
+)
+
+
+def believed(load: Load) -> Load:
+    """``load``, in which impossible figures (a negative count, a counter that overflowed) are unknown."""
+    impossible: dict[str, Any] = {
+        name: None
+        for names, most in ((_AT_ONCE, MAX_AT_ONCE), (_COUNTERS, MAX_COUNTER))
+        for name in names
+        if (value := getattr(load, name)) is not None and not 0 <= value < most
+    }
+    return replace(load, **impossible) if impossible else load

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from tacho_contract.codec import DocumentError, loads
 from tacho_contract.pod import RUNTIME_PORT
-from tacho_contract.report import LOAD_LIMIT_BYTES, Load
+from tacho_contract.report import LOAD_LIMIT_BYTES, Load, believed
 from tacho_operator.core.autoscaling.algorithm.types import Sample
 from tacho_operator.shell.waiting_pods import SILENT_PODS, WaitingPods, alternating
 
@@ -240,8 +240,6 @@ HISTOGRAM_BYTES, TIME_CHARS = 4 << 20, 64
 """Most bytes of a namespace's answers that are kept as they are, shared evenly by its pods. Longer ones lose
 their histograms, and a part of their time's text: 2,000 of the longest took 185 MiB. True ones have 1.5 KB.
 """
-MAX_COUNTER = 1e15
-"""Highest value of a counter that is believed."""
 
 
 class TimedLoad(NamedTuple):
@@ -364,24 +362,16 @@ def load_of(body: bytes) -> Load | None:
 def sample_of(answer: TimedLoad) -> Sample:
     """A pod's load as a sample for the scaling algorithm. Impossible figures (a negative count) become
     unknown."""
-    load = answer.load
-    usage = _figure(load.kv_cache_usage)
+    load = believed(answer.load)
+    usage = load.kv_cache_usage
     return Sample(
         time_seconds=answer.time_seconds,
-        running=_count(load.running),
-        waiting=_count(load.waiting),
-        generated_tokens=_figure(load.generation_tokens_total),
-        computed_prompt_tokens=_figure(load.prompt_tokens_total),
+        running=load.running,
+        waiting=load.waiting,
+        generated_tokens=load.generation_tokens_total,
+        computed_prompt_tokens=load.prompt_tokens_total,
         kv_cache_usage=None if usage is None else min(1.0, usage),
-        first_tokens=_figure(load.first_tokens_total),
+        first_tokens=load.first_tokens_total,
         ttft=load.ttft,
         tpot=load.tpot,
     )
-
-
-def _count(value: int | None) -> int | None:
-    return value if value is not None and 0 <= value < 10**6 else None
-
-
-def _figure(value: float | None) -> float | None:
-    return value if value is not None and 0 <= value < MAX_COUNTER else None

@@ -200,6 +200,16 @@ def test_the_cost_is_of_the_tokens_that_the_summary_shows() -> None:
     assert [item and item.per_million_output_tokens for item in found] == ["2.5", "1"]
 
 
+@pytest.mark.parametrize("changes", [{"running": 2**40}, {"waiting": -1}])
+def test_impossible_figures_prove_nothing(changes: dict[str, Any]) -> None:
+    """By 2^40 requests at the same time the scaler failed each time, and decided nothing any more."""
+    windows: dict[str, TrafficWindow] = {}
+    for second in range(0, 90, 5):
+        found = load(second, rate=1e12, **changes)
+        windows, seen = watch_traffic(windows, {"pod": (found, float(second))}, ENTRY, SLO, NOW)
+        assert seen == {}
+
+
 def test_only_a_floor_is_watched() -> None:
     edge = ENTRY.model_copy(update={"capacity": dataclasses.replace(BOUND, boundary="Edge")})
     assert watch_traffic({"pod": window()}, {"pod": (load(65.0), 65.0)}, edge, SLO, NOW) == ({}, {})

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Capacity
-from tacho_contract.report import Load
+from tacho_contract.report import Load, believed
 from tacho_contract.units import format_time
 from tacho_operator.api.status.measurement import MeasurementEntry, SeenTraffic
 from tacho_operator.core.measurement.known_levels import FLOOR
@@ -119,7 +119,7 @@ def watch_traffic(
         return {}, {}
     found = {
         # Windows last for a minute, and need no histograms, which take most of the memory.
-        uid: extended(windows.get(uid), dataclasses.replace(load, ttft=None, tpot=None), at_seconds)
+        uid: extended(windows.get(uid), dataclasses.replace(believed(load), ttft=None, tpot=None), at_seconds)
         for uid, (load, at_seconds) in loads.items()
     }
     seen = {uid: seen_traffic(window, entry, slo, now) for uid, window in found.items()}
