@@ -98,6 +98,46 @@ async def test_when_it_was_lost_does_not_change_with_what_is_refused() -> None:
     assert server.of("Stalled")[1] == ("True", first)
 
 
+def without_service(selector: dict[str, str] | None) -> World:
+    """A resource whose pod is ready, and whose Service was deleted, or selects other pods."""
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.settle()
+    (name,) = world.names("Service")
+    if selector is None:
+        world._remove("Service", name)
+    else:
+        world.objects["Service", name]["spec"]["selector"] = selector
+    return world
+
+
+@pytest.mark.parametrize("selector", [None, {"app": "other"}], ids=["deleted", "misled"])
+async def test_a_service_that_leads_nowhere_is_told_before_it_is_written(
+    selector: dict[str, str] | None,
+) -> None:
+    """With a webhook of 30 s for Services, Ready was True for three tries without any."""
+    server = Ordered(without_service(selector))
+    await reconciler(server)(KEY)
+    assert [kind for kind in server.order if kind != "Event"] == ["LLMDeployment", "Service", "LLMDeployment"]
+    assert list(dict.fromkeys(status for status, _ in server.of("Ready"))) == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_made"), [("NetworkPolicy", False), ("Service", False), ("PodDisruptionBudget", True)]
+)
+async def test_ready_is_lost_until_the_service_is_written(kind: str, is_made: bool) -> None:
+    """Whether its own write fails, or one before it; one after it takes nothing back."""
+    world = serving_without_policies()
+    world._remove("Service", *world.names("Service"))
+    server = Ordered(world)
+    server.forbids, server.error = kind, ApiError(500, "context deadline exceeded")
+    with pytest.raises(ApiError):
+        await reconciler(server)(KEY)
+    assert ("Service" in server.created) == is_made
+    assert [status for status, _ in server.of("Ready")] == ["False", "True" if is_made else "False"]
+    assert conditions(server)["Ready"][2].startswith("Pods are ready, and the Service") != is_made
+
+
 class LosesReady(Ordered):
     """Its pods stop being ready while the first child is written, as the watch has shown then."""
 

@@ -104,14 +104,14 @@ async def test_a_figure_alone_takes_no_write_before_children(looking: Looking, m
         await looking.look(running=8, waiting=0, generation_tokens_total=1e4 * number)
         looking.reconcile()
     assert not made or len(steps(world)) == made
-    (service,) = world.names("Service")
-    world._remove("Service", service)
+    (policy,) = world.names("NetworkPolicy")
+    world._remove("NetworkPolicy", policy)
     await looking.look(running=3, waiting=0, generation_tokens_total=4e4 * made)
     world.scaling = looking.scaler.observed(KEY, world.observed()).scaling
     server = Dying(world)
     server.refuses = False
     await reconciler(server)(KEY)
-    assert [kind for kind in server.order if kind != "Event"] == ["Service", "LLMDeployment"]
+    assert [kind for kind in server.order if kind != "Event"] == ["NetworkPolicy", "LLMDeployment"]
 
 
 @pytest.mark.parametrize(

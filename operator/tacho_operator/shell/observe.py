@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -80,6 +81,23 @@ class UndecidedResource(Exception):
         self.found = found
         self.problem = cause.problem if isinstance(cause, UnreadableObject) else internal_error(cause)
         super().__init__(self.problem.message)
+
+
+@contextmanager
+def deciding(observed: Observed) -> Iterator[None]:
+    """Turns any error of a decision into UndecidedResource, so that one resource's error stops no other, and
+    Ready still follows its pods.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = StoredResource(
+            raw=observed.raw,
+            pods=observed.pods,
+            deployments=observed.deployments,
+            services=observed.services,
+        )
+        raise UndecidedResource(found, error) from error
 
 
 def read_resource(raw: Manifest) -> LLMDeployment:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from datetime import datetime
+from functools import partial
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.target import desired_replicas
@@ -18,7 +19,7 @@ from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.events import transition_events
-from tacho_operator.core.status.undecided import StoredResource, undecided_status
+from tacho_operator.core.status.undecided import undecided_status
 from tacho_operator.core.types import (
     ChildRefusal,
     Config,
@@ -43,12 +44,17 @@ from tacho_operator.shell.heavy import HeavyTurns
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.log_context import begin_reconcile, found_uid
 from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.observe import Observer, UndecidedResource
+from tacho_operator.shell.observe import Observer, UndecidedResource, deciding
 from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.ready_pods import EarlyEnds, ReadyPods
 from tacho_operator.shell.scaler import Scaler
-from tacho_operator.shell.status_writes import early_events, with_early_status, write_status
+from tacho_operator.shell.status_writes import (
+    early_events,
+    rests_on_service,
+    with_early_status,
+    write_status,
+)
 from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
 from tacho_operator.shell.store.store import Store, is_reported
 from tacho_operator.shell.taken_names import NotCollected
@@ -161,7 +167,7 @@ class Reconciler:
             self._forget(key)
             return None
         found_uid(observed.raw["metadata"]["uid"])
-        with _deciding(observed):
+        with deciding(observed):
             scaler, turns = self._sources.scaler, self._sources.probe_turns
             observed = turns.observed(key, scaler.observed(key, observed))
             decision = self._decide(key, observed, self._clock())
@@ -177,12 +183,12 @@ class Reconciler:
             decision = dataclasses.replace(decision, delete=(), delete_measured=())
         kube, desired, measured = RecordingClient(self._kube), decision.apply, decision.delete_measured
         try:
-            raw = await with_early_status(kube, observed, decision)
+            raw = await with_early_status(kube, observed, decision, partial(self._again, key, decision))
             outcome = await self._execute(key, kube, observed, decision)
             if outcome.is_outdated:
                 await self.events.post(observed.raw, early_events(observed, raw), decision.now)
                 return 0.0  # a new decision says first whether Ready is lost
-            decision = self._with_refusals(key, observed, decision, outcome)
+            decision = self._with_refusals(key, observed, decision, outcome, kube.applied)
             self._show(key, observed, decision)
             changed = await self._write_last(key, kube, observed, raw, decision)
             await delete_measured(kube, observed, measured)
@@ -292,7 +298,12 @@ class Reconciler:
         return dataclasses.replace(outcome, error=error, unanswered=unanswered)
 
     def _with_refusals(
-        self, key: Key, observed: Observed, decision: ReconcileDecision, outcome: ExecuteResult
+        self,
+        key: Key,
+        observed: Observed,
+        decision: ReconcileDecision,
+        outcome: ExecuteResult,
+        applied: Iterable[Manifest],
     ) -> ReconcileDecision:
         """The decision made again with the refused children as input; only its status and events are used.
 
@@ -301,15 +312,20 @@ class Reconciler:
         tries = self._unanswered.pop(key, 0) + 1
         if outcome.error is not None:
             self._unanswered[key] = tries
-        is_reported = outcome.is_unfinished or tries >= UNANSWERED_TRIES
+        is_unled = rests_on_service(observed, decision, applied)
+        is_reported = outcome.is_unfinished or is_unled or tries >= UNANSWERED_TRIES
         unanswered = outcome.unanswered if is_reported else None
         if not outcome.refusals and unanswered is None:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
-        with _deciding(knowing):
-            again = self._decide(key, knowing, decision.now)
+        again = self._again(key, decision, knowing)
         self._sources.probe_turns.follow(key, observed, again)  # a refused probe pod gives its turn back
         return again
+
+    def _again(self, key: Key, former: ReconcileDecision, observed: Observed) -> ReconcileDecision:
+        """The decision for another observed state, at the time of the ``former`` one."""
+        with deciding(observed):
+            return self._decide(key, observed, former.now)
 
     def _decide(self, key: Key, observed: Observed, now: datetime) -> ReconcileDecision:
         """The decision, made a second time if it requested a plan that is available."""
@@ -378,20 +394,3 @@ class Reconciler:
     def _expect(self, key: Key, kube: RecordingClient) -> None:
         """Remembers the writes that the watch has not delivered yet."""
         self._expectations[key] = tuple(kube.written.values())
-
-
-@contextmanager
-def _deciding(observed: Observed) -> Iterator[None]:
-    """Turns any error of a decision into UndecidedResource, so that one resource's error stops no other, and
-    Ready still follows its pods.
-    """
-    try:
-        yield
-    except Exception as error:
-        found = StoredResource(
-            raw=observed.raw,
-            pods=observed.pods,
-            deployments=observed.deployments,
-            services=observed.services,
-        )
-        raise UndecidedResource(found, error) from error

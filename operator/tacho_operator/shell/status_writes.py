@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from tacho_operator.api.conditions import ConditionType
+from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.core.names import service_name
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.status.early import early_status
 from tacho_operator.core.status.events import transition_events
-from tacho_operator.core.types import Manifest, Observed, ReconcileDecision, ResourceEvent
+from tacho_operator.core.status.reachability import leads_to_pods
+from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, ResourceEvent
 from tacho_operator.shell.api_errors import FORBIDDEN, ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import contains
@@ -118,11 +122,35 @@ def _version(manifest: Manifest) -> str:
     return str((manifest.get("metadata") or {}).get("resourceVersion", ""))
 
 
-async def with_early_status(kube: Kube, observed: Observed, decision: ReconcileDecision) -> Manifest:
-    """Writes the early status, before the children. Returns the resource as it is then. What is refused is
-    written again, and reported, after the children.
+def rests_on_service(
+    observed: Observed, decision: ReconcileDecision, applied: Iterable[Manifest] = ()
+) -> bool:
+    """Whether the decided Ready is True only once the Service is written: as it is, it leads to no pod.
+
+    That write may take half a minute, and fail. ``applied``: the children that are written.
     """
-    early = early_status(observed.resource.status, decision.status)
+    found = find_condition(decision.status.conditions, ConditionType.READY) if decision.status else None
+    if found is None or found.status != "True" or any(item["kind"] == "Service" for item in applied):
+        return False
+    return not leads_to_pods(observed)
+
+
+async def with_early_status(
+    kube: Kube,
+    observed: Observed,
+    decision: ReconcileDecision,
+    decide: Callable[[Observed], ReconcileDecision],
+) -> Manifest:
+    """Writes the early status, before the children. Returns the resource as it is then. What is refused is
+    written again, and reported, after the children. ``decide``: makes the decision for another observed
+    state.
+    """
+    decided = decision.status
+    if rests_on_service(observed, decision):
+        service = service_name(observed.resource.metadata.name)
+        unwritten = ChildRefusal(kind="Service", name=service, message="it is being written")
+        decided = decide(dataclasses.replace(observed, unanswered=unwritten)).status
+    early = early_status(observed.resource.status, decided)
     if early is None or not _has_writes(observed, decision):
         return observed.raw
     try:

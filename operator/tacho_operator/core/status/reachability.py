@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from tacho_contract.failure import FailureClass
 from tacho_contract.pod import ENGINE_PORT
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.pods.view import PodView, named
+from tacho_operator.core import names
+from tacho_operator.core.pods.view import PodView, named, views
 from tacho_operator.core.problems import Problem, refused_child
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed
 
@@ -72,6 +73,12 @@ def reached(service: Manifest | None, deployments: Iterable[Manifest], pods: Ite
         return leads and pod.ready and all(labels.get(key) == value for key, value in selector.items())
 
     return sum(map(is_reached, pods))
+
+
+def leads_to_pods(observed: Observed) -> bool:
+    """Whether requests to the Service as it is in the cluster, before it is written, reach any pod."""
+    service = named(observed.services, names.service_name(observed.resource.metadata.name))
+    return reached(service, observed.deployments, views(observed.pods, names.ROLE_SERVER)) > 0
 
 
 HIDING_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
