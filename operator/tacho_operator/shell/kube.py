@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import client as aio, config as aio_config
+from kubernetes.aio import client as aio
 from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
@@ -43,6 +43,7 @@ from tacho_operator.shell.bounded_reading import (
     readable_pages,
 )
 from tacho_operator.shell.budget import NamespaceBudget
+from tacho_operator.shell.login import log_in
 from tacho_operator.shell.probed_socket import (
     SESSION,
     environment_proxy,
@@ -380,12 +381,7 @@ async def connect(
 ) -> AsyncIterator[Kube]:
     """A client of the API server by the kubeconfig file, or as the pod. Its answers set ``clock``."""
     configuration = aio.Configuration()
-    if kubeconfig:
-        await aio_config.load_kube_config(
-            kubeconfig, client_configuration=configuration, persist_config=False
-        )
-    else:
-        aio_config.load_incluster_config(client_configuration=configuration)
+    login = await log_in(kubeconfig, configuration)
     # The environment is read once: else aiohttp looks there for a proxy, and in a .netrc for a password, at
     # every request, each in a thread of its own.
     configuration.proxy = configuration.proxy or environment_proxy(configuration.host)
@@ -394,7 +390,7 @@ async def connect(
         probed_connector(api.rest_client.ssl_context) as connector,
     ):
         renewed = renewed_authorities(api.rest_client.ssl_context, configuration.ssl_ca_cert)
-        middlewares = (stable_body, renewed, short_errors, (clock or ServerClock()).followed)
+        middlewares = (*login, stable_body, renewed, short_errors, (clock or ServerClock()).followed)
         configuration.client_session_kwargs = {**SESSION, "connector": connector, "middlewares": middlewares}
         # Never awaited, so its discovery of every API group never runs.
         yield Kube(DynamicClient(api), counted, budget)
