@@ -205,8 +205,9 @@ def test_a_slow_law_gets_the_budget_of_a_plan_that_expects_it() -> None:
     slo = ServiceLevel(tpot_milliseconds=50)
     case = Case(name="slow", law=law, workload=Workload(), slo=slo, streams=64, settings={})
     assert planned_seconds(case, truth(law, case.workload, slo, most=256)) == 120
-    fast = dataclasses.replace(case, law=ROOMY.changed(itl_base_ms=5.0, itl_per_seq_ms=0.1))
-    assert planned_seconds(fast, truth(fast.law, fast.workload, slo, most=1024)) < 120
+    tight = ServiceLevel(tpot_milliseconds=25)
+    fast = dataclasses.replace(case, law=ROOMY.changed(itl_base_ms=5.0, itl_per_seq_ms=0.1), slo=tight)
+    assert planned_seconds(fast, truth(fast.law, fast.workload, tight, most=1024)) < 120
 
 
 def drawn_row(kind: str, error: float | None, *, missing: tuple[str, ...] = ()) -> dict[str, Any]:

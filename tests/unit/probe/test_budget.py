@@ -31,7 +31,7 @@ def budget_seconds(law: Law, tokens: int, streams: int) -> int:
 @pytest.mark.parametrize(
     ("law", "tpot", "tokens", "streams", "budget"),
     [
-        (ROOMY.changed(ttft_per_token_ms=0.02, itl_base_ms=5.6, itl_per_seq_ms=0.09), 25, 200, 204, 45),
+        (ROOMY.changed(ttft_per_token_ms=0.02, itl_base_ms=5.6, itl_per_seq_ms=0.09), 25, 200, 204, 90),
         (ROOMY.changed(itl_base_ms=8.0, itl_per_seq_ms=0.5), 30, 200, 44, 90),
         (ROOMY.changed(ttft_per_token_ms=0.08, itl_base_ms=30.0, itl_per_seq_ms=0.2), 40, 100, 50, 90),
         (SLOW, 50, 200, 63, 120),

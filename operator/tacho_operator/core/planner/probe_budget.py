@@ -6,17 +6,16 @@ that tell the service level's percentile, that takes
 
     prompts      min(42 p, 6) + (8 + C) p
     one stream   max(7, 2 r) + 1.6 r
-    levels       1.7 r + 2.4 R + n R / C
+    levels       C p + 1.7 r + 6 (2.5 + 0.5 R) + n R / C
     arrivals     2 R + 1.25 n R / (0.85 C)
 
-Without a service level no verdict ends a level early: six levels take up to 4.5 s and 0.6 R each, after
-C p, where that is more. The cohort at the capacity is followed to its end in both.
+Without a service level no verdict ends a level early: six levels take up to 4.5 s and 0.6 R each, where that
+is more. The cohort at the capacity is followed to its end in both.
 
-Source: one stream and arrivals are the probe's own time plan (tacho_runtime.probe). Of the levels, probes in
-virtual time of laws from 8B to 70B tell the constants: 8 streams 1.7 r, two levels that are plainly kept or
-broken 0.6 R each, one whose cohort is followed to its end 1.2 R + n R / C. Eight pods on an H200 took five
-or six levels each to find the knee. A probe that is done ends; before it does, time to spare makes the
-capacity's rate more certain.
+Source: one stream and arrivals are the probe's own time plan (tacho_runtime.probe). Of the levels, 27 searches on
+an H200 that ended tell the constants. They took 5 to 9 levels and 12 to 36 s, at R from 0.9 to 6 s: single
+requests vary, so the two or three levels nearest to the limit are followed to their end. Ten more were cut at 45 s.
+A probe that is done ends; before it does, time to spare makes the capacity's rate more certain.
 """
 
 from __future__ import annotations
@@ -46,8 +45,9 @@ FIRST_PROMPTS = 8
 SINGLE_SECONDS, SINGLE_REQUESTS = 7.0, 2
 CLOSING_REQUESTS = 1.6
 FEW_STREAMS_REQUESTS = 1.7
-LEVELS_REQUESTS = 2.4
-KNEE_LEVELS, KNEE_LEVEL_SECONDS, KNEE_LEVEL_REQUESTS = 6, 4.5, 0.6
+LEVELS = 6
+LEVEL_SECONDS, LEVEL_REQUESTS = 2.5, 0.5
+KNEE_LEVEL_SECONDS, KNEE_LEVEL_REQUESTS = 4.5, 0.6
 ARRIVALS_REQUESTS, ARRIVALS_MARGIN, ARRIVALS_LOAD = 2.0, 1.25, 0.85
 
 
@@ -87,9 +87,9 @@ def probe_time(times: RequestTimes) -> tuple[float, float, float]:
     if not streams:
         return single, 0.0, 0.0
     sent = times.cohort * loaded / streams
-    levels = FEW_STREAMS_REQUESTS * alone + LEVELS_REQUESTS * loaded + sent
+    levels = FEW_STREAMS_REQUESTS * alone + LEVELS * (LEVEL_SECONDS + LEVEL_REQUESTS * loaded) + sent
     if not times.limited:
-        levels = max(levels, KNEE_LEVELS * (KNEE_LEVEL_SECONDS + KNEE_LEVEL_REQUESTS * loaded))
+        levels = max(levels, LEVELS * (KNEE_LEVEL_SECONDS + KNEE_LEVEL_REQUESTS * loaded))
     levels += streams * times.prompt_seconds
     return single, levels, ARRIVALS_REQUESTS * loaded + ARRIVALS_MARGIN * sent / ARRIVALS_LOAD
 
