@@ -1,4 +1,4 @@
-"""The pages of H100s about the probe's goals and a warm start say what the raw data say."""
+"""The pages about the probe's goals and a warm start say what the raw data say, and budgets do."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import json
 import re
 
 from benchmarks.gpu import goals
-from benchmarks.gpu.pages import h100_goals, h100_warm, h200_front_ends, h200_goals, h200_newest_pods, probe
+from benchmarks.gpu.pages import (
+    h100_goals,
+    h100_warm,
+    h200_budgets,
+    h200_front_ends,
+    h200_goals,
+    h200_newest_pods,
+    probe,
+)
 from benchmarks.gpu.pages.recorded import ROOT
+from tacho_contract.measurement import samples_for
+from tacho_operator.core.planner.probe_budget import RequestTimes, budget_of
 
 
 def test_what_the_readme_says_of_the_goals_is_on_their_page() -> None:
@@ -95,3 +105,20 @@ def test_the_readme_tells_the_pods_of_0_32_and_their_rollouts_as_recorded() -> N
     assert [*answers] == ["answered"]
     changes = json.loads((folder / "changes.json").read_text())
     assert [one["reason"] for one in changes] == ["Regression", "Accepted", "Accepted"]
+
+
+def test_the_plans_budget_is_longer_than_what_cut_the_recorded_searches() -> None:
+    searches = [(budget, found) for (_, _, budget), found in h200_budgets.searches()]
+    assert {found["capacity"]["boundary"] for budget, found in searches if budget == 90} == {"Edge"}
+    cut = [found for budget, found in searches if found["capacity"]["boundary"] == "Floor"]
+    assert len(cut) == 3
+    for found in cut:
+        first, capacity = found["curve"][0], found["capacity"]
+        times = RequestTimes(
+            prompt_seconds=512 / float(found["singleStream"]["prefillTokensPerSecond"]),
+            alone_seconds=float(first["endToEndMillisecondsP50"]) / 1000,
+            loaded_seconds=capacity["concurrency"] / float(capacity["requestsPerSecond"]),
+            streams=capacity["concurrency"],
+            cohort=samples_for(95),
+        )
+        assert budget_of(times).seconds == 90

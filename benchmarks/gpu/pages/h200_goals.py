@@ -8,7 +8,7 @@ from statistics import median, pstdev
 from typing import Any
 
 from benchmarks.gpu.goals import comparison
-from benchmarks.gpu.pages import probe
+from benchmarks.gpu.pages import h200_budgets, probe
 from benchmarks.gpu.pages.loops import littles_share
 from benchmarks.gpu.pages.recorded import RAW, number, row
 from benchmarks.gpu.truth import quantile
@@ -181,6 +181,7 @@ def page() -> str:
                 streams=f"{', '.join(map(str, streams[:-1]))} and {streams[-1]} streams",
                 rates=f"{number(rates[0])} to {number(rates[-1])}",
             ),
+            h200_budgets.section(),
             *(SMALL_HEAD, *(text for text, _ in rows)),
             SMALL_END.format(
                 more=100 * (max(share for _, share in rows) - 1),

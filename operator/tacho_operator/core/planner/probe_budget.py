@@ -6,16 +6,16 @@ that tell the service level's percentile, that takes
 
     prompts      min(42 p, 6) + (8 + C) p
     one stream   max(7, 2 r) + 1.6 r
-    levels       C p + 1.7 r + 6 (2.5 + 0.5 R) + n R / C
+    levels       C p + 1.7 r + 6 (3 + 0.5 R) + n R / C
     arrivals     2 R + 1.25 n R / (0.85 C)
 
 Without a service level no verdict ends a level early: six levels take up to 4.5 s and 0.6 R each, where that
 is more. The cohort at the capacity is followed to its end in both.
 
-Source: one stream and arrivals are the probe's own time plan (tacho_runtime.probe). Of the levels, 27 searches on
-an H200 that ended tell the constants. They took 5 to 9 levels and 12 to 36 s, at R from 0.9 to 6 s: single
-requests vary, so the two or three levels nearest to the limit are followed to their end. Ten more were cut at 45 s.
-A probe that is done ends; before it does, time to spare makes the capacity's rate more certain.
+Source: one stream and arrivals are the probe's own time plan (tacho_runtime.probe). Recorded searches on
+H200s tell the constants of levels: those that ended took 8 to 36 s for 4 to 9 levels, at R from 0.9 to 6 s.
+Requests vary, so the two or three levels nearest to the limit are followed to their end. A probe that is done
+ends; before it does, time to spare makes the capacity's rate more certain.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SINGLE_SECONDS, SINGLE_REQUESTS = 7.0, 2
 CLOSING_REQUESTS = 1.6
 FEW_STREAMS_REQUESTS = 1.7
 LEVELS = 6
-LEVEL_SECONDS, LEVEL_REQUESTS = 2.5, 0.5
+LEVEL_SECONDS, LEVEL_REQUESTS = 3.0, 0.5
 KNEE_LEVEL_SECONDS, KNEE_LEVEL_REQUESTS = 4.5, 0.6
 ARRIVALS_REQUESTS, ARRIVALS_MARGIN, ARRIVALS_LOAD = 2.0, 1.25, 0.85
 
