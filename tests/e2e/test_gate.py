@@ -1,6 +1,7 @@
 """The gate of a rollout on a real node: a slower engine is measured twice and rejected; users notice nothing.
 
-Its times are those of the mock engine's law, so the machine's speed does not matter.
+Its times are those of the mock engine's law, so the machine's speed does not matter. They are long beside the
+delays of a busy machine: above half a token's time the client's own lateness makes a figure provisional.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from tests.figures import IDLE_SHARE, Idleness
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.alone, pytest.mark.usefixtures("model")]
 
-SHORT = {"budgetSeconds": 16, "timeoutSeconds": 90}
+SHORT = {"budgetSeconds": 24, "timeoutSeconds": 90}
+USUAL, SLOW = 60.0, 87.0
+"""Milliseconds per token of a stream alone."""
 TOLERANT = {"tolerancePercent": {"throughput": 60, "ttft": 100, "tpot": 100}}
 
 
@@ -64,14 +67,14 @@ def verdict(llmd: Llmd) -> dict[str, Any]:
 
 
 def test_a_slower_engine_is_rejected_until_it_is_tolerated(llmd: Llmd, tacho: Installed) -> None:
-    llmd.apply(gated(tacho, *law(20)))
+    llmd.apply(gated(tacho, *law(USUAL)))
     llmd.await_clean_figures()
     llmd.await_condition("Ready", "True", "Serving")
     first = active(llmd)
     body = {"model": "mine", "prompt": "Once upon a time", "max_tokens": 4}
     load = Load(service_url(llmd, "/v1/completions"), body, pause_seconds=1.0)
     with load.running():
-        llmd.apply(gated(tacho, *law(29)))
+        llmd.apply(gated(tacho, *law(SLOW)))
         found = verdict(llmd)
         assert (found["status"], found["reason"]) == ("False", "Regression")
         assert "found in 2 of" in found["message"]
@@ -83,7 +86,7 @@ def test_a_slower_engine_is_rejected_until_it_is_tolerated(llmd: Llmd, tacho: In
         phases = {item["name"]: item["phase"] for item in llmd.status()["revisions"]}
         assert sorted(phases.values()) == ["Active", "Rejected"]
 
-        llmd.apply(gated(tacho, *law(29), **TOLERANT))
+        llmd.apply(gated(tacho, *law(SLOW), **TOLERANT))
         llmd.await_condition("RolloutAccepted", "Unknown")  # it starts again
         verdict(llmd)
         assert note(llmd, names.ADMITTED_ANNOTATION) in phases.keys() - {first}
@@ -94,11 +97,11 @@ def test_a_slower_engine_is_rejected_until_it_is_tolerated(llmd: Llmd, tacho: In
 
 
 def test_an_equal_engine_is_admitted_with_the_comparison(llmd: Llmd, tacho: Installed) -> None:
-    llmd.apply(gated(tacho, *law(20)))
+    llmd.apply(gated(tacho, *law(USUAL)))
     llmd.await_clean_figures()
     llmd.await_condition("Ready", "True", "Serving")
     first = active(llmd)
-    llmd.apply(gated(tacho, *law(20, 61.0)))
+    llmd.apply(gated(tacho, *law(USUAL, 61.0)))
     verdict(llmd)
     found = llmd.await_condition("RolloutAccepted", "True", "Accepted")
     assert "tolerance 10 %" in found["message"]
