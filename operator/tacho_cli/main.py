@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import sys
 import traceback
-from types import FrameType
 from typing import Annotated, TextIO
 
 import typer
@@ -65,8 +63,6 @@ def _options(
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit code; no exception leaves it but SystemExit."""
     never_fail()
-    if arguments is None:
-        _heed_the_end()
     try:
         return _guarded(arguments)
     except (BrokenPipeError, SystemExit) as error:
@@ -75,21 +71,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         _discard(sys.stdout, sys.stderr)
         return ExitCode.BROKEN_PIPE
-
-
-def _heed_the_end() -> None:
-    """Makes the signals of a time limit and of a closed terminal end the command as Ctrl-C does: by itself
-    Python would leave its temporary files.
-    """
-
-    def interrupted(_number: int, frame: FrameType | None) -> None:
-        # An event loop has a handler of its own while it runs: it ends its tasks in order.
-        if callable(handler := signal.getsignal(signal.SIGINT)):
-            handler(signal.SIGINT, frame)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
-            signal.signal(number, interrupted)
 
 
 def _guarded(arguments: list[str] | None) -> int:
