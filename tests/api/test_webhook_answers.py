@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from tacho_operator.shell.api_errors import FENCED, WEBHOOK, ApiError, Forbidden, Invalid
 from tacho_operator.shell.kube import Kube, connect
+from tests.tls_server import tls_server
 from tools.cluster.certs import Authority
 from tools.cluster.handle import Cluster
 
@@ -38,30 +38,21 @@ async def refusing(api: Cluster, namespace: str, tmp_path: Path) -> AsyncIterato
         return response
 
     authority = Authority(tmp_path)
-    pair = authority.server("hook", "hook", ["127.0.0.1"])
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pair.certificate, pair.key)
-    application = web.Application()
-    application.router.add_post("/", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await site.start()
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["*"]}
     bundle = base64.b64encode(authority.pair.certificate.read_bytes()).decode()
-    hook = {
+    hook: dict[str, Any] = {
         "name": "hook.tenant.example",
-        "clientConfig": {"url": f"https://127.0.0.1:{runner.addresses[0][1]}/", "caBundle": bundle},
         "rules": [rule],
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
         "sideEffects": "None",
         "admissionReviewVersions": ["v1"],
     }
     kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
-    api.apply({**kind, "metadata": {"name": namespace}, "webhooks": [hook]})
-    yield status
-    api.kubectl("delete", "validatingwebhookconfiguration", namespace)
-    await runner.cleanup()
+    async with tls_server(authority, answer) as port:
+        hook["clientConfig"] = {"url": f"https://127.0.0.1:{port}/", "caBundle": bundle}
+        api.apply({**kind, "metadata": {"name": namespace}, "webhooks": [hook]})
+        yield status
+        api.kubectl("delete", "validatingwebhookconfiguration", namespace)
 
 
 async def created(kube: Kube, namespace: str) -> ApiError | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.kube import connect
+from tests.tls_server import tls_server
 from tools.cluster.certs import Authority
 from tools.cluster.kubeconfig import Server, with_token
 
@@ -29,16 +29,8 @@ async def url(replaced: Authority) -> AsyncIterator[str]:
     async def answer(_request: web.Request) -> web.Response:
         return web.json_response({"metadata": {"name": "a", "uid": "1"}})
 
-    pair = replaced.server("server", "server", ["127.0.0.1"])
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pair.certificate, pair.key)
-    application = web.Application()
-    application.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    yield f"https://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    async with tls_server(replaced, answer) as port:
+        yield f"https://127.0.0.1:{port}"
 
 
 async def test_an_authority_that_was_replaced_is_read_anew(

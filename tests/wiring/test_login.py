@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from aiohttp import web
 from tacho_operator.shell import login
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.kube import connect
+from tests.tls_server import tls_server
 from tools.cluster.certs import Authority
 
 
@@ -27,21 +27,13 @@ async def accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         return web.json_response({"metadata": {"name": "a", "uid": "1"}})
 
     authority = Authority(tmp_path / "authority")
-    pair = authority.server("server", "server", ["127.0.0.1"])
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pair.certificate, pair.key)
-    application = web.Application()
-    application.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     (tmp_path / "token").write_text("former")
     files = (str(tmp_path / "token"), str(authority.pair.certificate))
     monkeypatch.setattr(login.ServiceAccountToken.__init__, "__defaults__", files)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(runner.addresses[0][1]))
-    yield tokens
-    await runner.cleanup()
+    async with tls_server(authority, answer) as port:
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
+        yield tokens
 
 
 async def test_a_token_that_was_replaced_is_read_whatever_the_clock(

@@ -69,7 +69,7 @@ class _Generator(GenerateJsonSchema):
 class _StatusGenerator(_Generator):
     """Generates the schema of status, which the operator writes: no field of a dataclass is required."""
 
-    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:  # noqa: ARG002 - as the base
+    def float_schema(self, _schema: core_schema.FloatSchema) -> JsonSchemaValue:
         return {"type": "string", "pattern": DECIMAL_PATTERN, "maxLength": DECIMAL_LENGTH}
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:

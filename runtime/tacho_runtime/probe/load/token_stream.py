@@ -163,9 +163,7 @@ class TokenStream(StreamConnection):
         return self._at_most(float(total) if total >= 0 else 1.0 + (events - 1) * per_event)
 
     def _per_event(self, tokens_per_event: float) -> float:
-        """``tokens_per_event``; while nobody counts tokens and other events come between those with choices,
-        the share of these.
-        """
+        """``tokens_per_event``; while that is not known, the share of the events that carry choices."""
         events = self._marks[-1][1] if self._marks else 0
         if tokens_per_event != 1.0 or events - self._named <= CLOSING_EVENTS + LATE_SHARE * events:
             return tokens_per_event
