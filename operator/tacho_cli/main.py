@@ -99,9 +99,7 @@ def _end_output() -> None:
 
 
 def _internal_error(error: Exception) -> int:
-    """Prints an unexpected error in one line, or as a traceback if the debug variable is set. Returns the
-    exit code.
-    """
+    """Prints an unexpected error in one line, or as a traceback for debugging. Returns the exit code."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
     words = visible(" ".join(str(error).split()))[:WORDS]

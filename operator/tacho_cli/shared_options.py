@@ -30,9 +30,7 @@ _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def dns_name(name: str) -> str:
-    """``name``, if it is a valid object name or "". Raises BadParameter: kubectl might take another text for
-    an option.
-    """
+    """``name``, if it is a valid object name or "". Else BadParameter: kubectl may take it for an option."""
     if name and not _DNS_NAME.fullmatch(name):
         raise typer.BadParameter(f"{name!r} is no name of an object: lower-case letters, digits, '-' and '.'")
     return name

@@ -204,9 +204,7 @@ def lease_elector(
     clock: Callable[[], datetime],
     on_answer_again: Callable[[float], object],
 ) -> Elector:
-    """The leader election of this process. Outside a pod the process has a new random identity at each
-    start.
-    """
+    """The leader election of this process. Outside a pod it has a new random identity at each start."""
     namespace = settings.decisions.operator_namespace
     host = f"[{settings.pod_address}]" if ":" in settings.pod_address else settings.pod_address
     return Elector(

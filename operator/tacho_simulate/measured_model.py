@@ -32,9 +32,7 @@ OPEN_REQUESTS, FILLED, CROWDED = 400, 8, 4
 a multiple of its mean.
 """
 DRAWS = 20
-"""Simulated draws of the open arrivals. Chance explains what lies among them: near saturation, half or twice
-the TPOT.
-"""
+"""Simulated draws of open arrivals. Chance explains what lies among them: near saturation, twice the TPOT."""
 MIN_R2 = 0.95
 """R2 of the line of all levels from which a level is drawn to it."""
 MIN_ROUNDS, REQUESTS = 2, 200

@@ -113,9 +113,7 @@ class Restarts(Protocol):
 
 
 Routing = Literal["random", "least-loaded"]
-"""How a request's pod is chosen: any ready pod, as by a Service, or the one with the fewest requests, as by a
-gateway.
-"""
+"""How a request's pod is chosen: any ready one, as by a Service, or the least loaded, as by a gateway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,9 +186,7 @@ class Replica:
             self._waiting.append(heapq.heappop(front)[1])
 
     def _entry(self) -> float:
-        """Time at which the next request reaches the engine or its front end; infinity: no request is on its
-        way.
-        """
+        """When the next request reaches the engine or its front end; infinity: none is on its way."""
         entry = self.incoming[0][0] if self.incoming else math.inf
         return min(entry, self._front[0][0]) if self._front else entry
 
@@ -282,9 +280,7 @@ class Replica:
         self._prompts = deque(item for item in self._prompts if item[0] != request)
 
     def _mixed(self, until: float) -> bool:
-        """Simulates one step that includes chunks of prompts; returns False if it would end after
-        ``until``.
-        """
+        """Simulates one step that includes chunks of prompts; False if it would end after ``until``."""
         model, prompts = self._model, self._prompts
         answered = len(self._running) - len(prompts)
         budget = left = max(1, model.step_tokens - answered)

@@ -34,10 +34,7 @@ class ReplicaChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The result of one run.
-
-    Latencies are of completed requests, from their arrival; None: no request was completed.
-    """
+    """The result of one run. Latencies are of completed requests, from their arrival; None: none."""
 
     policy: str
     trace: str

@@ -174,9 +174,7 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
 
 
 def _are_numbers(kind: type, data: list[Any]) -> bool:
-    """Whether all of ``data`` are valid numbers of ``kind``. It checks the hundreds of a histogram at
-    once.
-    """
+    """Whether all of ``data`` are valid numbers of ``kind``. Checks the hundreds of a histogram at once."""
     if not {*map(type, data)} <= ({float, int} if kind is float else {int}):
         return False
     bounded = max(map(abs, data), default=0) < WHOLE_NUMBER_LIMIT

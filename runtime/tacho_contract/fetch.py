@@ -24,9 +24,7 @@ class FetchConfig:
     cache_dir: str = MODEL_DIR
     endpoint: str = ""
     state_dir: str = FETCH_DIR
-    """Folder for ``progress.json`` (FetchProgress, replaced atomically) and, at the end, the file
-    ``complete``.
-    """
+    """Folder of ``progress.json`` (FetchProgress, replaced atomically) and, at the end, of ``complete``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,7 @@ ENV_RUNTIME_CONFIG = "TACHO_RUNTIME_CONFIG"
 ENV_FULL_PROBE = "TACHO_FULL_PROBE"
 """Environment variable set for a probe pod: the pod is measured in full, even where baselines exist."""
 ENV_ENGINE_FAILURE = "TACHO_ENGINE_FAILURE"
-"""Environment variable of the engine: the file in which its launcher writes a Failure as JSON before it
-ends.
-"""
+"""Environment variable of the engine: the file for its launcher's Failure as JSON, before it ends."""
 
 ENV_POD_UID = "TACHO_POD_UID"
 """Environment variable with the pod's uid, which tells a report from one of a pod that got its address."""
@@ -69,18 +67,14 @@ class PlannedModel:
     """The files of the model in the plan."""
 
     path: str
-    """Folder or file of the model; "" for hf://, whose folder is in the marker file of the fetch
-    container.
-    """
+    """Folder or file of the model; "" for hf://, whose folder is in the fetch container's marker file."""
     globs: tuple[str, ...] = ()
     file: str = ""
     """Path of the file that the engine's command line names; "": it names the folder."""
     files_digest: str = ""
     """sha256 over sorted (path, size) of the files that ``globs`` select."""
     headers_digest: str = ""
-    """Like ``files_digest``, but with the bytes of the files' headers. "": the fetch container compares the
-    files.
-    """
+    """Like ``files_digest``, but with the bytes of the headers. "": the fetch container compares files."""
     content_digest: str = ""
     """sha256 over sorted (path, sha256 of every byte) of the model's files. "": only ``files_digest`` and
     ``headers_digest`` are compared."""
@@ -153,9 +147,7 @@ class RuntimeConfig:
     runtime_port: int = RUNTIME_PORT
     bind_host: str = "0.0.0.0"  # noqa: S104 - a pod's ports are what its NetworkPolicy says
     predicted_weights_bytes: int = 0
-    """Predicted bytes of the weights in memory. An engine that loads far more fails with
-    QuantizationNotApplied.
-    """
+    """Predicted bytes of weights in memory. An engine with far more fails with QuantizationNotApplied."""
     image: str = ""
     """Image reference as in the plan; part of the key under which compiled code is cached."""
     paths: RuntimePaths = field(default=RuntimePaths(), metadata=flat())

@@ -15,9 +15,7 @@ DEFAULT_REVISION = "main"
 """Branch of a model repository that is used by default."""
 
 OTHER = "other"
-"""Kind of a tensor whose name matches no pattern, and dtype of one with an unknown type. Only its bytes
-count.
-"""
+"""Kind of a tensor whose name matches no pattern, and dtype of an unknown type. Only its bytes count."""
 CLASS_LIMIT = 64
 """Most tensor classes of a model; published models have 20 at most."""
 LAYER_GROUP_LIMIT = 256
@@ -91,13 +89,9 @@ class Architecture:
     """Type in which 16-bit engines compute: bfloat16, float16 or float32."""
     layer_groups: tuple[LayerGroup, ...] = field(default=(), metadata=at_most(LAYER_GROUP_LIMIT))
     state_heads: int = 0
-    """Number of heads of recurrent layers that GPUs can share: with several groups, their greatest common
-    divisor.
-    """
+    """Heads of recurrent layers that GPUs can share: with several groups, their greatest common divisor."""
     needs_remote_code: bool = False
-    """Whether loading the model would run Python code from its repository (auto_map). Inspection never runs
-    it.
-    """
+    """Whether loading the model would run Python code of its repository (auto_map). Inspection does not."""
 
 
 SCHEMES_JOINED = "+"
@@ -110,15 +104,11 @@ class StoredQuantization:
     """How the checkpoint is already quantized; ``method`` is "" where it is not."""
 
     method: str = ""
-    """Name of the method: awq, gptq, compressed-tensors, fp8, bitsandbytes, mxfp4, modelopt, gguf, or another
-    as stored.
-    """
+    """The method: awq, gptq, compressed-tensors, fp8, bitsandbytes, mxfp4, modelopt, gguf, or as stored."""
     bits: int = 0
     group_size: int = 0
     scheme: str = ""
-    """Name of the variant: W4A16, W8A8-int, nf4, Q4_K_M, …; where layers differ, the names of all
-    variants.
-    """
+    """Name of the variant: W4A16, W8A8-int, nf4, Q4_K_M, …; where layers differ, all their names."""
     kv_cache_dtype: str = ""
     lm_head_quantized: bool = False
     double_quant: bool = False
@@ -146,18 +136,14 @@ class FileSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles(FileSet):
-    """The files of a model to load: found by inspection, stored in the revision, downloaded by the fetch
-    container.
-    """
+    """A model's files: found by inspection, stored in the revision, downloaded by the fetch container."""
 
     digest: str
     """The commit for hf://, else the sha256 over sorted (path, size, header bytes)."""
     content_digest: str = ""
     """sha256 over sorted (path, sha256 of every byte) of the files that engines read. "": not computed."""
     model_file: str = ""
-    """For GGUF: path of the file that the engine gets (the first part), relative to the model's folder; else
-    "".
-    """
+    """For GGUF: path, in the model's folder, of the file that the engine gets (the first part); else ""."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,9 +185,7 @@ class InspectConfig:
     endpoint: str = ""
     """URL of a hub mirror; "": the hub client's default."""
     verification: str = HEADERS
-    """Headers, or Full: every byte of a claim's or folder's files is read, for
-    ``ModelFiles.content_digest``.
-    """
+    """Headers, or Full: all bytes of a claim's or folder's files, for ``ModelFiles.content_digest``."""
     claim_dir: str = MODEL_DIR
     """Path at which the claim of a pvc:// model is mounted."""
     timeout_seconds: int = 120

@@ -25,9 +25,7 @@ class CutRequests:
     cut_requests: int | None = None
     """Number of requests; None: the engine did not answer in time."""
     are_connections: bool = False
-    """Whether ``cut_requests`` is the number of connections, an upper bound, as the engine does not count
-    requests.
-    """
+    """Whether ``cut_requests`` counts connections, an upper bound, as the engine does not count requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,9 +56,7 @@ class EngineOptions:
     own_image: bool = False
     """Whether ``engine.image`` is set. That image may have packages that tacho's lacks."""
     trust_remote_code: bool = False
-    """The user's ``model.trustRemoteCode``: whether the engine may run Python files of the model's
-    repository.
-    """
+    """The user's ``model.trustRemoteCode``: the engine may run Python files of the model's repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +85,7 @@ class Tuning:
     reasons: tuple[str, ...] = ()
     """A clause for each argument: what it does, why, and how to keep the engine's default."""
     front_ends: int | None = None
-    """Number of HTTP front ends that the engine then starts; None: more than needed, or as the user set
-    it.
-    """
+    """Number of HTTP front ends that then start; None: more than needed, or as the user set it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +123,7 @@ class PlanHalf:
     cache_bytes: float = 2.0
     """Bytes of one element of the KV cache."""
     presets: tuple[Preset, ...] = ()
-    """The presets for third-party servers that the engine can start, in the order in which tacho offers
-    them.
-    """
+    """The presets for third-party servers that the engine can start, in the order of tacho's offers."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why the engine cannot run this placement at all; None when only memory decides.
@@ -143,9 +137,7 @@ class PlanHalf:
         raise NotImplementedError
 
     def splits(self, placement: Placement) -> Splits | EngineRefusal:
-        """The (tensor, pipeline) sizes with which the model may be spread over the devices, or the
-        refusal.
-        """
+        """(tensor, pipeline) sizes with which the model may be spread over the devices, or the refusal."""
         if (placement.options.tensor or 1) > 1:
             return EngineRefusal(
                 failure_class=FailureClass.INVALID_CONFIG,
@@ -207,18 +199,14 @@ class Exit:
     None: unknown.
     """
     reported: Failure | None = None
-    """The failure that the launcher wrote to the file named by ``tacho_contract.launch.ENV_ENGINE_FAILURE``;
-    None: none.
-    """
+    """The failure that the launcher wrote to the file of ``launch.ENV_ENGINE_FAILURE``; None: none."""
     served: bool = False
     """Whether clients could reach it, so that its log may hold what they sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStartup:
-    """Values in an engine's log about its start. None: not logged so far. Of several GPUs the highest value
-    counts.
-    """
+    """Values in an engine's log of its start. None: not logged yet. Of several GPUs the highest counts."""
 
     weights_bytes: int | None = None
     """Bytes of the weights resident on one device after loading."""
@@ -318,9 +306,7 @@ class RunHalf:
         return {}
 
     def slots(self, config: RuntimeConfig) -> int:
-        """Most requests that the engine processes at the same time by its settings; others wait. 0: no
-        limit.
-        """
+        """Most concurrent requests of the engine by its settings; others wait. 0: no limit."""
         return config.concurrency if self.bounds_requests else 0
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:

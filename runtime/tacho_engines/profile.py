@@ -53,9 +53,7 @@ class LocalPackage:
 
 # --- quantization and speed -----------------------------------------------------------------------
 Arithmetic = Literal["fp16", "fp8", "fp4", "int8"]
-"""Number formats in which matrix products of large batches are computed; fp16 also where only weights are
-quantized.
-"""
+"""Number formats of matrix products of large batches; fp16 also where only weights are quantized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +161,7 @@ class SplitTiming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepLaw:
-    """Constants of the time of a decoding step, fitted to measured steps; the formula is in
-    ``core/planner/speed.py``.
-    """
+    """Constants of a decoding step's time, fitted to measured steps; formula: ``core/planner/speed.py``."""
 
     capability: tuple[int, int]
     """Compute capability of the measured GPUs; on others the prediction is a guess."""
@@ -291,9 +287,7 @@ class EngineRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineProfile:
-    """One engine as data: images, methods, formats, speed, rules. A new version of the engine changes only
-    this data.
-    """
+    """One engine as data: images, methods, formats, speed, rules. A new version changes only this data."""
 
     name: str
     """Name of the engine, as in ``spec.engine.name``."""
@@ -349,9 +343,7 @@ class Preset:
     """
 
     profile: EngineProfile
-    """Image, command (``image.entrypoint``) and interpreter of the server; ``name`` is the engine's
-    (custom).
-    """
+    """Image, command (``image.entrypoint``) and interpreter of the server; ``name``: the engine's."""
     name: str
     """Name of the preset, as in ``spec.engine.custom.preset``."""
     health_path: str

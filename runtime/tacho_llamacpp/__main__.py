@@ -101,9 +101,7 @@ def check_gpus(requested_layers: int, kinds: Sequence[str], features: str) -> No
 
 
 def _library() -> Any:
-    """The module xllamacpp. It has 100 MB, and so is not imported for --help or a wrong flag. Raises
-    LoadError.
-    """
+    """The module xllamacpp. It has 100 MB: not imported for --help or a wrong flag. Raises LoadError."""
     try:
         return import_module("xllamacpp")
     except ImportError as error:

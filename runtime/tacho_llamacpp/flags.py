@@ -39,9 +39,7 @@ class Flag:
     help: str
     read: Callable[[str], object] = str
     choices: Mapping[str, object] | None = None
-    """The values by spelling; for an enumeration, the names of its members. None: any value that can be
-    parsed.
-    """
+    """The values by spelling; of an enumeration, its members' names. None: any that can be parsed."""
     switch: object = None
     """The value that a flag without a value sets; None: the flag has a value."""
 

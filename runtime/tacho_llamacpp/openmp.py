@@ -48,9 +48,7 @@ SETTLED = 10
 @dataclass(frozen=True)
 class WaitPolicy:
     spinning: bool = False
-    """Whether threads spin now; at first they sleep, so that the start of a second engine does not starve the
-    first.
-    """
+    """Whether threads spin now; at first they sleep, so that a second engine's start is not starved."""
     samples: int = 0
     """Number of samples since the last switch; while threads sleep, samples without a queue count more."""
     patience: int = PATIENCE
@@ -138,9 +136,7 @@ SPINS = 20_000
 a shorter pause. More than 3,000 brought no gain.
 """
 CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC")
-"""Environment variables by which a user decides how OpenMP threads wait. If one is set, the launcher changes
-nothing.
-"""
+"""Environment variables of a user for how OpenMP threads wait. If one is set, nothing is changed here."""
 
 
 class Switch:

@@ -130,9 +130,7 @@ class AnswerFormat:
         return columns, at
 
     def _alternatives(self, token: Token) -> dict[str, float] | None:
-        """Log-probabilities of the most likely tokens and of the chosen one; None where nothing precedes the
-        token.
-        """
+        """Log-probabilities of the most likely tokens and the chosen one; None where nothing precedes it."""
         if token.logprob is None:
             return None
         both = (*token.top, TokenLogprob(token.token, token.logprob))

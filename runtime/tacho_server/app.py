@@ -158,9 +158,7 @@ class _Kept(StreamingResponse):
 
 
 def _whole(body: bytes, places: contextlib.ExitStack) -> Response:
-    """An answer in one piece. Sent at once, it would lie in the connection's buffer, where nothing counts
-    it.
-    """
+    """An answer in one piece. Sent at once, it would lie in the connection's buffer, uncounted."""
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         for begin in range(0, len(body), SENT_BYTES):

@@ -53,9 +53,7 @@ class Token:
     top: tuple[TokenLogprob, ...] = ()
     """The most likely tokens, best first, where requested."""
     finish: str = ""
-    """"" (more tokens follow), stop (this is the end-of-sequence token) or length (``max_tokens``
-    reached).
-    """
+    """"" (more tokens follow), stop (the end-of-sequence token) or length (``max_tokens`` reached)."""
     made_seconds: float = field(default_factory=time.monotonic, compare=False)
     """Time of a monotonic clock when it was made: a client may read it a minute later."""
 
@@ -86,9 +84,7 @@ class Occupancy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abilities:
-    """The kinds of request that a loaded model can answer. Others are refused with 400 and the reason given
-    here.
-    """
+    """The kinds of request that a loaded model can answer. Others are refused with 400 and this reason."""
 
     max_model_len: int
     vocabulary: int

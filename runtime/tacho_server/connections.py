@@ -16,9 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEAD_SECONDS = 20.0
 """Seconds in which a request's head must arrive, from the connection or the last answer on."""
 UNREAD_SECONDS = 60.0
-"""Seconds for which a client may leave an answer unread. Meanwhile the answer keeps its place among the
-requests.
-"""
+"""Seconds for which a client may leave an answer unread. Until then it keeps its place among the requests."""
 LEAST_READ_BYTES = 64 * 1024
 """Bytes that must be read in that time, so that slow readers of long answers are not cut off."""
 

@@ -118,9 +118,7 @@ def _load(
 
 
 def _listen(settings: ServerSettings) -> socket.socket:
-    """Opens the port before the model is loaded, so that a port in use is reported at once. Raises
-    LoadError.
-    """
+    """Opens the port before loading the model: a port in use is reported at once. Raises LoadError."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

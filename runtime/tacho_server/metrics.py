@@ -16,9 +16,7 @@ LATENCY_SECONDS = tuple(
     for step in (*range(100, 200, 10), *range(200, 500, 25), *range(500, 1000, 50))
     if (edge := step * 10**decade / 100_000) <= 600
 )
-"""Edges of the histograms of TTFT and TPOT in seconds: round numbers from 1 ms to 10 min, as SLO targets
-are.
-"""
+"""Histogram edges of TTFT and TPOT in seconds: round numbers from 1 ms to 10 min, as SLO targets are."""
 PAGE_SECONDS = 0.02
 """Age up to which a page is given again. Each takes 1.4 ms of the event loop: a thousand clients that ask at
 once would keep every stream waiting for more than a second.
@@ -95,9 +93,7 @@ class ServerMetrics:
         return self._page
 
     def loaded(self) -> None:
-        """Adds the gauge of the KV cache after loading, if the backend reports its usage; otherwise it has no
-        series.
-        """
+        """Adds the gauge of the KV cache after loading, if the backend reports its usage."""
         if self._usage is None and self._backend.occupancy().kv_cache_usage is not None:
             self._usage = self._gauge("kv_cache_usage_ratio", "Part of the KV cache in use, 0 to 1.")
             self._usage.set_function(lambda: self._backend.occupancy().kv_cache_usage or 0.0)

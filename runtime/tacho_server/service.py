@@ -347,9 +347,7 @@ def _check_logprobs(count: int, param: str) -> None:
 
 
 def _check_characters(text: str, param: str) -> None:
-    """Raises RequestError where the text has half of a surrogate pair, which JSON allows and UTF-8 cannot
-    encode.
-    """
+    """Raises RequestError on half of a surrogate pair, which JSON allows and UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -368,9 +366,7 @@ def _top_logprobs(request: GenerationRequest) -> int | None:
 
 
 def _seeded(sampling: Sampling, copy: int) -> Sampling:
-    """The sampling settings for one of several copies of a prompt, with its own seed so that the copies
-    differ.
-    """
+    """The sampling settings of one of several copies of a prompt, with a seed by which they differ."""
     if sampling.seed is None or not copy:
         return sampling
     return dataclasses.replace(sampling, seed=sampling.seed + copy)

@@ -31,9 +31,7 @@ T = TypeVar("T")
 
 
 UNREAD_LIMIT = 1_000_000
-"""Most log-probabilities and tokens of all answers that their readers have not taken; each takes about 100
-bytes.
-"""
+"""Most log-probabilities and tokens of all answers that wait for readers; each takes about 100 bytes."""
 UNREAD_LEAST = 1000
 """Number of them up to which no answer is given up."""
 READ_AT_ONCE = 8
@@ -191,9 +189,7 @@ class TimedThread:
         self._executor = started(name, 1)
         self._lock = threading.Lock()
         self._waiting: list[tuple[float, int, Callable[[], None]]] = []
-        """A heap of (time until which smaller work goes first, place in the order of arrival, what does
-        it).
-        """
+        """A heap of (time until which smaller work goes first, order of arrival, what does it)."""
         self._arrivals = itertools.count()
         self._running: tuple[int, float] | None = None
         """(id of the thread, time when its present work began); None: idle."""

@@ -19,9 +19,7 @@ METHODS = ("none", "bnb-int8", "bnb-nf4", "bnb-fp4")
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 COMPUTE_DTYPES = ("bfloat16", "float16", "float32")
 PREFILL_TOKENS = 512
-"""Most prompt tokens of a forward pass; longer prompts take several. The attention mask is allocated for that
-number.
-"""
+"""Most prompt tokens of a forward pass; longer prompts take several. The attention mask has its size."""
 PAGE_TOKENS = 64
 """Tokens of one block of the KV cache; a request takes whole blocks."""
 

@@ -20,9 +20,7 @@ from tacho_operator.core.types import NodeFacts
 PRESENT = ("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present")
 """Labels that node feature discovery sets on a node with an NVIDIA GPU."""
 CUDA = ("nvidia.com/cuda.runtime-version", "nvidia.com/cuda.runtime")
-"""Prefixes of the labels with the newest CUDA version that the driver supports: present name, earlier
-name.
-"""
+"""Prefixes of the labels of the newest CUDA version that a driver supports: present name, earlier name."""
 DRIVER = ("nvidia.com/cuda.driver-version", "nvidia.com/cuda.driver")
 MIG_STATE = "nvidia.com/mig.config.state"
 FIRST_DRIVER = {12: "525", 13: "580"}

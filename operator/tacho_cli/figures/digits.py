@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 
 LEAST_DIGITS = 3
-"""Significant digits of a value without a confidence interval; digits before the decimal point are always
-kept.
-"""
+"""Significant digits of a value without an interval; digits before the decimal point are always kept."""
 LEAST = 1e-9
 """Absolute value below which a value is shown as 0."""
 PROVISIONAL_DIGITS = 2

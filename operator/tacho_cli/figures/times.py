@@ -31,9 +31,7 @@ def axis(duration_seconds: float, ticks: int) -> Axis:
 
 
 def span(seconds: float) -> str:
-    """A duration as text: ``40 s``, ``2 min``, ``1 h 30 min``, ``3 d 6 h``. At most two units; none with
-    0.
-    """
+    """A duration as text: ``40 s``, ``2 min``, ``1 h 30 min``, ``3 d 6 h``. Two units at most."""
     if seconds < MINUTE:
         return f"{seconds:.3g} s"
     left = round(seconds)

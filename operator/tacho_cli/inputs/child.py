@@ -31,9 +31,7 @@ _SET_CHILD_SUBREAPER = 36
 """Numbers of options for prctl(2)."""
 
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
-"""The function prctl, which only Linux has; else None. Without it a child continues if this process is
-killed.
-"""
+"""prctl, which only Linux has; else None. Without it a child continues if this process is killed."""
 
 
 def ends_with_us() -> None:
@@ -46,9 +44,7 @@ def ends_with_us() -> None:
 
 @contextlib.contextmanager
 def leaving_nothing() -> Iterator[None]:
-    """Context manager that kills processes left by the block's children, e.g. an engine whose runtime was
-    killed.
-    """
+    """Context manager that kills what the block's children left, e.g. an engine whose runtime was killed."""
     before = _children(os.getpid())
     if _prctl is not None:
         _prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -21,9 +21,7 @@ from tacho_operator.core.types import Manifest
 
 LIMIT_BYTES = 4 * 1024 * 1024
 VALUES_LIMIT = 1_000_000
-"""Most values of a YAML file after its aliases are expanded; ten lines of aliases can stand for thousands of
-millions.
-"""
+"""Most values of a YAML file with its aliases expanded; ten lines of them can stand for billions."""
 
 BROKEN = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, OverflowError)
 """What PyYAML raises, also for a tag whose value is none, as ``!!int ""``."""

@@ -104,9 +104,7 @@ def last_lines(text: str) -> list[str]:
 
 
 def refused(what: str, text: str) -> CommandError:
-    """The error for a failed kubectl: ``what`` failed, the reason from its error output ``text``, and the
-    next step.
-    """
+    """The error of a failed kubectl: ``what`` failed, the reason in its output ``text``, a next step."""
     words = "\n".join(last_lines(text))
     steps = (f"{ARROW}{step}" for pattern, step in NEXT_STEPS if pattern.search(words))
     return CommandError(f"{what}\n{words}{next(steps, '')}")

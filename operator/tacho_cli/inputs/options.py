@@ -87,9 +87,7 @@ def milliseconds(text: str) -> int | None:
 
 
 def _duration(text: str, units: dict[str, float]) -> int | None:
-    """A duration in the base unit (the one with the factor 1 in ``units``); None: not a whole number of
-    these.
-    """
+    """A duration in the base unit (factor 1 in ``units``); None: not a whole number of these."""
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([a-z]+)", text)
     if found is None or found[2] not in units:
         return None
@@ -98,9 +96,7 @@ def _duration(text: str, units: dict[str, float]) -> int | None:
 
 
 def _within_bounds(model: type[ModelT], given: dict[str, int], option: str, text: str) -> dict[str, int]:
-    """The fields in ``given``, checked with ``model``. Raises CommandError for values that the API would
-    refuse.
-    """
+    """The fields in ``given``, checked with ``model``. Raises CommandError for what the API would refuse."""
     try:
         read: dict[str, int] = model.model_validate(given).model_dump(exclude_none=True)
         return read

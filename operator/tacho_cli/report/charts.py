@@ -60,10 +60,7 @@ def _row(plot: Plot, bar: ChartRow, top: float) -> Iterator[str]:
 
 
 def replicas_chart(changes: Sequence[tuple[float, int, int]]) -> str:
-    """The chart of replicas over time as SVG; "" without changes.
-
-    ``changes``: (seconds, before, after), ascending.
-    """
+    """The replicas over time as SVG; "" without changes. ``changes``: (seconds, before, after), ascending."""
     if not changes:
         return ""
     end = max(times.SHORTEST_SECONDS, changes[-1][0] * 1.05)

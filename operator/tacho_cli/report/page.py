@@ -18,9 +18,7 @@ from tacho_operator.core.measurement.states import CLEAN, STALE
 from tacho_operator.core.types import Manifest
 
 Section = dict[str, Any]
-"""A section of the page: ``title``, and optionally ``terms``, ``chart``, ``table`` (name, headings, rows) and
-``notes``.
-"""
+"""A section of the page: ``title``, perhaps ``terms``, ``chart``, ``table`` (name, headings, rows), notes."""
 MEMORY_PARTS = (
     ("weights", "weightsBytes", "WeightsBytes"),
     ("KV cache", "kvCacheBytes", "KVCacheBytes"),
@@ -270,9 +268,7 @@ def _gpus(resources: Sequence[Manifest]) -> Section:
 
 
 def _utilization(resources: Sequence[Manifest]) -> Section:
-    """The section with the load in percent of the measured capacity, highest first, for resources whose load
-    is sampled.
-    """
+    """The section with the load of sampled resources, in percent of the measured capacity, highest first."""
     known = []
     for raw in resources:
         percent = ((raw.get("status") or {}).get("autoscaling") or {}).get("utilizationPercent")

@@ -36,9 +36,7 @@ WATCH_SECONDS = 1.0
 LOG_LIMIT_BYTES = 64 * 1024 * 1024
 """Longest log in bytes that is kept where none was asked for. A day of an engine's lines may be gigabytes."""
 FETCH_BACKOFF_SECONDS = (1.0, 5.0, 15.0, 60.0)
-"""Delays in seconds before a failed download is tried again, like the kubelet's; partial files are
-continued.
-"""
+"""Delays in seconds before a failed download is retried, like the kubelet's; partial files are continued."""
 
 Say = Callable[[str], None]
 

@@ -61,9 +61,7 @@ reported once.
 OUTCOME_ANNOTATION = f"{GROUP}/measure-outcome"
 """On the live ConfigMap: how the last probe pod ended (JSON)."""
 RESUMED_ANNOTATION = f"{GROUP}/measure-resumed"
-"""On the live ConfigMap: probe pods that continued an earlier search from its known levels, by plan and
-workload (JSON).
-"""
+"""On the live ConfigMap: probe pods that continued a search from known levels, by plan and workload."""
 RESUMES_ANNOTATION = f"{GROUP}/resumes"
 """On a probe pod that continues an earlier search from its known levels: the number of this continuation."""
 

@@ -85,9 +85,7 @@ class Problem:
 
     @property
     def needs_user_action(self) -> bool:
-        """Whether only a user can solve the problem. False: it may end without action, or the operator
-        retries.
-        """
+        """Whether only a user can solve the problem. False: it may end by itself, or the operator retries."""
         return self.kind.user_action_needed(self.escalations)
 
 
@@ -115,9 +113,7 @@ def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Pro
 
 
 def after_restarts(restarts: int) -> frozenset[Escalation]:
-    """The circumstances that require user action after ``restarts`` restarts of a container; empty while they
-    are few.
-    """
+    """What requires user action after ``restarts`` restarts of a container; empty while they are few."""
     return frozenset({Escalation.RESTARTS} if restarts >= RESTARTS_BEFORE_USER_ACTION else ())
 
 

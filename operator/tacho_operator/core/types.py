@@ -121,9 +121,7 @@ class Neighbour:
     until: datetime | None
     """When the start or the measurement ended; None: it still lasts."""
     limit_seconds: float
-    """Longest start that counts, from the startup timeout of the pod's Deployment; a pod may never become
-    ready.
-    """
+    """Longest start that counts, by the startup timeout in the Deployment; a pod may never be ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +149,9 @@ class Observed:
     reports: Mapping[str, Report] = field(default_factory=dict)
     """Reports of the pods' runtimes by pod uid; a pod that did not answer has none."""
     neighbours: tuple[Neighbour, ...] = ()
-    """Pods of any LLMDeployment on the nodes where a pod of this resource is being measured; empty while none
-    is.
-    """
+    """Pods of any LLMDeployment on the nodes where this resource's pods are measured; empty while none is."""
     probe_turn: bool = True
-    """Whether a probe pod may start now: a setting bounds the probe pods that run at the same time in the
-    cluster.
-    """
+    """Whether a probe pod may start now: a setting bounds those that run at the same time in the cluster."""
     refusals: tuple[ChildRefusal, ...] = ()
     """Children that the API server refused to create or change in this reconcile pass."""
     unanswered: ChildRefusal | None = None
@@ -186,9 +180,7 @@ class Config:
     """The operator's settings that decisions depend on."""
 
     tacho_image: str
-    """Image of the inspect, inject and fetch containers of *new* revisions; existing revisions keep their
-    image.
-    """
+    """Image of the inspect, inject and fetch containers of *new* revisions; existing ones keep theirs."""
     engine_images: Mapping[str, str] = field(default_factory=dict)
     """Image by engine name, in place of the image in the table of engines."""
     image_pull_policy: str = "IfNotPresent"
@@ -215,16 +207,12 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeImage:
-    """The image that tacho's runtime is copied from into the pods of a revision, and the hash of that
-    runtime.
-    """
+    """The image that tacho's runtime is copied from into a revision's pods, and the runtime's hash."""
 
     image: str
     """Image reference, by digest where the digest is known."""
     sha256: str = ""
-    """sha256 of the runtime's file; every pod compares it at start. "": the image has a digest, or the hash
-    is unknown.
-    """
+    """sha256 of the runtime's file, which pods compare at start. "": unknown, or the image has a digest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,9 +222,7 @@ class PlanInputs:
     spec: LLMDeploymentSpec
     facts: ModelFacts
     nodes: tuple[NodeFacts, ...] | None
-    """The nodes, reduced to the facts that the plan depends on. None: the operator has no permission to read
-    nodes.
-    """
+    """The nodes, reduced to what the plan depends on. None: the operator may not read nodes."""
     history: tuple[PastMeasurement, ...]
     config: Config
     replan: str
@@ -254,9 +240,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceEvent:
-    """A Kubernetes event to post on an LLMDeployment. It is made when something changes, not in every
-    pass.
-    """
+    """A Kubernetes event to post on an LLMDeployment. It is made at a change, not in every pass."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -275,9 +259,7 @@ class Trial:
     withheld: frozenset[tuple[str, str]]
     """Kind and name of the children that are not created while the API server refuses the trial."""
     replaces: bool = False
-    """Whether the tried Deployment replaces another one. If so, no old Deployment is deleted while the trial
-    is refused.
-    """
+    """Whether the tried Deployment replaces another, which then is not deleted while the trial is refused."""
     needs_quota: bool = False
     """Whether a full quota refuses the trial. False: the pod may wait until the quota has space."""
     recurs: bool = False
@@ -286,9 +268,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileDecision:
-    """All effects of one reconcile pass. Executing an unchanged decision again sends no write to the API
-    server.
-    """
+    """All effects of one reconcile pass. Executed again unchanged, it sends no write to the API server."""
 
     apply: tuple[Manifest, ...] = ()
     """All children in their complete desired form, in order of creation."""
@@ -299,9 +279,7 @@ class ReconcileDecision:
     deletion_costs: Mapping[str, str] = field(default_factory=dict)
     """Value of the annotation pod-deletion-cost by pod name; written before the children."""
     status: LLMDeploymentStatus | None
-    """The complete desired status; it is written only if it differs from the observed one. None: status stays
-    unchanged.
-    """
+    """The complete desired status, written if it differs from the observed one. None: status stays."""
     events: tuple[ResourceEvent, ...] = ()
     noted_events: tuple[ResourceEvent, ...] = ()
     """Events that a note on the live ConfigMap keeps from being repeated: posted once it is written."""
@@ -311,9 +289,7 @@ class ReconcileDecision:
     """Number of nodes on which a GPU fault recently ended an engine of this resource."""
     requeue_after_seconds: float | None = None
     pending_plan: PlanInputs | None = None
-    """The plan that this decision needs first; None: no plan is missing. After planning, the decision is made
-    again.
-    """
+    """The plan that this decision needs first; None: none. After planning, the decision is made again."""
     awaits_probe_turn: bool = False
     """Whether a probe pod is due but has to wait for others: their number in the cluster is bounded."""
     now: datetime

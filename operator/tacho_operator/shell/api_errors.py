@@ -19,18 +19,14 @@ could ask for a day.
 
 
 class ApiError(Exception):
-    """An error of a request to the API server, described in one line. ``status`` is 0 where no answer
-    came.
-    """
+    """An error of a request to the API server, in one line. ``status`` is 0 where no answer came."""
 
     def __init__(self, status: int, message: str, *, retry_after_seconds: float = 0.0) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
         self.retry_after_seconds = retry_after_seconds
-        """Seconds to wait before the next try, from the header Retry-After (of 429 and 5xx); 0: none was
-        sent.
-        """
+        """Seconds to wait before the next try, by the header Retry-After (of 429 and 5xx); 0: none."""
 
 
 class Conflict(ApiError):
@@ -46,9 +42,7 @@ class Invalid(ApiError):
 
 
 class Fenced(ApiError):
-    """The chart's admission policy refused the request because another operator process holds the Lease (HTTP
-    403).
-    """
+    """The chart's admission policy refused the request: another process holds the Lease (HTTP 403)."""
 
 
 class Missing(ApiError):
@@ -65,9 +59,7 @@ ERRORS: dict[int, type[ApiError]] = {
 }  # fmt: skip
 """The exception class by HTTP status; other statuses raise ApiError itself."""
 NOT_TYPED = "failed to create typed patch object"
-"""Text of the HTTP 500 for a server-side apply of a list that has two items with one key; treated as
-Invalid.
-"""
+"""Text of the HTTP 500 for a server-side apply of a list with two items of one key; treated as Invalid."""
 TOO_LARGE = ("etcdserver: request is too large", "trying to send message larger than max")
 """Texts of the HTTP 500 for an object above etcd's size limit, by etcd and by its client (kube-apiserver
 1.36). A dry run does not find this.

@@ -21,9 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from tacho_operator.core.types import Manifest
 
 LONGEST_BYTES = 4 << 20
-"""Longest object, or page of a list, in bytes of JSON. etcd accepts 1.5 MiB; an LLMDeployment is stored as it
-is sent.
-"""
+"""Longest object, or page of a list, in bytes of JSON. etcd takes 1.5 MiB; resources are stored as sent."""
 EVENT_BYTES = 64 << 10
 """Longest watch event that is parsed as a whole; a reconcile gets the rest of a longer object.
 
@@ -31,9 +29,7 @@ Anyone may change an object of 1 MB twenty times a second, and whole it takes 60
 have about 20 KB.
 """
 DEEPEST = 100
-"""Deepest nesting of objects and lists that is read. The operator's own have about 20; Python's parser fails
-near 900.
-"""
+"""Deepest nesting of objects and lists that is read. The operator's have about 20; Python fails near 900."""
 METADATA_ONLY = "tacho.dev/metadata-only"
 """Key that marks an object of which only the metadata was kept. Its value is the reason; "": a read of this
 object alone may succeed.
@@ -52,9 +48,7 @@ _STEP = re.compile(rb'(?:[^"{}\[\],]++|%b(?::%b,(?="))?+)*+([{}\[\],])' % (_STRI
 Pairs of strings that another member follows are one step: a user may set thousands of labels and annotations.
 """
 _PAIRS = re.compile(rb'(?:%b:%b,(?="))++' % (_STRING, _STRING), re.DOTALL)
-"""Matches such pairs at the beginning of a step: where the text ends in the member after them, they are
-kept.
-"""
+"""Matches such pairs at the start of a step: where the text ends in the member after them, they are kept."""
 _MEMBERS_DEEPEST = 4
 """Nesting depth of the members of ``metadata`` in a list of objects."""
 _METADATA_BEGINS = (b'"metadata":{', b'"metadata": {')
@@ -227,9 +221,7 @@ def metadata_only(manifest: Any, why: str) -> dict[str, Any]:
 
 
 def event_head(text: Text) -> dict[str, Any]:
-    """A watch event of which only the object's metadata was parsed, without managedFields. Raises
-    Unreadable.
-    """
+    """A watch event with only the object's metadata parsed, without managedFields. Raises Unreadable."""
     found = _HEAD.match(text.start)
     if found is None:
         raise Unreadable("an event without an object")
@@ -293,9 +285,7 @@ PAGE = 50
 METADATA_PAGE = 500
 """Most objects per page, where only metadata is requested."""
 CROWD = 8
-"""Number of unreadable objects in a namespace after which only metadata is read for the rest of that
-namespace.
-"""
+"""Unreadable objects in a namespace after which only metadata of the rest of it is read."""
 
 PageText = Callable[[int, str | None, bool], Awaitable[Text]]
 """Function that reads a page: (number of objects, continue token, whether only metadata) to text."""
@@ -371,7 +361,5 @@ def _namespace(item: Manifest) -> str:
 
 
 def _beginning(items: list[Manifest], namespace: str) -> int:
-    """How many objects at the beginning of ``items`` belong to ``namespace``; lists are sorted by
-    namespace.
-    """
+    """How many of the first ``items`` belong to ``namespace``; lists are sorted by namespace."""
     return len(list(takewhile(lambda item: _namespace(item) == namespace, items)))

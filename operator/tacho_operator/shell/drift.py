@@ -59,9 +59,7 @@ def contains(live: Any, desired: Any, path: Path = ()) -> bool:
 
 
 def _is_quantity(path: Path) -> bool:
-    """Whether the value at ``path`` is a quantity for the API server. Elsewhere 1e3 and 1000 are different
-    texts.
-    """
+    """Whether the API server has a quantity at ``path``. Elsewhere 1e3 and 1000 are different texts."""
     if len(path) >= 3 and path[-3] == "resources" and path[-2] in _RESOURCES:
         return True
     return path[-2:] == ("emptyDir", "sizeLimit")
@@ -100,9 +98,7 @@ def managed_entry(live: Manifest, manager: str) -> Manifest | None:
 
 
 def abandoned(live: Manifest, desired: Manifest, manager: str) -> bool:
-    """Whether the manager still owns a field that ``desired`` no longer sets; only a server-side apply
-    removes it.
-    """
+    """Whether the manager still owns a field that ``desired`` no longer sets, which only an apply removes."""
     found = managed_entry(live, manager) or {}
     return _owns_more(found.get("fieldsV1"), desired)
 
@@ -135,13 +131,9 @@ def require_label(found: Manifest, desired: Manifest) -> None:
 
 
 REWRITES = 20
-"""Number of writes of a child with the same content after which another writer is assumed to undo each of
-them.
-"""
+"""Writes of a child with the same content after which another writer is assumed to undo each."""
 REWRITE_SECONDS = 120.0
-"""Seconds without writes after REWRITES writes of a child. Writes that are further apart are not counted
-together.
-"""
+"""Seconds without writes after REWRITES of a child. Writes further apart are not counted together."""
 REFUSED_SECONDS, LONGEST_REFUSED_SECONDS = 30.0, 300.0
 """Pause in seconds after a refusal, and its maximum. It grows only where the object itself is invalid: a
 quota may be raised at any time.
@@ -291,9 +283,7 @@ _PASSING = frozenset({"resourceVersion", "generation", "managedFields"})
 
 
 def _refused_content(found: Manifest | None, desired: Manifest) -> int:
-    """Hash of the desired child and of the live one, without the fields that controllers update on every pod
-    change.
-    """
+    """Hash of the desired and the live child, without fields that controllers update on every pod change."""
     if found is not None:
         metadata = {key: value for key, value in found["metadata"].items() if key not in _PASSING}
         found = {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}

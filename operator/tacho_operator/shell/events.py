@@ -140,9 +140,7 @@ async def _post(kube: Kube, manifest: Manifest) -> None:
 
 
 def _series(live: Manifest, moment: str) -> dict[str, Any]:
-    """The fields of an event after one more repetition: the series, and the older field ``count`` for clients
-    of v1.
-    """
+    """The fields of an event after a repetition: the series, and the older ``count`` for clients of v1."""
     count = 1 + max((live.get("series") or {}).get("count") or 0, live.get("count") or 1)
     return {"count": count, "series": {"count": count, "lastObservedTime": moment}}
 

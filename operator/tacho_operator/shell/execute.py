@@ -206,9 +206,7 @@ async def delete_measured(kube: Kube, observed: Observed, references: Iterable[R
 def _is_premature(
     observed: Observed, name: str, found: Manifest | None, refusals: list[ChildRefusal]
 ) -> bool:
-    """Whether a Deployment must wait: its ControllerRevision, or the NetworkPolicy that restricts new pods,
-    was refused.
-    """
+    """Whether a Deployment must wait: its ControllerRevision, or its pods' NetworkPolicy, was refused."""
     if any((item.kind, item.name) == ("ControllerRevision", name) for item in refusals):
         return True
     return found is None and refused_policy(observed.resource, refusals) is not None
@@ -332,9 +330,7 @@ def _passing(error: ApiError) -> ApiError:
 
 
 async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
-    """Whether the object ``live`` was deleted. Raises Conflict where an object of another owner has its name
-    now.
-    """
+    """Whether the object ``live`` was deleted. Raises Conflict where another owner has its name now."""
     metadata = desired["metadata"]
     now = await kube.get(desired["kind"], metadata["namespace"], metadata["name"])
     if now is not None and owner_uid(now) != owner_uid(desired):
@@ -373,8 +369,6 @@ async def _create(kube: Kube, desired: Manifest) -> Written:
 
 
 def existing(observed: Observed, desired: Iterable[Manifest], applied: Iterable[Manifest]) -> tuple[str, ...]:
-    """Kind and name of the desired children that exist. A refused child does not, and so cannot vanish
-    later.
-    """
+    """Kind and name of the desired children that exist. A refused one does not, so it cannot vanish later."""
     found = set(map(child_name, (*children(observed), *applied)))
     return tuple(name for name in map(child_name, desired) if name in found)

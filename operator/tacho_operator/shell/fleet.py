@@ -280,9 +280,7 @@ class ChangeRouter:
 
 
 def in_turns(keys: Iterable[Key]) -> list[Key]:
-    """``keys``, alternating between namespaces, so that thousands of one namespace do not delay the
-    others.
-    """
+    """``keys``, alternating between namespaces, so that thousands of one do not delay the others."""
     taken: Counter[str] = Counter()
     found = []
     for key in sorted(keys):

@@ -123,9 +123,7 @@ class FormerChildren:
         """``post`` posts an event of the resource that has the name now."""
         self._kube, self._store, self._leads, self._post, self._clock = kube, store, leads, post, clock
         self._seen: dict[tuple[str, str], _Former | str] = {}
-        """By uid and controller's uid of each stray that was unpacked; a text: the version that is no former
-        child.
-        """
+        """By uid and controller's uid of each unpacked stray; a text: the version that is no former child."""
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -164,9 +162,7 @@ class FormerChildren:
             former.due = self._clock() + pause
 
     async def _due(self) -> list[tuple[Stray, _Former]]:
-        """The former children to be tried now, and last those that failed most. New strays are unpacked, and
-        wait.
-        """
+        """The former children to try now, last those that failed most. New strays are unpacked, and wait."""
         now = self._clock()
         seen: dict[tuple[str, str], _Former | str] = {}
         new: defaultdict[str, list[Stray]] = defaultdict(list)

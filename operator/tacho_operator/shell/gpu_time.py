@@ -20,9 +20,7 @@ logger = logging.getLogger(__name__)
 Idle = Callable[[Key], Mapping[str, bool]]
 """Function from a resource to: whether each of its sampled pods has no request, by pod uid."""
 KINDS_LIMIT = 16
-"""Most GPU products, or currencies, for which a namespace has series. Users choose both, and could make any
-number.
-"""
+"""Most GPU products, or currencies, with series in a namespace. Users choose both, and any number."""
 OTHER = "other"
 
 

@@ -48,21 +48,13 @@ IDLE_WORKER_SECONDS = 0.1
 """Seconds that kopf keeps a task for an object after its last change. Its default of 5 s means thousands of
 tasks at start."""
 WORKERS = 200
-"""Most objects with a kopf task at the same time; each has two tasks. Else the rate of events would decide
-their number.
-"""
+"""Most objects with kopf tasks at a time, two each. Else the rate of events would decide their number."""
 INACTIVITY_SECONDS = 150.0
-"""Seconds without any event after which a watch is restarted. The API server sends a bookmark about every
-minute.
-"""
+"""Seconds without any event after which a watch is restarted. A bookmark comes about every minute."""
 WATCH_BACKOFFS_SECONDS = (1.0, 5.0, 30.0)
-"""Pauses in seconds between retries of a request; after the last one kopf's operator fails and is
-restarted.
-"""
+"""Pauses in seconds between retries of a request; after the last one kopf's operator is restarted."""
 LASTING_SECONDS = 600.0
-"""Seconds after which a kopf operator counts as healthy: its next failure is logged, and begins with a short
-pause.
-"""
+"""Seconds after which a kopf operator is healthy: its next failure is logged, with a short pause first."""
 REQUEST_TIMEOUT_SECONDS = 30.0
 
 OnEvent = Callable[[str, str, str], None]
@@ -208,17 +200,13 @@ async def supervised(what: str, run: Callable[[], Awaitable[None]]) -> None:
 
 
 def _identity() -> Any:
-    """An identity for kopf. By default it would look up the user's name, which a container's user id may not
-    have.
-    """
+    """An identity for kopf, which else would look up the user's name. A container's user may have none."""
     return os.uname().nodename
 
 
 OK = 200
 WATCH_PAUSE_SECONDS = 1.0
-"""Seconds before each watch. kopf restarts a watch at once, even if a broken proxy ends each one
-immediately.
-"""
+"""Seconds before each watch. kopf restarts a watch at once, even if a broken proxy ends each immediately."""
 WATCHED_METADATA = ONLY_METADATA.replace("MetadataList", "Metadata")
 READ = ("namespace", "name", "uid", "resourceVersion")
 

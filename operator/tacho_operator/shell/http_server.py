@@ -41,9 +41,7 @@ RENDERS_AT_ONCE = 1
 HELD_BYTES = 64 << 20
 """Most bytes of the answers that are being sent. A single answer may be longer."""
 SCRAPES_LIMIT, SCRAPES_PER_ADDRESS = 8, 3
-"""Most scrapes at the same time, in all and per client address: each may hold megabytes while the client
-reads slowly.
-"""
+"""Most scrapes at a time, in all and per client address: each may hold megabytes while its client reads."""
 SCRAPE_SECONDS = 15.0
 """Seconds within which a scrape is rendered and sent, or aborted."""
 CHUNK_BYTES = 65536
@@ -56,9 +54,7 @@ CONNECTION_SECONDS = 30.0
 SHUTDOWN_SECONDS = 1.0
 FORWARDED_HEADER = "Tacho-Forwarded"
 LEADER_SECONDS, LEADER_BYTES = 5.0, 4096
-"""Longest time, and most bytes, of the leader's answer to a forwarded request. Another pod may have its
-address by now.
-"""
+"""Longest time, and most bytes, of the leader's answer. Another pod may have its address by now."""
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """A TLS context without certificate authorities, as the leader is asked over HTTP. By default each client
 loads the CA file, which blocks the event loop for 19 ms.
@@ -276,9 +272,7 @@ def _application(answers: Answers) -> web.Application:
 
 
 async def _sent(request: web.Request, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
-    """Sends ``body`` in pieces. Written at once, the whole body would be copied into each connection's
-    buffer.
-    """
+    """Sends ``body`` in pieces. Written at once, it would be copied whole into each connection's buffer."""
     response = web.StreamResponse(headers={**headers, "Content-Length": str(len(body))})
     response.force_close()
     with contextlib.suppress(ConnectionResetError):  # a client that hung up is no error to log

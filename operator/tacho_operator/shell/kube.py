@@ -61,9 +61,7 @@ REQUEST_TIMEOUT_SECONDS = 36
 requestTimeoutUpperBound). Where the client has gone before, it writes nothing: the status would never change.
 """
 WATCH_SILENCE_SECONDS = 150
-"""Seconds without any event after which a watch is restarted. The API server sends a bookmark about every
-minute.
-"""
+"""Seconds without any event after which a watch is restarted. A bookmark comes about every minute."""
 
 KINDS: dict[str, tuple[str, str]] = {
     "LLMDeployment": ("tacho.dev/v1alpha1", "llmdeployments"),
@@ -87,9 +85,7 @@ FRUGAL_BYTES = 16 << 10
 The operator's own pods are shorter.
 """
 READ_WHOLE = frozenset({"Node"})
-"""Kinds whose long events are read whole: only a kubelet or an administrator changes them, and no request
-gets one.
-"""
+"""Kinds whose long events are read whole: kubelets or administrators change them; no request gets one."""
 ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 NO_VERSION = "1"
 """A resourceVersion that no object has. A server-side apply with it creates an absent object, and is refused
@@ -143,9 +139,7 @@ async def _events(response: Any, longest: int, budget: NamespaceBudget) -> Async
 
 
 def _charged_to(event: dict[str, Any]) -> str:
-    """To whom an event is charged: the object's namespace; of a node the node itself, as its kubelet changes
-    it.
-    """
+    """To whom an event is charged: its object's namespace, or a node itself, as its kubelet changes it."""
     metadata = event["object"]["metadata"]
     return str(metadata.get("namespace") or f"node {metadata.get('name')}")
 
@@ -330,9 +324,7 @@ class Kube:
         return await self._patch(manifest, "apply-patch+yaml", manifest, subresource, **owner, **parameters)
 
     async def annotate(self, live: Manifest, annotations: dict[str, str]) -> Manifest:
-        """Sets annotations of an object that was read before. Refused if another object has its name since
-        then.
-        """
+        """Sets annotations of an object read before. Refused if another object has its name since then."""
         return await self.merge(
             live, {"metadata": {"uid": live["metadata"]["uid"], "annotations": annotations}}
         )

@@ -34,9 +34,7 @@ logger = logging.getLogger(__name__)
 
 UNAUTHORIZED = 401
 REQUESTS_SECONDS = 5.0
-"""Seconds for one reading and writing of the Lease, so that a leader can try twice before the Lease
-expires.
-"""
+"""Seconds to read and write the Lease, so that a leader can try twice before the Lease expires."""
 RELEASE_SECONDS = 2.0
 TRIAL_NAME = "tacho-leader-trial"
 """The chart's policy of children leaves the dry run of this name out: its refusal would hide the other's."""

@@ -30,9 +30,7 @@ from tacho_operator.shell.waiting_pods import SILENT_PODS, WaitingPods, alternat
 
 HEAD_LIMIT_BYTES = 8192
 FREE_READS, MEAN_BYTES = 64, 128
-"""After 64 reads, an answer must have had 128 bytes a read: one that comes byte by byte keeps a thread
-busy.
-"""
+"""After 64 reads, an answer must have had 128 bytes a read: coming byte by byte, it keeps a thread busy."""
 POLL_SECONDS = 0.5
 """Seconds between two checks whether the answers are still needed."""
 UNDER_WAY = frozenset({0, errno.EINPROGRESS})
@@ -229,9 +227,7 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
 SAMPLE_SECONDS = 10.0
-"""Seconds for reading all pods once. Samples that are compared must be of about the same time, even if a pod
-hangs.
-"""
+"""Seconds for reading all pods once. Compared samples must be of about the same time, even if a pod hangs."""
 AT_ONCE = 64
 """Most requests at the same time, to limit open sockets."""
 MAX_SILENT = 10_000

@@ -40,9 +40,7 @@ class ServiceAccountToken(InClusterConfigLoader):
 async def log_in(
     kubeconfig: str, configuration: aio.Configuration
 ) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-    """Fills in ``configuration`` by the kubeconfig file, or as the pod; returns the middlewares that keep it
-    valid.
-    """
+    """Fills in ``configuration`` by the kubeconfig, or as the pod; returns middlewares that keep it valid."""
     if kubeconfig:
         await aio_config.load_kube_config(
             kubeconfig, client_configuration=configuration, persist_config=False

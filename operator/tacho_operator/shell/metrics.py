@@ -228,9 +228,7 @@ class Metrics:
 
 
 def _known(reason: str) -> str:
-    """The reason as a label value. Unknown ones become one value, as a pod could invent any number of
-    them.
-    """
+    """The reason as a label value. Unknown ones become one, as a pod could invent any number."""
     return reason if reason in KNOWN_REASONS else OTHER_REASON
 
 

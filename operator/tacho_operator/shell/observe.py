@@ -73,9 +73,7 @@ def _too_many_long(kind: str) -> TooManyChildren:
 
 
 class UndecidedResource(Exception):
-    """A stored resource for which no decision can be made: unreadable objects, or a defect of the
-    operator.
-    """
+    """A stored resource that cannot be decided on: unreadable objects, or a defect of the operator."""
 
     def __init__(self, found: StoredResource, cause: Exception) -> None:
         self.found = found
@@ -144,9 +142,7 @@ class Observer:
         return self._reports.is_heavy(key)
 
     async def observe(self, key: Key) -> Observed | None:
-        """The resource and everything that its decision depends on; None when it was deleted. Raises
-        UndecidedResource.
-        """
+        """The resource and all that its decision depends on; None: deleted. Raises UndecidedResource."""
         raw = self._store.resource(key)
         if raw is None:
             self._reports.forget(key)
@@ -301,9 +297,7 @@ class Observer:
         )
 
     def _claims(self, namespace: str, names: Iterable[str]) -> dict[str, Manifest | None]:
-        """PersistentVolumeClaims by name. Without permission to read them the result is empty: unknown, not
-        missing.
-        """
+        """PersistentVolumeClaims by name. Without permission the result is empty: unknown, not missing."""
         if not self._store.known("PersistentVolumeClaim", namespace):
             return {}
         return {name: self._store.claim(namespace, name) for name in names}

@@ -34,9 +34,7 @@ from tacho_operator.shell.workqueue import Key, Priority, PriorityLines
 logger = logging.getLogger(__name__)
 
 CPU_SECONDS = 10
-"""CPU seconds for one plan. The slowest known plan takes one second (no model size fits on any of four kinds
-of GPU).
-"""
+"""CPU seconds for a plan. The slowest known takes one (no model size fits on any of four kinds of GPU)."""
 DEADLINE_SECONDS = 60.0
 """Seconds for one plan, whether it uses the CPU or waits for it: a busy node may make it six times slower."""
 START_SECONDS = 60.0
@@ -47,9 +45,7 @@ END_SECONDS = 1.0
 """Seconds for the end of a process that has closed its output; then it is killed."""
 RETRY_SECONDS = 5.0
 LATE_RETRY_SECONDS = 120.0
-"""Seconds until a plan whose deadline passed is tried again; it doubles each time. The node was probably
-busy.
-"""
+"""Seconds until a plan that missed its deadline is retried; doubled each time. The node was probably busy."""
 LONGEST_LATE_RETRY_SECONDS = 3600.0
 RESULT_LIMIT_BYTES = 1024**2
 """Longest result in bytes; a ControllerRevision could not store more."""
@@ -159,9 +155,7 @@ def unpacked(document: bytes) -> Any:
 
 
 class PlanCache:
-    """Recent plans and failures by the hash of their inputs, packed. The least recently used one is dropped
-    first.
-    """
+    """Recent plans and failures by the hash of their inputs, packed. The least recently used goes first."""
 
     def __init__(self) -> None:
         self._made: OrderedDict[str, bytes] = OrderedDict()
@@ -310,9 +304,7 @@ class Plans:
             self._budget.charge(namespace, self._budget.cpu_clock() - began)
 
     def _again_later(self, key: Key, inputs: str, why: str) -> PlanFailure:
-        """The failure to show until a plan that missed its deadline is tried again; the inputs may be
-        fine.
-        """
+        """Failure to show until a plan that missed its deadline is tried again; its inputs may be fine."""
         passed = self._deadlines[key] = self._deadlines.get(key, 0) + 1
         delay = doubling_seconds(LATE_RETRY_SECONDS, LONGEST_LATE_RETRY_SECONDS, passed)
 

@@ -21,15 +21,11 @@ from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 
 ABSENT_SECONDS = 2 * TURN_SECONDS
-"""Seconds without a reconcile after which a resource loses its place, as its namespace probably cannot be
-read.
-"""
+"""Seconds without a reconcile after which a resource loses its place: its namespace may be unreadable."""
 LONGEST_TURN_SECONDS = 6 * 3600.0
 """Longest turn in seconds; a resource's startupTimeoutSeconds could be a week."""
 SHARED_TURN_SECONDS = 1800.0
-"""Seconds after which a turn counts only against its own namespace, so that other namespaces no longer wait
-for it.
-"""
+"""Seconds after which a turn counts only against its own namespace, so that others do not wait for it."""
 
 
 class ProbeTurn(NamedTuple):
@@ -40,9 +36,7 @@ class ProbeTurn(NamedTuple):
 
 
 class ProbeTurns:
-    """Decides which resource may start a probe pod now. ``call`` requests a reconcile of a resource whose
-    turn has come.
-    """
+    """Decides which resource may start a probe pod now. ``call`` requests a reconcile of the one in turn."""
 
     def __init__(
         self, limit: int, store: Store, call: Callable[[Key], None], clock: Callable[[], float] = time.time
@@ -116,9 +110,7 @@ class ProbeTurns:
     def _note(
         self, key: Key, pods: Iterable[Manifest], deployments: Iterable[Manifest], *, begins: bool = False
     ) -> None:
-        """Records when the turn of a resource ends. Later probe pods do not extend it, as users could create
-        them.
-        """
+        """Records when a resource's turn ends. Later probe pods do not extend it: users could create them."""
         now = self._clock()
         self._began = now if self._began is None else self._began
         found = [ProbeTurn(now, now + LONGEST_TURN_SECONDS)] if begins else []

@@ -73,9 +73,7 @@ They are fewer where MOST_WAITING wait already: a watch that delivers nothing wo
 """
 MOST_WAITING = 8
 SLOW_DECISION_SECONDS = 1.0
-"""Duration in seconds from which a decision is logged: usual are milliseconds, and the event loop is blocked
-meanwhile.
-"""
+"""Seconds from which a decision is logged: usual are milliseconds, and the event loop is blocked."""
 COLLECTION_RETRY_SECONDS = 8.0
 """Longest seconds until the operator looks again for children of a deleted resource of the same name."""
 STALE_RETRY_SECONDS = 1.0
@@ -137,9 +135,7 @@ class Reconciler:
         """Number of reconciles in a row that ended with a temporary error of the API server."""
 
     async def __call__(self, key: Key) -> float | None:
-        """Reconciles the resource. Returns the seconds until the next reconcile; None: only after a
-        change.
-        """
+        """Reconciles the resource. Returns seconds until the next reconcile; None: only after a change."""
         begin_reconcile(key)
         is_heavy = self._store.is_heavy(key) or self._sources.observer.has_long_reports(key)
         async with self._heavy.turn(key.namespace) if is_heavy else nullcontext():

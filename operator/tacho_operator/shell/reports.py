@@ -40,9 +40,7 @@ PATIENCE_SECONDS = 1.0
 """Seconds that a reconcile waits for reports, so that a slow pod delays no other resource."""
 AT_ONCE = 32
 SILENT_AT_ONCE = 8
-"""Most requests at the same time to pods that did not answer the last time, so that they do not delay
-others.
-"""
+"""Most concurrent requests to pods that did not answer the last time, so that they do not delay others."""
 NAMESPACE_SHARE = 4
 """Share of the threads that one namespace may use (1/4), as all its pods may be slow or silent."""
 MOST_ITEMS = 2000
@@ -59,9 +57,7 @@ HELD_BYTES = 64 << 20
 STEP_SECONDS = 0.01
 """Seconds of unpacking after which other tasks may run."""
 FINAL_SECONDS = 1800.0
-"""Age in seconds after which a final report is read again at the next reconcile; a random factor of 1 to 2
-applies.
-"""
+"""Age in seconds, times a random factor of 1 to 2, after which a reconcile reads a final report again."""
 
 
 def uncounted(_result: str) -> None:

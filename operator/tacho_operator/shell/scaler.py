@@ -91,9 +91,7 @@ class ScaledResource:
     windows: dict[str, TrafficWindow] = dataclasses.field(default_factory=dict)
     """The traffic of pods whose measured capacity is a lower bound, by pod uid."""
     traffic: dict[tuple[str, str], SeenTraffic] = dataclasses.field(default_factory=dict)
-    """Traffic that pods served beyond a measured lower bound, by pod uid and the measurement's
-    fingerprint.
-    """
+    """Traffic of pods beyond a measured lower bound, by pod uid and the measurement's fingerprint."""
     phase: int = 0
     """In which of the samples the resource is included, if it is sampled less often than others."""
     last_read: float = 0.0
@@ -316,9 +314,7 @@ class Scaler:
         return known.decision is None or (self._samples + known.phase) % every == 0
 
     def _decide(self, key: Key, known: ScaledResource, answers: dict[str, TimedLoad], now: float) -> bool:
-        """Makes the scaling decision of a resource. Returns whether a reconcile has something to apply or to
-        report.
-        """
+        """Decides on the scale of a resource. Returns whether a reconcile has anything to do."""
         target = known.target
         policy, problems = policy_of(target, datetime.fromtimestamp(now, timezone.utc))
         at = ScalingInput(
@@ -360,9 +356,7 @@ class Scaler:
         return known.shown is not former
 
     def _watch_traffic(self, known: ScaledResource, answers: dict[str, TimedLoad], now: float) -> bool:
-        """Counts users' traffic of pods with a measured lower bound. Returns whether the traffic raises that
-        bound.
-        """
+        """Counts users' traffic of pods with a measured lower bound. Returns whether that raises it."""
         target, place = known.target, known.target.measured.fingerprint if known.target.measured else ""
         loads = {pod.uid: found for pod in target.pods if (found := _own_load(pod, answers)) is not None}
         time_now = datetime.fromtimestamp(now, timezone.utc)
@@ -372,9 +366,7 @@ class Scaler:
         return bool(seen)
 
     def _read(self, key: Key, known: ScaledResource, answers: dict[str, TimedLoad]) -> list[PodLoad]:
-        """The resource's pods with their last samples. A sample that was delivered before keeps its first
-        time.
-        """
+        """The resource's pods with their last samples. One that was delivered before keeps its first time."""
         samples: dict[str, tuple[str, Sample]] = {}
         found = []
         for pod in known.target.pods:

@@ -25,9 +25,7 @@ class Question(NamedTuple):
 
 
 class WaitingPlans:
-    """The latest inputs of each resource that waits. Those without a place are left out, and known by
-    name.
-    """
+    """The latest inputs of each waiting resource. Those without a place are left out, and known by name."""
 
     def __init__(self) -> None:
         self._found: dict[Key, Question] = {}

@@ -144,9 +144,7 @@ SHARED_WORKERS = 4
 Each step of that reconcile waits for one step of every other, and a step of 20 ms is free.
 """
 LONG_SECONDS = 60.0
-"""Seconds from which a delay is extended by up to 10 %, so that resources that started together are
-spread.
-"""
+"""Seconds from which up to 10 % are added to a delay, so that resources that started together are spread."""
 
 
 class Key(NamedTuple):

@@ -111,7 +111,5 @@ def make_apa(setting: Setting, target: float = KV_CACHE, metric: str = "kv-cache
 def make_kpa(
     setting: Setting, target: float = KV_CACHE, metric: str = "kv-cache", *, total: bool = False
 ) -> SimulatedPolicy:
-    """AIBrix's KPA as a policy. ``total``: whether its metric is the sum over all pods, as for type
-    External.
-    """
+    """AIBrix's KPA as a policy. ``total``: its metric is the sum over all pods, as for type External."""
     return AIBrix(setting, name="aibrix-kpa", panics=True, target=target, metric=metric, total=total)

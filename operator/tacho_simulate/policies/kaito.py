@@ -11,9 +11,7 @@ from tacho_simulate.policies.autoscaler import SYNC_SECONDS, TOLERANCE, Autoscal
 from tacho_simulate.policy import PolicyDecision, PolicyView, Setting
 
 UP_WAITING, DOWN_WAITING = 10.0, 1.0
-"""Waiting requests per replica for one replica more, and fewer; from the README's examples, as a user has to
-set both.
-"""
+"""Waiting requests per replica for one replica more, and fewer; from the README: users have to set both."""
 MORE, FEWER, HOLD = 2.0, 0.5, 1.0
 """Values returned to the HorizontalPodAutoscaler for one replica more, fewer or none. Its target is 1, its
 scaling policy one pod.

@@ -28,13 +28,9 @@ int8_float16 in float16."""
 SCALE_BYTES = 4
 """Bytes of the scale of each output row in an int8 matrix."""
 CONVERTER_BYTES = 650 * MIB
-"""Bytes of the converter process without a model: PyTorch, Transformers and the converter. Measured: 649
-MiB.
-"""
+"""Bytes of the converter process without a model: PyTorch, Transformers, converter. Measured: 649 MiB."""
 COPIES = 3
-"""Copies of the largest tensor in 32 bits during quantization, measured with SmolLM2-135M
-(docs/design/planner.md).
-"""
+"""Copies of the largest tensor in 32 bits in quantization, of SmolLM2-135M (docs/design/planner.md)."""
 INT8_FLOAT16 = "ct2-int8-float16"
 HALF_SINCE = {"bfloat16": (8, 0), "float16": (7, 0)}
 """Lowest compute capability with tensor cores for a type. Source: CTranslate2 hardware_support.md."""

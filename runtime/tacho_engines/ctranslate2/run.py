@@ -39,9 +39,7 @@ DIALECT = Dialect(
     constant={**PLAIN.constant, "ignore_eos": True},
     counting=CONTINUOUS_USAGE,
 )
-"""Request fields of CTranslate2's server. It has no prefix cache, so none is needed against cached
-prompts.
-"""
+"""Request fields of CTranslate2's server. It has no prefix cache to guard against."""
 PROGRAM = "tacho-ctranslate2"
 
 

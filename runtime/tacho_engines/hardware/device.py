@@ -16,9 +16,7 @@ class Device:
     kind: Literal["gpu", "cpu"] = "gpu"
     product: str
     memory_bytes: int | None
-    """Usable memory in bytes: of a GPU, the total by cudaMemGetInfo; of a host, what the pod may use. None:
-    unknown.
-    """
+    """Usable bytes of memory: of a GPU, the total by cudaMemGetInfo; of a host, the pod's. None: unknown."""
     source: str = ""
     """Where the size of the host's memory is from, for messages."""
     capability: tuple[int, int] = (0, 0)

@@ -10,9 +10,7 @@ from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpu_table import GPUS, GpuProduct
 
 RESERVE_MIB = 720
-"""MiB that driver and CUDA context use on an unknown product: the largest known value, apart from A100 and
-GH200.
-"""
+"""MiB of driver and CUDA context on an unknown product: the largest known, apart from A100 and GH200."""
 _SHARED = re.compile(r"-SHARED$", re.IGNORECASE)
 _MIG = re.compile(r"-MIG-(\d+)g\.(\d+)gb(?:\.\w+)*$", re.IGNORECASE)
 _BRAND = re.compile(r"^(NVIDIA-)?((GEFORCE|TESLA|QUADRO)-)?")

@@ -40,9 +40,7 @@ class GpuShare:
 
 
 def mode(placement: Placement) -> str:
-    """llama.cpp's split mode for several GPUs; an argument of the user takes precedence over
-    ``spec.parallelism``.
-    """
+    """llama.cpp's split mode for several GPUs; a user's argument precedes ``spec.parallelism``."""
     given = first_of(parse_arguments(placement.options.arguments), "split-mode", "sm")
     return given or (TENSOR if placement.tensor > 1 else LAYER)
 

@@ -51,9 +51,7 @@ KV_ELEMENT_BYTES = {
 
 
 def cache_element_bytes(options: EngineOptions) -> float | None:
-    """Mean bytes of an element of K and V; None for a type that llama.cpp lacks. Arguments take precedence
-    over spec.
-    """
+    """Mean bytes of an element of K and V; None: llama.cpp lacks the type. Arguments precede spec."""
     switches = parse_arguments(options.arguments)
     key = first_of(switches, "cache-type-k", "ctk") or options.kv_cache_dtype
     value = first_of(switches, "cache-type-v", "ctv") or options.kv_cache_dtype

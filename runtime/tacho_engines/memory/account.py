@@ -15,9 +15,7 @@ class Account:
 
     weights_bytes: int
     cache_bytes: int
-    """Bytes that the engine reserves for the KV cache; llama.cpp and Transformers reserve exactly the desired
-    context.
-    """
+    """Bytes that the engine reserves for the KV cache; llama.cpp and Transformers: the desired context."""
     cache_tokens: int
     concurrency: float
     activation_bytes: int
@@ -27,9 +25,7 @@ class Account:
     budget_bytes: int | None
     """Memory that the engine may use, in bytes; None: not known."""
     fixed_bytes: int
-    """Bytes needed before the first token is cached. CUDA graphs are included only if they count against the
-    budget.
-    """
+    """Bytes needed before the first token is cached, with CUDA graphs if they count against the budget."""
     request_bytes: int
     """Bytes of KV cache that one request of the desired length needs."""
     sequences: int = 0
@@ -91,9 +87,7 @@ class Account:
 
 
 def requests_held(budget_bytes: int | None, fixed_bytes: int, request_bytes: float, desired: int) -> float:
-    """Number of requests that the rest of the budget holds at the same time; ``desired`` where the budget is
-    unknown.
-    """
+    """Concurrent requests that the rest of the budget holds; ``desired`` where the budget is unknown."""
     if budget_bytes is None:
         return float(desired)
     return max(0.0, (budget_bytes - fixed_bytes) / max(1.0, request_bytes))

@@ -12,9 +12,7 @@ NF4_BITS = 4 + 32 / 64
 (arXiv:2305.14314), section 3.
 """
 NF4_DOUBLE_QUANT_BITS = 4 + 8 / 64 + 32 / (64 * 256)
-"""Bits per weight in NF4 or FP4 with double quantization, where the constants of the blocks are quantized,
-too.
-"""
+"""Bits per weight in NF4 or FP4 with double quantization, which quantizes the blocks' constants, too."""
 INT8_BITS = 8.01
 """Bits per weight with LLM.int8(): 8 bits, and a 32-bit scale for each row."""
 FP8_BITS = 8.0
@@ -124,9 +122,7 @@ def _padding_bytes(architecture: Architecture, tensor: int) -> float:
 
 
 def _replicated_key_values(parts: Parts, architecture: Architecture, tensor: int) -> float:
-    """Additional bytes per GPU where there are fewer key and value heads than GPUs: each GPU keeps at least
-    one of each.
-    """
+    """Additional bytes per GPU where there are fewer KV heads than GPUs: each keeps one of each."""
     heads = architecture.key_value_heads
     if not heads or tensor <= heads or architecture.kv_lora_rank:
         return 0.0

@@ -165,9 +165,7 @@ def least_capability(method: MethodSupport, version: str) -> tuple[int, int]:
 def capability_refusal(
     profile: EngineProfile, placement: Placement, least: tuple[int, int], what: str
 ) -> EngineRefusal | None:
-    """The refusal where the GPU's compute capability is below ``least``; else None. ``what``: the feature
-    that needs it.
-    """
+    """The refusal of a GPU with a compute capability below ``least``. ``what``: the feature that needs it."""
     device = placement.device
     if (0, 0) != device.capability < least:
         return refused(
@@ -247,10 +245,7 @@ def double_quant_refusal(
 
 
 def plain_refusal(profile: EngineProfile, placement: Placement, kept: str = "") -> EngineRefusal | None:
-    """The first refusal that follows from the profile alone; None: none.
-
-    ``kept``: the type of the engine's KV cache.
-    """
+    """The first refusal by the profile alone; None: none. ``kept``: the type of the engine's KV cache."""
     if found := model_refusal(profile, placement):
         return found
     least = least_capability(placement.method, placement.version)

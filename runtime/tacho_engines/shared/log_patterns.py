@@ -79,9 +79,7 @@ def _startup_values(match: re.Match[str]) -> dict[str, Any]:
 # --- its end --------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailurePattern:
-    """A pattern of a log line that shows the cause of a failure. ``message`` may contain the pattern's named
-    groups.
-    """
+    """A pattern of a log line with the cause of a failure. ``message`` may contain its named groups."""
 
     pattern: str
     failure_class: str

@@ -39,9 +39,7 @@ class Dialect:
     minimum: str = ""
     """Name of the field for the minimum number of output tokens; "": none."""
     salt: str = ""
-    """Name of the field that separates prefix caches: requests with different values share none. "": no such
-    field.
-    """
+    """The field that separates prefix caches: requests with different values share none. "": none."""
     counting: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Request fields that make the engine report the token count of each chunk. Counting costs the front end
     work at every token, so the fields are sent only where exact counts are needed."""

@@ -15,9 +15,7 @@ from tacho_engines.shared.switches import integer, parse_arguments
 CONTEXT_BYTES = 512 * MIB
 """Bytes of CUDA context and cuBLAS workspaces, outside PyTorch's allocator."""
 HOST_PROCESS_BYTES = 1024 * MIB
-"""Bytes of the process on the host: Python with torch, transformers and bitsandbytes
-(docs/design/planner.md).
-"""
+"""Host bytes of the process: Python with torch, transformers and bitsandbytes (docs/design/planner.md)."""
 LOGIT_BYTES = 14
 """Bytes per logit of a sequence's last position: the model's own, a copy in 32 bits, and copies made by
 sampling."""

@@ -22,9 +22,7 @@ from tacho_engines.transformers.profile import PROFILE
 
 FOUR_BITS = ("bnb-nf4", "bnb-fp4")
 IN_FLIGHT = ("bnb-int8", *FOUR_BITS)
-"""Quantization methods that bitsandbytes applies while loading; for all other methods the checkpoint must be
-quantized.
-"""
+"""Quantization methods that bitsandbytes applies while loading; others need a quantized checkpoint."""
 BY_GPTQMODEL = ("awq", "gptq")
 """Methods for which transformers needs the package gptqmodel.
 
@@ -109,9 +107,7 @@ def _package_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _with_gptqmodel(placement: Placement) -> Placement:
-    """``placement`` with the checkpoint's own method in place of ``none``, which an image of the user may
-    support.
-    """
+    """``placement`` with the checkpoint's method in place of ``none``, as a user's image may support it."""
     stored, method = stored_method(placement.facts), placement.method
     if stored not in BY_GPTQMODEL or method.method != "none":
         return placement

@@ -18,9 +18,7 @@ from tacho_engines.vllm.settings import planned_settings, switches
 from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
-"""Value of --quantization for methods that are applied while loading; for all others the checkpoint
-determines it.
-"""
+"""Value of --quantization for methods applied while loading; for all others the checkpoint decides."""
 FP8_NEEDS_CHOICE = "0.31"
 """vLLM version from which the kind of scaling must be named for in-flight FP8 quantization. Source: wheels
 0.30.0 and 0.31.0, layers/quantization/fp8.py ("no longer supports online quantization")."""
@@ -88,9 +86,7 @@ def in_half(placement: Placement) -> bool:
 # --- HTTP front ends ------------------------------------------------------------------------------
 FRONT_END_SWITCH = "api-server-count"
 SINCE = "0.26"
-"""First version that is known to have the argument for several HTTP front ends
-(tests/fixtures/vllm/options-0.26.0.txt).
-"""
+"""First version known to have an argument for several front ends (tests/fixtures/vllm/options-0.26.0.txt)."""
 SERVERS = 4
 CORES = SERVERS + 2
 """CPUs that a pod needs for several front ends: these, the engine's loop, and tacho's runtime. On several

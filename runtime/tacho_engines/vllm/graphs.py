@@ -1,6 +1,4 @@
-"""Memory that vLLM uses outside its budget: CUDA context, buffers between GPUs, and in some versions the CUDA
-graphs.
-"""
+"""Memory of vLLM outside its budget: CUDA context, buffers between GPUs, in some versions CUDA graphs."""
 
 from __future__ import annotations
 

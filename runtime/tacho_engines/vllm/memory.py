@@ -27,9 +27,7 @@ COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
 """Bytes of NCCL's buffers on several GPUs. Source: NVIDIA aiconfigurator systems/*.yaml nccl_mem."""
 HIDDEN_COPIES = {"v0": 1, "v1": 4, "v2": 4}
-"""Number of copies of the hidden state at the peak of a forward pass, by runner; later ones keep more for
-compiled code.
-"""
+"""Copies of the hidden state at a forward pass's peak, by runner; later ones keep more for compiled code."""
 TIMING_BYTES = 60 * MIB
 """Size in bytes of an H200's L2 cache, which Inductor clears with a buffer of that size between timings of a
 kernel; other GPUs have less.
@@ -51,9 +49,7 @@ PLAIN_VECTORS = {"v0": 2, "v1": 2, "v2": 1}
 MULTIPROCESSORS = 132
 """Multiprocessors of an H100 or H200; other GPUs have 40 to 160."""
 MEASURED = {"NVIDIA-H200": re.compile(r"0\.26(\.\d+)?")}
-"""GPU products and vLLM versions with enough measured starts: dense models with full attention on one whole
-GPU.
-"""
+"""GPU products and vLLM versions with enough measured starts: dense models, full attention, one whole GPU."""
 WITHIN_BYTES, WITHIN_SHARE = 24 * MIB, 1 / 64
 """Limits of the memory above the prediction in starts of MEASURED, except for two (27 and 28 MiB).
 WITHIN_SHARE is the same as a share of the overhead. Source: benchmarks/planner/h200/starts.json.
@@ -341,9 +337,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
 
 
 def _known_within(placement: Placement, overhead_bytes: int) -> int | None:
-    """Bytes above the prediction within which measured starts of this GPU and version stayed; None: no such
-    starts.
-    """
+    """Bytes above the prediction that measured starts of this GPU and version did not exceed; None: none."""
     device, architecture = placement.device, placement.architecture
     version = MEASURED.get(device.product)
     dense = not architecture.experts and not weights.parameters(placement.facts, "vision", "ssm")
@@ -365,9 +359,7 @@ def _started(placement: Placement) -> bool:
 
 
 WITHOUT_IMAGES = ("language-model-only", "limit-mm-per-prompt", "skip-mm-profiling")
-"""Beginnings of switches by which a user has decided on the memory for images. Source: vLLM
-config/multimodal.py.
-"""
+"""Prefixes of switches by which a user decides on memory for images. Source: vLLM config/multimodal.py."""
 
 
 def _images(placement: Placement) -> str:

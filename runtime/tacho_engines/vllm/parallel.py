@@ -1,6 +1,4 @@
-"""The tensor-parallel sizes that a model's heads and quantization groups allow in vLLM, for spreading it over
-GPUs.
-"""
+"""The tensor-parallel sizes that a model's heads and quantization groups allow in vLLM."""
 
 from __future__ import annotations
 

@@ -18,9 +18,7 @@ from tacho_engines.vllm.log_patterns import FAILURES, STARTUP
 SERVE = "serve"
 BUCKETS = "--custom-histogram-buckets"
 BUCKETS_SINCE = "0.32"
-"""First version that is known to have the argument for histogram edges; 0.26 lacks it. Source:
-tests/fixtures/vllm.
-"""
+"""First version known to have the argument for histogram edges; 0.26 has not (tests/fixtures/vllm)."""
 NAMED_KERNELS = "--jit-monitor-verbose"
 NAMED_KERNELS_SINCE = "0.26"
 """First version that is known to log every late kernel, if asked. Else vLLM logs a kernel once for all its

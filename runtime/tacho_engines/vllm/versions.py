@@ -21,17 +21,13 @@ class VllmRules:
     utilization: float = 0.90
     """vLLM's default of --gpu-memory-utilization (config/cache.py)."""
     runner: Literal["v0", "v1", "v2"] = "v0"
-    """Model runner whose peak is measured at start (v0: unfused eager code, sampler with torch
-    operations).
-    """
+    """Model runner whose peak the start measures (v0: unfused eager code, sampler with torch operations)."""
     sampler_bytes: float = 38
     """Bytes per logit at the sampler's peak: sorted values and indices, softmax, cumulated sum, masks."""
     graphs: Literal["inside", "outside"] = "outside"
     """Whether the CUDA graphs count against the budget, or are allocated on top of it."""
     chunk_above: int = -1
-    """Context length in tokens above which prompts are prefilled in chunks by default; 0: always, -1:
-    never.
-    """
+    """Context in tokens above which prompts are prefilled in chunks by default; 0: always, -1: never."""
     chunk_tokens: int = 512
     """Default of --max-num-batched-tokens when prefilling in chunks, on GPUs below 70 GiB and A100."""
     large_tokens: int = 512
@@ -48,17 +44,13 @@ class VllmRules:
     windows: Literal["full", "window"] = "full"
     """Whether sliding-window layers cache the whole context, or only their window."""
     in_flight: int = 1
-    """Steps in progress whose tokens a sliding window keeps in addition: 1, or 2 with asynchronous
-    scheduling.
-    """
+    """Steps in progress whose tokens a sliding window also keeps: 1, or 2 with asynchronous scheduling."""
     states: int = 1
     """Recurrent states that a request keeps by default: with prefix caching a second one."""
     state_each_block: tuple[str, ...] = ()
     """Architectures of which a request keeps by default a recurrent state for each block."""
     kv_size: Literal["blocks", "concurrency"] = "blocks"
-    """How vLLM computes the logged "GPU KV cache size": blocks x tokens per block / groups, or concurrency x
-    length.
-    """
+    """How vLLM computes "GPU KV cache size": blocks x tokens per block / groups, or concurrency x length."""
     nf4_bits: float = 4.127
     """Bits per weight of bitsandbytes' 4-bit methods in GPU memory."""
     mxfp4_hopper: Literal["marlin", "triton", "oracle"] = "marlin"

@@ -102,9 +102,7 @@ def unread_bytes(placement: Placement, settings: VllmSettings) -> int:
 
 
 def kept_bytes(placement: Placement, settings: VllmSettings) -> int:
-    """Bytes in addition to the tensors: what PyTorch's allocator keeps, and the parts that were merged of a
-    GGUF file.
-    """
+    """Bytes besides the tensors: what PyTorch's allocator keeps, and the merged parts of a GGUF file."""
     gated = placement.architecture.name not in PLAIN_MLP
     if gguf_by_plugin(placement) and placement.facts.quantization.bits < UNQUANTIZED_BITS:
         kept = _gguf_allocator_bytes(placement, settings, gated=gated) if settings.rules.whole_blocks else 0
@@ -181,9 +179,7 @@ def _scaled(parts: weights.Parts, *, split: float = 1.0, experts: float = 1.0) -
 
 
 def _expert_padding(architecture: Architecture, gpu: Device, settings: VllmSettings) -> float:
-    """Factor by which experts grow when padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as
-    66.0).
-    """
+    """Factor by which experts grow, padded to the kernel's tiles (gpt-oss-120b: 60.8 GiB load as 66.0)."""
     kernel = _mxfp4_kernel(gpu, settings)
     wide, deep = KERNEL_PADDING[kernel]
     share = settings.tensor if not settings.expert_parallel else 1
@@ -290,9 +286,7 @@ def _gguf_allocator_bytes(placement: Placement, settings: VllmSettings, *, gated
 
 
 def _stored(bytes_each: float) -> float:
-    """Bytes per element in a weight's tensor, from the mean with its scales, which have tensors of their
-    own.
-    """
+    """Bytes per element in a weight's tensor, from the mean with its scales, which are own tensors."""
     return 2.0 ** math.floor(math.log2(bytes_each)) if bytes_each else 0.0
 
 

@@ -149,9 +149,7 @@ def _key_value_heads(config: dict[str, Any], heads: int) -> int:
 
 
 def _wide(config: dict[str, Any]) -> int:
-    """Width of the MLP by the default of GPT-2's families, four times the hidden size; 0 for other
-    families.
-    """
+    """Width of the MLP by the default of GPT-2's families, four times the hidden size; 0 for others."""
     return 4 * first(config, "n_embd") if "n_embd" in config else 0
 
 

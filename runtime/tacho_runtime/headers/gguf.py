@@ -25,9 +25,7 @@ STRING_LIMIT_BYTES = 1024 * 1024
 KEPT_STRING_BYTES = 4096
 """Bytes that are kept of a string, enough for every name. Of a chat template only its presence counts."""
 KEPT_TEXTS_BYTES = 8 * 1024 * 1024
-"""Most bytes that are kept of all strings; each may take four bytes of memory. Real headers keep some
-100 kB.
-"""
+"""Most bytes kept of all strings; each may take four bytes of memory. Real headers keep some 100 kB."""
 KEPT_ARRAY_LIMIT = 4096
 """Longest array that is kept; of longer ones (vocabularies) only the length is."""
 PARTS_LIMIT = 2_000_000
@@ -77,9 +75,7 @@ class GGUFHeader:
 
 
 class _Cursor:
-    """Reads forward through a file with a header of unknown length; each read fetches twice as much as the
-    last.
-    """
+    """Reads forward in a file with a header of unknown length; each read fetches twice the last."""
 
     def __init__(self, read: Read, size_bytes: int) -> None:
         self._read, self._size, self.buffer, self.at = read, size_bytes, bytearray(), 0

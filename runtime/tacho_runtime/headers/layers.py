@@ -57,9 +57,7 @@ def _matrix_bytes(config: dict[str, Any], shape: Architecture) -> int:
 
 
 def mamba_state_bytes(config: dict[str, Any], shape: Architecture) -> int:
-    """Bytes of convolution and SSM state of a Mamba or Mamba-2 layer; 0 where the configuration lacks
-    values.
-    """
+    """Bytes of convolution and SSM state of a Mamba or Mamba-2 layer; 0 where the config lacks values."""
     inner = first(config, "mamba_d_ssm", "mamba_intermediate", "intermediate_size_mamba")
     heads = first(config, "mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
     head_dim = first(config, "mamba_d_head", "mamba_head_dim", "mamba_headdim")
@@ -81,9 +79,7 @@ def mamba_state_bytes(config: dict[str, Any], shape: Architecture) -> int:
 
 
 def linear_state_bytes(kind: str, config: dict[str, Any], shape: Architecture) -> int:
-    """Bytes of state of a linear-attention layer (gated delta net, lightning) or a short convolution
-    (LFM2).
-    """
+    """State bytes of a linear-attention layer (gated delta net, lightning) or a short convolution (LFM2)."""
     if kind == "conv":
         return shape.hidden_size * max(0, integer(config.get("conv_L_cache")) - 1) * _element_bytes(shape)
     delta = _kimi_delta(config)

@@ -1,6 +1,4 @@
-"""Access to a model's files in a folder or on a hub: lists them, reads parts of them, and defines the
-errors.
-"""
+"""Access to a model's files in a folder or on a hub: lists them, reads parts, and defines the errors."""
 
 from __future__ import annotations
 

@@ -67,9 +67,7 @@ PATTERNS = {
     # Digits in one place only: the author of a name chooses how many there are.
     "norm": re.compile(r"((norm|layernorm|layer_norm|rmsnorm)\d*|ln_[a-z0-9]+)(\.|_|$)", re.IGNORECASE),
 }
-"""Patterns of tensor names by kind. The first match counts: a router's bias is a router, an expert's bias is
-a bias.
-"""
+"""Patterns of tensor names by kind. The first match counts: a router's bias is a router's."""
 
 
 def kind_of(name: str, shape: tuple[int, ...], layers: int = 0) -> str:

@@ -148,9 +148,7 @@ class DownloadTarget:
     path: str
     size_bytes: int
     etag: str
-    """Digest as the hub lists it: sha256 of a large file, git's blob id of a small one. Most hubs use it as
-    ETag.
-    """
+    """The hub's digest: sha256 of a large file, git's blob id of a small one. Most hubs use it as ETag."""
 
 
 class HubCache:
@@ -357,9 +355,7 @@ def content_matches(path: Path, digest: str, note_bytes: Callable[[int], None]) 
 
 
 def _size(path: Path) -> int:
-    """Size in bytes; -1 where ``path`` is no regular file. Reading a pipe that another user put there would
-    block.
-    """
+    """Size in bytes; -1 where ``path`` is no regular file. Reading another user's pipe would block."""
     try:
         status = path.stat()
     except OSError:

@@ -1,6 +1,4 @@
-"""What the inspect and fetch containers have in common: hub token, time limit, termination message and
-logs.
-"""
+"""What inspect and fetch containers have in common: hub token, time limit, termination message and logs."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ ENV_TERMINATION_LOG = "TACHO_TERMINATION_LOG"
 
 
 ENV_INSECURE_HUB = "TACHO_INSECURE_HUB"
-"""Environment variable by which ``tacho run`` and ``tacho plan`` allow a hub without encryption. No resource
-can set it.
-"""
+"""Environment variable by which ``tacho run`` and ``plan`` allow a hub without TLS. No resource sets it."""
 
 
 def hub_token(endpoint: str) -> str:

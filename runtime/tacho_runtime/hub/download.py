@@ -119,9 +119,7 @@ class Downloader:
             os.replace(partial, destination)
 
     def _from_xet(self, target: DownloadTarget, metadata: Any, destination: Path) -> bool:
-        """Downloads from Xet storage with the hub client. Returns False if that failed and plain HTTP may
-        still work.
-        """
+        """Downloads from Xet storage with the hub client. False: it failed, and plain HTTP may work."""
         from huggingface_hub.file_download import xet_get
         from huggingface_hub.utils._runtime import is_xet_available
 
@@ -263,9 +261,7 @@ class Downloader:
                 raise self._too_long(target)
 
     def _headers(self, url: str) -> dict[str, str]:
-        """Headers of a request to ``url``. Only the hub itself gets its token; signed links to storage need
-        none.
-        """
+        """Headers of a request to ``url``. Only the hub itself gets its token; signed links need none."""
         from huggingface_hub.utils._headers import build_hf_headers
 
         token = self._token if _same_origin(url, self._endpoint) else False

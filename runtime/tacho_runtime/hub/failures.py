@@ -190,9 +190,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _with_response(error: BaseException) -> BaseException:
-    """The exception in the chain of causes that has the hub's answer. The hub client wraps it in 'not found
-    locally'.
-    """
+    """The cause that has the hub's answer. The hub client wraps it in 'not found locally'."""
     return next((e for e in _chain(error) if getattr(e, "response", None) is not None), error)
 
 

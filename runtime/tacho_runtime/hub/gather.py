@@ -1,6 +1,4 @@
-"""Finds the facts of a model that planning needs: lists the files in a folder or on a hub, selects, and reads
-headers.
-"""
+"""Finds the facts of a model for planning: lists files in a folder or on a hub, selects, reads headers."""
 
 from __future__ import annotations
 
@@ -117,9 +115,7 @@ def _parsed(
     selection: Selection,
     marks: dict[str, str],
 ) -> ModelFacts:
-    """``base``, completed from the files' headers and configuration. Hashes of the headers are added to
-    ``marks``.
-    """
+    """``base``, completed from the files' headers and configuration. ``marks`` gets the headers' hashes."""
     if selection.format == GGUF:
         return facts_from_gguf(list(_ggufs(source, selection, marks)), base)
     if selection.format == SAFETENSORS:
@@ -195,9 +191,7 @@ def _naming(entry: FileEntry) -> Iterator[None]:
 
 
 def _identifying(source: ModelSource, selection: Selection) -> tuple[FileEntry, ...]:
-    """The files that the model's digest covers: all files of a commit; of a folder, those that engines
-    read.
-    """
+    """The files that the model's digest covers: all files of a commit; of a folder, what engines read."""
     anything = source.commit or selection.format == UNPARSED
     return selection.files if anything else loaded(selection.files)
 

@@ -185,9 +185,7 @@ def _check_shards(weights: Files) -> None:
 
 
 def _safetensors(entries: Files, index: frozenset[str] | None) -> Files:
-    """The files of the safetensors model in the top folder, without duplicates in other formats or
-    precisions.
-    """
+    """Files of the safetensors model in the top folder, without duplicates in other formats or precisions."""
     by_path = {e.path: e for e in entries}
     if index is not None:
         if missing := sorted(index - by_path.keys()):
@@ -237,9 +235,7 @@ def _companions(entries: Files, index: str, code: bool) -> Files:
 
 
 def _globs(files: Files, entries: Files) -> tuple[str, ...]:
-    """Globs that select exactly ``files`` among ``entries``: short patterns where they are exact, else
-    names.
-    """
+    """Globs that select exactly ``files`` of ``entries``: short patterns if they are exact, else names."""
     desired = {e.path for e in files}
     left, globs = set(desired), []
     patterns = Counter(("*", "*"))

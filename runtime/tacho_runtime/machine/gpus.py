@@ -16,9 +16,7 @@ DEVICE_NODES = (
     *("kfd", "dri/renderD*"),  # AMD's, Intel's
     *("accel[0-9]*", "accel/accel*", "hl[0-9]*"),  # the kernel's compute accelerators; Habana's older driver
 )
-"""Patterns of device files under /dev that a container with a GPU has. NVML covers only NVIDIA's and
-WSL's.
-"""
+"""Patterns of device files under /dev of a container with a GPU. NVML covers only NVIDIA's and WSL's."""
 LIBRARY_FOLDERS = ("/usr/local/nvidia/lib64", "/usr/lib/wsl/lib")
 """Folders of the driver's libraries that some platforms do not register with the dynamic loader."""
 LIBRARY = "libnvidia-ml.so.1"
@@ -169,9 +167,7 @@ def refreshed(module: Any, gpu: Gpu) -> Gpu:
 
 
 def memory_of(module: Any, handle: Any) -> Any:
-    """NVML's memory values of a GPU; if the driver supports it, with the driver's own share as a separate
-    value.
-    """
+    """NVML's memory values of a GPU; if the driver supports it, with its own share as a separate value."""
     newer = _query(module, module.nvmlDeviceGetMemoryInfo, handle, getattr(module, "nvmlMemory_v2", None))
     return newer or _query(module, module.nvmlDeviceGetMemoryInfo, handle)
 

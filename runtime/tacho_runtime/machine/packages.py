@@ -14,9 +14,7 @@ _SHEBANG_BYTES = 256
 
 
 def interpreter(program: str, environment: Mapping[str, str]) -> Path | None:
-    """The Python that runs ``program``: ``program`` itself, or the one in its first line; None: it is no
-    Python program.
-    """
+    """The Python that runs ``program``: itself, or the one in its first line; None: it is no Python."""
     found = shutil.which(program, path=environment.get("PATH", os.defpath))
     if found is None:
         return None

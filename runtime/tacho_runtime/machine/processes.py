@@ -39,9 +39,7 @@ def resident_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
 
 
 def highest_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
-    """Highest resident memory in bytes that any one of ``pids`` has had since its start, by the kernel's
-    count.
-    """
+    """Highest resident memory in bytes of any one of ``pids`` since its start, by the kernel's count."""
     return max((value for pid in pids if (value := _kilobytes(pid, "status", "VmHWM", proc))), default=None)
 
 

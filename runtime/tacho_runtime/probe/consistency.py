@@ -10,9 +10,7 @@ from tacho_runtime.probe.latencies import FEW_REQUESTS
 from tacho_runtime.probe.load.streams import StreamResult
 
 CONSISTENT_SHARE = 0.03
-"""Largest difference, as a share of the streams, between the rate and the latencies of a level (Little's
-law).
-"""
+"""Most that rate and latencies of a level may differ, as a share of the streams (Little's law)."""
 FULL_CACHE, FILLING_SHARE, NEVER_FREE = 0.85, 0.1, 0.95
 """Use of the KV cache by which a window ends, and by how much it rises within, where it is filling up; and
 what a mean use to come has to be, to be as good as full."""

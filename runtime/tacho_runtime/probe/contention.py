@@ -43,17 +43,13 @@ By chance it is at most 1.35 (3,000 runs on two CPUs, with llama.cpp on both and
 Where the CPUs share a core with the engine's threads it is 1.8, since each gets half of the core.
 """
 APPEARED_BYTES = 64 * 1024**2
-"""Growth of GPU memory in bytes that counts as another program. Any program that uses a GPU needs more for
-its context.
-"""
+"""Growth of GPU memory in bytes that counts as another program, whose context alone needs more."""
 BUSY_PERCENT = 20.0
 """Utilization in percent of a GPU above which another program uses it, while the engine is idle."""
 WORKING_PERCENT = 50.0
 """Utilization in percent from which two readings of a GPU's clock count as taken under load."""
 CLOCK_FALL = 0.10
-"""Share by which the SM clock of a GPU may fall under load before a flag is set; the power limit is no cause
-for a flag.
-"""
+"""Share by which a GPU's SM clock may fall under load before a flag is set; the power limit sets none."""
 INVALIDATING_REASONS = ("HwSlowdown", "SwThermalSlowdown", "HwThermalSlowdown", "HwPowerBrakeSlowdown")
 """NVML's reasons of lower clocks that make measured values provisional: heat, and power that the machine
 cannot supply. SwPowerCap is not included: data-centre cards run large batches at their own power limit all
@@ -70,9 +66,7 @@ class Contention:
     """Flags of the disturbances, in alphabetical order, each once."""
     notes: tuple[str, ...] = ()
     loss_percent: float = 0.0
-    """Loss of engine speed to other programs that sets no flag, in percent; the confidence interval is
-    widened by it.
-    """
+    """Loss of speed to other programs that sets no flag, in percent; it widens the confidence interval."""
 
 
 def detect_contention(before: MachineSample, after: MachineSample, first: MachineSample) -> Contention:
@@ -116,9 +110,7 @@ def _cpu(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str
 
 
 def _others(before: MachineSample, after: MachineSample) -> float | None:
-    """Share of the CPUs' time that other programs used while no CPU was idle; None where CPUs were idle, or
-    unknown.
-    """
+    """Share of CPU time of other programs while no CPU was idle; None where CPUs were idle, or unknown."""
     shares = _cpu_shares(before, after)
     if shares is None:
         return None
@@ -211,9 +203,7 @@ def _working(gpu: GpuSample) -> bool:
 
 
 def _limit(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
-    """Notes about the CPU limit of the pod. It is part of the measured configuration, and no disturbance by
-    others.
-    """
+    """Notes about the CPU limit of the pod. It belongs to what is measured, and is no disturbance."""
     stood = _grown(before.throttled_microseconds, after.throttled_microseconds)
     seconds = _seconds(before, after)
     if stood and seconds > 0 and (share := stood / (seconds * 1e6)) >= WAITING_SHARE:
@@ -221,9 +211,7 @@ def _limit(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, s
 
 
 def _late_kernels(before: MachineSample, after: MachineSample) -> Iterator[tuple[str, str]]:
-    """Flag and note for GPU kernels compiled during the measurement: requests stop meanwhile, once in an
-    engine's life.
-    """
+    """Flag and note of GPU kernels compiled in the measurement: requests stop for it, once per engine."""
     if compiled := _grown(before.late_kernels, after.late_kernels):
         yield NOT_STEADY, f"the engine compiled {counted(compiled, 'kernel')}"
 

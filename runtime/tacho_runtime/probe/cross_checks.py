@@ -104,9 +104,7 @@ def waits_outside(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = Tr
 
 FRONTEND_BOUND = "FrontendBound"
 MISSING_SHARE, MISSING_STREAMS = 0.1, 2.0
-"""Limits of the streams whose requests the engine did not have: a tenth and 2 streams. Only more than both is
-no chance.
-"""
+"""Limits of streams whose requests the engine did not have: a tenth, and 2. More than both is no chance."""
 
 
 def front_end_limit(trace: LoadTrace, tpot_milliseconds: float, *, near: bool = True) -> str:
@@ -242,9 +240,7 @@ def _came(trace: LoadTrace, one: CounterReading, later: CounterReading) -> bool:
 
 
 def _counted(trace: LoadTrace, *, alone: bool) -> CounterCheck:
-    """The comparison of a window's tokens. ``alone``: by its gauges the engine had no other clients'
-    requests.
-    """
+    """The comparison of a window's tokens. ``alone``: the engine's gauges show no other clients' requests."""
     compared = _compared(trace)
     if compared is None:
         return CounterCheck()

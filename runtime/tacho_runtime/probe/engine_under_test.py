@@ -37,13 +37,9 @@ class LoadTrace:
     """Number of streams of a closed loop; of an open loop, the highest number of concurrent requests."""
     start_ns: int
     end_ns: int
-    """``start_ns`` and ``end_ns`` are the window in which tokens are counted, in ns of the monotonic
-    clock.
-    """
+    """``start_ns`` and ``end_ns`` are the window of counted tokens, in ns of the monotonic clock."""
     streams: tuple[StreamResult, ...]
-    """All requests in the order of sending, including cut ones; in a steady loop also those without a
-    token.
-    """
+    """All requests in the order of sending, cut ones too; in a steady loop also those without a token."""
     first: tuple[bool, ...] = ()
     """Steady loop: for each of ``streams``, whether it was its stream's first request, which counts in no
     latency."""

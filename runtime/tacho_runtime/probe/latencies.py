@@ -36,9 +36,7 @@ class Latencies:
     both: list[tuple[float, float]] = field(default_factory=list)
     """(TTFT, TPOT) of the same request."""
     waiting: list[float] = field(default_factory=list)
-    """Times in milliseconds for which requests of the cohort without a token had waited at the window's
-    end.
-    """
+    """Milliseconds that requests of the cohort without a token had waited at the window's end."""
     tpot_error: float = 0.0
     """Standard error of the mean time per token, as a share of it."""
     note: str = ""

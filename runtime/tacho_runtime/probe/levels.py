@@ -234,9 +234,7 @@ def _width(trace: LoadTrace) -> float:
 
 
 def _merged(trace: LoadTrace) -> int:
-    """Number of fine bins in a coarse one: a quarter of a second, or less if the window has fewer than twenty
-    of these.
-    """
+    """Fine bins in a coarse one: a quarter of a second, or less if the window has fewer than twenty."""
     desired = round(BIN_SECONDS * NS / trace.bin_nanoseconds)
     return max(1, min(desired, len(trace.bins) // 20))
 

@@ -28,9 +28,7 @@ would be of another text.
 """
 MESSAGE_CHARACTERS = 300
 PLAUSIBLE_NATS = (-1e6, 1e-3)
-"""Bounds of a valid log-probability: engines write -9999 for none, and rounding may give a little more than
-0.
-"""
+"""Bounds of a valid log-probability: engines write -9999 for none, and rounding may exceed 0 a little."""
 
 Post = Callable[[str, Mapping[str, Any]], Awaitable[tuple[int, Any]]]
 """Function that sends a JSON document to a path of the engine; returns (HTTP status, the answer's document).

@@ -37,15 +37,11 @@ STALL_DEVIATIONS = 10.0
 some engines' steps vary much.
 """
 STALL_SECONDS = 0.004
-"""Seconds by which a stall must exceed the usual gap; shorter delays come from the scheduler of a busy
-machine.
-"""
+"""Seconds by which a stall must exceed the usual gap; shorter delays come from a busy machine's scheduler."""
 EARLY_PERCENT = 25
 BATCHES = 16
 FLOOR_PERCENT = 0.3
-"""Narrowest interval in percent. Errors of time stamps, scheduling and rounding do not show in repeated
-measurements.
-"""
+"""Narrowest interval in percent. Repetition does not show errors of time stamps, scheduling and rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,9 +68,7 @@ class AnswerCounts:
     requests: int = 0
     """Number of requests whose answers were read."""
     cached_tokens: int = 0
-    """Number of prompt tokens that the engine took from a cache, beyond those that all prompts have in
-    common.
-    """
+    """Prompt tokens that the engine took from a cache, beyond those that all prompts have in common."""
 
     def count(self, streams: Sequence[StreamResult]) -> None:
         """Counts prompt tokens that a prefix cache already held, and answers that did not stop at their
@@ -97,9 +95,7 @@ full cache may lower it.
 
 
 def contradict(one: MeasuredLevel, other: MeasuredLevel) -> bool:
-    """Whether no one engine has both rates: a few more streams bring no less, and any at most in
-    proportion.
-    """
+    """Whether no one engine has both rates: a few more streams bring no less, any at most in proportion."""
     low, high = sorted((one, other), key=lambda point: point.concurrency)
     fewer = high.output_tokens_per_second / low.output_tokens_per_second < 1 - _uncertain(low, high)
     return gains_too_much(low, high) or (fewer and high.concurrency <= CLOSE_TIMES * low.concurrency)
@@ -251,9 +247,7 @@ class ProbeFindings:
 
 
 SPREAD = 1 - SHORTEST_SHARE
-"""Spread of output lengths to either side as a share, with several streams. Streams of equal lengths would
-run in step.
-"""
+"""Spread of output lengths to either side as a share, with several streams. Equal ones would run in step."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,4 @@
-"""The input of a probe: the engine's address, model and limits, what to measure, and next steps for its
-messages.
-"""
+"""The input of a probe: the engine's address, model and limits, what to measure, next steps for messages."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ class ProbeTarget:
     served_name: str
     """The value of ``model`` in requests."""
     engine: str
-    """Name of the engine in tacho, from which the request format is guessed; the engine's own answers take
-    precedence.
-    """
+    """Name of the engine in tacho, a guess of the request format; the engine's answers precede it."""
     max_model_len: int
     """Longest prompt plus answer of one request in tokens. 0: as the engine reports."""
     concurrency: int

@@ -23,9 +23,7 @@ MINIMUM_OUTPUT_TOKENS = 16
 SHORTEST_WINDOW_SECONDS = 0.5
 """Shortest window of a level in seconds; a shorter one is not measured."""
 RATE_SECONDS = 1.5
-"""Shortest window of a level in seconds, before a clear verdict on the SLO ends it: the rate needs this
-time.
-"""
+"""Shortest window of a level in seconds before a clear SLO verdict ends it: the rate needs this time."""
 WINDOW_SECONDS = 4.5
 """Usual window of a level in seconds; about eighteen bins of 250 ms suffice for a rate."""
 DESIRED_PERCENT = 5.0

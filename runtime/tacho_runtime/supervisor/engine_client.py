@@ -9,9 +9,7 @@ from tacho_engines.base import RunHalf
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
 
 TIMEOUT_SECONDS = 10.0
-"""Timeout in seconds of a request. An engine that uses all cores of a small machine may need seconds to
-answer.
-"""
+"""Seconds for a request. An engine that uses all cores of a small machine may need some to answer."""
 
 
 class EngineClient:

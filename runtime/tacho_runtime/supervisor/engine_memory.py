@@ -38,9 +38,7 @@ factor allows.
 
 
 OTHER_WEIGHTS = ("float32", "speculative", "load-format", "load_format", "lora")
-"""Parts of engine arguments that change the loaded weights: wider types, a draft model, other weights,
-adapters.
-"""
+"""Parts of engine arguments that change the loaded weights: wider types, draft models, others, adapters."""
 
 
 def quantization_failure(config: RuntimeConfig, figures: EngineStartup) -> Failure | None:

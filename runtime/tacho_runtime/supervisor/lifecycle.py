@@ -154,9 +154,7 @@ def fail(state: RuntimeState, failure: Failure, *, now: float) -> RuntimeState:
 
 
 def overdue(state: RuntimeState, *, budget_seconds: float, now: float) -> Failure | None:
-    """The failure StartupTimeout once machine, model and engine have taken longer than the budget, else
-    None.
-    """
+    """The failure StartupTimeout once machine, model and engine took longer than the budget, else None."""
     elapsed = now - state.started_seconds
     if state.phase not in _BUDGETED or elapsed <= budget_seconds:
         return None

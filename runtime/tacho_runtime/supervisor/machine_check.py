@@ -55,9 +55,7 @@ def shared_gpu(machine: ObservedMachine) -> bool:
 def switches(
     machine: ObservedMachine, engine: RunHalf, config: RuntimeConfig, slo: ServiceLevel
 ) -> tuple[str, ...]:
-    """Further command-line arguments that the installed version of the engine takes; none where that is
-    unknown.
-    """
+    """Further arguments that the installed version of the engine takes; none where that is unknown."""
     found = machine.packages or {}
     version = next((found[name] for name in map(normalised, engine.distributions) if name in found), None)
     if version is None:
@@ -114,9 +112,7 @@ def _unsupported(message: str, next_step: str) -> Failure:
 
 
 def _whole(product: str) -> str:
-    """A GPU product's name for comparison: as in node labels, without the suffix of a slice or a shared
-    GPU.
-    """
+    """A GPU product's name to compare: as in node labels, without the suffix of a slice or a shared GPU."""
     return _SLICE.split(product.strip().replace(" ", "-"))[0].upper()
 
 

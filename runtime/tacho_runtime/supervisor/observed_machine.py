@@ -22,9 +22,7 @@ log = logging.getLogger("tacho")
 POD_CACHE = "cache"
 """Folder beside the runtime's state for compiled code, where no writable claim exists."""
 SETTLE_SECONDS = 10.0
-"""Seconds to wait until GPU memory of a previous process is free: a driver frees it after the process has
-ended.
-"""
+"""Seconds to wait for GPU memory of a previous process: a driver frees it after the process has ended."""
 SETTLE_POLL_SECONDS = 1.0
 IN_USE_SECONDS = 3600.0
 """Seconds between two updates of a cache folder's time of use; unused folders are removed after days."""

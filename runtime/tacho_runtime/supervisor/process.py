@@ -39,9 +39,7 @@ _STYLES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 CANCEL_AGAIN_SECONDS = 5.0
 """Seconds after which a task is cancelled again that ignored its cancellation."""
 PUMP_END_SECONDS = 1.0
-"""Seconds to wait for the end of the output after the process has ended; a grandchild may keep the pipe
-open.
-"""
+"""Seconds to wait for the end of the output of an ended process; a grandchild may keep the pipe open."""
 
 
 class LogTail:
@@ -195,9 +193,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 async def ended_during(child: EngineProcess, work: Coroutine[None, None, None]) -> bool:
-    """Runs ``work`` until it or the engine ends. Returns whether the engine ended; raises what ``work``
-    raises.
-    """
+    """Runs ``work`` until it or the engine ends. Returns whether the engine did; raises as ``work``."""
     task = asyncio.ensure_future(work)
     either: set[asyncio.Future[Any]] = {task, child.exit_status}
     try:
@@ -228,9 +224,7 @@ def exit_of(
 
 
 class Reaper:
-    """Waits for every child of this process, as PID 1 must. No other code in it may start processes or wait
-    for them.
-    """
+    """Waits for every child of this process, as PID 1 must. No other code in it may start or await any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

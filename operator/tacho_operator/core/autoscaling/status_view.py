@@ -39,9 +39,7 @@ RECOMMEND = "Recommend"
 KEPT = 5
 """Most recommendations in status, in a list that also has the changes of the replica count."""
 OTHER_SECONDS = 60.0
-"""Shortest time in seconds between two different recommendations in status. Near a threshold they
-alternate.
-"""
+"""Fewest seconds between two different recommendations in status. Near a threshold they alternate."""
 SAME_SECONDS = 3600.0
 """Shortest time in seconds between two equal recommendations in status."""
 
@@ -241,9 +239,7 @@ def _conditions(
 
 
 def _recommending(decision: Decision, before: int) -> tuple[ConditionState, ConditionState]:
-    """AbleToScale and ScalingActive for a decision that is only recommended. ``before``: the existing
-    replicas.
-    """
+    """AbleToScale and ScalingActive of a recommended decision. ``before``: the existing replicas."""
     able, active = decision.able, decision.active
     if decision.replicas != before:
         message = f"{decision.replicas} replicas are recommended, {before} are set."
@@ -315,9 +311,7 @@ def _attainment_changed(old: SLOAttainment, new: SLOAttainment) -> bool:
 
 
 def _peaks(status: AutoscalingStatus) -> tuple[int | None, ...]:
-    """The lowest need and the need of each burst, in whole replicas, for comparison: the need of a burst may
-    still grow.
-    """
+    """The lowest need and that of each burst, in whole replicas, to compare: a burst's may still grow."""
     low = status.low_replicas
     return (None if low is None else whole(low), *(whole(item.replicas) for item in status.bursts))
 

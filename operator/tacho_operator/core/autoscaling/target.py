@@ -65,9 +65,7 @@ class TargetPod:
     address: str
     revision: str = ""
     start_seconds: float | None = None
-    """Seconds from the pod's creation to its first readiness. None: unknown, or its container restarted
-    since.
-    """
+    """Seconds from a pod's creation to first readiness. None: unknown, or its container restarted since."""
 
     def load(self, sample: Sample | None) -> PodLoad:
         """The pod with its last sample; None: it has not reported its load."""

@@ -32,9 +32,7 @@ from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Manifest, RuntimeImage
 
 USER_ID = 10001
-"""User id of all containers. Any id works: every folder that they write is an emptyDir, or a claim with this
-fsGroup.
-"""
+"""User id of all containers. Any works: folders that they write are emptyDirs, or have it as fsGroup."""
 
 
 def pod_security() -> Manifest:

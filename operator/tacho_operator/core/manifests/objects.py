@@ -31,9 +31,7 @@ from tacho_operator.core.types import Config, Manifest
 
 
 def owner_reference(resource: LLMDeployment) -> Manifest:
-    """Owner reference to the resource as controller: garbage collection deletes the child with the
-    resource.
-    """
+    """Owner reference to the resource as controller: garbage collection deletes the child with it."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,

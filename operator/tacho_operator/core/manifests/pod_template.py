@@ -173,9 +173,7 @@ def _least_capability(plan: ModelPlan) -> str:
 
 
 def _required_gpu_bytes(plan: ModelPlan) -> int:
-    """Free memory in bytes that each GPU needs before the engine starts: the predicted use, at most the
-    engine's budget.
-    """
+    """Free bytes that each GPU needs before the start: the predicted use, at most the engine's budget."""
     predicted = plan.predicted
     return min(predicted.total_bytes or 0, predicted.budget_bytes or predicted.total_bytes or 0)
 
@@ -191,9 +189,7 @@ def _custom(custom: CustomEngineSpec) -> CustomEngine:
 
 
 def _select_product(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) -> None:
-    """Restricts the pod to nodes with the planned GPU product, as a revision's measurements hold for one
-    product only.
-    """
+    """Restricts the pod to nodes with the planned GPU product: a revision's measurements hold for one."""
     if plan.gpu_count and plan.gpu_product:
         label = product_label(gpu_resource(resource.spec))
         spec["nodeSelector"] = {**spec.get("nodeSelector", {}), label: plan.gpu_label or plan.gpu_product}

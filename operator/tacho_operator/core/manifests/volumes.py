@@ -20,9 +20,7 @@ TMP_VOLUME = "tacho-tmp"
 
 
 def shared_memory_size(gpu_count: int) -> str:
-    """Size of /dev/shm (shared memory) as a quantity; worker processes of a GPU engine exchange tensors
-    there.
-    """
+    """Size of /dev/shm (shared memory) as a quantity; processes of a GPU engine exchange tensors there."""
     return f"{2 * max(1, gpu_count)}Gi" if gpu_count else "256Mi"
 
 

@@ -80,9 +80,7 @@ def next_note(
     request: str = "",
     crashed: bool = False,
 ) -> AttemptNote:
-    """The note after one more attempt, by the pod ``uid``. A first crash may be chance, so one more attempt
-    follows it.
-    """
+    """The note after one more attempt, by the pod ``uid``. A first crash may be chance: it is repeated."""
     if before is not None and uid and before.uid == uid:
         return before
     crashes = (before.crashes if before else 0) + crashed
@@ -118,14 +116,10 @@ ATTEMPTS = 3
 stays a lower bound.
 """
 KEPT_KEYS = 4
-"""Number of plans and workloads whose continuations are recorded: as many as there are stored
-measurements.
-"""
+"""Number of plans and workloads whose continuations are recorded, as of stored measurements."""
 
 Resumed = Mapping[str, tuple[str, ...]]
-"""Names of the ended probe pods that continued a search from known levels, by ``resume_key``; the latest key
-comes last.
-"""
+"""Ended probe pods that continued a search from known levels, by ``resume_key``; the latest key is last."""
 
 
 def resume_key(plan_key: str, measure_key: str) -> str:

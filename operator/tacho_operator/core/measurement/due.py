@@ -1,6 +1,4 @@
-"""When a model is measured again: the causes, the most urgent first, and which resource may start its probe
-pod next.
-"""
+"""When a model is measured again: the causes, the most urgent first, and who may start a probe pod next."""
 
 from __future__ import annotations
 

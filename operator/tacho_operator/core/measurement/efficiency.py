@@ -29,9 +29,7 @@ AS_EXPECTED = 0.80
 small model uses little of the memory bandwidth.
 """
 GUESSED_PERCENT = 100
-"""Width in percent from which a plan's speed prediction counts as a guess: no step was timed on such a
-GPU.
-"""
+"""Width in percent from which a plan's predicted speed counts as a guess: no step was timed on such a GPU."""
 HIGHEST_EFFICIENCY = 1.02
 """Highest plausible share of the memory bandwidth. Above it the GPU is not the labelled one, or tokens did
 not come from its decoding.
@@ -51,9 +49,7 @@ class Efficiency:
     prefill: float | None = None
     """Share of the GPU's peak arithmetic rate that the prefill of a single prompt uses (MFU)."""
     expected: float | None = None
-    """Measured single-stream speed as a share of the speed that the plan predicted from timings on this kind
-    of GPU.
-    """
+    """Measured single-stream speed as a share of what the plan predicted from timings on this kind of GPU."""
 
     def flags(self) -> Iterator[str]:
         """The flags AboveRoofline and LowEfficiency, where the speed of one stream is too high or too low.

@@ -70,9 +70,7 @@ class PodReport:
     """Name of the pod."""
     terminating: bool = False
     traffic: Mapping[str, SeenTraffic] = field(default_factory=dict)
-    """Traffic that the pod served beyond a measured lower bound of its capacity, by that measurement's
-    fingerprint.
-    """
+    """Traffic of the pod beyond a measured lower bound of its capacity, by the measurement's fingerprint."""
     is_probe: bool = False
     """Whether it is of a probe pod."""
     resized: Environment | None = None

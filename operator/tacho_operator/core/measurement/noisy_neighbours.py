@@ -55,9 +55,7 @@ class NodeLoads:
         """The latest end of each neighbour and those before it."""
 
     def first(self, uid: str, start: datetime, end: datetime) -> Neighbour | None:
-        """The first neighbour active between ``start`` and ``end`` that is not the pod ``uid``; None: none
-        was.
-        """
+        """The first neighbour active from ``start`` to ``end`` that is not the pod ``uid``; None: none."""
         least = timedelta(seconds=SHORTEST_SECONDS)
         active = (start + least).timestamp() - ROUNDED_SECONDS
         for index in range(bisect_left(self._latest, active), len(self._found)):
@@ -191,9 +189,7 @@ def needs_neighbours(
 def _new(
     pod: PodView, measured: Measurement | None, known: Collection[tuple[str, str]], now: datetime
 ) -> tuple[datetime, datetime] | None:
-    """When the pod was measured, as (begin, end); None where the measurement is unusable or already in
-    status.
-    """
+    """When the pod was measured, as (begin, end); None where it is unusable or already in status."""
     if measured is None or measured.state not in USABLE or (measured.observed_time, pod.name) in known:
         return None
     span = probe_interval(measured)

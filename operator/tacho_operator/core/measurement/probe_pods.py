@@ -168,9 +168,7 @@ class RemeasureInput:
 
     @property
     def crowded(self) -> str:
-        """Why the probe pod has to end for a serving pod that needs its resources, as a sentence; "": none
-        does.
-        """
+        """Why the probe pod has to end, as a sentence: a serving pod needs its resources; "": none does."""
         if self.quota:
             return f"A serving pod is refused: {self.quota}"
         waiting = (pod for pod in self.servers if pod.condition("PodScheduled").status == "False")

@@ -163,9 +163,7 @@ def shown(text: str | None, measurement: MeasurementEntry) -> str | None:
 
 
 def _ahead(item: MeasurementEntry, report: Report) -> bool:
-    """Whether a wrong clock dated the measurement in the future. Newer ones could otherwise not replace it
-    until then.
-    """
+    """Whether a wrong clock dated the measurement in the future. Newer ones could not replace it."""
     measured, now = parse_time(item.observed_time), parse_time(report.observed_time)
     return measured is not None and now is not None and measured - now > CLOCKS_DIFFER
 

@@ -1,6 +1,4 @@
-"""A user's request that a serving pod measures itself: which pod gets it, whether it has answered, when it is
-too late.
-"""
+"""A user's request that a serving pod measures itself: which pod gets it, its answer, when it is too late."""
 
 from __future__ import annotations
 

@@ -10,9 +10,7 @@ from typing import Any
 from tacho_operator.api.base import decimal
 
 MIN_DIGITS = 3
-"""Significant digits that are always kept. With two, a cost computed from status could be 5 % wrong by
-rounding alone.
-"""
+"""Significant digits that are kept. With two, a cost computed from status could be 5 % off by rounding."""
 LAST_PLACE = -3
 """Power of ten of the last decimal place in the API: a Decimal has at most three."""
 MAX_CI_PERCENT = 100.0

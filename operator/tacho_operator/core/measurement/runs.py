@@ -1,6 +1,4 @@
-"""The history of one measurement: one run for each pod that measured, how far the runs agree, and which pod
-deviates.
-"""
+"""The history of a measurement: a run for each pod that measured, how far they agree, and which deviates."""
 
 from __future__ import annotations
 

@@ -13,9 +13,7 @@ COMPLETE, PARTIAL, STALE = "Complete", "Partial", "Stale"
 USABLE = (COMPLETE, PARTIAL)
 CLEAN, PROVISIONAL = "Clean", "Provisional"
 INCOMPLETE = "Incomplete"
-"""Flag that marks a Partial measurement while it is Stale. It becomes Partial again when its workload is
-restored.
-"""
+"""Flag of a Partial measurement while it is Stale. It becomes Partial again with its workload."""
 
 
 def confidence_of(flags: Iterable[str]) -> str:
@@ -24,9 +22,7 @@ def confidence_of(flags: Iterable[str]) -> str:
 
 
 def clean(measurement: MeasurementEntry) -> bool:
-    """Whether nothing but the engine changed the values. Entries of earlier versions have flags only, and no
-    confidence.
-    """
+    """Whether nothing but the engine changed the values. Earlier versions wrote flags, no confidence."""
     return measurement.confidence != PROVISIONAL and INVALIDATING.isdisjoint(measurement.flags)
 
 

@@ -239,9 +239,7 @@ def _with_probe_pods(
     reports: Mapping[str, Report],
     now: datetime,
 ) -> MeasurementPlan:
-    """``known``, with the next measurement in a serving pod or a probe pod, once no rollout is in
-    progress.
-    """
+    """``known``, with the next measurement in a serving or a probe pod, once no rollout is in progress."""
     resource, notes = observed.resource, stored_notes(observed)
     reprobe = plan_reprobe(
         "" if known.disabled else resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, ""),

@@ -54,9 +54,7 @@ class TrafficWindow:
 
 
 def _counters(load: Load) -> Counters | None:
-    """(requests with a first token, sum of their waits in seconds, prompt tokens, output tokens); None where
-    unknown.
-    """
+    """(requests with a first token, seconds of their waits, prompt tokens, output tokens); None: unknown."""
     found = (
         load.first_tokens_total,
         load.first_token_seconds_total,
@@ -70,9 +68,7 @@ def _counters(load: Load) -> Counters | None:
 
 
 def _since(first: Load, last: Load) -> Counters | None:
-    """The change of the counters between two samples; None where a value is unknown or a counter was
-    reset.
-    """
+    """Change of the counters between two samples; None where a value is unknown or a counter was reset."""
     before, after = _counters(first), _counters(last)
     if before is None or after is None:
         return None

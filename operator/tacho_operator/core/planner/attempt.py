@@ -44,9 +44,7 @@ class Attempt:
     placement: Placement
     device_option: DeviceOption
     excess: float = 0.0
-    """Memory beyond the predicted overhead that earlier starts of this engine took, as a share of that
-    overhead.
-    """
+    """Memory beyond the predicted overhead that earlier starts of this engine took, as a share of it."""
     context: Context | None = None
     """The planned context length and concurrency; None: nothing fits, or the combination was refused."""
     tight: bool = False
@@ -56,20 +54,14 @@ class Attempt:
     default one.
     """
     sized_context: Context | None = None
-    """Context for which ``account`` was computed: ``context``, or the smallest acceptable one where nothing
-    fits.
-    """
+    """Context for which ``account`` was computed: ``context``, or where nothing fits the smallest."""
     account: Account | None = None
     speed: SpeedBound | None = None
     expected: ExpectedSpeed | None = None
     nearest: Context | None = None
-    """The longest context that fits where the requested one does not; None: none, or the requested one
-    fits.
-    """
+    """The longest context that fits where the requested one does not; None: none, or the requested fits."""
     beyond_tokens: int = 0
-    """The longest context of the model in tokens, where the user requested a longer one; 0: the request is
-    within it.
-    """
+    """The model's longest context in tokens, where the user requested a longer one; 0: within it."""
     refusal: EngineRefusal | None = None
     arguments: tuple[str, ...] = ()
     """The engine's arguments for context length and speed."""
@@ -105,9 +97,7 @@ class Attempt:
 
     @property
     def needed_bytes(self) -> int | None:
-        """Bytes per device that the engine needs in all, margin included; None where the memory was not
-        computed.
-        """
+        """Bytes per device that the engine needs in all, with the margin; None: they were not computed."""
         if self.account is None or self.sized_context is None:
             return None
         margin = margin_bytes(self.account, self.excess, tight=self.least_margin)
@@ -305,9 +295,7 @@ def _fitting(half: PlanHalf, placement: Placement, excess: float) -> Fits:
 
 
 def _barely(account: Account | None, least: Context, excess: float) -> bool:
-    """Whether the smallest acceptable context fits with the smallest margin; False where no start measured
-    that margin.
-    """
+    """Whether the smallest acceptable context fits with the smallest margin; False: no start had it."""
     if account is None or account.known_within_bytes is None:
         return False
     return fits(account, least.concurrency, excess, tight=True)

@@ -1,6 +1,4 @@
-"""Devices that a plan may use: GPUs of ready nodes, GPUs that a node autoscaler could add, or the host's
-CPU.
-"""
+"""Devices that a plan may use: GPUs of ready nodes, those a node autoscaler could add, or the host's CPU."""
 
 from __future__ import annotations
 

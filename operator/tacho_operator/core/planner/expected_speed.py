@@ -65,9 +65,7 @@ class ExpectedSpeed:
     streams depends much on the step time.
     """
     ran: str
-    """The measurement that the prediction is based on, as a clause; "": none, so the error may be a factor of
-    two.
-    """
+    """A clause on the measurement behind the prediction; "": none, so the error may be a factor of two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +115,7 @@ class Loop:
         return streams * self.step.prompt_seconds(self.law, self.kernel) / self.step.output_tokens
 
     def tokens_per_second(self, streams: int) -> float:
-        """Output tokens per second of ``streams`` streams together; the time for their prompts is
-        included.
-        """
+        """Output tokens per second of ``streams`` streams together, the time for their prompts included."""
         tokens = self.step.output_tokens
         request = self.first_token(streams) + (tokens - 1) * self.gap(streams)
         return min(self.ceiling, streams * tokens / request)
@@ -257,9 +253,7 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
 
 
 def _weights_only(kernel: KernelTiming, plain: KernelTiming) -> KernelTiming:
-    """``kernel`` on a GPU without units of 8 bits: products run in 16 bits, and no activation is
-    quantized.
-    """
+    """``kernel`` on a GPU without units of 8 bits: products run in 16 bits, no activation is quantized."""
     return replace(
         kernel,
         arithmetic=plain.arithmetic,
@@ -330,9 +324,7 @@ def _covers(row: KernelTiming, placement: Placement) -> bool:
 
 
 TIMED_LAYERS = ("full", "sliding")
-"""Kinds of attention in the timed models. A sliding window longer than the whole request counts as full
-attention.
-"""
+"""Kinds of attention in the timed models. A sliding window longer than the request counts as full."""
 
 
 def _is_alike(law: StepLaw, placement: Placement) -> bool:

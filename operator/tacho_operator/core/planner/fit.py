@@ -46,16 +46,12 @@ def fits(account: Account, concurrency: int, excess: float = 0.0, *, tight: bool
 STEP_TOKENS = 256
 SHORTEST_TOKENS = 256
 COMFORTABLE_TOKENS = 8192
-"""Context length in tokens below which a plan lowers the concurrency first, where the user set neither of the
-two.
-"""
+"""Context in tokens below which a plan lowers the concurrency first, where the user set neither."""
 UNKNOWN_LONGEST_TOKENS = 4096
 """Context length in tokens that is assumed where the model's files state none."""
 
 Fits = Callable[[int, int], bool]
-"""``fits(max_model_len, concurrency)``: whether both together fit. Monotone: if a value fits, any smaller one
-fits.
-"""
+"""``fits(max_model_len, concurrency)``: whether both fit. Monotone: below a fitting value all fit."""
 
 
 def longest_fitting(longest: int, concurrency: int, fits: Fits) -> int | None:
@@ -70,9 +66,7 @@ def longest_fitting(longest: int, concurrency: int, fits: Fits) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextRequest:
-    """The context length and concurrency that the user set (None: not set), and the limits of model and
-    device.
-    """
+    """Context length and concurrency that the user set (or None), and the limits of model and device."""
 
     max_model_len: int | None
     concurrency: int | None

@@ -1,6 +1,4 @@
-"""What earlier measurements in a namespace show about memory: actual against predicted bytes, for use in new
-plans.
-"""
+"""What earlier measurements in a namespace show about memory: actual and predicted bytes, for new plans."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The inputs of a plan, with nodes reduced to the facts that planning depends on, and the hash of these
-inputs.
-"""
+"""The inputs of a plan, with nodes reduced to the facts that planning depends on, and their hash."""
 
 from __future__ import annotations
 

@@ -129,17 +129,13 @@ def _chat_message(attempt: Attempt) -> str:
 
 
 def _fallbacks(attempt: Attempt) -> str:
-    """A sentence on where the engine will differ from the spec, or run more slowly than possible; "":
-    nowhere.
-    """
+    """A sentence on where the engine differs from the spec, or runs slower than possible; "": nowhere."""
     clauses = plan_half(attempt.engine.name).fallbacks(attempt.placement)
     return f" Falls back: {'; '.join(clauses)}." if clauses else ""
 
 
 def _assumed(account: Account) -> str:
-    """A sentence on a value in the memory prediction that was not measured on this kind of device; "":
-    none.
-    """
+    """A sentence on a predicted value of memory that was not measured on such a device; "": none."""
     text = account.assumption
     return f" {text[:1].upper()}{text[1:]}." if text else ""
 

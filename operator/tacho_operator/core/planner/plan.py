@@ -175,9 +175,7 @@ def _defaults_to_host(
 
 
 def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> DeviceOption:
-    """The device for an engine whose memory is not predicted: the first requested product. Its memory size is
-    not used.
-    """
+    """The device of an engine whose memory is not predicted: the first requested product."""
     if not request.gpu_count:
         return DeviceOption(Device(kind="cpu", product=CPU, memory_bytes=None))
     found = gpu_options(request, nodes).available if request.products else ()
@@ -186,9 +184,7 @@ def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> De
 
 
 def _quality(chosen: Attempt) -> str:
-    """The quality that a plan is chosen for. That of a checkpoint that was quantized beforehand is not
-    rated.
-    """
+    """Quality that a plan is chosen for. A checkpoint that was quantized beforehand is not rated."""
     if is_quantized(chosen.placement.facts):
         return "its quality as stored"
     return f"quality {expected_quality(chosen):.1f} of 100"

@@ -31,15 +31,11 @@ from tacho_operator.core.planner.types import ModelPlan, Prediction
 
 BUDGETS_SECONDS = (45, 90, 120)
 USABLE_SHARE = 0.97
-"""Share of the budget that is planned for requests; the rest is for the last streams to end and for reading
-counters.
-"""
+"""Share of the budget for requests; the rest is for the last streams to end and for reading counters."""
 TIMEOUTS = 2
 """The default timeout of a probe, as a multiple of its budget."""
 LENGTHS, LENGTHS_SECONDS = 42, 6.0
-"""Number of prompts of various lengths, in units of the workload's prompt, and the seconds after which no
-more are sent.
-"""
+"""Prompts of various lengths, in units of the workload's prompt, and seconds after which no more are sent."""
 FIRST_PROMPTS = 8
 """Number of prompts before the first level: warm-up, and several at the same time."""
 SINGLE_SECONDS, SINGLE_REQUESTS = 7.0, 2
@@ -78,9 +74,7 @@ class ProbeBudget:
 
 
 def probe_time(times: RequestTimes) -> tuple[float, float, float]:
-    """Seconds for one stream, for the levels, and for requests at a fixed rate, by the formula at the top of
-    the module.
-    """
+    """Seconds for one stream, the levels, and requests at a fixed rate, by the module's formula."""
     alone, loaded, streams = times.alone_seconds, times.loaded_seconds, times.streams
     prompts = min(LENGTHS * times.prompt_seconds, LENGTHS_SECONDS) + FIRST_PROMPTS * times.prompt_seconds
     single = prompts + max(SINGLE_SECONDS, SINGLE_REQUESTS * alone) + CLOSING_REQUESTS * alone
@@ -117,9 +111,7 @@ def request_times(found: Prediction, shape: Workload, level: ServiceLevel) -> Re
 
 
 def budget_of(times: RequestTimes | None) -> ProbeBudget:
-    """The smallest budget that is long enough, else the largest one. Without an expected speed: the
-    smallest.
-    """
+    """The smallest sufficient budget, else the largest. Without an expected speed: the smallest."""
     least, most = BUDGETS_SECONDS[0], BUDGETS_SECONDS[-1]
     if times is None:
         unknown = f"The plan expects no speed on this hardware; {least} s is the smallest budget."

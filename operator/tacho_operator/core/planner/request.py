@@ -36,9 +36,7 @@ class PlanRequest:
 
     @property
     def row(self) -> EngineProfile | None:
-        """The profile of the requested engine, or of the server that its preset names; None: the user named
-        no engine.
-        """
+        """The profile of the requested engine, or of its preset's server; None: the user named no engine."""
         return engine_profile(self.engine, self.options.preset) if self.engine else None
 
     @property

@@ -31,9 +31,7 @@ def expected_quality(attempt: Attempt) -> float:
 
 
 def by_plugin(attempt: Attempt) -> bool:
-    """Whether the engine needs a plugin to load the checkpoint's format, which is the native format of
-    another engine.
-    """
+    """Whether the engine needs a plugin for the checkpoint's format, which is native to another engine."""
     return attempt.placement.facts.format in attempt.engine.plugins.methods
 
 
@@ -52,9 +50,7 @@ def rank(attempt: Attempt) -> tuple[float, ...]:
 
 
 def closeness(attempt: Attempt) -> tuple[object, ...]:
-    """Sort key for attempts that do not fit: first those that lack only memory, the longest possible context
-    first.
-    """
+    """Sort key of attempts that do not fit: those that lack memory alone, by the longest possible context."""
     tokens = attempt.nearest.max_model_len if attempt.nearest else 0
     return (not tokens, rank(attempt)[:2], -tokens)
 
@@ -246,9 +242,7 @@ class Search:
 
 
 def unlisted(method: str) -> MethodSupport:
-    """The entry for a quantization method that is not in tacho's tables: it is passed to the engine
-    unchanged.
-    """
+    """The entry for a quantization method outside tacho's tables: it is passed to the engine unchanged."""
     return MethodSupport(
         method=method, how="either", capability=(0, 0), quality=0.0, source="the command is the user's"
     )

@@ -72,9 +72,7 @@ def read_share(facts: ModelFacts, architecture: Architecture, streams: int) -> f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeStep:
-    """The bytes that one decoding step reads and the operations that it computes, for a model on given
-    devices.
-    """
+    """Bytes that one decoding step reads and operations that it computes, of a model on given devices."""
 
     placement: Placement
     weights_bytes: int
@@ -86,9 +84,7 @@ class DecodeStep:
 
     @property
     def gpus(self) -> int:
-        """Number of GPUs that read in parallel: the tensor-parallel ones. Pipeline stages work one after the
-        other.
-        """
+        """Number of GPUs that read in parallel: the tensor-parallel ones. Pipeline stages take turns."""
         return max(1, self.placement.tensor)
 
     @property
@@ -104,9 +100,7 @@ class DecodeStep:
         return streams * context * kv.bytes_per_token(self.placement.architecture, self.key_value_bytes)
 
     def bound(self) -> SpeedBound | None:
-        """The highest speed on this hardware; None where its memory bandwidth or the model's sizes are
-        unknown.
-        """
+        """The highest speed on this hardware; None where its bandwidth or a size of the model is unknown."""
         read = self.step_weights_bytes(1) + self.cache_bytes(1)
         if not self.bandwidth or not read:
             return None
@@ -138,9 +132,7 @@ class DecodeStep:
         )
 
     def prompt_seconds(self, law: StepLaw, kernel: KernelTiming) -> float:
-        """Seconds that one prompt adds to a step. The reading of the weights is not included: the step does
-        that anyway.
-        """
+        """Seconds that one prompt adds to a step, without reading the weights: the step does that anyway."""
         architecture, tokens = self.placement.architecture, self.input_tokens
         width = architecture.attention_heads * architecture.head_dim
         attention = law.prompt_attention * architecture.layers * width * tokens**2
@@ -178,9 +170,7 @@ def whole_passes(architecture: Architecture, elements: int) -> float:
 
 
 def special_rate(placement: Placement) -> float:
-    """Operations per second of the GPU's units for the placement's number format; 0: it has none, or needs
-    none.
-    """
+    """Operations per second of the GPU's units for the placement's number format; 0: none, or none needed."""
     device = placement.device
     rates = {"fp8": device.fp8_flops, "fp4": device.fp4_flops, "int8": device.int8_ops}
     return rates.get(arithmetic(placement), 0.0)

@@ -39,9 +39,7 @@ class ModelPlan:
     engine_version: str
     image: str
     entrypoint: tuple[str, ...]
-    """Command that starts the engine in its image; empty for a custom engine, which has the user's
-    command.
-    """
+    """Command that starts the engine in its image; empty for a custom engine, as the user has one."""
     python: str = PYTHON
     quantization_method: str
     files: ModelFiles = field(metadata=flat(globs="files", digest="modelDigest"))
@@ -57,9 +55,7 @@ class ModelPlan:
     concurrency: int
     predicted: Prediction = Prediction()
     arguments: tuple[str, ...] = ()
-    """Engine arguments that the planner chose (quantization, dtype, …); the user's extraArgs come after
-    them.
-    """
+    """Engine arguments that the planner chose (quantization, dtype, …); the user's extraArgs follow."""
     message: str
     warnings: tuple[str, ...] = ()
     """Limitations that users would not expect, one sentence each; also part of ``message``."""

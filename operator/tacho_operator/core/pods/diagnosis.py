@@ -125,9 +125,7 @@ def _node(pod: PodView, lost_nodes: Collection[str]) -> Problem | None:
 
 
 def _downloads(container: ContainerView, fetch: FetchProgress | None) -> bool:
-    """Whether the container is the fetch container and is downloading. Then the progress is shown, not the
-    last exit.
-    """
+    """Whether it is the fetch container, and downloading. Then the progress is shown, not the last exit."""
     if container.name != FETCH_CONTAINER or fetch is None or container.running_since is None:
         return False
     return fetch.state in ("Downloading", "Verifying", "Complete")
@@ -155,9 +153,7 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
 
 
 def _missing_reference_class(container: ContainerView) -> FailureClass:
-    """The failure class of a missing Secret or ConfigMap. An inspect pod refers to one Secret only: the hub
-    token.
-    """
+    """The failure class of a missing Secret or ConfigMap. An inspect pod refers to the hub token alone."""
     inspecting = container.name == INSPECT_CONTAINER and "secret" in container.waiting_message.lower()
     return FailureClass.AUTH_REQUIRED if inspecting else FailureClass.INVALID_CONFIG
 
@@ -273,9 +269,7 @@ CONDITIONS: Mapping[str, str] = {
     "DeletionByPodGC": "its node was deleted",
     "TerminationByKubelet": "its node ended it",
 }
-"""Reasons of the pod condition DisruptionTarget, each with its description (kubernetes.io, Pod Lifecycle,
-Disruptions).
-"""
+"""Reasons of the pod condition DisruptionTarget, in words (kubernetes.io, Pod Lifecycle, Disruptions)."""
 
 REASONS: Mapping[str, str] = {
     "Evicted": "its node was short of memory, disk or process ids",

@@ -18,9 +18,7 @@ from tacho_operator.core.types import Manifest, NodeFacts
 LABELS_CHARS = 160
 """Most characters of the labels that a pod selects, so that the scheduler's message still fits."""
 MOST_MISSING = 16
-"""Most resources that a problem names: a pod may request hundreds, and each is looked up in every node and
-container.
-"""
+"""Most resources that a problem names: a pod may request hundreds, each looked up in all nodes and pods."""
 _INSUFFICIENT = re.compile(r"Insufficient ([A-Za-z0-9./-]+[A-Za-z0-9])")
 _NOT_SELECTED = "node affinity/selector"
 """Text in the scheduler's message where nodes lack a label that the pod selects."""
@@ -69,9 +67,7 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
 
 
 def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts]) -> Problem:
-    """``problem``, with the requested amount and the largest one on any node, for resources of which no node
-    has enough.
-    """
+    """``problem``, with the requested amount and the largest on a node, where no node has enough."""
     selector: Manifest = pod_spec.get("nodeSelector") or {}
     selected = [node for node in nodes if selector.items() <= node.labels.items()]
     figures, larger = [], set()
@@ -92,9 +88,7 @@ def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts
 
 
 def _requests(pod_spec: Manifest) -> Iterator[Mapping[str, str]]:
-    """Resource requests of the containers that run at the same time. Where a request is missing, the limit
-    counts.
-    """
+    """Resource requests of the containers that run at the same time. Without a request, the limit counts."""
     for kind in ("initContainers", "containers"):
         for container in pod_spec.get(kind) or ():
             if kind == "containers" or container.get("restartPolicy") == "Always":

@@ -108,9 +108,7 @@ class ContainerView:
 
     @property
     def cpu_limit_millis(self) -> int | None:
-        """The CPU limit that the container has now, in thousandths; 0: no limit; None: the kubelet does not
-        say.
-        """
+        """The container's CPU limit now, in thousandths; 0: no limit; None: the kubelet does not say."""
         found = self.raw.get("resources")
         return None if found is None else cpu_limit_millis(found)
 
@@ -224,9 +222,7 @@ class PodView:
 
     @property
     def tolerations(self) -> tuple[Manifest, ...]:
-        """The tolerations that keep the pod on a node that stopped answering; the operator does not keep any
-        others.
-        """
+        """The tolerations that keep the pod on a node that stopped answering; others are not kept."""
         return tuple((self.raw.get("spec") or {}).get("tolerations") or ())
 
     def condition(self, kind: str) -> PodCondition:

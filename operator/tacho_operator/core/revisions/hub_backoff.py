@@ -23,9 +23,7 @@ OTHERS_LIMIT_SECONDS = 300.0
 """Longest additional delay in seconds because of resources in other namespaces."""
 
 LONGEST_ADDRESS = 256
-"""Longest address of a hub in characters that is kept. The variable of a spec may have 4,096, of four bytes
-each.
-"""
+"""Longest hub address in characters that is kept. A spec's variable may have 4,096, of four bytes each."""
 
 
 def hub_endpoint(spec: Manifest) -> str:

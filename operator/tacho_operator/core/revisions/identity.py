@@ -29,9 +29,7 @@ from tacho_operator.core.planner.types import ModelPlan
 FieldClass = Literal["identity", "measured", "live"]
 
 IDENTITY_SCHEMA = 1
-"""Version of the identity fields, part of every identity hash. A higher value gives every resource a new
-revision.
-"""
+"""Version of the identity fields, part of every identity hash. A higher one gives all a new revision."""
 
 CLASSES: Mapping[str, FieldClass] = {
     "model.uri": "identity",

@@ -33,13 +33,9 @@ from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Re
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
 USER_ACTION_RETRY_SECONDS = 600.0
-"""Delay in seconds after a failure that a user has to solve outside the cluster, e.g. accept a licence on the
-hub.
-"""
+"""Delay in seconds after a failure to solve outside the cluster, e.g. accept a licence on the hub."""
 CLAIM_RETRY_SECONDS = 60.0
-"""Delay in seconds after a file was missing on a volume claim. It is short, as the retry sends no request to
-a hub.
-"""
+"""Delay in seconds after a file was missing on a volume claim. A retry sends a hub no request."""
 SCHEDULE_LIMIT_SECONDS = 600.0
 CLOCK_AHEAD_SECONDS = 60.0
 """Seconds by which a node's clock may be ahead. A time further in the future is ignored, as it would delay
@@ -165,9 +161,7 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
 
 
 def _has_ended(pod: PodView) -> bool:
-    """Whether the pod's inspect container has ended. The pod's phase changes a moment later and is not waited
-    for.
-    """
+    """Whether the pod's inspect container has ended. The pod's phase changes a moment later."""
     container = pod.container(names.INSPECT_CONTAINER)
     return (container is not None and container.ended) or pod.phase in FINISHED
 
@@ -256,9 +250,7 @@ _UNEXPLAINED = Failure(
 
 
 def result(pod: PodView) -> InspectResult:
-    """The result of an ended inspect pod: from its termination message, else from the failure in its
-    status.
-    """
+    """Result of an ended inspect pod: its termination message, else the failure in its status."""
     container = pod.container(names.INSPECT_CONTAINER)
     end = container.terminated if container else None
     text = end.message if end else ""

@@ -43,8 +43,6 @@ def _qualified(image: str) -> str:
 
 
 def digest_of(image_id: str, image: str) -> str:
-    """The digest in a container's imageID; "" where it has no digest, or belongs to another repository than
-    ``image``.
-    """
+    """The digest in a container's imageID; "" where it has none, or another repository than ``image``."""
     name, _, digest = image_id.rpartition("://")[2].partition("@")
     return digest if _DIGEST.fullmatch(digest) and _qualified(name) == _qualified(image) else ""

@@ -189,9 +189,7 @@ def _nothing(at: RolloutInput) -> Rollout:
 
 
 def _first(at: RolloutInput) -> Rollout:
-    """The step while no revision serves: the Service selects the desired revision, whose first ready pod
-    serves at once.
-    """
+    """The step while no revision serves: the Service selects the desired one, which serves once ready."""
     # One pod first: a failure happens once, and no sibling disturbs the first measurement.
     replicas = {at.desired: min(at.replicas, 1), **_kept_waiting(at)}
     return Rollout(
@@ -214,9 +212,7 @@ def _kept_waiting(at: RolloutInput) -> dict[str, int]:
 
 
 def _serve_active(at: RolloutInput) -> Rollout:
-    """The step in which the active revision serves alone. Other Deployments shrink as its pods become
-    available.
-    """
+    """The active revision serves alone. Other Deployments shrink as its pods become available."""
     active = at.active
     others = _leftovers(at, {active: at.replicas})
     together = at.serving.exists and not at.serving.selected and bool(others)
@@ -343,9 +339,7 @@ def _leftovers(at: RolloutInput, kept: Mapping[str, int]) -> dict[str, int]:
 
 
 def _with_ready_pods(at: RolloutInput, step: Rollout) -> Rollout:
-    """``step``, with a Service that selects every revision's pods while the selected revision has no ready
-    pod.
-    """
+    """``step``, with a Service that selects all revisions' pods while the selected one has no ready pod."""
     if not step.selected or at.ready(step.selected):
         return step
     if not any(at.ready(name) for name in at.deployments if name not in step.drop):

@@ -145,9 +145,7 @@ def _of_longest_start(pod: PodView, found: Problem | None, unready: Problem | No
 
 
 def _with_figures(observed: Observed, revision: str, problem: Problem | None) -> Problem | None:
-    """``problem``, with the requested and the available amounts where ``revision`` requests more than any
-    node has.
-    """
+    """``problem``, with the requested and available amounts where ``revision`` exceeds every node."""
     found = named(observed.deployments, revision)
     template = ((found or {}).get("spec") or {}).get("template") or {}
     if problem is None or not problem.missing_resources:
@@ -178,18 +176,14 @@ def _with_held(problem: Problem | None, held: Sequence[PodView]) -> Problem | No
 
 
 def _own_evictions(pods: Iterable[PodView]) -> Problem | None:
-    """The problem of pods that were evicted repeatedly for their own resource use, while their replacement
-    starts.
-    """
+    """The problem of pods evicted repeatedly for their own resource use, while their replacement starts."""
     evictions = (disruption(pod) for pod in pods if pod.phase == "Failed")
     found = [item for item in evictions if item and item.caused_by_pod]
     return dataclasses.replace(found[-1], escalations=after_restarts(len(found))) if found else None
 
 
 def recent_disruption(pods: Iterable[PodView], revision: str, now: datetime) -> Problem | None:
-    """Why the cluster evicted pods of ``revision`` a short time ago, even if they were replaced; None: no
-    eviction.
-    """
+    """Why the cluster evicted pods of ``revision`` recently, even if they were replaced; None: it did not."""
     for pod in pods:
         since = pod.condition_time("DisruptionTarget")
         recent = since is not None and abs((now - since).total_seconds()) < RECENT_SECONDS

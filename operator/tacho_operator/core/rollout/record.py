@@ -37,9 +37,7 @@ hour after the cause ended.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackRecord:
-    """The rollback of a candidate that was admitted and then had no available pod. It is tried again after a
-    pause.
-    """
+    """The rollback of an admitted candidate that had no available pod. It is tried again after a pause."""
 
     revision: str
     count: int = 1
@@ -57,9 +55,7 @@ class RollbackRecord:
 
     @property
     def retry_time(self) -> datetime | None:
-        """When the candidate may receive requests again; None where the stored time is invalid: it may at
-        once.
-        """
+        """When the candidate may receive requests again; None where that time is invalid: at once."""
         begun = parse_time(self.time)
         try:
             return begun + timedelta(seconds=self.pause_seconds) if begun else None
@@ -127,9 +123,7 @@ class Serving:
     active: str = ""
     """The revision that serves, and that a failing rollout returns to; "": none has served yet."""
     selected: str = ""
-    """The revision in the Service's selector. "", if the Service ``exists``: it selects the pods of every
-    revision.
-    """
+    """The revision in the Service's selector. "", if the Service ``exists``: it selects all pods."""
     admitted: str = ""
     """The candidate that receives requests together with the active revision; "": none."""
     switched_time: str = ""
@@ -151,9 +145,7 @@ class Serving:
 
 
 def read_record(service: Manifest, active: str) -> Serving:
-    """The record in ``service``; where its annotation for the active revision was removed, ``active`` is
-    used.
-    """
+    """The record in ``service``; if its annotation for the active revision is gone, ``active`` is used."""
     notes: Mapping[str, str] = service["metadata"].get("annotations") or {}
     selector = (service.get("spec") or {}).get("selector") or {}
     return Serving(

@@ -49,9 +49,7 @@ def _summary(snapshot: Snapshot) -> Summary | None:
 
 
 def _autoscaling(snapshot: Snapshot) -> AutoscalingStatus | None:
-    """The scaler's status; before its first decision in this process, the stored one. None without
-    autoscaling.
-    """
+    """The scaler's status, the stored one before its first decision here. None without autoscaling."""
     if snapshot.resource.spec.autoscaling is None:
         return None
     return snapshot.scaling.autoscaling if snapshot.scaling else snapshot.former.autoscaling

@@ -54,9 +54,7 @@ def condition_message(what: str, next_step: str = "", quotation: str = "") -> st
 
 
 def _shortened(text: str, limit: int) -> str:
-    """``text`` cut to ``limit`` characters, after a sentence or word if half of it stays, else inside a long
-    name.
-    """
+    """``text`` cut to ``limit`` characters, after a sentence or word if half of it stays, else in a name."""
     if len(text) <= limit:
         return text
     sentences = text[: limit + 1].rfind(". ")

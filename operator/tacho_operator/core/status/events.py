@@ -41,9 +41,7 @@ _EVENT_REASONS = {
     ConditionType.SCALING_ACTIVE: frozenset({Reason.SLO_UNATTAINABLE}),
     ConditionType.ABLE_TO_SCALE: frozenset({Reason.REPLICAS_IGNORED}),
 }
-"""By condition, the reasons that give an event when they appear. Failure classes, and the end of serving,
-always do.
-"""
+"""By condition, the reasons that give an event. Failure classes, and the end of serving, always do."""
 _WARNINGS = frozenset(
     {
         Reason.MEASUREMENT_FAILED,

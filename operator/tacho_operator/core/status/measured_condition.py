@@ -85,9 +85,7 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
 
 
 def _not_again(value: ConditionValue, remeasure: RemeasurePlan) -> ConditionValue:
-    """``value`` of a current measurement, and why the next one, which a user requested or doubts make due,
-    has not come.
-    """
+    """``value`` of a current measurement, and why the next one, requested or due by doubts, has not come."""
     outcome = remeasure.outcome
     if outcome is None or remeasure.cause == Cause.UNFINISHED:  # told by _lower_bound
         return value

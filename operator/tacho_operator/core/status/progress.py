@@ -39,9 +39,7 @@ _PHASES = {
     "Probing": (_Step.MEASURING, Reason.MEASURING, " is measured before it receives requests."),
     "Serving": (_Step.SERVING, Reason.STARTING, ": the engine serves, but the readiness check fails."),
 }
-"""By the phase that a pod's runtime reports: the step, the reason of condition Ready, and the end of its
-message.
-"""
+"""By the phase that a pod's runtime reports: step, reason of condition Ready, and end of its message."""
 
 
 WHY_LIMIT_CHARS = 200

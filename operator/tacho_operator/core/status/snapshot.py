@@ -44,9 +44,7 @@ from tacho_operator.core.status.unknown_fields import unknown_note
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
 FINALIZER_SECONDS = 60.0
-"""Seconds that a finalizer's controller has, before a child that is still being deleted counts as a
-problem.
-"""
+"""Seconds that a finalizer's controller has, before a child in deletion counts as a problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +64,7 @@ class ServerPods:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemSet:
-    """The problems found in a reconcile pass, by what they affect: the Service, the resource, a revision, the
-    candidate.
-    """
+    """Problems found in a reconcile pass, by what they affect: Service, resource, revision, candidate."""
 
     service: Problem | None = None
     """Why the Service cannot be created, so that no request reaches a pod."""
@@ -101,9 +97,7 @@ class Snapshot:
     scale_refused: str = ""
     """The API server's error where it refused to change a Deployment; "": it refused no change."""
     unanswered: ChildRefusal | None = None
-    """The child that the API server neither accepted nor refused in several tries; None: every write was
-    answered.
-    """
+    """The child that the API server neither accepted nor refused in several tries; None: none is left."""
     token_note: str = ""
     """A sentence on a changed tokenSecretRef, which running pods do not use; "" without a change."""
     unknown_note: str = ""
@@ -379,9 +373,7 @@ def _refused_revision(observed: Observed, revision: str) -> Problem | None:
 
 
 def _token_note(resource: LLMDeployment, subject: Revision | None) -> str:
-    """A sentence on a changed tokenSecretRef: pods of the present revision keep the former token. "":
-    unchanged.
-    """
+    """A sentence on a changed tokenSecretRef: the present revision's pods keep the former. "": none."""
     if subject is None:
         return ""
     fetch: Manifest = next(

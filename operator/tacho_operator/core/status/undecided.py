@@ -34,9 +34,7 @@ class StoredResource:
     deployments: tuple[Manifest, ...] = ()
     services: tuple[Manifest, ...] = ()
     is_whole: bool = True
-    """Whether the content of all these children could be read; if not, it is unknown whether the resource
-    serves.
-    """
+    """Whether all these children could be read; if not, it is unknown whether the resource serves."""
 
     @property
     def desired_replicas(self) -> int:

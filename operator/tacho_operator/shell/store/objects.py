@@ -53,9 +53,7 @@ KEPT_CONTENT = ("LLMDeployment", "PersistentVolumeClaim")
 A decision reads the present one of an LLMDeployment. The access modes of a claim never change.
 """
 HEAVY_BYTES = 512 << 10
-"""Weight of a resource and its children from which it is heavy: of these, one in a namespace is
-reconciled at a time.
-"""
+"""Weight of a resource with children from which it is heavy. One of a namespace is reconciled at a time."""
 
 NAMESPACE_CHILDREN = 30_000
 """Most owned children of a namespace that are stored, where RESOURCE_CHILDREN are not more. 1,000 resources

@@ -44,9 +44,7 @@ A busy API server ends watches that delivered much; these restart at once, as no
 LASTING_SECONDS = 30.0
 """Seconds after which a watch counts as healthy even without events."""
 SETTLE_SECONDS = 1.0
-"""Seconds to wait after a reconnect, as changes during the interruption arrive shortly after the new stream
-starts.
-"""
+"""Seconds to wait after a reconnect: changes of the interruption arrive shortly after the stream starts."""
 
 
 class EtcdRestored(RuntimeError):
@@ -89,9 +87,7 @@ class WatchScope(NamedTuple):
     optional: bool = False
     """Whether the operator works without the right to read these objects."""
     after: str = ""
-    """Kind of the owners, which is listed first: the content of objects is kept only if their owner is
-    stored.
-    """
+    """Kind of the owners, listed first: the content of objects is kept only if their owner is stored."""
 
 
 class Reflector:

@@ -116,9 +116,7 @@ class StoreChange:
     owner: str
     """The resource named by the object's label, now or before its deletion."""
     freed: HubWait | None = None
-    """What the resource waited for until now, if that wait ended; others that wait for the same may continue,
-    too.
-    """
+    """What the resource waited for, if that wait ended now; others that wait for it may continue, too."""
 
 
 class Stray(NamedTuple):

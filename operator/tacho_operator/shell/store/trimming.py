@@ -43,9 +43,7 @@ POD_STATUS = ("phase", "reason", "message", "podIP")
 READ_LABELS = (DEPLOYMENT_LABEL, REVISION_LABEL, ROLE_LABEL)
 POD_ANNOTATIONS = (ATTEMPT_ANNOTATION, DELETION_COST_ANNOTATION, MEASURE_KEY_ANNOTATION, RESUMES_ANNOTATION)
 LONGEST_POD_ANNOTATION = 1024
-"""Longest annotation of a pod in characters that is stored. The operator's own are short; users' may have 256
-KiB.
-"""
+"""Longest annotation of a pod in characters that is stored. The operator's are short, users' may be long."""
 LONGEST_OWNER = 1024
 """Longest reference to a controller, in bytes of JSON, that is stored. Kubernetes accepts names and uids of
 any length there; those of objects have 253 characters at most.
@@ -63,13 +61,9 @@ LONGEST_START = 1024
 ITEM_BYTES = 8
 """Bytes by which each member and item of an object counts more than its JSON, in ``weight``."""
 FIELDS_LIMIT = 20_000
-"""Most fields in a managedFields entry of the operator that are stored; a user may write a megabyte of them
-in its name.
-"""
+"""Most fields stored of a managedFields entry of the operator; a user may write a megabyte in its name."""
 TOO_MANY_FIELDS: Manifest = {"f:tacho.dev/too-many-fields": {}}
-"""Stored in place of more fields. No desired child sets it, so that the operator's next apply removes the
-rest.
-"""
+"""Stored in place of more fields. No desired child sets it, so the operator's next apply removes the rest."""
 IDENTITY = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"
 )  # fmt: skip
@@ -86,9 +80,7 @@ Find = Callable[[str, str, str], tuple[str, str] | None]
 
 
 def no_owner(*_: str) -> None:
-    """Replacement for ``Find`` that finds no owner, so that only metadata is stored, as for too many
-    children.
-    """
+    """A ``Find`` that finds no owner, so that only metadata is stored, as for too many children."""
 
 
 def kept_part(kind: str, manifest: Manifest, find: Find) -> Manifest:
@@ -225,9 +217,7 @@ def _managed(manifest: Manifest) -> Manifest:
 
 
 def _own_fields(tree: Any) -> Manifest:
-    """The fields in a FieldsV1 ``tree``, without the items of lists; TOO_MANY_FIELDS for a very large
-    tree.
-    """
+    """The fields in a FieldsV1 ``tree``, without the items of lists; TOO_MANY_FIELDS if it is very large."""
     fields: Manifest = {}
     level, count = [(tree, fields)], 0
     for _ in range(DEEPEST // 2):
@@ -350,9 +340,7 @@ class Packing:
     def __init__(self) -> None:
         self._learned: list[bytes] = []
         self._common = b""
-        """The shared dictionary. Once built it never changes, as compressed objects can only be read with
-        it.
-        """
+        """The shared dictionary. Once built it never changes: compressed objects are read with it."""
 
     def json(self, text: bytes) -> bytes:
         """The JSON of a compressed object. Objects stored before the dictionary existed need none, as their

@@ -30,9 +30,7 @@ _PARTED = re.compile(r"\b(?:le|quantile)=")
 _LABEL = re.compile(r'\b(\w+)="([^"\\]*(?:\\.[^"\\]*)*)(?:"|\\?$)')
 """Matches a label, also one without an end, so that no character is looked at twice."""
 LINE_LIMIT = 64 * 1024
-"""Longest line in characters of /metrics that is parsed. Matching a label of megabytes would take hundreds of
-megabytes.
-"""
+"""Longest line of /metrics in characters that is parsed. Matching a label of megabytes takes hundreds."""
 NUMBER_LIMIT = 2.0**53
 """Highest value that is accepted. Higher ones, negative ones and NaN cannot come from a counter, and a report
 could not hold them.
@@ -68,9 +66,7 @@ class EngineCounters:
 
 
 class _Samples(NamedTuple):
-    """The samples of a /metrics text, without those of metrics that have one that is no number, or that comes
-    twice.
-    """
+    """The samples of a /metrics text, without metrics that have one that is no number, or comes twice."""
 
     values: Mapping[str, Sequence[float]]
     """Values of every label set, by name."""
@@ -177,9 +173,7 @@ def _number(text: str) -> float | None:
 
 
 def _histogram(names: Sequence[str], buckets: Mapping[str, Mapping[float, float]]) -> LatencyHistogram | None:
-    """The histogram under the first of ``names`` that the engine has. None: it has none, or its values are
-    inconsistent.
-    """
+    """The histogram of the first of ``names`` that the engine has. None: none, or values contradict."""
     counts = dict(next((buckets[name] for name in names if name in buckets), {}))
     total = counts.pop(math.inf, None)
     if total is None or not counts:

@@ -67,9 +67,7 @@ class ClientHealthMonitor:
 
 
 def _p99(values: list[int]) -> int:
-    """The 99th percentile; of fewer than 100 values the second largest, as a single late one may be
-    chance.
-    """
+    """The 99th percentile; of fewer than 100 values the second largest, as one late one may be chance."""
     return sorted(values)[int(0.99 * (len(values) - 1))] if values else 0
 
 
@@ -225,9 +223,7 @@ class LoadWorker:
         self._ended.append(request)
 
     def _tokens_per_event(self) -> float:
-        """Mean tokens per event, from this level's complete answers and the running ones with token
-        counts.
-        """
+        """Mean tokens per event, of this level's complete answers and running ones with token counts."""
         under_way = [one.raw.counted_later for one in self._counted if one.raw is not None]
         tokens = self._later_tokens + math.fsum(count for count, _ in under_way)
         events = self._later_events + math.fsum(count for _, count in under_way)

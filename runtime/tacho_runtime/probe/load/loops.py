@@ -26,9 +26,7 @@ from tacho_runtime.probe.statistics import median
 RAMP_POLL_SECONDS = 0.02
 POLL_SECONDS = 0.25
 BETWEEN_SECONDS = 2.0
-"""Seconds between two readings of the engine's counters; each costs the engine's front end some
-milliseconds.
-"""
+"""Seconds between two readings of the engine's counters; each costs the engine's front end milliseconds."""
 READ_SECONDS = 2.0
 """Timeout in seconds of a reading of the counters during a loop; a slower one is left out."""
 COUNTED_STREAMS = 16
@@ -138,9 +136,7 @@ class SocketLoop:
         return slots
 
     async def _until_full(self, streams: int, until: float) -> bool:
-        """Waits until ``streams`` streams run and each has begun to receive; returns False at the time
-        ``until``.
-        """
+        """Waits until ``streams`` streams run and each has begun to receive; False at the time ``until``."""
         while True:
             now = await self._group.counts()
             if now.begun == now.streams == streams:
@@ -152,9 +148,7 @@ class SocketLoop:
     async def _watch(
         self, window: MeasuredWindow, terms: LevelTerms, enough: Callable[[Cohort], bool]
     ) -> MeasuredWindow:
-        """Waits until the window can close; returns ``window`` with its end and the counters read
-        meanwhile.
-        """
+        """Waits until the window can close; returns ``window`` with its end and the counters read since."""
         setting, origin_ns = self._setting, self._group.job.origin_ns
         readings, start_ns = [*window.readings], window.start_ns
         closes_ns = start_ns + int(terms.window_seconds * NS)

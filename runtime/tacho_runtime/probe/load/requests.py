@@ -1,6 +1,4 @@
-"""Builds the probe's requests: in a format that the engine answers, and with prompts of a given number of
-tokens.
-"""
+"""Builds the probe's requests: in a format that the engine answers, with prompts of a given length."""
 
 from __future__ import annotations
 
@@ -98,9 +96,7 @@ def is_possible(prompt_tokens: int | None, prompt: str | list[int]) -> bool:
 
 
 KNOWN_FIRST_VOCABULARY = 30_000
-"""Size of the vocabulary to assume where the engine does not report it; nearly every model has a larger
-one.
-"""
+"""Vocabulary size where the engine does not report it; nearly every model has a larger one."""
 SMALL_VOCABULARY = 500
 """Size of the vocabulary to try when token ids of the assumed one are refused."""
 

@@ -186,9 +186,7 @@ class SocketEngine:
 
     @property
     def same_tokens(self) -> int:
-        """Number of tokens that every prompt has in common at its beginning: a start token and the chat
-        template.
-        """
+        """Tokens that all prompts have in common at their beginning: a start token and the chat template."""
         return 0 if self.requests.request_format.token_ids else math.ceil(self.requests.text_length.overhead)
 
     async def first_request(self, timeout_seconds: float) -> StreamResult:

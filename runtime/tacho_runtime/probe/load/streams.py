@@ -1,6 +1,4 @@
-"""Computes times and token counts of one streamed answer, from the bytes and the times of their arrival.
-Pure.
-"""
+"""Times and token counts of one streamed answer, from the bytes and the times of their arrival. Pure."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ class StreamResult:
     first_textless: bool = False
     """Whether the first event that counts as a token has no text."""
     longer: bool = False
-    """Whether the engine generated more tokens than requested, or counts events as tokens. Known for cut
-    answers, too.
-    """
+    """Whether the engine made more tokens than requested, or counts events as tokens."""
     shorter: bool = False
     """Whether the answer ended clearly before the requested length, whatever reason the engine gave."""
 
@@ -98,9 +94,7 @@ class CountedReads:
     """The parts of an answer's bytes that were kept, and the counts taken from the rest."""
 
     marks: Sequence[tuple[int, int, int]]
-    """(time of a read in ns, events that had begun by then, the engine's running token count by then or
-    -1).
-    """
+    """(time of a read in ns, events begun by then, the engine's running token count by then or -1)."""
     empty_texts: int
     """Number of events with an empty text."""
     opening: bytes

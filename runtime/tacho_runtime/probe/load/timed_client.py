@@ -22,9 +22,7 @@ from tacho_runtime.probe.load import wire as wire
 CONNECT_SECONDS = 5.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 TAIL_BYTES = 2048
-"""Number of last bytes of an answer that are kept: they hold a stream's usage, and show whether it is
-complete.
-"""
+"""Last bytes of an answer that are kept: they hold a stream's usage, and show whether it is complete."""
 REPLY_LIMIT_BYTES = 4 * 1024 * 1024
 """Longest accepted answer in bytes, far above any that is requested."""
 

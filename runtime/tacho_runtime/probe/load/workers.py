@@ -49,9 +49,7 @@ def worker_main(descriptor: int) -> None:
 
 
 async def _serve(end: socket.socket) -> None:
-    """Executes calls of a ``LoadWorker``'s methods, received as (name, arguments); ``begin`` creates the
-    worker.
-    """
+    """Executes calls of a ``LoadWorker``, received as (method, arguments); ``begin`` creates it."""
     reader, writer = await asyncio.open_connection(sock=end)
     _send(writer, None)
     worker: LoadWorker | None = None
@@ -66,9 +64,7 @@ async def _serve(end: socket.socket) -> None:
 
 
 CHUNKS_PER_SECOND_PER_PROCESS = 12_000
-"""Chunks per second for each load process: about a third of what one CPU can read, so that chunks do not
-wait.
-"""
+"""Chunks per second of each load process: a third of what one CPU can read, so that chunks do not wait."""
 MAX_PROCESSES = 8
 READY_SECONDS = 10.0
 _START = (

@@ -59,9 +59,7 @@ DESIRED_PERCENT = 2.0
 the probe sends more requests."""
 AT_THE_END = "one stream at the end"
 REQUEST_MARGIN = 1.5
-"""Factor on the expected time of a request when the time left is checked, so that it ends within the
-budget.
-"""
+"""Factor on the expected time of a request when the time left is checked, to end within the budget."""
 
 
 async def final_check(bench: ProbeSession) -> None:

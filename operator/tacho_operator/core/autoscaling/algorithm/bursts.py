@@ -1,6 +1,4 @@
-"""Bursts of load: which ones may recur, and whether a new replica would be ready before the present one
-ends.
-"""
+"""Bursts of load: which may recur, and whether a new replica would be ready before the present one ends."""
 
 from __future__ import annotations
 

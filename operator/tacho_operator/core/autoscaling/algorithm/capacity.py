@@ -75,9 +75,7 @@ def _most_running(found: MeasurementEntry, measured: Capacity, *, gap_seconds: f
 
 
 def _missed(found: MeasurementEntry, measured: Capacity, slo: ServiceLevel | None) -> bool:
-    """Whether random arrivals missed the SLO. If these were too few to decide, the share of them that met it
-    decides.
-    """
+    """Whether random arrivals missed the SLO. If too few to decide, the share of them that met it does."""
     arrived = found.latency is not None and found.latency.offered_requests_per_second is not None
     share = found.goodput.compliance_percent if found.goodput and arrived else None
     if measured.verified is not None or slo is None or share is None:

@@ -20,9 +20,7 @@ class Reading:
     tracks: Mapping[str, Track]
     """Samples by uid, of the pods whose load is known."""
     silent: int
-    """Number of serving pods without metrics, and of pods that hang (requests run, but no token is
-    counted).
-    """
+    """Numbers of serving pods without metrics, and of those that hang (requests run, no token is counted)."""
     late: int
     """Number of pods whose last sample is from an earlier sampling."""
     counted: Mix | None
@@ -36,9 +34,7 @@ class Reading:
     is_first: bool = False
     """Whether no pod was read before, so that no rate is known."""
     slow: tuple[str, ...] = ()
-    """Uids of pods that are much slower than the others, which is a fault of their machine and not of the
-    capacity.
-    """
+    """Uids of pods much slower than the others: a fault of their machine, not of the capacity."""
 
 
 def read(

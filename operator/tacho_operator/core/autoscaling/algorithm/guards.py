@@ -54,9 +54,7 @@ def answered(pods: Collection[PodLoad], now: float) -> Iterator[tuple[str, Sampl
 
 
 def silent(pods: Collection[PodLoad], tracks: Mapping[str, Track], now: float) -> int:
-    """Number of serving ``pods`` without metrics, and of pods that hang (requests run, but no token is
-    counted).
-    """
+    """Numbers of serving ``pods`` without metrics, and of those that hang (requests run, no token counts)."""
     since = [track.stalled_since for track in tracks.values() if track.stalled_since is not None]
     return len(pods) - len(tracks) + sum(now - time > tuning.MAX_AGE_SECONDS for time in since)
 
@@ -143,10 +141,7 @@ def held_while_late(at: ScalingInput, late_pods: int, pods: int) -> ScalingInput
 
 
 def blind(at: ScalingInput, *, reported: bool) -> Outcome:
-    """The outcome while the load is unknown: replicas stay.
-
-    ``reported``: whether any pod reports its load.
-    """
+    """The outcome while the load is unknown: replicas stay. ``reported``: whether any pod reports it."""
     why = f"none of {len(at.pods)} serving pods reports load metrics"
     if reported:
         why = "neither the capacity nor the concurrency of a replica is known"

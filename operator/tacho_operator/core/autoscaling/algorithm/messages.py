@@ -64,9 +64,7 @@ def unknown(at: ScalingInput, outcome: Outcome) -> str:
 
 
 def _before(at: ScalingInput, outcome: Outcome) -> str:
-    """A clause with the need in the windows or of earlier bursts, where it decided; "": the present need
-    decided.
-    """
+    """A clause with the need in the windows or of earlier bursts, if it decided; "": the present one did."""
     if outcome.lowest is not None:
         return f"lowest need of {at.policy.up.window_seconds:.0f} s {outcome.lowest:.2f}; now "
     if outcome.needed >= at.replicas:
@@ -98,9 +96,7 @@ def _why(at: ScalingInput, outcome: Outcome) -> str:
 
 
 def _kept(at: ScalingInput, outcome: Outcome) -> str:
-    """A clause on what keeps replicas in addition to the scale-down window, such as earlier bursts; "":
-    nothing.
-    """
+    """A clause on what keeps replicas besides the scale-down window, such as earlier bursts; "": nothing."""
     if outcome.by_bursts and whole(outcome.highest) >= at.replicas:
         return outcome.held or "earlier bursts filled them"
     return outcome.held

@@ -30,9 +30,7 @@ class ReplicaNeed:
     """Present speed of a replica, as a multiple of the measured speed."""
     concurrency: float | None = None
     queue: float = math.inf
-    """Utilization up to which prompts meet the TTFT of the SLO at its percentile, though they wait for each
-    other.
-    """
+    """Utilization up to which prompts that wait for each other meet the TTFT of the SLO at its percentile."""
     imbalance: float = 1.0
     """How unevenly requests are spread over pods; 1: as by chance, 0: evenly."""
     slow: int = 0

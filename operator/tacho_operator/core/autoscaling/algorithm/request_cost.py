@@ -34,9 +34,7 @@ class RequestCost:
     prompt_seconds: float
     """Seconds to compute the prompt of a mean request while nothing else runs. 0: unknown."""
     concurrency: float
-    """Number of concurrent requests at which the measured time between tokens is reached. Infinity:
-    unknown.
-    """
+    """Concurrent requests at which the measured time between tokens is reached. Infinity: unknown."""
     gap_seconds: float
     gap_seconds_per_request: float
     has_law: bool = True

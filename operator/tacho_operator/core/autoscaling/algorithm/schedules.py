@@ -17,9 +17,7 @@ LONGEST_REPEATED = timedelta(hours=2)
 """Longest time by which clocks are set back."""
 MINUTE = timedelta(minutes=1)
 DAYS_SEARCHED = 3000
-"""Days that a search for the last beginning may examine, within the months of the schedule: a century of one
-month.
-"""
+"""Days that a search for the last beginning may examine, in the schedule's months: a century of one."""
 RECENT_DAYS = 10
 """Days that are examined first, as most schedules began recently."""
 
@@ -46,9 +44,7 @@ class Scheduled:
 
     bounds: Bounds
     problems: tuple[str, ...] = ()
-    """A sentence for each schedule that cannot be parsed, which is ignored, and where the minimum exceeds the
-    maximum.
-    """
+    """A sentence for each ignored schedule, which cannot be parsed, and for a minimum above the maximum."""
 
 
 def bounds_at(usual: Bounds, schedules: Sequence[Schedule], now: datetime) -> Scheduled:

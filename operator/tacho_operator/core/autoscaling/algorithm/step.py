@@ -58,9 +58,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
 
 
 def _with_load(state: State, reading: Reading, cost: RequestCost | None, now: float) -> State:
-    """``state`` with the new samples, and the load since the last ones: work done, plus growth of the work in
-    the pods.
-    """
+    """``state`` with new samples, and the load since the last: work done, plus its growth in the pods."""
     if not reading.tracks:
         return replace(state, tracks={})
     elapsed = 0.0 if state.read_seconds is None else now - state.read_seconds

@@ -5,9 +5,7 @@ A HorizontalPodAutoscaler's defaults are in types.py.
 """
 
 HEADROOM = 1.0
-"""Standard deviations of the number of concurrent requests, beyond its mean, for which replicas have spare
-capacity.
-"""
+"""Standard deviations of the concurrent requests, beyond their mean, for which there is spare capacity."""
 TARGET_KV_CACHE = 0.85
 """Target usage of the KV cache; a full one preempts requests."""
 RATE_SECONDS = 60.0
@@ -55,17 +53,13 @@ UNKNOWN_START_SECONDS = 60.0
 LONGEST_START_SECONDS = 3600.0
 """A start that takes longer counts as this: offered load is kept for as long as a start takes."""
 UNKNOWN_STREAMS = 20.0
-"""Concurrency that is assumed for a replica with unknown concurrency; it gives a target utilization of
-0.8.
-"""
+"""Concurrency assumed for a replica where it is unknown; it gives a target utilization of 0.8."""
 MAX_AGE_SECONDS = 35.0
 """Age in seconds from which a sample is ignored, and time without a token after which a pod counts as hung:
 three periods.
 """
 LATE_SECONDS = 1.0
-"""Age in seconds from which a sample that is not new is too old for a decision: the pod did not answer this
-time.
-"""
+"""Age in seconds from which a sample that is not new is too old to decide by: the pod did not answer."""
 EARLY_SECONDS = 0.25
 """Seconds by which a decision may come early: after two decisions a period of two counts as over."""
 MAX_POD_RATE = 3.0
@@ -75,9 +69,7 @@ three times a counter is wrong.
 RETRY_SECONDS = 600.0
 """Seconds until replicas that quota or admission refused are requested again: each try costs an event."""
 MAX_TOKENS = 1e7
-"""Largest number of tokens in a prompt or an answer that is believed, as status says it, which people may
-write.
-"""
+"""Most tokens in a prompt or an answer that are believed of status, which people may write."""
 BURSTS_KEPT = 8
 """Most bursts that are remembered, as status lists them."""
 CHANGES_KEPT = 10
