@@ -87,7 +87,7 @@ async def reflecting(
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FIRST_BACKOFF_SECONDS", "SETTLE_SECONDS", "SHORTEST_WATCH_SECONDS"):
+    for name in ("FIRST_BACKOFF_SECONDS", "REFUSED_SECONDS", "SETTLE_SECONDS", "SHORTEST_WATCH_SECONDS"):
         monkeypatch.setattr(module, name, 0.001)
 
 
@@ -381,12 +381,14 @@ async def test_a_kind_that_went_and_came_back_is_listed_anew() -> None:
         assert store.find("Service", "ml", "b") == ("another", "15")
 
 
-async def test_what_need_not_be_read_and_may_not_be_is_unknown() -> None:
+@pytest.mark.parametrize("times", [1, 1000])
+async def test_what_need_not_be_read_is_unknown_where_refusals_last(times: int) -> None:
+    """An API server that starts refuses everybody until it has read the roles."""
     server = Server()
-    server.refusals = [Forbidden(403, "no")]
+    server.refusals = [Forbidden(403, "no"), ApiError(0, "away"), *[Forbidden(403, "no")] * times]
     async with reflecting(server, optional=True) as (store, _):
-        await until(lambda: not store.known("Service"))
-        assert store.stale() == ()
+        await until(lambda: not store.stale())
+        assert store.known("Service") == (times == 1)
 
 
 async def test_what_has_to_be_read_and_may_not_be_holds_everything_up() -> None:

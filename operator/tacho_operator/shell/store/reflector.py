@@ -35,6 +35,10 @@ FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 FORBIDDEN_SECONDS = 600.0
 """Seconds between two tries to read a kind that is forbidden and not required."""
+REFUSED_SECONDS = 10.0
+"""Seconds of refusals after which such a kind counts as forbidden. An API server that starts refuses
+everybody, until it has read roles and bindings; plans without nodes would be frozen.
+"""
 SHORTEST_WATCH_SECONDS = 1.0
 """Shortest duration in seconds of a healthy watch without events. After a shorter one the next watch waits,
 so that a broken proxy is not flooded.
@@ -114,6 +118,8 @@ class Reflector:
         self._began = 0.0
         """When the last watch began, by the monotonic clock."""
         self._failures = 0
+        self._refused_since: float | None = None
+        """When the refusals began, by the monotonic clock; None: the last try had another result."""
         self._expired = 0
         """Number of versions in a row that were too old for a watch; reset when a watch delivers or lasts."""
         store.lost(self.kind, self.namespace, f"{self.kind}: not listed yet")
@@ -145,7 +151,9 @@ class Reflector:
                 self._expired += 1
             except Forbidden as error:
                 self._version = ""
-                if self._optional:
+                now = time.monotonic()
+                self._refused_since = now if self._refused_since is None else self._refused_since
+                if self._optional and now - self._refused_since >= REFUSED_SECONDS:
                     logger.info("%s may not be read: %s", self.kind, error.message)
                     self._store.forbidden(self.kind, self.namespace)
                     await asyncio.sleep(FORBIDDEN_SECONDS)
@@ -155,6 +163,7 @@ class Reflector:
                 self._version = ""  # the kind may come back with other objects of the same names
                 await self._pause(Missing(error.status, f"{error.message} (is its CRD installed?)"))
             except (ApiError, OSError, TimeoutError) as error:
+                self._refused_since = None
                 await self._pause(error)
             except EtcdRestored:
                 raise
@@ -241,7 +250,7 @@ class Reflector:
         return changes if self._version != began else 0
 
     def _runs(self) -> None:
-        self._failures = 0
+        self._failures, self._refused_since = 0, None
         self._store.runs(self.kind, self.namespace)
 
     def _delivers(self) -> None:
