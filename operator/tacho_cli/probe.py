@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from typing import BinaryIO
 
 from tacho_cli.figures.messages import show_figures, slo_message
 from tacho_cli.figures.page import measurement_page
@@ -94,15 +94,16 @@ def _key(variable: str) -> str:
 def measure(order: ProbeOrder, api_key: str, progress: Callable[[str], None]) -> Measurement:
     """The measurement of a probe. Raises CommandError where the probe ended without one, or was
     interrupted."""
-    with tempfile.TemporaryDirectory(prefix="tacho-probe-") as scratch, child.leaving_nothing():
+    # A file without a name: nothing of it stays, however this process ends.
+    with tempfile.TemporaryFile("a+b") as log, child.leaving_nothing():
         try:
-            return asyncio.run(_measure(order, api_key, progress, Path(scratch) / "log"))
+            return asyncio.run(_measure(order, api_key, progress, log))
         except KeyboardInterrupt:
             raise CommandError("interrupted", code=ExitCode.INTERRUPTED) from None
 
 
 async def _measure(
-    order: ProbeOrder, api_key: str, progress: Callable[[str], None], log: Path
+    order: ProbeOrder, api_key: str, progress: Callable[[str], None], log: BinaryIO
 ) -> Measurement:
     variables = {ENV_PROBE_ORDER: dumps(order), ENV_PROBE_KEY: api_key}
     command = ["-m", "tacho_runtime.probe"]

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from tacho_cli.problems import CommandError, ExitCode
 from tacho_contract.uri import HubUri
@@ -78,14 +79,14 @@ def _children(parent: int) -> frozenset[int]:
 
 @contextlib.asynccontextmanager
 async def running(
-    module: list[str], environment: Mapping[str, str], log: Path, *, answers: bool = False
+    module: list[str], environment: Mapping[str, str], log: Path | BinaryIO, *, answers: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Runs a Python module as a child in a session of its own: Ctrl-C reaches this process alone, which ends
     it in order.
 
     ``answers``: the child's stdout is read here, and only the rest of its output goes to ``log``.
     """
-    with log.open("ab") as output:
+    with log.open("ab") if isinstance(log, Path) else contextlib.nullcontext(log) as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *module,
@@ -115,10 +116,10 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def ended(what: str, code: int, log: Path) -> CommandError:
+def ended(what: str, code: int, log: Path | BinaryIO) -> CommandError:
     """The error of a child that ended with ``code``, with the last lines of its log."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+    with log.open("rb") if isinstance(log, Path) else contextlib.nullcontext(log) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
         tail = file.read(LOG_TAIL_BYTES).decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
     lines = (f"  | {line}" for line in tail)
     return CommandError(f"{what} ended with code {code}", *lines, code=ExitCode.FAILED)

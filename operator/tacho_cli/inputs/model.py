@@ -65,9 +65,10 @@ def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFact
     uri = resource.spec.model.source
     folder = model_directory(uri, claims)
     config = dataclasses.replace(inspect_config(resource), uri=FileUri(str(folder)) if folder else uri)
-    with tempfile.TemporaryDirectory(prefix="tacho-inspect-") as scratch:
-        answer = Path(scratch) / "result"
-        variables = {ENV_INSPECT_CONFIG: dumps(config), "TACHO_TERMINATION_LOG": str(answer)}
+    # A file without a name: nothing of it stays, however this process ends.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as answer:
+        place = f"/dev/fd/{answer.fileno()}"
+        variables = {ENV_INSPECT_CONFIG: dumps(config), "TACHO_TERMINATION_LOG": place}
         done = subprocess.run(
             [sys.executable, "-m", "tacho_runtime.hub.inspect"],
             env={**os.environ, **hub_environment(resource.spec.model), **variables},
@@ -77,9 +78,10 @@ def inspect_model(resource: LLMDeployment, claims: dict[str, Path]) -> ModelFact
             text=True,
             check=False,
             preexec_fn=ends_with_us,
+            pass_fds=(answer.fileno(),),
         )
         try:
-            result = unpack(InspectResult, answer.read_text())
+            result = unpack(InspectResult, answer.read())
         except (OSError, DocumentError):
             tail = done.stderr.strip().splitlines()[-5:]
             ended = f"inspecting {uri} ended with code {done.returncode}"

@@ -212,8 +212,9 @@ def require_appendable(file: str) -> None:
 async def _serve(order: RunOptions, raw: Manifest, setup: LocalSetup, plan: ModelPlan, scratch: Path) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(number, stop.set)
     pod = LocalPod(setup, scratch, say, log=Path(order.log) if order.log else None)
     async with pod.running():
         report = await _unless(stop, pod.until_ready())

@@ -91,8 +91,9 @@ def until(check: Callable[[], object], what: str, *, or_dead: subprocess.Popen[s
     raise AssertionError(what)
 
 
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _heed_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -108,8 +109,9 @@ def started(scratch: Path, *arguments: str, **environment: str) -> Iterator[Runn
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Whoever runs the tests in the background of a script has SIGINT ignored, and so would the command.
-        preexec_fn=_heed_interrupts,
+        # Whoever runs the tests in the background of a script has SIGINT ignored, by nohup SIGHUP too, and so
+        # would the command.
+        preexec_fn=_heed_signals,
     )
     running = Running(process, mark)
     assert process.stdout is not None

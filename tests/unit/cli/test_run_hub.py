@@ -59,9 +59,10 @@ def test_a_download_is_continued_and_the_engine_never_sees_the_token(tmp_path: P
         assert TOKEN.encode() not in runtime
         fetch = Path(f"/proc/{running.member('tacho_runtime.hub.fetch')}/environ").read_bytes()
         assert TOKEN.encode() in fetch
-        os.kill(running.process.pid, signal.SIGINT)
+        os.kill(running.process.pid, signal.SIGHUP)  # as a terminal that is closed sends it
         assert running.end() == 130
         until(lambda: not running.family(), f"processes are left: {running.family()}")
+        assert not list(scratch.glob("tacho-*"))
     with started(scratch, *arguments, *ports(), **environment) as running:
         until(lambda: sent_bytes(hub) > 0.6 * size_bytes, f"no download: {running.lines}")
         os.kill(running.member("tacho_runtime.hub.fetch"), signal.SIGKILL)
