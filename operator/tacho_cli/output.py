@@ -121,8 +121,8 @@ def console() -> Console:
                 yield Segment(text if control else visible(text, "\n"), style, control)
 
     found = VisibleConsole(markup=False, emoji=False)
-    piped = not found.is_terminal and not os.environ.get("COLUMNS")
-    if piped:
+    piped = not found.is_terminal and not os.environ.get("COLUMNS", "").strip("0")
+    if piped or not found.width:  # a terminal without a size has COLUMNS=0: nothing fits into it
         found.width = PIPE_WIDTH
     return found
 

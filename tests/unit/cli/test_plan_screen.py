@@ -162,6 +162,21 @@ def test_a_terminal_gets_colours_unless_it_does_not_want_them(
     assert re.search(r"\x1b\[[\d;]*[349]\d", capsys.readouterr().out) is None
 
 
+@pytest.mark.parametrize("terminal", ["", "1"])
+def test_a_terminal_without_a_size_hides_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: str
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    show_plan("llama", GPU_PLAN, "from the GPU catalog")
+    whole = capsys.readouterr().out.split()
+    monkeypatch.setenv("COLUMNS", "0")
+    show_plan("llama", GPU_PLAN, "from the GPU catalog")
+    assert capsys.readouterr().out.split() == whole
+
+
 def test_methods_that_the_same_words_rule_out_share_a_row() -> None:
     def ruled_out(method: str, engine: str = "vllm") -> Alternative:
         message = f"{method} needs a checkpoint that was quantized beforehand"
