@@ -113,6 +113,41 @@ def test_what_helm_test_runs_says_what_did_not_answer(answering: str, path: str,
     assert done.stdout.strip()[:3] == says
 
 
+def _keys_twice(node: yaml.Node | None) -> list[str]:
+    """Keys that a map below ``node`` has twice. Helm takes the last one; kustomize refuses them."""
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        below = [key for _, value in node.value for key in _keys_twice(value)]
+        return [key for key in keys if keys.count(key) > 1] + below
+    return (
+        [key for item in node.value for key in _keys_twice(item)]
+        if isinstance(node, yaml.SequenceNode)
+        else []
+    )
+
+
+def test_a_label_that_is_set_twice_is_there_once_and_the_later_wins(helm: Helm) -> None:
+    of_its_own = {"enabled": True, "labels": {"team": "own"}}
+    given = {
+        **REQUIRED,
+        "commonLabels": {"team": "all", "app.kubernetes.io/part-of": "ours", "helm.sh/chart": "x"},
+        "podLabels": {"team": "own", "app.kubernetes.io/version": "7"},
+        **{name: of_its_own for name in ("serviceMonitor", "podMonitor", "prometheusRule")},
+        "grafana": {"dashboards": of_its_own},
+        "crds": {"install": False},
+    }
+    text = helm.run("template", "tacho", str(CHART), stdin=json.dumps(given))
+    assert [key for node in yaml.compose_all(text, yaml.CSafeLoader) for key in _keys_twice(node)] == []
+    manifests = helm.template(given)
+    assert {item["metadata"]["labels"]["app.kubernetes.io/part-of"] for item in manifests} == {"ours"}
+    (deployment,) = kinds(manifests, "Deployment")
+    assert deployment["metadata"]["labels"]["team"] == "all"
+    pod = deployment["spec"]["template"]["metadata"]["labels"]
+    assert (pod["team"], pod["app.kubernetes.io/version"]) == ("own", "7")
+    (monitor,) = kinds(manifests, "ServiceMonitor")
+    assert monitor["metadata"]["labels"]["team"] == "own"
+
+
 def test_more_variables_reach_the_operator_and_none_twice(helm: Helm) -> None:
     proxy = {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}
     (deployment,) = kinds(helm.template({"extraEnv": [proxy]}), "Deployment")

@@ -21,15 +21,23 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{- define "tacho.labels" -}}
+{{- define "tacho.ownLabels" -}}
 {{ include "tacho.selector" . }}
 app.kubernetes.io/part-of: tacho
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- end -}}
+
+{{/* Of a list of the chart and more labels. A later label replaces one of the same name: what reads YAML strictly refuses a name twice. */}}
+{{- define "tacho.labelsWith" -}}
+{{- $chart := first . -}}
+{{- $own := fromYaml (include "tacho.ownLabels" $chart) -}}
+{{ mergeOverwrite $own (default dict $chart.Values.commonLabels) (default dict (last .)) | toYaml }}
+{{- end -}}
+
+{{- define "tacho.labels" -}}
+{{ include "tacho.labelsWith" (list . dict) }}
 {{- end -}}
 
 {{- define "tacho.serviceAccountName" -}}
