@@ -13,6 +13,7 @@ from benchmarks.gpu.pages import (
     h200_front_ends,
     h200_goals,
     h200_newest_pods,
+    h200_repeated_edges,
     probe,
 )
 from benchmarks.gpu.pages.recorded import ROOT
@@ -122,3 +123,13 @@ def test_the_plans_budget_is_longer_than_what_cut_the_recorded_searches() -> Non
             cohort=samples_for(95),
         )
         assert budget_of(times).seconds == 90
+
+
+def test_what_the_readme_says_of_edges_on_later_hosts_is_on_their_page() -> None:
+    """A cell of an edge with its own loop: probe or loop, and the error in brackets."""
+    kept = []
+    for section in (h200_budgets.section(), h200_repeated_edges.section()):
+        cells = re.findall(r"^\| 8b-(?:[^|]+\|){4,7}? [\d, /]+ \(([-+][\d.]+) %\)", section, re.MULTILINE)
+        kept.append(f"{sum(abs(float(error)) <= 5 for error in cells)} of {len(cells)}")
+    assert f"edges-between-two-loops) {kept[0]} and {kept[1]};" in (ROOT / "README.md").read_text()
+    assert h200_repeated_edges.section().count("| Edge |") == 4

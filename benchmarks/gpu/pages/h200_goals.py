@@ -8,7 +8,7 @@ from statistics import median, pstdev
 from typing import Any
 
 from benchmarks.gpu.goals import comparison
-from benchmarks.gpu.pages import h200_budgets, probe
+from benchmarks.gpu.pages import h200_budgets, h200_repeated_edges, probe
 from benchmarks.gpu.pages.loops import littles_share
 from benchmarks.gpu.pages.recorded import RAW, number, row
 from benchmarks.gpu.truth import quantile
@@ -182,6 +182,7 @@ def page() -> str:
                 rates=f"{number(rates[0])} to {number(rates[-1])}",
             ),
             h200_budgets.section(),
+            h200_repeated_edges.section(),
             *(SMALL_HEAD, *(text for text, _ in rows)),
             SMALL_END.format(
                 more=100 * (max(share for _, share in rows) - 1),
