@@ -117,8 +117,9 @@ def _discard(*streams: TextIO) -> None:
 
 def _called(arguments: list[str] | None) -> int:
     """Runs one command, prints its error and returns its exit code."""
+    program = "kubectl tacho" if os.path.basename(sys.argv[0]).startswith("kubectl-") else "tacho"
     try:
-        code = app(args=arguments, prog_name=_program(), standalone_mode=False)
+        code = app(args=arguments, prog_name=program, standalone_mode=False)
         if code == ExitCode.INTERRUPTED and not isinstance(code, ExitCode):  # typer's, which says nothing
             raise KeyboardInterrupt
         return int(code or 0)
@@ -149,10 +150,6 @@ def complete() -> int:
         app(prog_name="tacho")
     print(":4")  # cobra's ShellCompDirectiveNoFileComp
     return ExitCode.OK
-
-
-def _program() -> str:
-    return "kubectl tacho" if os.path.basename(sys.argv[0]).startswith("kubectl-") else "tacho"
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ class Replica:
             waiting.popleft()
             running[request] = PREFILLING
             self._kv_tokens += computed
-            self._prefill(request, max(1, computed))
+            self._prompts.append([request, max(1, computed)])
 
     def _fits(self, request: int, computed: int) -> bool:
         """Whether the KV cache has space for a request of which ``computed`` tokens are known."""
@@ -272,9 +272,6 @@ class Replica:
         if len(self._running) < 2:
             return float(UNKNOWN_KV_TOKENS)
         return self._model.kv_cache_tokens - self._kv_tokens
-
-    def _prefill(self, request: int, tokens: int) -> None:
-        self._prompts.append([request, tokens])
 
     def _drop_prompt(self, request: int) -> None:
         self._prompts = deque(item for item in self._prompts if item[0] != request)

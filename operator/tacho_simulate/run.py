@@ -126,7 +126,7 @@ class Simulation:
         while self._events and self._events[0][0] <= horizon:
             when, _, action = heapq.heappop(self._events)
             fleet.arrive(when)
-            if when > trace.duration_seconds and self._done():
+            if when > trace.duration_seconds and self._ledger.ended + self._ledger.failed == len(trace):
                 break
             action(when)
             self._note(when)
@@ -136,9 +136,6 @@ class Simulation:
 
     def _at(self, when: float, action: Callable[[float], None]) -> None:
         heapq.heappush(self._events, (when, next(self._order), action))
-
-    def _done(self) -> bool:
-        return self._ledger.ended + self._ledger.failed == len(self._trace)
 
     def _note(self, now: float) -> None:
         if self._trajectory and self._trajectory[-1].time_seconds == now:

@@ -149,13 +149,13 @@ class PlanHalf:
             return other_stages(self.profile.name, stages, gpus)
         return ((1, gpus),)
 
-    def settings_refusal(self, _placement: Placement) -> EngineRefusal | None:
+    def settings_refusal(self, _placement: Placement, /) -> EngineRefusal | None:
         """The refusal of settings that the engine itself would refuse on this device at its start; None: it
         accepts them.
         """
         return None
 
-    def extends_context(self, _options: EngineOptions) -> bool:
+    def extends_context(self, _options: EngineOptions, /) -> bool:
         """Whether the user's switches extend the model's context beyond the length it was trained for."""
         return False
 
@@ -163,23 +163,23 @@ class PlanHalf:
         """Bytes of one element of the KV cache."""
         return self.cache_bytes
 
-    def arguments(self, _placement: Placement, _context: Context) -> tuple[str, ...]:
+    def arguments(self, _placement: Placement, _context: Context, /) -> tuple[str, ...]:
         """The command-line switches that the plan decides, frozen with it; the user's extraArgs follow
         them."""
         return ()
 
-    def tuned(self, _placement: Placement, _streamed_tokens_per_second: float | None) -> Tuning:
+    def tuned(self, _placement: Placement, _streamed_tokens_per_second: float | None, /) -> Tuning:
         """Arguments that make the engine faster than its defaults; the user's own take precedence.
 
         The second argument is expected for all requests of the plan together; None: unknown.
         """
         return Tuning()
 
-    def warnings(self, _placement: Placement) -> tuple[str, ...]:
+    def warnings(self, _placement: Placement, /) -> tuple[str, ...]:
         """Sentences about settings or models that the engine may refuse at its start."""
         return ()
 
-    def fallbacks(self, _placement: Placement) -> tuple[str, ...]:
+    def fallbacks(self, _placement: Placement, /) -> tuple[str, ...]:
         """One clause for each setting that the engine will not apply as requested, or that makes it slower
         than possible.
         """

@@ -67,7 +67,8 @@ def check_operator(facts: Facts) -> Iterator[Result]:
 
 def check_storage(facts: Facts) -> Iterator[Result]:
     classes = facts.all_of("storageclasses")
-    defaults = [item for item in classes if _annotation(item, DEFAULT_CLASS) == "true"]
+    marks = [item["metadata"].get("annotations") or {} for item in classes]
+    defaults = [mark for mark in marks if mark.get(DEFAULT_CLASS) == "true"]
     if not classes:
         yield "warn", "The cluster has no StorageClass.", "Install a provisioner, or bind claims by hand."
     elif not defaults:
@@ -193,10 +194,6 @@ def check_rights(facts: Facts) -> Iterator[Result]:
 
 def _place(item: Mapping[str, Any]) -> tuple[str, str]:
     return item["metadata"].get("namespace", ""), item["metadata"]["name"]
-
-
-def _annotation(item: Mapping[str, Any], key: str) -> str:
-    return str((item["metadata"].get("annotations") or {}).get(key, ""))
 
 
 CHECKS: dict[str, Callable[[Facts], Iterator[Result]]] = {

@@ -58,13 +58,8 @@ def decide(
     """
     if observed.resource.metadata.deletion_timestamp:
         why = "It is being deleted: garbage collection deletes the children."
-        found = StoredResource(
-            raw=observed.raw,
-            pods=observed.pods,
-            deployments=observed.deployments,
-            services=observed.services,
-        )
-        return ReconcileDecision(status=deleting_status(found, now), now=now, reason=why)
+        status = deleting_status(StoredResource.of(observed), now)
+        return ReconcileDecision(status=status, now=now, reason=why)
     reconcile_plan = plan_reconcile(observed, config, now, planned)
     snapshot = take_snapshot(observed, config, reconcile_plan, now)
     status = build_status(snapshot, now)

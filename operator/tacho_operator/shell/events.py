@@ -145,10 +145,6 @@ def _series(live: Manifest, moment: str) -> dict[str, Any]:
     return {"count": count, "series": {"count": count, "lastObservedTime": moment}}
 
 
-def _within(text: str, count: int) -> str:
-    return text.encode()[:count].decode(errors="ignore")
-
-
 def _manifest(raw: Manifest, event: ResourceEvent, now: datetime, *, ordinal: int) -> Manifest:
     metadata, moment = raw["metadata"], format_time(now)
     identity = f"{metadata['uid']} {event.reason} {ordinal}"
@@ -169,7 +165,7 @@ def _manifest(raw: Manifest, event: ResourceEvent, now: datetime, *, ordinal: in
         },
         "type": event.type,
         "reason": event.reason,
-        "message": _within(visible(event.message), LONGEST_NOTE_BYTES),
+        "message": visible(event.message).encode()[:LONGEST_NOTE_BYTES].decode(errors="ignore"),
         "action": ACTION,
         "source": {"component": FIELD_MANAGER},
         "reportingComponent": FIELD_MANAGER,

@@ -21,7 +21,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -156,7 +156,8 @@ class KopfRunner:
             registry=registry,
             settings=settings,
             standalone=True,
-            identity=_identity(),
+            # Else kopf looks up the user's name, which a container's user may not have.
+            identity=cast(Any, os.uname().nodename),
             clusterwide=not namespace,
             namespaces=[namespace] if namespace else [],
         )
@@ -197,11 +198,6 @@ async def supervised(what: str, run: Callable[[], Awaitable[None]]) -> None:
                 exc_info=logger.isEnabledFor(logging.DEBUG),
             )
         await asyncio.sleep(pause_seconds(failures, 0.0))
-
-
-def _identity() -> Any:
-    """An identity for kopf, which else would look up the user's name. A container's user may have none."""
-    return os.uname().nodename
 
 
 OK = 200

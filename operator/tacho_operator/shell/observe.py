@@ -89,13 +89,7 @@ def deciding(observed: Observed) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        found = StoredResource(
-            raw=observed.raw,
-            pods=observed.pods,
-            deployments=observed.deployments,
-            services=observed.services,
-        )
-        raise UndecidedResource(found, error) from error
+        raise UndecidedResource(StoredResource.of(observed), error) from error
 
 
 def read_resource(raw: Manifest) -> LLMDeployment:

@@ -182,13 +182,9 @@ def _by_writer(status: Manifest) -> tuple[Manifest, list[Any]]:
     found = status.get("conditions")
     if not isinstance(found, list):  # of an old CRD
         return status, []
-    others = [item for item in found if isinstance(item, dict) and _is_others(item.get("type"))]
+    typed = (item for item in found if isinstance(item, dict) and isinstance(item.get("type"), str))
+    others = [item for item in typed if item["type"] not in set(ConditionType)]
     return {**status, "conditions": [item for item in found if item not in others]}, others
-
-
-def _is_others(kind: Any) -> bool:
-    """Whether a condition's type is another writer's. Any other value is of an old CRD, and is not kept."""
-    return isinstance(kind, str) and kind not in set(ConditionType)
 
 
 def _keeps(live: Any, desired: Any) -> bool:

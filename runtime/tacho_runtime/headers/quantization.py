@@ -44,17 +44,14 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
     if "quant_algo" in raw or "quant_algo" in mapping(raw.get("quantization")):
         method, reader = "modelopt", _modelopt
     stored = reader({**raw, "quant_method": method})
-    head = any("lm_head." in t.name and _packed(t) for t in tensors)
+    heads = (t for t in tensors if "lm_head." in t.name and not t.name.endswith("bias"))
+    head = any(t.dtype not in ("BF16", "F16", "F32") for t in heads)
     return replace(
         stored,
         scheme=stored.scheme[:WORD_LIMIT],
         kv_cache_dtype=stored.kv_cache_dtype[:WORD_LIMIT],
         lm_head_quantized=stored.lm_head_quantized or head,
     )
-
-
-def _packed(tensor: StoredTensor) -> bool:
-    return tensor.dtype not in ("BF16", "F16", "F32") and not tensor.name.endswith("bias")
 
 
 def _awq(raw: dict[str, Any]) -> StoredQuantization:

@@ -48,7 +48,8 @@ def _classified(
     error: BaseException, repository: str, revision: str, endpoint: str, token: str
 ) -> FailedError:
     has_token = bool(token)
-    cause = _with_response(error)
+    # The hub client wraps the error that has the hub's answer in 'not found locally'.
+    cause = next((e for e in _chain(error) if getattr(e, "response", None) is not None), error)
     status = _status(cause)
     code = _error_code(cause)
     where = f"{repository}@{revision} on {endpoint}"
@@ -187,11 +188,6 @@ def _chain(error: BaseException) -> list[BaseException]:
         found.append(current)
         current = current.__cause__ or current.__context__
     return found
-
-
-def _with_response(error: BaseException) -> BaseException:
-    """The cause that has the hub's answer. The hub client wraps it in 'not found locally'."""
-    return next((e for e in _chain(error) if getattr(e, "response", None) is not None), error)
 
 
 def _status(error: BaseException) -> int:

@@ -65,7 +65,8 @@ def plan_reprobe(
     if request == answered or not request.startswith(DISRUPT):
         return ReprobePlan(answered=answered)
     pods = [pod for pod in servers if not pod.terminating]
-    if any(_answer(reports.get(pod.uid)) == request for pod in pods):
+    found = [report.measurement for pod in pods if (report := reports.get(pod.uid))]
+    if any(measurement and measurement.request == request for measurement in found):
         return ReprobePlan(answered=request)
     before = codec.read(ReprobeNote, note) or ReprobeNote()
     former_pods = [pod for pod in pods if former.request == request and hostname(pod) == former.hostname]
@@ -100,11 +101,6 @@ def _unanswered_message(pod: PodView, report: Report | None) -> str:
         f"Pod {pod.name} has a request to measure itself and has not finished: its phase is {report.phase}. "
         f"Request it without {DISRUPT}, so that a probe pod measures."
     )
-
-
-def _answer(report: Report | None) -> str:
-    """The value of the user's request that the reported measurement was made for; "": none."""
-    return report.measurement.request if report and report.measurement else ""
 
 
 def hostname(pod: PodView) -> str:

@@ -69,7 +69,8 @@ def deviating(entry: MeasurementEntry | None, pods: Collection[str]) -> Measured
     for run in sorted(entry.history.runs, key=_order):
         if run.confidence == CLEAN:
             latest[run.pod] = run
-    found = [run for run in latest.values() if run.kind == CHECK and run.pod in pods and _off(run, entry)]
+    checks = (run for run in latest.values() if run.kind == CHECK and run.pod in pods)
+    found = [run for run in checks if any(pair.off for pair in _pairs(run, entry))]
     return max(found, key=_order, default=None)
 
 
@@ -212,10 +213,6 @@ def _alone(run: MeasuredRun, entry: MeasurementEntry) -> ComparedRate | None:
 def _agrees(run: MeasuredRun, entry: MeasurementEntry) -> bool:
     pair = _carried(run, entry)
     return pair is not None and pair.apart_percent <= max(AGREEING_PERCENT, pair.both_percent)
-
-
-def _off(run: MeasuredRun, entry: MeasurementEntry) -> bool:
-    return any(pair.off for pair in _pairs(run, entry))
 
 
 # --- what checks of later pods are compared with ----------------------------------------------------

@@ -51,7 +51,8 @@ def _read(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, 
     hosts = eligible(usable, selector=selector, tolerations=tolerations, gpu=False)
     largest = max(hosts, key=lambda node: (memory_bytes(node), node.name), default=None)
     resource, keys = request.gpu_resource, (*selector, *gpu_labels(request.gpu_resource))
-    others = () if any(resource_count(node, resource) for node in usable) else _foreign_gpus(usable)
+    foreign = {name for node in usable for name in node.allocatable if is_foreign_gpu(name)}
+    others = () if any(resource_count(node, resource) for node in usable) else sorted(foreign)
     equal: Counter[tuple[object, ...]] = Counter()
     found = []
     for node in sorted(usable, key=lambda node: node.name):
@@ -64,10 +65,6 @@ def _read(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, 
             known = (resource, *others)
             found.append(_only(node, keys, ("memory", *known) if node is largest else known))
     return tuple(found)
-
-
-def _foreign_gpus(nodes: Iterable[NodeFacts]) -> tuple[str, ...]:
-    return tuple(sorted({name for node in nodes for name in node.allocatable if is_foreign_gpu(name)}))
 
 
 def _only(node: NodeFacts, labels: Iterable[str], resources: Iterable[str]) -> NodeFacts:

@@ -76,17 +76,14 @@ def never_ready(pod: PodView, limit_seconds: float, report: Report | None, now: 
     since = unready_since(pod)
     if since is None or time_left(since, limit_seconds, now) is not None:
         return None
+    reported = f"phase {report.phase}: {report.message}".removesuffix(": ") if report else ""
     return Problem(
         reason=FailureClass.STARTUP_TIMEOUT,
         what=f"Unready since {format_time(since)}, longer than a start may take: pod {pod.name}.",
         next_step="See its log and kubectl describe pod, then delete the pod.",
-        quotation="; ".join(filter(None, (pod.unready_because, _reported(report)))),
+        quotation="; ".join(filter(None, (pod.unready_because, reported))),
         escalations=frozenset({Escalation.NOT_READY}),
     )
-
-
-def _reported(report: Report | None) -> str:
-    return f"phase {report.phase}: {report.message}".removesuffix(": ") if report else ""
 
 
 def stuck(pod: PodView) -> Problem:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
@@ -137,7 +138,8 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
     if (refused := _insecure_hub(resource, config)) is not None:
         return Inspection(problem=refused, delete=references(pods), reason=refused.message)
     current = request_hash(resource, config)
-    mine = sorted((pod for pod in pods if _is_current(pod, resource, current)), key=_attempt)
+    name = partial(names.inspect_pod_name, resource.metadata.name, current)
+    mine = sorted((pod for pod in pods if pod.name == name(_attempt(pod))), key=_attempt)
     uids = {pod.uid for pod in mine}
     others = references(pod for pod in pods if pod.uid not in uids)
     if not mine:
@@ -297,11 +299,6 @@ def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
     if isinstance(requested.uri, HubUri):
         requested = replace(requested, endpoint=hub_endpoint(resource.spec.model, config.hub_endpoint))
     return inspect_pod(resource, config, requested, name=name, attempt=attempt)
-
-
-def _is_current(pod: PodView, resource: LLMDeployment, current: str) -> bool:
-    """Whether the pod inspects for the present spec: its name contains the request hash ``current``."""
-    return pod.name == names.inspect_pod_name(resource.metadata.name, current, _attempt(pod))
 
 
 def _attempt(pod: PodView) -> int:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from tacho_contract.failure import FailureClass
 from tacho_operator.api.conditions import ConditionType, Reason, find_condition, set_condition
@@ -22,7 +22,7 @@ from tacho_operator.core.rollout.reading import live_pods
 from tacho_operator.core.status.condition_value import ConditionValue
 from tacho_operator.core.status.conditions import SCALING, condition_of
 from tacho_operator.core.status.reachability import reached, serving_message
-from tacho_operator.core.types import Manifest
+from tacho_operator.core.types import Manifest, Observed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,12 @@ class StoredResource:
     services: tuple[Manifest, ...] = ()
     is_whole: bool = True
     """Whether all these children could be read; if not, it is unknown whether the resource serves."""
+
+    @classmethod
+    def of(cls, observed: Observed) -> Self:
+        """The part of ``observed`` that shows whether it serves."""
+        deployments, services = observed.deployments, observed.services
+        return cls(raw=observed.raw, pods=observed.pods, deployments=deployments, services=services)
 
     @property
     def desired_replicas(self) -> int:

@@ -194,11 +194,9 @@ class Reflector:
     async def _pause(self, error: Exception) -> None:
         self._break("broken", error)
         delay = pause_seconds(self._failures, requested_pause_seconds(error))
-        logger.warning("%s in %s: %s; again in %.1f s", self.kind, self._place(), error, delay)
+        place = f"namespace {self.namespace}" if self.namespace else "all namespaces"
+        logger.warning("%s in %s: %s; again in %.1f s", self.kind, place, error, delay)
         await asyncio.sleep(delay)
-
-    def _place(self) -> str:
-        return f"namespace {self.namespace}" if self.namespace else "all namespaces"
 
     async def _list(self) -> None:
         """Reads the list page by page, for a few kinds at the same time, so that no process holds the whole
