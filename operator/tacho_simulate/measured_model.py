@@ -83,7 +83,7 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
     if not gaps:
         raise PerformanceModelError("the measurement has no level with a time per token")
     kv_tokens = entry.kv_cache.capacity_tokens if entry.kv_cache else None
-    idle = _idle(entry, shape.input_tokens / prefill)
+    idle = _idle_ttft(entry, shape.input_tokens / prefill)
     step = min(idle, gaps.get(1, 0.0))
     model = PerformanceModel(
         steps=tuple(sorted(gaps.items())),
@@ -95,7 +95,7 @@ def from_measurement(entry: MeasurementEntry, *, max_num_seqs: int | None = None
     )
     for concurrency in sorted(levels):
         point = levels[concurrency]
-        simulate = partial(_open if concurrency in came else _level, shape=shape, point=point)
+        simulate = partial(_simulate_open_loop if concurrency in came else _level, shape=shape, point=point)
         model = _fitted(model, simulate, point)
     return model
 
@@ -141,7 +141,10 @@ def _open_arrivals(entry: MeasurementEntry, levels: Mapping[int, CurvePoint]) ->
 def _by_chance(model: PerformanceModel, shape: Workload, point: CurvePoint) -> bool:
     """Whether as few arrivals may have had their TPOT at a replica of ``model``, which does not know them."""
     requests = round((point.requests or 0) * FILLING / (FILLING - 1))
-    drawn = [_open(model, shape=shape, point=point, requests=requests, seed=seed)[1] for seed in range(DRAWS)]
+    drawn = [
+        _simulate_open_loop(model, shape=shape, point=point, requests=requests, seed=seed)[1]
+        for seed in range(DRAWS)
+    ]
     return min(drawn) <= (point.tpot_milliseconds_p50 or 0.0) / 1000 <= max(drawn)
 
 
@@ -153,7 +156,7 @@ def _generating(point: CurvePoint) -> int:
     return min(point.concurrency, round(rate * gap / 1000)) if rate and gap else 0
 
 
-def _idle(entry: MeasurementEntry, prompt_seconds: float) -> float:
+def _idle_ttft(entry: MeasurementEntry, prompt_seconds: float) -> float:
     """TTFT of an idle replica without the time of the prompt's tokens, in seconds."""
     alone = entry.single_stream
     overhead = (alone.ttft_overhead_milliseconds if alone else None) or 0.0
@@ -170,12 +173,12 @@ def _fitted(model: PerformanceModel, simulate: Simulate, point: CurvePoint) -> P
     first, gap, concurrency = point.ttft_milliseconds_p50, point.tpot_milliseconds_p50, point.concurrency
     if first is None or gap is None or not 1 < concurrency <= model.max_num_seqs:
         return model
-    model = _late(model, simulate, concurrency, first / 1000)
+    model = _with_added_ttft(model, simulate, concurrency, first / 1000)
     exact = _stepped(model, simulate, concurrency, gap / 1000)
     if exact == model:
         return model
     late = dataclasses.replace(exact, ttft_late=exact.ttft_late[:-1])
-    return _late(late, simulate, concurrency, first / 1000)
+    return _with_added_ttft(late, simulate, concurrency, first / 1000)
 
 
 def _stepped(
@@ -206,7 +209,7 @@ def _level(model: PerformanceModel, *, shape: Workload, point: CurvePoint) -> tu
     return found.ttft_seconds.p50, found.tpot_seconds.p50
 
 
-def _open(
+def _simulate_open_loop(
     model: PerformanceModel, *, shape: Workload, point: CurvePoint, requests: int = 0, seed: int = 0
 ) -> tuple[float, float]:
     """``requests``: 0 for as many as a median needs."""
@@ -221,7 +224,7 @@ def _open(
     return found.ttft, found.tpot
 
 
-def _late(
+def _with_added_ttft(
     model: PerformanceModel, simulate: Simulate, concurrency: int, first_seconds: float
 ) -> PerformanceModel:
     """The model with the additional TTFT at ``concurrency`` that reproduces the measured median TTFT;

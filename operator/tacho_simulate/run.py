@@ -73,7 +73,7 @@ def simulate(
     return Simulation(trace, setting, policy_factory, seed, faults, assigned_pods).result()
 
 
-def _chance(seed: int) -> Random:
+def _random(seed: int) -> Random:
     return Random(seed)  # noqa: S311  # not a secret
 
 
@@ -94,10 +94,10 @@ class Simulation:
         self._seed, self._faults = seed, faults
         self._ledger = Ledger(trace.time_seconds, trace.input_tokens, trace.output_tokens)
         self._fleet = Fleet(
-            setting.model, faults.stragglers, self._ledger, _chance(seed), assigned_pods, setting.routing
+            setting.model, faults.stragglers, self._ledger, _random(seed), assigned_pods, setting.routing
         )
         # Cold starts have their own random stream: they do not depend on the number of requests.
-        self._starts = _chance(seed + 1)
+        self._starts = _random(seed + 1)
         self._started = 0
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
@@ -112,16 +112,16 @@ class Simulation:
         trace, fleet = self._trace, self._fleet
         for _ in range(self._desired):
             fleet.become_ready(fleet.create(-self._setting.initial_start_seconds), 0.0)
-        self._note(0.0)
+        self._record_change(0.0)
         first = self._setting.first_decision_seconds
-        self._at(self._policy.period_seconds if first is None else first, partial(self._decide, 0))
+        self._schedule(self._policy.period_seconds if first is None else first, partial(self._decide, 0))
         for begins, ends in self._faults.scaler_outages:
-            self._at(begins, self._stop_scaler)
-            self._at(ends, self._restart_scaler)
+            self._schedule(begins, self._stop_scaler)
+            self._schedule(ends, self._restart_scaler)
         for when, whom in self._faults.failing:
-            self._at(when, partial(self._fail, whom))
+            self._schedule(when, partial(self._fail, whom))
         for when, whom in self._faults.hanging:
-            self._at(when, partial(self._hang, whom))
+            self._schedule(when, partial(self._hang, whom))
         horizon = trace.duration_seconds + DRAIN_SECONDS
         while self._events and self._events[0][0] <= horizon:
             when, _, action = heapq.heappop(self._events)
@@ -129,15 +129,15 @@ class Simulation:
             if when > trace.duration_seconds and self._ledger.ended + self._ledger.failed == len(trace):
                 break
             action(when)
-            self._note(when)
+            self._record_change(when)
         fleet.arrive(math.inf)
         fleet.settle(horizon)
         return self._result()
 
-    def _at(self, when: float, action: Callable[[float], None]) -> None:
+    def _schedule(self, when: float, action: Callable[[float], None]) -> None:
         heapq.heappush(self._events, (when, next(self._order), action))
 
-    def _note(self, now: float) -> None:
+    def _record_change(self, now: float) -> None:
         if self._trajectory and self._trajectory[-1].time_seconds == now:
             self._trajectory.pop()  # events at one time make one moment
         former = self._trajectory[-1][1:] if self._trajectory else None
@@ -152,7 +152,7 @@ class Simulation:
     def _restart_scaler(self, now: float) -> None:
         former = self._policy
         self._policy = former.restarted(now) if isinstance(former, Restarts) else self._factory(self._setting)
-        self._at(now + self._policy.period_seconds, partial(self._decide, self._scaler_ends))
+        self._schedule(now + self._policy.period_seconds, partial(self._decide, self._scaler_ends))
 
     def _decide(self, ends: int, now: float) -> None:
         if ends != self._scaler_ends:
@@ -179,7 +179,7 @@ class Simulation:
             self._start(fleet.create(now), now)
         fleet.remove(len(fleet.pods) - desired, choice.victims, now)
         waited = self._faults.unanswered_seconds if blind else 0.0
-        self._at(now + max(self._policy.period_seconds, waited), partial(self._decide, ends))
+        self._schedule(now + max(self._policy.period_seconds, waited), partial(self._decide, ends))
 
     def _start(self, pod: SimulatedPod, now: float) -> None:
         known = self._faults.cold_start_seconds
@@ -192,7 +192,7 @@ class Simulation:
             if pod.deleted_seconds == math.inf:
                 self._fleet.become_ready(pod, when)
 
-        self._at(now + seconds, ready)
+        self._schedule(now + seconds, ready)
 
     def _fail(self, number: int | None, now: float) -> None:
         pod = self._serving(number)
@@ -217,7 +217,7 @@ class Simulation:
                 self._fleet.crash(pod, when)
                 self._start(pod, when)
 
-        self._at(now + self._faults.hang_seconds, restart)
+        self._schedule(now + self._faults.hang_seconds, restart)
 
     def _serving(self, number: int | None) -> SimulatedPod | None:
         """The ready pod with that number, or the oldest ready pod; hung pods excluded. None: no such pod."""

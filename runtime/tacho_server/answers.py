@@ -70,7 +70,7 @@ class AnswerFormat:
             kind, choice["delta"] = "chat.completion.chunk", {"content": piece.text}
         else:
             kind, choice["text"] = "text_completion", piece.text
-        return _answer(self._head(kind), [_with(choice, "logprobs", logprobs)], usage)
+        return _answer(self._head(kind), [_with_value(choice, "logprobs", logprobs)], usage)
 
     def usage_chunk(self, usage: Usage) -> dict[str, Any]:
         kind = "chat.completion.chunk" if self.chat else "text_completion"
@@ -94,7 +94,7 @@ class AnswerFormat:
             found["message"] = {"role": "assistant", "content": choice.text, "refusal": None}
         else:
             found["text"] = choice.text
-        return _with(found, "logprobs", logprobs)
+        return _with_value(found, "logprobs", logprobs)
 
     # --- log-probabilities -----------------------------------------------------------------------
     async def _logprobs(self, tokens: Sequence[Token]) -> bytes:
@@ -162,11 +162,11 @@ def _json(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _with(document: dict[str, Any], key: str, value: bytes) -> bytes:
+def _with_value(document: dict[str, Any], key: str, value: bytes) -> bytes:
     """``document`` as JSON, with one more value that is JSON already."""
     return b'%s,"%s":%s}' % (_json(document)[:-1], key.encode(), value)
 
 
 def _answer(head: dict[str, Any], choices: Sequence[bytes], usage: Usage | None) -> bytes:
-    found = _with(head, "choices", b"[" + b",".join(choices) + b"]")
+    found = _with_value(head, "choices", b"[" + b",".join(choices) + b"]")
     return found if usage is None else b'%s,"usage":%s}' % (found[:-1], _json(usage.document()))

@@ -45,17 +45,17 @@ def make_app(backend: Backend, settings: ServerSettings, state: ServerState) -> 
     """The application; it answers 503 until ``state.loaded``."""
     app = FastAPI(openapi_url=None)
     metrics = ServerMetrics(backend)
-    _errors(app)
+    _add_error_handlers(app)
     # Added before the guard, it is called after it.
     app.add_middleware(
         BodyLimit, max_model_len=lambda: backend.abilities.max_model_len if state.loaded else 0
     )
-    _guard(app, settings.api_key)
+    _add_key_check(app, settings.api_key)
     app.add_middleware(FairQueue)
     app.add_middleware(_Unfinished, metrics=metrics)
     service = Service(backend, settings, metrics)
-    _about(app, service, settings, state, metrics)
-    _openai(app, service, state)
+    _add_status_routes(app, service, settings, state, metrics)
+    _add_openai_routes(app, service, state)
     return app
 
 
@@ -80,7 +80,7 @@ def _require_loaded(state: ServerState) -> None:
         raise RequestError(503, "The model is being loaded.")
 
 
-def _about(
+def _add_status_routes(
     app: FastAPI, service: Service, settings: ServerSettings, state: ServerState, metrics: ServerMetrics
 ) -> None:
     """Adds the routes for the server and its model: health, version, metrics, models."""
@@ -116,7 +116,7 @@ def _about(
         return _model(backend, settings)
 
 
-def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
+def _add_openai_routes(app: FastAPI, service: Service, state: ServerState) -> None:
     """Adds the OpenAI routes that generate text."""
 
     async def answer(body: CompletionRequest | ChatRequest, request: Request) -> Response:
@@ -130,7 +130,7 @@ def _openai(app: FastAPI, service: Service, state: ServerState) -> None:
             places.enter_context(service.holding(job))
             if not body.stream:
                 whole = await _unless_disconnected(service.whole(job), request)
-                return _whole(whole, places.pop_all())
+                return _sent_in_pieces(whole, places.pop_all())
             return _Kept(service.events(job), places.pop_all(), "text/event-stream")
 
     @app.post("/v1/completions")
@@ -157,7 +157,7 @@ class _Kept(StreamingResponse):
                 await super().__call__(scope, receive, send)
 
 
-def _whole(body: bytes, places: contextlib.ExitStack) -> Response:
+def _sent_in_pieces(body: bytes, places: contextlib.ExitStack) -> Response:
     """An answer in one piece. Sent at once, it would lie in the connection's buffer, uncounted."""
 
     async def pieces() -> AsyncGenerator[bytes, None]:
@@ -200,7 +200,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _errors(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI) -> None:
     """Adds handlers by which every error has the OpenAI API's format."""
 
     def answer(error: RequestError) -> JSONResponse:
@@ -226,7 +226,7 @@ def _errors(app: FastAPI) -> None:
         return answer(RequestError(error.status_code, str(error.detail)))
 
 
-def _guard(app: FastAPI, key: str) -> None:
+def _add_key_check(app: FastAPI, key: str) -> None:
     """Adds a check of the API key on every path but OPEN_PATHS."""
     if not key:
         return

@@ -39,13 +39,13 @@ class Detokenizer:
     def add(self, token: int) -> str:
         """The text that ``token`` adds; "" while a character is not complete."""
         self._tokens.append(token)
-        return self._new(final=False)
+        return self._added_text(final=False)
 
     def rest(self) -> str:
         """The text held back so far, complete or not."""
-        return self._new(final=True)
+        return self._added_text(final=True)
 
-    def _new(self, *, final: bool) -> str:
+    def _added_text(self, *, final: bool) -> str:
         begin = max(0, self._shown - CONTEXT_TOKENS)
         before = self._tokenizer.decode(self._tokens[begin : self._shown]) if self._shown > begin else ""
         now = self._tokenizer.decode(self._tokens[begin:])

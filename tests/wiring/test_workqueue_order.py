@@ -133,7 +133,7 @@ async def test_routine_comes_last_until_something_happens() -> None:
     queue = WorkQueue(process, workers=1, priority=lambda key: Priority.SERVES)
     queue.add(first, routine=True)
     queue.add(first)
-    queue._ripen()
+    queue._move_due_keys()
     assert queue.depths() == {"new": 0, "serves": 1, "changed": 0, "waits": 0, "routine": 0, "delayed": 0}
 
 
@@ -149,7 +149,7 @@ async def test_what_changes_while_it_waits_moves_to_a_more_urgent_line_and_never
     keys = [Key("ns", f"waits{n:02}") for n in range(20)]
     for key in keys:
         queue.add(key)
-    queue._ripen()
+    queue._move_due_keys()
     priorities[keys[15]] = Priority.CHANGED
     queue.add(keys[15])
     priorities[keys[15]] = Priority.ROUTINE

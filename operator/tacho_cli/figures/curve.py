@@ -148,20 +148,20 @@ def _panel(panel: Panel, plot: Plot) -> Iterator[str]:
         )
     for before, after in pairwise(panel.marks):
         kind = "line soft" if before.provisional or after.provisional else "line"
-        yield chart.line(*_at(plot, before), *_at(plot, after), kind)
+        yield chart.line(*_position(plot, before), *_position(plot, after), kind)
     for mark in panel.marks:
         yield from _point(plot, mark)
     within = (LEFT, plot.top - 30, plot.right + RIGHT - 2 - LEFT, PANEL_HEIGHT + 31)
-    points = [(_at(plot, mark), str(mark.streams)) for mark in reversed(panel.marks)]
+    points = [(_position(plot, mark), str(mark.streams)) for mark in reversed(panel.marks)]
     yield from chart.labels(points, "streams", within)
 
 
-def _at(plot: Plot, mark: Mark) -> chart.Place:
+def _position(plot: Plot, mark: Mark) -> chart.Place:
     return plot.at(mark.rate, mark.milliseconds)
 
 
 def _point(plot: Plot, mark: Mark) -> Iterator[str]:
-    x, y = _at(plot, mark)
+    x, y = _position(plot, mark)
     if mark.most_rate > mark.least_rate:
         for end in (mark.least_rate, mark.most_rate):
             yield from chart.whisker((x, y), plot.at(end, mark.milliseconds))

@@ -63,7 +63,7 @@ def sentences(found: MeasurementView) -> list[tuple[str, str]]:
         rows.append(("capacity", capacity_message(found, found.capacity)))
     highest = found.entry.saturation
     rate = (highest.output_tokens_per_second if highest else None) or 0.0
-    if highest and highest.concurrency is not None and rate > _carried(found):
+    if highest and highest.concurrency is not None and rate > _capacity_rate(found):
         at = next((point for point in found.points if point.concurrency == highest.concurrency), None)
         doubted = found.doubts(at) if at else found.provisional
         most = measured(rate, at.ci_percent if at else None, provisional=doubted)
@@ -81,7 +81,7 @@ def sentences(found: MeasurementView) -> list[tuple[str, str]]:
     return rows
 
 
-def _carried(found: MeasurementView) -> float:
+def _capacity_rate(found: MeasurementView) -> float:
     """Tokens per second at the capacity."""
     return (found.capacity.output_tokens_per_second if found.capacity else None) or 0.0
 

@@ -54,12 +54,12 @@ def leaving_nothing() -> Iterator[None]:
     finally:
         while left := _children(os.getpid()) - before:
             for pid in left:
-                _end(pid)
+                _kill(pid)
         if _prctl is not None:
             _prctl(_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
-def _end(pid: int) -> None:
+def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):

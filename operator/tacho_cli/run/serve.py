@@ -217,7 +217,7 @@ async def _serve(order: RunOptions, raw: Manifest, setup: LocalSetup, plan: Mode
             loop.add_signal_handler(number, stop.set)
     pod = LocalPod(setup, scratch, say, log=Path(order.log) if order.log else None)
     async with pod.running():
-        report = await _unless(stop, pod.until_ready())
+        report = await _unless_stopped(stop, pod.until_ready())
         if report is None:
             say("interrupted: stopping")
             return ExitCode.INTERRUPTED
@@ -226,7 +226,7 @@ async def _serve(order: RunOptions, raw: Manifest, setup: LocalSetup, plan: Mode
             return 0
         where = local_url(order.host, setup.runtime.engine_port)
         say(f"serving {setup.runtime.served_name} at {where}/v1; Ctrl-C ends it")
-        await _unless(stop, pod.until_exit())
+        await _unless_stopped(stop, pod.until_exit())
         say("stopping")
     return 0
 
@@ -241,7 +241,7 @@ def print_status(raw: Manifest, status: Manifest, output: Format) -> None:
         print_document({**raw, "metadata": metadata, "status": status}, output)
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+async def _unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """The result of ``work``; None: ``stop`` was set before, and ``work`` was cancelled."""
     task = asyncio.create_task(work)
     waiter = asyncio.create_task(stop.wait())

@@ -27,14 +27,14 @@ def slo_chart(report: SimulationReport) -> str:
     plot = Plot(x=x, y=percent_axis([run.slo_percent for run in report.runs]), top=TOP, height=300)
     parts = [chart.text(LEFT, TOP - 14, "Requests that met the SLO, %", "title"), *plot.grid()]
     for one, two in pairwise(best):
-        parts.append(chart.line(*_at(plot, one), *_at(plot, two), "line soft front"))
+        parts.append(chart.line(*_position(plot, one), *_position(plot, two), "line soft front"))
     for run in [*others, *best]:  # the front is drawn last, above other points
         tooltip = f"{run.name}: {slo_text(run)} %, {plain(run.gpu_hours)} GPU-hours"
         parts.append(
-            chart.circle(*_at(plot, run), "point" if run in best else "point hollow", tooltip=tooltip)
+            chart.circle(*_position(plot, run), "point" if run in best else "point hollow", tooltip=tooltip)
         )
     within = (LEFT + 2.0, TOP - 8.0, RIGHT - LEFT + 8.0, plot.height + 6.0)
-    parts += chart.labels([(_at(plot, run), run.name) for run in (*best, *others)], "name", within)
+    parts += chart.labels([(_position(plot, run), run.name) for run in (*best, *others)], "name", within)
     parts += plot.base("GPU-hours; upper left is better")
     return chart.svg("SLO attainment over GPU-hours", plot.bottom + BOTTOM, parts)
 
@@ -49,7 +49,7 @@ def percent_axis(values: Sequence[float]) -> Axis:
     return Axis(low=100.0 - count * step, high=100.0 + step / 5, ticks=ticks)
 
 
-def _at(plot: Plot, run: PolicyRun) -> chart.Place:
+def _position(plot: Plot, run: PolicyRun) -> chart.Place:
     return plot.at(run.gpu_hours, run.slo_percent)
 
 

@@ -116,15 +116,15 @@ def show_scaling(screen: Console, status: Manifest) -> None:
     if not found:
         return
     screen.print()
-    screen.print(_now(status, found))
+    screen.print(_scaling_table(status, found))
     if found.get("reason"):
         screen.print(Text(found["reason"]))
     if found.get("decisions"):
         screen.print()
-        screen.print(_changes(found["decisions"]))
+        screen.print(_decisions_table(found["decisions"]))
 
 
-def _now(status: Manifest, found: Manifest) -> Table:
+def _scaling_table(status: Manifest, found: Manifest) -> Table:
     ready, desired = status.get("readyReplicas", 0), found.get("desiredReplicas", "")
     cells = {
         "REPLICAS": f"{ready}; {desired} recommended" if found.get("mode") else f"{ready} of {desired}",
@@ -148,7 +148,7 @@ def _attained(found: Manifest) -> str:
     return f"unknown ({', '.join(missing)})" if missing else "unknown"
 
 
-def _changes(decisions: list[Manifest]) -> Table:
+def _decisions_table(decisions: list[Manifest]) -> Table:
     rows = []
     for item in decisions:
         replicas = (str(item.get(key, 0)) for key in ("fromReplicas", "toReplicas"))

@@ -196,7 +196,7 @@ class Rewrites:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._written: dict[tuple[str, ...], tuple[int, int, float]] = {}
-        """(hash of the content, number of writes, time of the last one) by the key of ``_place``."""
+        """(hash of the content, number of writes, time of the last one) by the key of ``_child_key``."""
         self._refused = Refusals(clock)
         self._undeleted: dict[str, None] = {}
         """Uids of children whose deletion was refused."""
@@ -206,9 +206,9 @@ class Rewrites:
         follows it, so that the next write may be hours away.
         """
         count = REWRITES if is_undone else self._count(desired) + 1
-        self._refused.forget(_place(desired))
-        self._written.pop(_place(desired), None)
-        self._written[_place(desired)] = (_hash(desired), count, self._clock())
+        self._refused.forget(_child_key(desired))
+        self._written.pop(_child_key(desired), None)
+        self._written[_child_key(desired)] = (_hash(desired), count, self._clock())
         if len(self._written) > CHILDREN_LIMIT:
             del self._written[next(iter(self._written))]
 
@@ -246,13 +246,13 @@ class Rewrites:
         are not recorded, as they may end at any time.
         """
         if refused_child(refusal).reason == FailureClass.INVALID_CONFIG:
-            self._refused.note(_place(desired), _refused_content(found, desired), refusal)
+            self._refused.note(_child_key(desired), _refused_content(found, desired), refusal)
 
     def withheld(self, found: Manifest | None, desired: Manifest) -> ChildRefusal | None:
         """The earlier refusal because of which the child is not written for now; None: it is written."""
         if self.is_contested(desired):
             return contested(desired)
-        return self._refused.present(_place(desired), _refused_content(found, desired))
+        return self._refused.present(_child_key(desired), _refused_content(found, desired))
 
     def left_seconds(self, resource: tuple[str, str], refusal: ChildRefusal) -> float:
         """Seconds until the child of ``resource`` is written again; REFUSED_SECONDS without a pause."""
@@ -260,7 +260,7 @@ class Rewrites:
 
     def _count(self, desired: Manifest) -> int:
         """Number of writes of the same content, each within REWRITE_SECONDS of the previous one."""
-        content, count, last = self._written.get(_place(desired), (0, 0, 0.0))
+        content, count, last = self._written.get(_child_key(desired), (0, 0, 0.0))
         is_recent = count and self._clock() - last < REWRITE_SECONDS
         return count if is_recent and content == _hash(desired) else 0
 
@@ -272,7 +272,7 @@ def contested(desired: Manifest) -> ChildRefusal:
     return ChildRefusal(kind=desired["kind"], name=metadata["name"], role=role, contested=True)
 
 
-def _place(desired: Manifest) -> tuple[str, ...]:
+def _child_key(desired: Manifest) -> tuple[str, ...]:
     """Key of a child: namespace and name of its resource, then kind and name of the child."""
     metadata = desired["metadata"]
     owner = (metadata.get("labels") or {}).get(DEPLOYMENT_LABEL, "")

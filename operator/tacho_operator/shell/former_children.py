@@ -139,7 +139,7 @@ class FormerChildren:
         live: dict[Key, str] = {}
         reported: set[Key] = set()
         ends = self._clock() + ROUND_SECONDS
-        for stray, former in await self._due():
+        for stray, former in await self._due_children():
             if not self._leads() or self._clock() > ends:
                 return
             if self._store.stale(stray.namespace):
@@ -147,7 +147,7 @@ class FormerChildren:
             try:
                 longest = doubling_seconds(TRY_SECONDS, LONGEST_TRY_SECONDS, former.failures + 1)
                 async with asyncio.timeout(longest):
-                    is_ending = await self._end(stray, former, live)
+                    is_ending = await self._delete_child(stray, former, live)
                 former.failures = 0 if is_ending else former.failures + 1
             except Exception as error:  # whatever one child is, the others are tried
                 former.failures += 1
@@ -157,11 +157,11 @@ class FormerChildren:
                 what = (*stray[:3], type(error).__name__, error)
                 logger.log(level, text, *what, exc_info=unexpected)
                 if isinstance(error, Forbidden | Invalid) and former.is_confirmed:
-                    await self._report(stray, former, error, reported)
+                    await self._report_refusal(stray, former, error, reported)
             pause = doubling_seconds(PERIOD_SECONDS, LONGEST_PAUSE_SECONDS, former.failures)
             former.due = self._clock() + pause
 
-    async def _due(self) -> list[tuple[Stray, _Former]]:
+    async def _due_children(self) -> list[tuple[Stray, _Former]]:
         """The former children to try now, last those that failed most. New strays are unpacked, and wait."""
         now = self._clock()
         seen: dict[tuple[str, str], _Former | str] = {}
@@ -191,7 +191,7 @@ class FormerChildren:
         found = in_turns(sorted(waiting, reverse=True) for waiting in due.values())
         return sorted(((stray, former) for *_, stray, former in found), key=lambda item: item[1].failures)
 
-    async def _end(self, stray: Stray, former: _Former, live: dict[Key, str]) -> bool:
+    async def _delete_child(self, stray: Stray, former: _Former, live: dict[Key, str]) -> bool:
         """Deletes the child if it is a former one by live reads; a Deployment once it is empty. Returns
         whether it is a former one.
 
@@ -222,7 +222,9 @@ class FormerChildren:
             logger.warning(text, kind, namespace, name)
         return True
 
-    async def _report(self, stray: Stray, former: _Former, error: ApiError, reported: set[Key]) -> None:
+    async def _report_refusal(
+        self, stray: Stray, former: _Former, error: ApiError, reported: set[Key]
+    ) -> None:
         """Tells of a refused deletion at each doubling of the failures: nothing else shows what has the
         GPUs. ``reported``: the resources of which this round has posted an event.
         """

@@ -62,7 +62,7 @@ class FullNamespaces:
         try:
             while True:
                 await asyncio.sleep(PERIOD_SECONDS)
-                self._begin()
+                self._begin_round()
         finally:
             checks = tuple(self._checks.values())
             for task in checks:
@@ -71,9 +71,9 @@ class FullNamespaces:
 
     async def round(self) -> None:
         """Looks once at each namespace that has changed; a new leader at all."""
-        await asyncio.gather(*self._begin())
+        await asyncio.gather(*self._begin_round())
 
-    def _begin(self) -> list[asyncio.Task[None]]:
+    def _begin_round(self) -> list[asyncio.Task[None]]:
         """Begins a round: returns what looks at the namespaces that nothing looks at yet."""
         begun = []
         places = self._store.bounds.places
@@ -92,7 +92,7 @@ class FullNamespaces:
         is_done = False
         try:
             async with asyncio.timeout(ROUND_SECONDS):
-                is_done = await self._check(namespace)
+                is_done = await self._take_in(namespace)
         except Exception as error:  # whatever one namespace is, the others are looked at
             unexpected = not isinstance(error, ApiError | OSError | TimeoutError)
             text = "namespace %s has more LLMDeployments than are held, and is looked at again: %s"
@@ -104,7 +104,7 @@ class FullNamespaces:
         else:
             self._store.bounds.places.uncounted.add(namespace)
 
-    async def _check(self, namespace: str) -> bool:
+    async def _take_in(self, namespace: str) -> bool:
         """Takes in what should be held; the leader writes the status of the others. Returns whether nothing
         is left to be done.
         """

@@ -104,7 +104,7 @@ class _Entrance(asyncio.Protocol):
         transport.set_protocol(connection)
         connection.connection_made(transport)
         loop = asyncio.get_running_loop()
-        self._opened[transport] = loop.call_later(CONNECTION_SECONDS, _end, transport)
+        self._opened[transport] = loop.call_later(CONNECTION_SECONDS, _close_transport, transport)
 
     def _end_oldest(self, address: str) -> None:
         oldest = next(item for item in self._opened if _client(item) == address)
@@ -119,7 +119,7 @@ def _is_open(transport: asyncio.Transport) -> bool:
     return not transport.is_closing() or transport.get_write_buffer_size() > 0
 
 
-def _end(transport: asyncio.Transport) -> None:
+def _close_transport(transport: asyncio.Transport) -> None:
     if _is_open(transport):  # asyncio's abort fails where a closed one has sent its rest
         transport.abort()
 

@@ -155,11 +155,11 @@ class Elector:
         try:
             while True:
                 await asyncio.sleep(delay)
-                delay = await self._turn()
+                delay = await self._renew()
         finally:
             await self._release()
 
-    async def _turn(self) -> float:
+    async def _renew(self) -> float:
         """Reads the Lease once and writes it if needed; returns the seconds until the next reading."""
         began = monotonic()
         left = self._candidate.leads_until - began

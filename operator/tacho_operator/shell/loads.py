@@ -152,7 +152,7 @@ class _OpenConnections:
         try:
             one = PodConnection(address, port, request, until)
         except OSError:
-            self._end(address, None)
+            self._finish_read(address, None)
             return
         self._open[one.socket.fileno()] = one
         self._selector.register(one.socket.fileno(), selectors.EVENT_WRITE)
@@ -198,9 +198,9 @@ class _OpenConnections:
         self._selector.unregister(number)
         del self._open[number]
         one.socket.close()
-        self._end(one.address, answer)
+        self._finish_read(one.address, answer)
 
-    def _end(self, address: str, answer: PodAnswer | None) -> None:
+    def _finish_read(self, address: str, answer: PodAnswer | None) -> None:
         self.found[address] = answer
         if (namespace := self._waiting.give_back(address)) is not None:
             self._is_read(namespace, self.found)

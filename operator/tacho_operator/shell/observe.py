@@ -157,11 +157,11 @@ class Observer:
                 mine = dict.fromkeys(CHILDREN, ())
         try:
             if METADATA_ONLY in raw:
-                whole = await self._whole("LLMDeployment", raw)
+                whole = await self._read_whole("LLMDeployment", raw)
                 if whole is None:  # deleted: the watch says so in a moment
                     return None
                 raw = whole
-            mine = {kind: await self._all_whole(kind, items, unread) for kind, items in mine.items()}
+            mine = {kind: await self._read_all_whole(kind, items, unread) for kind, items in mine.items()}
             if METADATA_ONLY in raw:
                 raise UnreadableObject(unreadable_spec(raw[METADATA_ONLY]))
             if unread:
@@ -196,7 +196,7 @@ class Observer:
             found[kind] = () if excess else tuple(self._store.children(kind, key, owners))
         return found
 
-    async def _all_whole(
+    async def _read_all_whole(
         self, kind: str, items: Iterable[Manifest], unread: list[UnreadableObject]
     ) -> tuple[Manifest, ...]:
         """The objects with their full content, without those that were deleted meanwhile.
@@ -218,7 +218,7 @@ class Observer:
                     if read > MOST_READ:
                         unread.append(_too_many_long(kind))
                         return ()
-                    whole = await self._whole(kind, item)
+                    whole = await self._read_whole(kind, item)
                     # Pods are not kept whole, so that the store does not count them: 50 took 170 MiB.
                     read_bytes += weight(json_bytes(whole)) if whole is not None else 0
                     excess = self._store.excess(kind, item["metadata"]["namespace"], owners)
@@ -235,7 +235,7 @@ class Observer:
             found += [whole] if whole is not None else []
         return tuple(found)
 
-    async def _whole(self, kind: str, item: Manifest) -> Manifest | None:
+    async def _read_whole(self, kind: str, item: Manifest) -> Manifest | None:
         """Reads one object of which the store has only metadata; None: it was deleted."""
         metadata = item["metadata"]
         found = await self._kube.get(kind, metadata["namespace"], metadata["name"])

@@ -61,7 +61,7 @@ class ProbeTurns:
 
     def observed(self, key: Key, observed: Observed) -> Observed:
         """``observed`` with ``probe_turn``: whether the resource may start a probe pod now."""
-        self._note(key, observed.pods, observed.deployments)
+        self._record_end(key, observed.pods, observed.deployments)
         # One namespace may stay unreadable for ever, and 2,000 resources take 100 ms each time.
         if self._stale_when_counted != () and self._stale_when_counted != (stale := self._store.stale()):
             self._stale_when_counted = stale
@@ -79,7 +79,7 @@ class ProbeTurns:
             item["kind"] == "Pod" and item["metadata"]["labels"][names.ROLE_LABEL] == names.ROLE_PROBE
             for item in decision.apply
         )
-        self._note(key, observed.pods, observed.deployments, begins=begins)
+        self._record_end(key, observed.pods, observed.deployments, begins=begins)
         if decision.awaits_probe_turn:
             self._waiting[key] = self._clock()
         else:
@@ -105,9 +105,9 @@ class ProbeTurns:
             if found is None or key in self._measuring:
                 continue
             if pods := self._store.children("Pod", key, {found[0]}):
-                self._note(key, pods, self._store.children("Deployment", key, {found[0]}))
+                self._record_end(key, pods, self._store.children("Deployment", key, {found[0]}))
 
-    def _note(
+    def _record_end(
         self, key: Key, pods: Iterable[Manifest], deployments: Iterable[Manifest], *, begins: bool = False
     ) -> None:
         """Records when a resource's turn ends. Later probe pods do not extend it: users could create them."""

@@ -139,9 +139,9 @@ class Reconciler:
         begin_reconcile(key)
         is_heavy = self._store.is_heavy(key) or self._sources.observer.has_long_reports(key)
         async with self._heavy.turn(key.namespace) if is_heavy else nullcontext():
-            return await self._counted(key)
+            return await self._with_metrics(key)
 
-    async def _counted(self, key: Key) -> float | None:
+    async def _with_metrics(self, key: Key) -> float | None:
         with self._metrics.reconcile():
             if self._config.runtime is None:
                 self._config = dataclasses.replace(self._config, runtime=await self._sources.own_image())
@@ -154,7 +154,7 @@ class Reconciler:
 
     async def _reconcile(self, key: Key) -> float | None:
         try:
-            await self._see(self._expectations.get(key, ()))
+            await self._await_own_writes(self._expectations.get(key, ()))
             observed = await self._sources.observer.observe(key)
         except Exception:
             self._sources.scaler.unread(key)
@@ -179,13 +179,15 @@ class Reconciler:
             decision = dataclasses.replace(decision, delete=(), delete_measured=())
         kube, desired, measured = RecordingClient(self._kube), decision.apply, decision.delete_measured
         try:
-            raw = await with_early_status(kube, observed, decision, partial(self._again, key, decision))
+            raw = await with_early_status(
+                kube, observed, decision, partial(self._decide_again, key, decision)
+            )
             outcome = await self._execute(key, kube, observed, decision)
             if outcome.is_outdated:
                 await self.events.post(observed.raw, early_events(observed, raw), decision.now)
                 return 0.0  # a new decision says first whether Ready is lost
             decision = self._with_refusals(key, observed, decision, outcome, kube.applied)
-            self._show(key, observed, decision)
+            self._update_metrics(key, observed, decision)
             changed = await self._write_last(key, kube, observed, raw, decision)
             await delete_measured(kube, observed, measured)
             is_noted = live_config_name(key.name) in {item["metadata"]["name"] for item in kube.applied}
@@ -193,7 +195,7 @@ class Reconciler:
             await self.events.post(observed.raw, (*decision.events, *noted), decision.now)
             self._metrics.cut(key, decision.cut_requests if is_noted else 0)
         finally:
-            self._expect(key, kube)
+            self._remember_writes(key, kube)
             self._children[key] = existing(observed, desired, kube.applied)
         self._metrics.writes_avoided.inc(max(0, len(decision.apply) + 1 - outcome.writes - changed))
         if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
@@ -213,7 +215,7 @@ class Reconciler:
             delay = min(delay or STALE_RETRY_SECONDS, STALE_RETRY_SECONDS)
         return delay
 
-    def _show(self, key: Key, observed: Observed, decision: ReconcileDecision) -> None:
+    def _update_metrics(self, key: Key, observed: Observed, decision: ReconcileDecision) -> None:
         """Updates the metrics before the status is written, as each write of it may be refused."""
         status = decision.status or observed.resource.status
         self._metrics.observe(
@@ -224,7 +226,7 @@ class Reconciler:
         )
         self._metrics.gpu_time.observe(key, holdings_of(observed, self._config))
 
-    async def _see(self, expected: tuple[Expectation, ...]) -> None:
+    async def _await_own_writes(self, expected: tuple[Expectation, ...]) -> None:
         """Waits until the store has the operator's own writes. Raises UnseenWrites."""
         seconds = SEEN_SECONDS if self._waiting < MOST_WAITING else CROWDED_SECONDS
         self._waiting += 1
@@ -314,11 +316,11 @@ class Reconciler:
         if not outcome.refusals and unanswered is None:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
-        again = self._again(key, decision, knowing)
+        again = self._decide_again(key, decision, knowing)
         self._sources.probe_turns.follow(key, observed, again)  # a refused probe pod gives its turn back
         return again
 
-    def _again(self, key: Key, former: ReconcileDecision, observed: Observed) -> ReconcileDecision:
+    def _decide_again(self, key: Key, former: ReconcileDecision, observed: Observed) -> ReconcileDecision:
         """The decision for another observed state, at the time of the ``former`` one."""
         with deciding(observed):
             return self._decide(key, observed, former.now)
@@ -353,7 +355,7 @@ class Reconciler:
                 logger.error("%s/%s: %s", *key, undecided, exc_info=undecided.__cause__)
                 await self.events.post(found.raw, transition_events(stored_status(found.raw), status), now)
         finally:
-            self._expect(key, kube)
+            self._remember_writes(key, kube)
 
     async def _write_last(
         self, key: Key, kube: Kube, observed: Observed, raw: Manifest, decision: ReconcileDecision
@@ -387,6 +389,6 @@ class Reconciler:
         logger.error("%s/%s: %s", *key, problem.message)
         await self.events.post(raw, [warning(problem)], self._clock())
 
-    def _expect(self, key: Key, kube: RecordingClient) -> None:
+    def _remember_writes(self, key: Key, kube: RecordingClient) -> None:
         """Remembers the writes that the watch has not delivered yet."""
         self._expectations[key] = tuple(kube.written.values())

@@ -216,7 +216,7 @@ class Scaler:
         """
         started = time.perf_counter()
         self._expire()
-        due = [key for key, known in self._watched.items() if self._due(key, known)]
+        due = [key for key, known in self._watched.items() if self._is_due(key, known)]
         left = [key for key in self._left if key in self._watched and self._is_observed(self._watched[key])]
         watched = {key: self._watched[key] for key in (*left, *due)}
         self._samples += 1
@@ -273,7 +273,7 @@ class Scaler:
             if not (known.is_unread or is_stale(key.namespace)):
                 known.observed = now
             if known.decision is not None and not self._is_current(known):
-                self._unknown(key, known)
+                self._drop_figures(key, known)
 
     def _is_observed(self, known: ScaledResource) -> bool:
         """Whether the pods of ``target`` are the present ones, as far as is known."""
@@ -284,7 +284,7 @@ class Scaler:
         limit_seconds = max(CURRENT_SECONDS, 3 * self._period_seconds)
         return self._is_observed(known) and abs(self._clock() - known.decided) <= limit_seconds
 
-    def _unknown(self, key: Key, known: ScaledResource) -> None:
+    def _drop_figures(self, key: Key, known: ScaledResource) -> None:
         known.decision = None
         known.state, known.samples = unread(known.state), {}
         self._sink.unknown(key)
@@ -293,14 +293,14 @@ class Scaler:
         """Makes the figures of a resource unknown whose decision failed. Returns whether status has to report
         it."""
         logger.exception("%s/%s: the scaler failed", *key, extra=about(key))
-        self._unknown(key, known)
+        self._drop_figures(key, known)
         known.state = restored(known.target.former)  # what made it fail may be in the state
         former = known.shown
         if known.target.mode is not None:
             known.shown = failed(error, known.replicas, former, known.target.former)
         return known.shown is not former
 
-    def _due(self, key: Key, known: ScaledResource) -> bool:
+    def _is_due(self, key: Key, known: ScaledResource) -> bool:
         """Whether the present sampling includes the resource."""
         if not self._is_observed(known):
             return False
@@ -308,7 +308,7 @@ class Scaler:
             return True
         if self._clock() - max(self._scraped, known.last_read) > LISTENING_SECONDS:
             if known.decision is not None:
-                self._unknown(key, known)
+                self._drop_figures(key, known)
             return False
         every = max(1, int(UNSCALED_SECONDS / self._period_seconds))
         return known.decision is None or (self._samples + known.phase) % every == 0
@@ -319,7 +319,7 @@ class Scaler:
         policy, problems = policy_of(target, datetime.fromtimestamp(now, timezone.utc))
         at = ScalingInput(
             replicas=known.replicas,
-            pods=tuple(self._read(key, known, answers)),
+            pods=tuple(self._pod_loads(key, known, answers)),
             capacity=target.capacity,
             policy=policy,
             refused_above=target.refused_above,
@@ -365,7 +365,7 @@ class Scaler:
         known.traffic = {**kept, **{(uid, place): one for uid, one in seen.items()}}
         return bool(seen)
 
-    def _read(self, key: Key, known: ScaledResource, answers: dict[str, TimedLoad]) -> list[PodLoad]:
+    def _pod_loads(self, key: Key, known: ScaledResource, answers: dict[str, TimedLoad]) -> list[PodLoad]:
         """The resource's pods with their last samples. One that was delivered before keeps its first time."""
         samples: dict[str, tuple[str, Sample]] = {}
         found = []

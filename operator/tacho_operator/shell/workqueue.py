@@ -85,11 +85,11 @@ class PriorityLines(Generic[K]):
         if not line:
             del self._lines[priority][namespace]
 
-    def _first(self, priority: Priority, may_begin: Callable[[str], bool]) -> str | None:
+    def _next_namespace(self, priority: Priority, may_begin: Callable[[str], bool]) -> str | None:
         """The namespace whose turn is next; None: none may begin."""
         return next(filter(may_begin, self._lines[priority]), None)
 
-    def _whose(self, waiting: list[Priority]) -> Priority:
+    def _next_priority(self, waiting: list[Priority]) -> Priority:
         if waiting[0] is Priority.NEW and len(waiting) > 1:
             pressing = waiting[1] <= Priority.CHANGED
             others = self._taken % (OTHERS_EVERY if pressing else WAITS_EVERY) == 0
@@ -106,12 +106,12 @@ class PriorityLines(Generic[K]):
 
     def take(self, may_begin: Callable[[str], bool] = lambda _namespace: True) -> K | None:
         """The next key whose namespace passes ``may_begin``, by priority; None when there is none."""
-        found = {priority: self._first(priority, may_begin) for priority in Priority}
+        found = {priority: self._next_namespace(priority, may_begin) for priority in Priority}
         waiting = [priority for priority, namespace in found.items() if namespace is not None]
         if not waiting:
             return None
         self._taken += 1
-        priority = self._whose(waiting)
+        priority = self._next_priority(waiting)
         lines, namespace = self._lines[priority], found[priority]
         assert namespace is not None
         line = lines.pop(namespace)
@@ -276,7 +276,7 @@ class WorkQueue:
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._gate()
-                delay = self._ripen()
+                delay = self._move_due_keys()
                 # Read first: what ends between the two would leave a namespace waiting for any change.
                 any_over = self._budget.any_over()
                 # Without a free worker no namespace may begin: asking each would cost the loop its time.
@@ -285,7 +285,7 @@ class WorkQueue:
                     self._routine.discard(key)
                     self._running.add(key)
                     self._over_since.pop(key.namespace, None)
-                    self._pace(key)
+                    self._count_reconcile(key)
                     self._note_move()
                     group.create_task(self._work(key))
                 if any_over and self._is_free():
@@ -297,7 +297,7 @@ class WorkQueue:
                 except TimeoutError:
                     continue
 
-    def _pace(self, key: Key) -> None:
+    def _count_reconcile(self, key: Key) -> None:
         """Counts a reconcile of the key; removes counts that no longer matter."""
         now = asyncio.get_running_loop().time()
         self._paced[key] = max(now, self._paced.get(key, 0.0)) + PACE_SECONDS
@@ -322,7 +322,7 @@ class WorkQueue:
             return False
         return free >= max(1, used)
 
-    def _ripen(self) -> float | None:
+    def _move_due_keys(self) -> float | None:
         """Moves due keys to the waiting lines; returns the seconds until the next key is due."""
         now = asyncio.get_running_loop().time()
         held: list[tuple[float, int, Key]] = []

@@ -144,8 +144,8 @@ class GreedyReference:
         self._seen.append(latest)
         while len(self._seen) > 2 and self._seen[1].time_seconds <= now - LONG_SECONDS:
             self._seen.popleft()
-        carried = self._carried(view.arrived)
-        arriving = self._arriving(latest)
+        carried = self._sustained_rate(view.arrived)
+        arriving = self._arrival_rate(latest)
         waiting = view.gateway_waiting + sum(pod.metrics.waiting for pod in view.pods if pod.metrics)
         drain = max(WINDOWS_SECONDS[0], self._setting.cold_start_seconds)
         amount = (arriving + waiting / drain) / carried
@@ -164,7 +164,7 @@ class GreedyReference:
             victims=(*starting, *(pod.uid for pod in idle)),
         )
 
-    def _arriving(self, latest: ArrivalTotals) -> float:
+    def _arrival_rate(self, latest: ArrivalTotals) -> float:
         """Requests per second: the mean over the long window, or the lower bound (one sigma) of a shorter
         window if that is higher.
         """
@@ -180,7 +180,7 @@ class GreedyReference:
                 rates.append((count if window == LONG_SECONDS else count - math.sqrt(count)) / elapsed)
         return max(rates)
 
-    def _carried(self, arrived: Arrived | None) -> float:
+    def _sustained_rate(self, arrived: Arrived | None) -> float:
         """Requests per second that one replica sustains, for the lengths of recent requests."""
         first, last = self._seen[0], self._seen[-1]
         count = last.arrivals - first.arrivals

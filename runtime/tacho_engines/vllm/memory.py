@@ -112,7 +112,7 @@ def activation_bytes(
     if four_bit:
         forward += _written_out_bytes(architecture, settings)
     if int8 and rules.runner == "v2" and not architecture.experts:
-        forward += settings.batch.tokens * _wide(architecture) // tensor
+        forward += settings.batch.tokens * _mlp_width(architecture) // tensor
     sampler = 0
     if rules.runner != "v0" or not settings.batch.chunked:
         sampler = int(rules.sampler_bytes * settings.batch.sequences * architecture.vocabulary)
@@ -200,13 +200,13 @@ def _written_out_bytes(architecture: Architecture, settings: VllmSettings) -> in
     none), and vllm 0.26.0, quantization/bitsandbytes.py _apply_bnb_4bit (each matrix of a merged one
     separately) and _apply_4bit_dequnt (experts). It left a 7B on an H200 0.10 GiB less for its cache.
     """
-    hidden, wide = architecture.hidden_size, _wide(architecture)
+    hidden, wide = architecture.hidden_size, _mlp_width(architecture)
     if architecture.experts:
         wide = 3 * architecture.experts * (architecture.moe_intermediate_size or wide)
     return 2 * hidden * wide // settings.tensor
 
 
-def _wide(architecture: Architecture) -> int:
+def _mlp_width(architecture: Architecture) -> int:
     """Width of the MLP: elements of one token's vector, also bytes of its copy in 8 bits.
 
     W8A8 copies each vector before it is multiplied. PyTorch 2.11, which vLLM 0.26 pins, compiles an MLP so
@@ -244,7 +244,7 @@ def _int8_bytes(architecture: Architecture, settings: VllmSettings) -> int:
     0.03 GiB less for its cache than predicted so.
     """
     plain = architecture.name in vllm_weights.PLAIN_MLP
-    wide = _wide(architecture) // settings.tensor
+    wide = _mlp_width(architecture) // settings.tensor
     return settings.batch.tokens * ((2 * (1 if plain else 2) + 8) * wide + 9 * architecture.hidden_size)
 
 
@@ -255,7 +255,7 @@ def _mlp_elements(architecture: Architecture, settings: VllmSettings) -> int:
         return architecture.experts_per_token * (wide + architecture.hidden_size)
     plain = architecture.name in vllm_weights.PLAIN_MLP
     vectors = PLAIN_VECTORS[settings.rules.runner] if plain else GATED_VECTORS
-    return vectors * _wide(architecture) // tensor
+    return vectors * _mlp_width(architecture) // tensor
 
 
 def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:

@@ -68,7 +68,7 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
         key_value_heads=_key_value_heads(inner, heads),
         head_dim=head_dim,
         intermediate_size=_largest(inner, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
-        or _wide(inner),
+        or _default_mlp_width(inner),
         vocabulary=first(inner, "vocab_size", "padded_vocab_size") or first(config, "vocab_size"),
         max_positions=_max_positions(inner),
         rotary_dim=rope_dim or _rotary_dim(inner, head_dim),
@@ -148,7 +148,7 @@ def _key_value_heads(config: dict[str, Any], heads: int) -> int:
     return first(config, *names) or first(mapping(config.get("attn_config")), "kv_n_heads") or heads
 
 
-def _wide(config: dict[str, Any]) -> int:
+def _default_mlp_width(config: dict[str, Any]) -> int:
     """Width of the MLP by the default of GPT-2's families, four times the hidden size; 0 for others."""
     return 4 * first(config, "n_embd") if "n_embd" in config else 0
 

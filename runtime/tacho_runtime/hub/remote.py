@@ -135,14 +135,14 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
     def factory() -> httpx2.Client:
         client = default_client_factory()
         client.event_hooks["request"] += [withhold_token, stay_outside]
-        client.event_hooks["response"] += [stayed_outside, _bound(endpoint), follow]
+        client.event_hooks["response"] += [stayed_outside, _limit_answers(endpoint), follow]
         client.timeout = httpx2.Timeout(REQUEST_TIMEOUT_SECONDS)
         return client
 
     set_client_factory(factory)
 
 
-def _bound(endpoint: str) -> Callable[[httpx2.Response], None]:
+def _limit_answers(endpoint: str) -> Callable[[httpx2.Response], None]:
     """A hook that refuses compressed answers, and those that are no files and are longer than
     ANSWER_LIMIT_BYTES, or as JSON would take more than MEMORY_LIMIT_BYTES.
 
@@ -223,7 +223,7 @@ class HubSource:
         )
         sha = info.sha
         if not isinstance(sha, str) or len(sha) != 40 or set(sha) - set("0123456789abcdef"):
-            raise self._failed(ValueError(f"it names no commit for {revision!r}"))
+            raise self._classified(ValueError(f"it names no commit for {revision!r}"))
         self.commit = sha
 
     def _call(self, call: Callable[[], T], pauses_seconds: tuple[float, ...] = ()) -> T:
@@ -232,7 +232,7 @@ class HubSource:
         except FailedError:
             raise
         except Exception as error:  # noqa: BLE001 - any error that a hostile answer causes becomes a failure class
-            refusal = self._failed(error)
+            refusal = self._classified(error)
         if refusal.failure.retryable and pauses_seconds:
             time.sleep(pauses_seconds[0])
             return self._call(call, pauses_seconds[1:])
@@ -247,7 +247,7 @@ class HubSource:
                 f"more than {PAGES_LIMIT}."
             )
 
-    def _failed(self, error: Exception) -> FailedError:
+    def _classified(self, error: Exception) -> FailedError:
         return classify(
             error,
             repository=self.repository,

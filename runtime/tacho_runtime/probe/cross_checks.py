@@ -210,15 +210,21 @@ def _extra_requests(trace: LoadTrace) -> list[float]:
     Other clients' few streams are visible in the number of requests, but not in the number of tokens.
     """
     counted = [(one.counters.running, one.counters.waiting) for one in trace.readings]
-    return [_above(trace, running + (waiting or 0.0)) for running, waiting in counted if running is not None]
+    return [
+        _excess_share(trace, running + (waiting or 0.0))
+        for running, waiting in counted
+        if running is not None
+    ]
 
 
 def _extra_elsewhere(trace: LoadTrace) -> list[float]:
     """The same of readings with another start: no engine has more of the probe's requests than were sent."""
-    return [_above(trace, one.requests_there) for one in trace.readings if one.requests_there is not None]
+    return [
+        _excess_share(trace, one.requests_there) for one in trace.readings if one.requests_there is not None
+    ]
 
 
-def _above(trace: LoadTrace, requests: float) -> float:
+def _excess_share(trace: LoadTrace, requests: float) -> float:
     return max(0.0, requests / max(1, trace.concurrency) - 1)
 
 
@@ -226,12 +232,12 @@ def is_cached(trace: LoadTrace) -> bool:
     """Whether two readings in a row are the same although tokens came in between: a proxy keeps the page."""
     known = [one for one in trace.readings if one.counters.generated_tokens is not None]
     return any(
-        one.counters == later.counters and one.counters.by_step and _came(trace, one, later)
+        one.counters == later.counters and one.counters.by_step and _has_tokens_between(trace, one, later)
         for one, later in itertools.pairwise(known)
     )
 
 
-def _came(trace: LoadTrace, one: CounterReading, later: CounterReading) -> bool:
+def _has_tokens_between(trace: LoadTrace, one: CounterReading, later: CounterReading) -> bool:
     """Whether more than two steps' tokens came certainly after ``one`` and before ``later``."""
     begins, ends = one.stamp_ns + one.uncertain_ns, later.stamp_ns - later.uncertain_ns
     first = -(-(begins - trace.start_ns) // trace.bin_nanoseconds)

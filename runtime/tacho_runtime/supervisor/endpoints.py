@@ -77,8 +77,8 @@ def encode_load(load: Load) -> str:
 def make_load(counted: EngineCounters, *, observed_time: str, pod_uid: str = "") -> Load:
     """The answer of GET /load. All values are None where the engine did not answer."""
     return Load(
-        running=_whole(counted.running),
-        waiting=_whole(counted.waiting),
+        running=_whole_number(counted.running),
+        waiting=_whole_number(counted.waiting),
         generation_tokens_total=counted.generated_tokens,
         prompt_tokens_total=counted.computed_prompt_tokens,
         kv_cache_usage=counted.kv_cache_usage,
@@ -91,7 +91,7 @@ def make_load(counted: EngineCounters, *, observed_time: str, pod_uid: str = "")
     )
 
 
-def _whole(value: float | None) -> int | None:
+def _whole_number(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 

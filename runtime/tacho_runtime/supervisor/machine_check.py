@@ -111,14 +111,16 @@ def _unsupported(message: str, next_step: str) -> Failure:
     return Failure(failure_class=FailureClass.UNSUPPORTED_GPU, message=message, next_step=next_step)
 
 
-def _whole(product: str) -> str:
+def _comparable_product(product: str) -> str:
     """A GPU product's name to compare: as in node labels, without the suffix of a slice or a shared GPU."""
     return _SLICE.split(product.strip().replace(" ", "-"))[0].upper()
 
 
 def _other_products(gpus: tuple[Gpu, ...], planned: PlannedGpus) -> Iterator[Failure]:
-    planned_name = _whole(planned.product)
-    others = sorted({gpu.product for gpu in gpus if gpu.product and _whole(gpu.product) != planned_name})
+    planned_name = _comparable_product(planned.product)
+    others = sorted(
+        {gpu.product for gpu in gpus if gpu.product and _comparable_product(gpu.product) != planned_name}
+    )
     if planned_name and others:
         yield _unsupported(
             f"the plan is for {planned.product}, but this container has {listed(others)}",

@@ -89,13 +89,13 @@ class EngineProcess:
         self._on_line = on_line
         self._one_line = threading.Lock()
         self._pumps = [
-            threading.Thread(target=self._pump, args=(source, target), daemon=True)
+            threading.Thread(target=self._copy_output, args=(source, target), daemon=True)
             for source, target in ((process.stdout, STDOUT), (process.stderr, STDERR))
         ]
         for pump in self._pumps:
             pump.start()
 
-    def _pump(self, source: IO[bytes], target: int) -> None:
+    def _copy_output(self, source: IO[bytes], target: int) -> None:
         """Copies the output as it arrives. It runs in a thread, so that a slow reader of the runtime's output
         does not block the event loop.
         """

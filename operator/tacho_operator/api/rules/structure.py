@@ -38,7 +38,7 @@ class Violation:
 def check(value: Any, schema: Schema, path: str) -> Iterator[Violation]:
     """Every error of ``value`` against ``schema``, in the document's order."""
     kind = schema["type"]
-    if not _is(kind, value):
+    if not _has_type(kind, value):
         article = "an" if kind[0] in "aio" else "a"
         hint = "; put it in quotes" if kind == "string" and isinstance(value, bool | int | float) else ""
         yield Violation(path, f"must be {article} {kind}, not {_shown(value)}{hint}")
@@ -53,7 +53,7 @@ def check(value: Any, schema: Schema, path: str) -> Iterator[Violation]:
         yield from _integer(value, schema, path)
 
 
-def _is(kind: str, value: Any) -> bool:
+def _has_type(kind: str, value: Any) -> bool:
     if kind == "integer":
         return isinstance(value, int) and not isinstance(value, bool)
     python = {"object": dict, "array": list, "string": str, "boolean": bool}[kind]
@@ -115,10 +115,10 @@ def _string(value: str, schema: Schema, path: str) -> Iterator[Violation]:
     if "enum" in schema and value not in schema["enum"]:
         yield Violation(
             path,
-            f"{_shown(value)} is not one of {', '.join(map(str, schema['enum']))}{_meant(value, schema)}",
+            f"{_shown(value)} is not one of {', '.join(map(str, schema['enum']))}{_similar(value, schema)}",
         )
     if "pattern" in schema and not _regex(schema["pattern"]).search(value):
-        yield Violation(path, f"{_shown(value)} {_form(value, schema['pattern'])}", blocking=False)
+        yield Violation(path, f"{_shown(value)} {_pattern_error(value, schema['pattern'])}", blocking=False)
     if schema.get("format") == "date-time" and parse_time(value) is None:
         yield Violation(path, f"{_shown(value)} is not a time such as 2026-11-20T08:49:21Z", blocking=False)
 
@@ -127,7 +127,7 @@ SHORT_FOR = {"int4": "nf4", "4bit": "nf4", "4-bit": "nf4", "8bit": "int8", "8-bi
 """What other tools call a method, and the part of its name here."""
 
 
-def _meant(value: str, schema: Schema) -> str:
+def _similar(value: str, schema: Schema) -> str:
     """The values of an enumeration that contain ``value``, or the nearest one, as a question; "": none."""
     name = value.lower()
     part = SHORT_FOR.get(name, name)
@@ -137,7 +137,7 @@ def _meant(value: str, schema: Schema) -> str:
     return f"; did you mean {' or '.join(near[:3])}?" if near else ""
 
 
-def _form(value: str, pattern: str) -> str:
+def _pattern_error(value: str, pattern: str) -> str:
     """What is wrong with a text that does not match ``pattern``."""
     if pattern != QUANTITY_PATTERN:
         return f"does not have the form {pattern}"

@@ -48,14 +48,14 @@ def newest(
     """
     pods = {pod.name: pod for pod in known.servers if pod.revision == candidate.name and pod.ready}
     found = [
-        _of(item, pods[item.pod], candidate, known, live)
+        _candidate_measurement(item, pods[item.pod], candidate, known, live)
         for item in known.pod_reports
         if item.pod in pods and not item.terminating
     ]
     return max(found, key=lambda item: (item.pod.name == preferred, item.time, item.pod.name), default=None)
 
 
-def _of(
+def _candidate_measurement(
     item: PodReport, pod: PodView, revision: Revision, known: Gathered, live: LiveConfig
 ) -> CandidateMeasurement:
     measured = item.report.measurement

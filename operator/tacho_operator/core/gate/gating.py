@@ -148,14 +148,14 @@ def _while_it_answers(case: _Case, record: GateRecord) -> Gating:
     admits it.
     """
     at, active = case.at, case.at.active
-    left = _left(record.begun, END_SECONDS, case.now)
+    left = _seconds_left(record.begun, END_SECONDS, case.now)
     message, why = f"once revision {active} serves alone", "did not serve alone"
     if not at.available(active):
         why = "did not stay ready"
         message = f"once a pod of revision {active} has been ready for {MIN_READY_SECONDS} s"
     if not at.ready(active):
         record = replace(record, outage=record.outage or format_time(case.now))
-        left = min(left, _left(record.outage, OUTAGE_SECONDS, case.now))
+        left = min(left, _seconds_left(record.outage, OUTAGE_SECONDS, case.now))
         why = "had no ready pod"
         message = f"it is admitted when revision {active} has had no ready pod for {OUTAGE_SECONDS:.0f} s"
     if left <= 0:
@@ -251,11 +251,11 @@ def _left_seconds(case: _Case, record: GateRecord, found: CandidateMeasurement |
         limit += BEGIN_SECONDS
     elif found.report.phase == SERVING:
         limit = BEGIN_SECONDS
-    left = min(_left(record.since, limit, case.now), _left(record.begun, whole, case.now))
-    return left if found else max(left, _left(record.missed, MISSED_SECONDS, case.now))
+    left = min(_seconds_left(record.since, limit, case.now), _seconds_left(record.begun, whole, case.now))
+    return left if found else max(left, _seconds_left(record.missed, MISSED_SECONDS, case.now))
 
 
-def _left(since: str, limit_seconds: float, now: datetime) -> float:
+def _seconds_left(since: str, limit_seconds: float, now: datetime) -> float:
     """Seconds left of the time that began at ``since``; 0: it is over, or its beginning is not known."""
     begun = parse_time(since)
     return pause_left(begun, limit_seconds, now) if begun else 0.0

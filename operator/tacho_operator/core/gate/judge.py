@@ -78,7 +78,7 @@ def judge(
     return GateVerdict(
         kind=Kind.REGRESSION if regressed else Kind.ACCEPTABLE,
         what=worst.text,
-        details=f"{_against(found, baseline)}: {'; '.join(item.details for item in found)}{note}",
+        details=f"{_baseline_text(found, baseline)}: {'; '.join(item.details for item in found)}{note}",
         figures=regressed,
     )
 
@@ -94,7 +94,7 @@ def _lost_perplexity(candidate: MeasurementEntry, baseline: MeasurementEntry) ->
     return bool(its) and not (mine and is_of_same_text(candidate, baseline))
 
 
-def _against(found: Sequence[Comparison], baseline: MeasurementEntry | None) -> str:
+def _baseline_text(found: Sequence[Comparison], baseline: MeasurementEntry | None) -> str:
     if baseline is None:
         return "compared with no revision: the active one has no current, clean measurement"
     if any(item.name in RELATIVE for item in found):
@@ -138,14 +138,14 @@ def _targets(
 
 def _is_certain(entry: MeasurementEntry, ratio: float, name: str, target: int) -> bool:
     """Whether a missed target is no chance: a percentile of few requests is, just above its target."""
-    level = _alone(entry)
+    level = _single_stream_point(entry)
     requests = (level.requests if level else None) or 0
     return ratio > PLAIN_RATIO or requests >= COHORT or (_median_ratio(entry, name, target) or 0.0) > 1
 
 
 def _ratio(entry: MeasurementEntry, name: str, target: int) -> float | None:
     """The SLO's percentile of one request alone over its target, which is no less than the median's."""
-    level = _alone(entry)
+    level = _single_stream_point(entry)
     found = figure_of(getattr(level, f"{name}_slo_ratio", None))
     ratios = [item for item in (found.value if found else None, _median_ratio(entry, name, target)) if item]
     return max(ratios) if found or (ratios and ratios[0] > 1) else None
@@ -156,5 +156,5 @@ def _median_ratio(entry: MeasurementEntry, name: str, target: int) -> float | No
     return found.value / target if found and target > 0 else None
 
 
-def _alone(entry: MeasurementEntry) -> CurvePoint | None:
+def _single_stream_point(entry: MeasurementEntry) -> CurvePoint | None:
     return next((point for point in entry.curve if point.concurrency == 1), None)

@@ -48,7 +48,7 @@ def common_level(
     pairs = [
         (one, other)
         for requests in sorted({*mine, *its})
-        if (one := _at(mine, requests)) and (other := _at(its, requests))
+        if (one := _level_at(mine, requests)) and (other := _level_at(its, requests))
     ]
     if len(pairs) < FEWEST_LEVELS:
         return None
@@ -74,7 +74,7 @@ def _level(point: CurvePoint) -> LoadLevel | None:
     return LoadLevel(requests=point.concurrency, tpot_milliseconds=tpot.value, turn_milliseconds=turn.value)
 
 
-def _at(levels: Mapping[int, LoadLevel], requests: int) -> LoadLevel | None:
+def _level_at(levels: Mapping[int, LoadLevel], requests: int) -> LoadLevel | None:
     """The level with so many requests, or between its neighbours; None where they are too far apart."""
     if requests in levels:
         return levels[requests]
@@ -86,11 +86,11 @@ def _at(levels: Mapping[int, LoadLevel], requests: int) -> LoadLevel | None:
     share = (requests - below.requests) / (above.requests - below.requests)
     return LoadLevel(
         requests=requests,
-        tpot_milliseconds=_between(below.tpot_milliseconds, above.tpot_milliseconds, share),
-        turn_milliseconds=_between(below.turn_milliseconds, above.turn_milliseconds, share),
+        tpot_milliseconds=_interpolated(below.tpot_milliseconds, above.tpot_milliseconds, share),
+        turn_milliseconds=_interpolated(below.turn_milliseconds, above.turn_milliseconds, share),
         is_between=True,
     )
 
 
-def _between(low: float, high: float, share: float) -> float:
+def _interpolated(low: float, high: float, share: float) -> float:
     return low + share * (high - low)

@@ -135,7 +135,7 @@ def flag_noisy_neighbours(
             neighbour = neighbour or noisy_neighbour(
                 pod, now - timedelta(seconds=2 * SHORTEST_SECONDS), now, loads
             )
-        span = _new(pod, measured, known, now)
+        span = _unchecked_interval(pod, measured, known, now)
         if report is not None and measured is not None and span is not None:
             neighbour = neighbour or noisy_neighbour(pod, *span, loads)
             if neighbour:
@@ -180,13 +180,13 @@ def needs_neighbours(
     them."""
     known = _runs(recorded)
     return any(
-        report.phase == "Probing" or _new(pod, report.measurement, known, now) is not None
+        report.phase == "Probing" or _unchecked_interval(pod, report.measurement, known, now) is not None
         for pod in map(PodView, pods)
         if (report := reports.get(pod.uid)) is not None
     )
 
 
-def _new(
+def _unchecked_interval(
     pod: PodView, measured: Measurement | None, known: Collection[tuple[str, str]], now: datetime
 ) -> tuple[datetime, datetime] | None:
     """When the pod was measured, as (begin, end); None where it is unusable or already in status."""

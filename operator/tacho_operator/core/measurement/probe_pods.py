@@ -225,10 +225,10 @@ def _next_step(case: RemeasureInput) -> RemeasurePlan:
     if probe is not None and why != Cause.UNFINISHED and _resumes(probe):
         probe = None  # it does not measure in full
     others = references(pod for pod in case.probes if pod != probe)
-    return _begin(case, why, others) if probe is None else _follow(case, why, probe, others)
+    return _create(case, why, others) if probe is None else _follow_pod(case, why, probe, others)
 
 
-def _kept(case: RemeasureInput, why: Cause) -> RemeasurePlan:
+def _unchanged(case: RemeasureInput, why: Cause) -> RemeasurePlan:
     """The step that changes nothing: the last attempt's result stays, and no probe pod starts."""
     before = case.before
     note = case.note if before else ""
@@ -241,9 +241,9 @@ def _failure_of(note: AttemptNote | None) -> ProbeFailure | None:
     return ProbeFailure(reason=Reason(note.reason), message=note.message)
 
 
-def _begin(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> RemeasurePlan:
+def _create(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> RemeasurePlan:
     """The step that creates a probe pod, once the delay is over and no serving pod needs the resources."""
-    kept = replace(_kept(case, why), delete=others)
+    kept = replace(_unchanged(case, why), delete=others)
     wait = _wait(case, why)
     if wait != 0.0:
         return replace(kept, requeue_after_seconds=wait)
@@ -285,16 +285,18 @@ def _wait(case: RemeasureInput, why: Cause) -> float | None:
     return pause_left(since, PROVISIONAL_RETRY_SECONDS, case.now) if since else 0.0
 
 
-def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Reference, ...]) -> RemeasurePlan:
+def _follow_pod(
+    case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Reference, ...]
+) -> RemeasurePlan:
     """The next step for an existing probe pod: wait for it, take its measurement, or delete it."""
-    kept = replace(_kept(case, why), delete=others)
+    kept = replace(_unchanged(case, why), delete=others)
     if probe.ends is not None:
         return replace(kept, requeue_after_seconds=time_left(probe.ends, STUCK_SECONDS, case.now))
     report = case.reports.get(probe.uid)
     found = report.measurement if report else None
     mine = found is not None and found.measure_key == case.live.measure_key
     if found is not None and mine and found.state in USABLE and found.kind != CHECK:
-        return _measured(case, why, probe, found, others)
+        return _delete_measured(case, why, probe, found, others)
     late = overdue(probe, case.now, case.limit_seconds if probe.node else case.patience_seconds)
     ended = _end_of(case, probe, late=late)
     if ended is None:
@@ -302,7 +304,9 @@ def _follow(case: RemeasureInput, why: Cause, probe: PodView, others: tuple[Refe
     if ended.may_recover:
         return replace(kept, outcome=ended, requeue_after_seconds=_time_left(case, probe))
     ran = ended.crashed or ended.reason != Reason.CANNOT_JUDGE
-    return replace(_end(case, why, probe, ended, others), resumed=_counted(case, probe) if ran else {})
+    return replace(
+        _delete(case, why, probe, ended, others), resumed=_resumed_pods(case, probe) if ran else {}
+    )
 
 
 def _resumes(probe: PodView) -> bool:
@@ -310,7 +314,7 @@ def _resumes(probe: PodView) -> bool:
     return bool(probe.annotation(names.RESUMES_ANNOTATION))
 
 
-def _counted(case: RemeasureInput, probe: PodView) -> Resumed:
+def _resumed_pods(case: RemeasureInput, probe: PodView) -> Resumed:
     """The probe pods that continued a search from known levels, including ``probe`` if it did."""
     return with_attempt(case.resumed, case.key, probe.name) if _resumes(probe) else case.resumed
 
@@ -320,11 +324,11 @@ def _time_left(case: RemeasureInput, probe: PodView) -> float | None:
     return time_left(probe.created, case.limit_seconds, case.now) if probe.created else None
 
 
-def _measured(
+def _delete_measured(
     case: RemeasureInput, why: Cause, probe: PodView, found: Measurement, others: tuple[Reference, ...]
 ) -> RemeasurePlan:
     """Deletes a probe pod that has measured; its result is stored if it is better than the former one."""
-    resumed = _counted(case, probe)
+    resumed = _resumed_pods(case, probe)
     if confidence_of(flags_of(found)) == CLEAN:
         answered = case.requested if why == Cause.REQUESTED else case.answered
         return RemeasurePlan(
@@ -334,10 +338,10 @@ def _measured(
             resumed=resumed,
         )
     disturbed = ProbeFailure(reason=Reason.MEASUREMENT_PROVISIONAL, message=clipped(found.message))
-    return replace(_end(case, why, probe, disturbed, others), resumed=resumed)
+    return replace(_delete(case, why, probe, disturbed, others), resumed=resumed)
 
 
-def _end(
+def _delete(
     case: RemeasureInput, why: Cause, probe: PodView, end: ProbeFailure, others: tuple[Reference, ...]
 ) -> RemeasurePlan:
     about = (case.before, end.reason, end.message, case.now)

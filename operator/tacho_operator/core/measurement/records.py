@@ -59,7 +59,7 @@ def updated_measurements(
     reports = tuple(reports)
     # A probe pod has the size of the spec, not that of the resized pods that serve.
     is_resized = any(map(is_resized_server, reports))
-    read = {item.pod for item in nlargest(MOST_READ, reports, key=_newness)}
+    read = {item.pod for item in nlargest(MOST_READ, reports, key=_recency_key)}
     for item in reports:
         is_own = subject is not None and item.report.plan_key == subject.plan_key and not item.terminating
         if is_own and not (is_resized and item.is_probe):
@@ -68,7 +68,7 @@ def updated_measurements(
         entry = measurement_entry(item, known.get(item.report.revision)) if is_read else None
         always = item.requested or live.probe.policy == "Always"
         old = found.get(entry.fingerprint) if entry else None
-        ahead = old is not None and _ahead(old, item.report)
+        ahead = old is not None and _is_dated_in_future(old, item.report)
         if entry and _replaces(entry, old, always=always, ahead=ahead):
             before = {"history": history_for(entry, old), "traffic": old.traffic} if old else {}
             kept = entry.model_copy(update=before)
@@ -76,16 +76,16 @@ def updated_measurements(
         own = item.present_fingerprint(live.measure_key)
         if own in found:
             found[own] = raised(found[own], [item.traffic[own]] if own in item.traffic else ())
-        place = _place(item) if is_read else ""
+        place = _stored_fingerprint(item) if is_read else ""
         if place in found and (entry or (is_check(item) and not item.is_of_former_run)):
             found[place] = with_run(found[place], item)
     judged = [
         item.model_copy(update={"state": STALE if doubted else _state(item, live, subject, running)})
         for item in found.values()
     ]
-    newest = sorted(judged, key=_age)
+    newest = sorted(judged, key=_age_key)
     ranked = sorted(reversed(newest), key=lambda item: item.state == STALE)[:KEPT]
-    return tuple(sorted(ranked, key=_age, reverse=True))
+    return tuple(sorted(ranked, key=_age_key, reverse=True))
 
 
 def is_resized_server(item: PodReport) -> bool:
@@ -93,12 +93,12 @@ def is_resized_server(item: PodReport) -> bool:
     return item.resized is not None and not item.is_probe and not item.terminating
 
 
-def _newness(item: PodReport) -> tuple[bool, str]:
+def _recency_key(item: PodReport) -> tuple[bool, str]:
     measured = item.report.measurement
     return (measured is not None and item.requested, measured.observed_time if measured else "")
 
 
-def _place(item: PodReport) -> str:
+def _stored_fingerprint(item: PodReport) -> str:
     """The fingerprint under which the pod's measurement is stored; "" where the pod measured nothing."""
     measured = item.report.measurement
     if measured is None or measured.plan_key != item.report.plan_key:
@@ -118,7 +118,7 @@ def _state(item: MeasurementEntry, live: LiveConfig, subject: Revision | None, r
     return PARTIAL if INCOMPLETE in item.flags else COMPLETE
 
 
-def _age(item: MeasurementEntry) -> tuple[str, str]:
+def _age_key(item: MeasurementEntry) -> tuple[str, str]:
     return (item.observed_time or "", item.fingerprint)
 
 
@@ -162,7 +162,7 @@ def shown(text: str | None, measurement: MeasurementEntry) -> str | None:
     return text if text is None or clean(measurement) else f"~{text}"
 
 
-def _ahead(item: MeasurementEntry, report: Report) -> bool:
+def _is_dated_in_future(item: MeasurementEntry, report: Report) -> bool:
     """Whether a wrong clock dated the measurement in the future. Newer ones could not replace it."""
     measured, now = parse_time(item.observed_time), parse_time(report.observed_time)
     return measured is not None and now is not None and measured - now > CLOCKS_DIFFER
@@ -179,8 +179,8 @@ def _replaces(new: MeasurementEntry, old: MeasurementEntry | None, *, always: bo
         return True
     if not ahead and (new.observed_time or "") <= (old.observed_time or ""):
         return False
-    return _worth(new) > _worth(old) or (always and _worth(new) == _worth(old))
+    return _quality_key(new) > _quality_key(old) or (always and _quality_key(new) == _quality_key(old))
 
 
-def _worth(item: MeasurementEntry) -> tuple[bool, bool]:
+def _quality_key(item: MeasurementEntry) -> tuple[bool, bool]:
     return (clean(item), INCOMPLETE not in item.flags)

@@ -70,7 +70,7 @@ def deviating(entry: MeasurementEntry | None, pods: Collection[str]) -> Measured
         if run.confidence == CLEAN:
             latest[run.pod] = run
     checks = (run for run in latest.values() if run.kind == CHECK and run.pod in pods)
-    found = [run for run in checks if any(pair.off for pair in _pairs(run, entry))]
+    found = [run for run in checks if any(pair.off for pair in _compared_rates(run, entry))]
     return max(found, key=_order, default=None)
 
 
@@ -83,14 +83,14 @@ def confirms(found: PodReport, entry: MeasurementEntry) -> bool:
         run = _run(entry, found.pod, measured)
     except ValueError:
         return False
-    pairs = list(_pairs(run, entry))
+    pairs = list(_compared_rates(run, entry))
     agree = all(pair.apart_percent <= max(AGREEING_PERCENT, pair.both_percent) for pair in pairs)
     return run.confidence == CLEAN and bool(pairs) and agree
 
 
 def deviation_message(run: MeasuredRun, entry: MeasurementEntry) -> str:
     """A clause with the deviating rate, for example ``35 instead of 50 output tokens per second``."""
-    for pair in _pairs(run, entry):
+    for pair in _compared_rates(run, entry):
         if pair.off:
             mine, its = decimal(rounded(pair.mine)), decimal(rounded(pair.its))
             return f"{mine} instead of {its} {pair.what}"
@@ -186,12 +186,14 @@ class ComparedRate:
         return self.apart_percent > max(DEVIATING_PERCENT, self.both_percent)
 
 
-def _pairs(run: MeasuredRun, entry: MeasurementEntry) -> Iterator[ComparedRate]:
+def _compared_rates(run: MeasuredRun, entry: MeasurementEntry) -> Iterator[ComparedRate]:
     """The rates that both the run and the measurement have: at the capacity, and of a single stream."""
-    yield from (pair for pair in (_carried(run, entry), _alone(run, entry)) if pair is not None)
+    yield from (
+        pair for pair in (_throughput_rates(run, entry), _single_stream_rates(run, entry)) if pair is not None
+    )
 
 
-def _carried(run: MeasuredRun, entry: MeasurementEntry) -> ComparedRate | None:
+def _throughput_rates(run: MeasuredRun, entry: MeasurementEntry) -> ComparedRate | None:
     mine = _comparable(run, entry)
     its = entry.capacity.output_tokens_per_second if entry.capacity else None
     if entry.capacity is None or mine is None or not its:
@@ -200,7 +202,7 @@ def _carried(run: MeasuredRun, entry: MeasurementEntry) -> ComparedRate | None:
     return ComparedRate(mine=mine, its=its, both_percent=both, what="output tokens per second")
 
 
-def _alone(run: MeasuredRun, entry: MeasurementEntry) -> ComparedRate | None:
+def _single_stream_rates(run: MeasuredRun, entry: MeasurementEntry) -> ComparedRate | None:
     single, mine = entry.single_stream, run.decode_tokens_per_second
     its = single.decode_tokens_per_second if single else None
     if single is None or mine is None or not its:
@@ -211,7 +213,7 @@ def _alone(run: MeasuredRun, entry: MeasurementEntry) -> ComparedRate | None:
 
 
 def _agrees(run: MeasuredRun, entry: MeasurementEntry) -> bool:
-    pair = _carried(run, entry)
+    pair = _throughput_rates(run, entry)
     return pair is not None and pair.apart_percent <= max(AGREEING_PERCENT, pair.both_percent)
 
 

@@ -135,14 +135,14 @@ def seen_traffic(
     if (
         requests < FEWEST_REQUESTS
         or outputs <= 0
-        or not _alike(entry, prompts / requests, outputs / requests)
+        or not _has_same_lengths(entry, prompts / requests, outputs / requests)
     ):
         return None
     running = window.running_seconds / window.seconds
     waiting = window.last.waiting
     if waiting is None or waiting > WAITING_SHARE * running:
         return None
-    if not _within(slo, 1000 * waits / requests, 1000 * window.running_seconds / outputs):
+    if not _meets_slo(slo, 1000 * waits / requests, 1000 * window.running_seconds / outputs):
         return None
     rate = outputs / window.seconds
     if rate < LEAST_GAIN * (bound.output_tokens_per_second or math.inf):
@@ -162,7 +162,7 @@ def _may_be_raised(entry: MeasurementEntry) -> bool:
     return capacity is not None and (capacity.boundary, capacity.basis) == (FLOOR, "SLO") and clean(entry)
 
 
-def _alike(entry: MeasurementEntry, input_tokens: float, output_tokens: float) -> bool:
+def _has_same_lengths(entry: MeasurementEntry, input_tokens: float, output_tokens: float) -> bool:
     shape = entry.workload
     if shape is None:
         return False
@@ -170,7 +170,7 @@ def _alike(entry: MeasurementEntry, input_tokens: float, output_tokens: float) -
     return all(abs(mean - own) <= LENGTH_SHARE * own for mean, own in pairs)
 
 
-def _within(slo: ServiceLevel, ttft_milliseconds: float, tpot_milliseconds: float) -> bool:
+def _meets_slo(slo: ServiceLevel, ttft_milliseconds: float, tpot_milliseconds: float) -> bool:
     """Whether mean latencies are low enough that the SLO's percentile is met, too.
 
     Waits are taken to be exponentially distributed. Times per token vary half as much, since requests of one

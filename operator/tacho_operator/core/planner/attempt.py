@@ -196,7 +196,7 @@ class PlanInput:
             return replace(found, refusal=refusal)
         requested = self._context_request(placement)
         if not found.engine.predicted:
-            fixed = self._unpredicted()
+            fixed = self._context_without_prediction()
             arguments = half.arguments(placement, fixed)
             return replace(found, context=fixed, sized_context=fixed, arguments=arguments)
         fitting = _fitting(half, placement, found.excess)
@@ -207,7 +207,7 @@ class PlanInput:
         sized = context or requested.smallest
         account = half.account(placement, sized)
         least_margin = self.request.max_model_len is not None and context is None
-        tight = least_margin and not too_long and _barely(account, sized, found.excess)
+        tight = least_margin and not too_long and _fits_with_least_margin(account, sized, found.excess)
         if tight:
             context = sized
         step = self._step(half, placement, account) if account else None
@@ -280,7 +280,7 @@ class PlanInput:
             default_concurrency=HOST_CONCURRENCY if device.on_host else DEFAULT_CONCURRENCY,
         )
 
-    def _unpredicted(self) -> Context:
+    def _context_without_prediction(self) -> Context:
         """The context passed to an engine whose memory is not predicted."""
         length = self.request.max_model_len or self.architecture.max_positions or UNKNOWN_LONGEST_TOKENS
         return Context(length, self.request.concurrency or UNPREDICTED_CONCURRENCY)
@@ -294,7 +294,7 @@ def _fitting(half: PlanHalf, placement: Placement, excess: float) -> Fits:
     return holds
 
 
-def _barely(account: Account | None, least: Context, excess: float) -> bool:
+def _fits_with_least_margin(account: Account | None, least: Context, excess: float) -> bool:
     """Whether the smallest acceptable context fits with the smallest margin; False: no start had it."""
     if account is None or account.known_within_bytes is None:
         return False

@@ -60,7 +60,7 @@ class DeviceOptions:
     not."""
 
 
-def _whole(text: str | None) -> int | None:
+def _whole_number(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() and len(text) < 10 else None
 
 
@@ -94,12 +94,12 @@ def node_gpu(node: NodeFacts, resource: str) -> Device | None:
     if not label:
         return None
     label = sliced(label, resource)
-    major, minor = _whole(labels.get(MAJOR_LABEL)), _whole(labels.get(MINOR_LABEL))
+    major, minor = _whole_number(labels.get(MAJOR_LABEL)), _whole_number(labels.get(MINOR_LABEL))
     return labelled_gpu(
         label,
-        memory_mib=_whole(labels.get(f"{prefix}.memory")),
+        memory_mib=_whole_number(labels.get(f"{prefix}.memory")),
         capability=(major, minor or 0) if major is not None else None,
-        sharers=_whole(labels.get(f"{prefix}.replicas")) or 1,
+        sharers=_whole_number(labels.get(f"{prefix}.replicas")) or 1,
     )
 
 

@@ -228,7 +228,7 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
 
     One property that differs from the timed setup widens the expected error, but still counts as timed.
     """
-    law = speed.law or _whole(speed.efficiency)
+    law = speed.law or _untimed_law(speed.efficiency)
     plain = law.kernels[0]
     experts = bool(placement.architecture.experts)
     rows = [row for row in law.kernels if _covers(row, placement)]
@@ -292,7 +292,7 @@ def _untimed(law: StepLaw, kernel: KernelTiming, placement: Placement) -> list[s
     return found if product in (kernel.products or law.products) else [*found, product]
 
 
-def _whole(efficiency: float) -> StepLaw:
+def _untimed_law(efficiency: float) -> StepLaw:
     """Constants for an engine without timed steps: its usual share of the hardware's limit."""
     usual = KernelTiming(
         arithmetic=efficiency,

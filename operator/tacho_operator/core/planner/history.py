@@ -58,12 +58,14 @@ def stored_status(manifest: Manifest) -> LLMDeploymentStatus:
     """
     found = manifest.get("status") or {}
     try:
-        return LLMDeploymentStatus.model_validate(_own(found) if isinstance(found, dict) else found)
+        return LLMDeploymentStatus.model_validate(
+            _operator_fields(found) if isinstance(found, dict) else found
+        )
     except ValidationError:
         return LLMDeploymentStatus()
 
 
-def _own(status: dict[str, Any]) -> dict[str, Any]:
+def _operator_fields(status: dict[str, Any]) -> dict[str, Any]:
     """The members, and items of lists, that are as an operator writes them. Conditions may be others'."""
     items = {
         name: [item for item in member if as_stored(item) == item] if isinstance(member, list) else member

@@ -36,10 +36,10 @@ def nodes_read(
     spec: LLMDeploymentSpec, nodes: Iterable[NodeFacts] | None, config: Config
 ) -> tuple[NodeFacts, ...] | None:
     """The nodes of a cluster of thousands that a plan for ``spec`` reads; None: nodes are not known."""
-    return None if nodes is None else _read(nodes, request_of(spec, in_pods=config.in_pods))
+    return None if nodes is None else _relevant_nodes(nodes, request_of(spec, in_pods=config.in_pods))
 
 
-def _read(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, ...]:
+def _relevant_nodes(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, ...]:
     """The nodes whose GPUs or memory a plan can depend on: some of each kind of GPU, and the one with the
     most memory. Without GPUs to plan, some with those of other vendors, which a plan names.
 
@@ -63,11 +63,11 @@ def _read(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, 
         equal[kind] += with_gpus
         if node is largest or (with_gpus and equal[kind] <= NAMED_NODES):
             known = (resource, *others)
-            found.append(_only(node, keys, ("memory", *known) if node is largest else known))
+            found.append(_reduced_node(node, keys, ("memory", *known) if node is largest else known))
     return tuple(found)
 
 
-def _only(node: NodeFacts, labels: Iterable[str], resources: Iterable[str]) -> NodeFacts:
+def _reduced_node(node: NodeFacts, labels: Iterable[str], resources: Iterable[str]) -> NodeFacts:
     return NodeFacts(
         name=node.name,
         labels={key: node.labels[key] for key in labels if key in node.labels},

@@ -287,13 +287,13 @@ def _does_not_fit(advisor: FitAdvisor) -> Failure:
         found.details["availableBytes"] = str(nearest.account.budget_bytes)
     return Failure(
         failure_class=FailureClass.DOES_NOT_FIT,
-        message=f"{_why(nearest)}{learned(nearest)}",
+        message=f"{_shortage_message(nearest)}{learned(nearest)}",
         next_step=found.message() or f"Use a smaller model or {larger}.",
         details=found.details,
     )
 
 
-def _why(nearest: Attempt) -> str:
+def _shortage_message(nearest: Attempt) -> str:
     uri, device = nearest.placement.facts.uri, nearest.placement.device
     account, context = nearest.account, nearest.sized_context
     if device.on_host and account is not None and context is not None and not nearest.beyond_tokens:

@@ -186,11 +186,11 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
         return None
     failure = problem.parse_failure(end.message)
     if failure is not None:
-        return problem.from_failure(failure, _where(pod, container), restarts=container.restarts)
+        return problem.from_failure(failure, _container_text(pod, container), restarts=container.restarts)
     if end.reason == "OOMKilled":
         return Problem(
             reason=FailureClass.HOST_OUT_OF_MEMORY,
-            what=f"Killed, as it exceeded its memory limit: {_where(pod, container)}.",
+            what=f"Killed, as it exceeded its memory limit: {_container_text(pod, container)}.",
             next_step="Raise spec.engine.resources.limits.memory, or lower spec.context.",
             escalations=after_restarts(container.restarts),
         )
@@ -199,14 +199,14 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
     tail = " | ".join(line.strip() for line in end.message.strip().splitlines()[-3:])
     return Problem(
         reason=FailureClass.ENGINE_CRASHED,
-        what=f"{_where(pod, container)}: exit code {end.exit_code}.",
+        what=f"{_container_text(pod, container)}: exit code {end.exit_code}.",
         next_step="See kubectl logs --previous of that container.",
         quotation=tail,
         escalations=after_restarts(container.restarts),
     )
 
 
-def _where(pod: PodView, container: ContainerView) -> str:
+def _container_text(pod: PodView, container: ContainerView) -> str:
     tries = f" ({counted(container.restarts, 'restart')})" if container.restarts else ""
     return f"{container.name} in pod {pod.name}{tries}"
 

@@ -161,7 +161,7 @@ def next_step(at: RolloutInput) -> Rollout:
 
 def _step(at: RolloutInput) -> Rollout:
     if not at.active:
-        return _first(at) if at.desired else _nothing(at)
+        return _first_step(at) if at.desired else _step_without_revisions(at)
     if at.survivor:
         return _roll_back(at, at.survivor)
     if at.desired in ("", at.active):
@@ -177,7 +177,7 @@ def _step(at: RolloutInput) -> Rollout:
     return _start_candidate(at)
 
 
-def _nothing(at: RolloutInput) -> Rollout:
+def _step_without_revisions(at: RolloutInput) -> Rollout:
     """No revision serves and none is desired: every Deployment is deleted, except of one that is awaited."""
     kept = _kept_waiting(at)
     return Rollout(
@@ -188,7 +188,7 @@ def _nothing(at: RolloutInput) -> Rollout:
     )
 
 
-def _first(at: RolloutInput) -> Rollout:
+def _first_step(at: RolloutInput) -> Rollout:
     """The step while no revision serves: the Service selects the desired one, which serves once ready."""
     # One pod first: a failure happens once, and no sibling disturbs the first measurement.
     replicas = {at.desired: min(at.replicas, 1), **_kept_waiting(at)}

@@ -58,7 +58,7 @@ class PodProgress:
 
 def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> PodProgress:
     """The progress of the starting pod that is nearest to serving."""
-    found = [(_of(pod, reports.get(pod.uid)), pod) for pod in pods if not pod.terminating]
+    found = [(_container_step(pod, reports.get(pod.uid)), pod) for pod in pods if not pod.terminating]
     if not found:
         return PodProgress()
     (step, reason, message), pod = max(found, key=lambda item: item[0][0])
@@ -66,7 +66,7 @@ def progress(pods: Iterable[PodView], reports: Mapping[str, Report]) -> PodProgr
     return PodProgress(reason, message, unscheduled)
 
 
-def _of(pod: PodView, report: Report | None) -> tuple[_Step, Reason, str]:
+def _container_step(pod: PodView, report: Report | None) -> tuple[_Step, Reason, str]:
     if pod.phase == UNKNOWN_PHASE:  # its node may be unknown, too
         return _Step.UNKNOWN, Reason.STARTING, f"The state of pod {pod.name} is unknown."
     if not pod.node:
@@ -153,11 +153,11 @@ def pod_times(pod: PodView) -> PodTimes:
 def startup_of(report: Report, times: PodTimes) -> Startup:
     spent, fetch = report.startup, report.fetch
     first = not times.restarted
-    ahead = _between(times.created, times.started) if first else 0.0
+    ahead = _seconds_between(times.created, times.started) if first else 0.0
     total = None if spent.total is None or ahead is None else spent.total + ahead
     return Startup(
-        schedule_seconds=seconds(_between(times.created, times.scheduled)) if first else None,
-        image_seconds=seconds(_between(times.injected, times.started)) if first else None,
+        schedule_seconds=seconds(_seconds_between(times.created, times.scheduled)) if first else None,
+        image_seconds=seconds(_seconds_between(times.injected, times.started)) if first else None,
         # After a restart the model is there, or the rest of it is downloaded.
         download_seconds=seconds(spent.download if first or spent.model_wait is None else spent.model_wait),
         overlap_seconds=seconds(_overlap(spent)) if first else None,
@@ -180,5 +180,5 @@ def _overlap(spent: StartupSeconds) -> float | None:
     return max(0.0, spent.download - spent.model_wait)
 
 
-def _between(start: datetime | None, end: datetime | None) -> float | None:
+def _seconds_between(start: datetime | None, end: datetime | None) -> float | None:
     return None if start is None or end is None else (end - start).total_seconds()

@@ -188,7 +188,10 @@ def take_snapshot(
     subject = reconcile_plan.revisions.get(rollout.active) or planning.revision
     described = rollout.active or reconcile_plan.desired_revision
     own = [pod for pod in live_pods(servers) if pod.revision == described]
-    lost, leaving = lost_nodes(observed.nodes), tuple(_leaving(observed, reconcile_plan, servers, now))
+    lost, leaving = (
+        lost_nodes(observed.nodes),
+        tuple(_blocked_deletions(observed, reconcile_plan, servers, now)),
+    )
     held, reports = [problem for problem, left in leaving if left is None], observed.reports
     probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
@@ -322,7 +325,7 @@ def _refused_children(observed: Observed) -> list[Problem]:
     ]
 
 
-def _leaving(
+def _blocked_deletions(
     observed: Observed, reconcile_plan: ReconcilePlan, servers: Sequence[PodView], now: datetime
 ) -> Iterator[tuple[Problem, float | None]]:
     """Problems of children whose deletion is blocked, each with the seconds until it counts as a problem;

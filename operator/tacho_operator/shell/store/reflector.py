@@ -147,7 +147,7 @@ class Reflector:
                     self._failures = max(self._failures, self._expired - 1)
                     await self._pause(error)
                 else:
-                    self._break("expired", error)
+                    self._report_break("expired", error)
                 self._expired += 1
             except Forbidden as error:
                 self._version = ""
@@ -186,13 +186,13 @@ class Reflector:
             check_not_older(self._store, self.kind, self.namespace, await self._kube.version(*where))
         return await self._watch()
 
-    def _break(self, why: str, error: Exception) -> None:
+    def _report_break(self, why: str, error: Exception) -> None:
         self._failures += 1
         self._on_reconnect(self.kind, why)
         self._store.lost(self.kind, self.namespace, f"{self.kind}: {error}")
 
     async def _pause(self, error: Exception) -> None:
-        self._break("broken", error)
+        self._report_break("broken", error)
         delay = pause_seconds(self._failures, requested_pause_seconds(error))
         place = f"namespace {self.namespace}" if self.namespace else "all namespaces"
         logger.warning("%s in %s: %s; again in %.1f s", self.kind, place, error, delay)

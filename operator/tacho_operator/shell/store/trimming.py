@@ -122,21 +122,21 @@ def least_part(kind: str, kept: Manifest) -> Manifest:
     """
     found = _reduced(kept, "")
     if kind == "Deployment":
-        return {**found, "spec": _some(kept.get("spec"), DEADLINE)}
+        return {**found, "spec": _selected(kept.get("spec"), DEADLINE)}
     if kind != "Pod":
         return found
     status = kept["status"]
     engine = [item for item in status["containerStatuses"] if item.get("name") == ENGINE_CONTAINER][:1]
     times = [item for item in status["conditions"] if item.get("type") in ("PodScheduled", "Ready")]
     began: Manifest = {
-        "spec": _some(kept["spec"], ("nodeName",)),
+        "spec": _selected(kept["spec"], ("nodeName",)),
         "status": {
-            **_some(status, ("phase",)),
-            "conditions": [_some(item, ("type", "status", "lastTransitionTime")) for item in times],
+            **_selected(status, ("phase",)),
+            "conditions": [_selected(item, ("type", "status", "lastTransitionTime")) for item in times],
             "containerStatuses": [
                 {
-                    **_some(item, ("name", "restartCount")),
-                    **{key: _times(item[key]) for key in ("state", "lastState") if item.get(key)},
+                    **_selected(item, ("name", "restartCount")),
+                    **{key: _state_times(item[key]) for key in ("state", "lastState") if item.get(key)},
                 }
                 for item in engine
             ],
@@ -145,14 +145,14 @@ def least_part(kind: str, kept: Manifest) -> Manifest:
     return {**found, **began} if len(json_bytes(began)) <= LONGEST_START else found
 
 
-def _times(state: Manifest) -> Manifest:
+def _state_times(state: Manifest) -> Manifest:
     """The state of a container without what the container wrote."""
-    return {key: _some(value, ("startedAt", "finishedAt")) for key, value in state.items()}
+    return {key: _selected(value, ("startedAt", "finishedAt")) for key, value in state.items()}
 
 
 def owner_part(manifest: Manifest) -> Manifest:
     """What is read of an owner of a pod that may disturb a measurement."""
-    spec = _some(manifest.get("spec"), DEADLINE)
+    spec = _selected(manifest.get("spec"), DEADLINE)
     return {"metadata": _identity(manifest["metadata"]), "spec": spec}
 
 
@@ -183,8 +183,8 @@ def trimmed(kind: str, manifest: Manifest) -> Manifest:
 
 
 def _identity(full: Manifest) -> Manifest:
-    kept = _some(full, IDENTITY)
-    if labels := _some(full.get("labels"), READ_LABELS):
+    kept = _selected(full, IDENTITY)
+    if labels := _selected(full.get("labels"), READ_LABELS):
         kept["labels"] = labels
     owner = controller({"metadata": full})
     if owner is not None and len(json_bytes(owner)) <= LONGEST_OWNER:
@@ -193,7 +193,7 @@ def _identity(full: Manifest) -> Manifest:
 
 
 def _pod_metadata(full: Manifest) -> Manifest:
-    found = _some(full.get("annotations"), POD_ANNOTATIONS)
+    found = _selected(full.get("annotations"), POD_ANNOTATIONS)
     kept = {key: value for key, value in found.items() if len(value) <= LONGEST_POD_ANNOTATION}
     return {**_identity(full), **({"annotations": kept} if kept else {})}
 
@@ -236,19 +236,19 @@ def _own_fields(tree: Any) -> Manifest:
     return TOO_MANY_FIELDS
 
 
-def _some(full: Manifest | None, keys: Iterable[str]) -> Manifest:
+def _selected(full: Manifest | None, keys: Iterable[str]) -> Manifest:
     return {key: full[key] for key in keys if key in full} if full else {}
 
 
 def _resource(manifest: Manifest) -> Manifest:
-    kept = _some(manifest, ("apiVersion", "spec", "status"))
+    kept = _selected(manifest, ("apiVersion", "spec", "status"))
     if not isinstance(kept.get("status"), dict):  # of an old CRD
         kept.pop("status", None)
     return kept
 
 
 def _applied(manifest: Manifest) -> Manifest:
-    return {**_managed(manifest), **_some(manifest, ("spec", "data", "binaryData"))}
+    return {**_managed(manifest), **_selected(manifest, ("spec", "data", "binaryData"))}
 
 
 def _deployment(manifest: Manifest) -> Manifest:
@@ -256,28 +256,28 @@ def _deployment(manifest: Manifest) -> Manifest:
 
 
 def _replica_set(manifest: Manifest) -> Manifest:
-    metadata = _identity(manifest["metadata"]) | _some(manifest["metadata"], ("finalizers",))
+    metadata = _identity(manifest["metadata"]) | _selected(manifest["metadata"], ("finalizers",))
     return {"metadata": metadata, "status": _replica_failure(manifest)}
 
 
 def _replica_failure(manifest: Manifest) -> Manifest:
     """The only conditions of a ReplicaSet or Deployment that are stored; the others change with every pod."""
     found = (manifest.get("status") or {}).get("conditions") or ()
-    return {"conditions": [_some(item, CONDITION) for item in found if refuses_creation(item)]}
+    return {"conditions": [_selected(item, CONDITION) for item in found if refuses_creation(item)]}
 
 
 def _revision(manifest: Manifest) -> Manifest:
-    return _some(manifest, ("revision", "data"))
+    return _selected(manifest, ("revision", "data"))
 
 
 def _pod(manifest: Manifest) -> Manifest:
     full = manifest.get("status") or {}
-    status: dict[str, Any] = _some(full, POD_STATUS)
-    status["conditions"] = [_some(item, CONDITION) for item in full.get("conditions") or ()]
+    status: dict[str, Any] = _selected(full, POD_STATUS)
+    status["conditions"] = [_selected(item, CONDITION) for item in full.get("conditions") or ()]
     for key in ("initContainerStatuses", "containerStatuses"):
         status[key] = [_container(item) for item in full.get(key) or ()]
     placed = (manifest.get("spec") or {}).get("nodeName")
-    spec = _some(manifest.get("spec"), ("nodeName",) if placed else ("nodeSelector",))
+    spec = _selected(manifest.get("spec"), ("nodeName",) if placed else ("nodeSelector",))
     if stays := unbounded_on_lost_node((manifest.get("spec") or {}).get("tolerations") or ()):
         spec["tolerations"] = stays
     return {
@@ -289,9 +289,9 @@ def _pod(manifest: Manifest) -> Manifest:
 
 def _container(status: Manifest) -> Manifest:
     """A container's status, and of the resources that the engine has now its CPU limit."""
-    kept = _some(status, CONTAINER_STATUS)
+    kept = _selected(status, CONTAINER_STATUS)
     if status.get("name") == ENGINE_CONTAINER and status.get("resources") is not None:
-        kept["resources"] = {"limits": _some(status["resources"].get("limits"), ("cpu",))}
+        kept["resources"] = {"limits": _selected(status["resources"].get("limits"), ("cpu",))}
     return kept
 
 
@@ -302,10 +302,10 @@ def _claim(manifest: Manifest) -> Manifest:
 
 def _node(manifest: Manifest) -> Manifest:
     status = manifest.get("status") or {}
-    ready = [_some(item, ("type", "status")) for item in status.get("conditions") or ()]
+    ready = [_selected(item, ("type", "status")) for item in status.get("conditions") or ()]
     return {
-        "metadata": _some(manifest["metadata"], ("name", "uid", "labels", "resourceVersion")),
-        "spec": _some(manifest.get("spec"), ("taints", "unschedulable")),
+        "metadata": _selected(manifest["metadata"], ("name", "uid", "labels", "resourceVersion")),
+        "spec": _selected(manifest.get("spec"), ("taints", "unschedulable")),
         "status": {
             "allocatable": status.get("allocatable") or {},
             "conditions": [item for item in ready if item.get("type") == "Ready"],

@@ -45,7 +45,7 @@ class LoadGroup:
         """Begins a level: adds ``slots`` to the processes with the fewest streams, and lets ``leave`` streams
         end in the processes with the most.
         """
-        held = [part.staying for part in (await self._each(NEVER_NS))]
+        held = [part.staying for part in (await self._progress_of_all(NEVER_NS))]
         self._ended.clear()
         added: list[list[StreamSlot]] = [[] for _ in self._parts]
         for slot in slots:
@@ -63,7 +63,7 @@ class LoadGroup:
 
     async def counts(self) -> LoadProgress:
         """The sum of all processes' counts, without single requests."""
-        return self._together(await self._each(NEVER_NS))
+        return self._summed_progress(await self._progress_of_all(NEVER_NS))
 
     async def cohort(self, since_ns: int) -> tuple[LoadProgress, tuple[RequestProgress, ...]]:
         """(sum of all processes' counts, requests of this level sent since ``since_ns`` in the order of
@@ -72,14 +72,14 @@ class LoadGroup:
         Processes return only new requests. Returning all of a long level each time took longer than the time
         between two tokens.
         """
-        each = await self._each(since_ns)
+        each = await self._progress_of_all(since_ns)
         new = itertools.chain.from_iterable(one.ended for one in each)
         self._ended = sorted((*self._ended, *new), key=_SENT)
         under_way = sorted(itertools.chain.from_iterable(one.under_way for one in each), key=_SENT)
-        return self._together(each), tuple(heapq.merge(self._ended, under_way, key=_SENT))
+        return self._summed_progress(each), tuple(heapq.merge(self._ended, under_way, key=_SENT))
 
     @staticmethod
-    def _together(each: Sequence[LoadProgress]) -> LoadProgress:
+    def _summed_progress(each: Sequence[LoadProgress]) -> LoadProgress:
         return LoadProgress(
             streams=sum(one.streams for one in each),
             staying=sum(one.staying for one in each),
@@ -88,7 +88,7 @@ class LoadGroup:
             broken=any(one.broken for one in each),
         )
 
-    async def _each(self, since_ns: int) -> list[LoadProgress]:
+    async def _progress_of_all(self, since_ns: int) -> list[LoadProgress]:
         return await asyncio.gather(*(part.progress(since_ns) for part in self._parts))
 
     async def collect(self, start_ns: int, end_ns: int) -> list[LoadResult]:

@@ -163,7 +163,7 @@ class LoadWorker:
     async def _run(self, stream: _Stream) -> None:
         slot = stream.slot
         due_ns, first = slot.due_ns, True
-        await _until(due_ns - PREPARED_NS)
+        await _sleep_until(due_ns - PREPARED_NS)
         max_tokens = slot.output_tokens
         encoded = self._encoded(slot, max_tokens)
         while len(self._failures) < MAX_FAILURES:
@@ -175,7 +175,7 @@ class LoadWorker:
             try:
                 request.raw = raw = await open_stream(self._requests.endpoint, self._requests.stream)
                 raw.max_tokens = max_tokens
-                await _until(due_ns)
+                await _sleep_until(due_ns)
                 raw.send(encoded)
                 self._watch.sent(raw.sent_ns, max(due_ns, raw.connected_ns))
                 if self._job.repeated:
@@ -286,7 +286,7 @@ def _cut(result: StreamResult) -> str:
     return "" if result.finish_reason else CUT_ANSWER
 
 
-async def _until(due_ns: int) -> None:
+async def _sleep_until(due_ns: int) -> None:
     left_ns = due_ns - time.monotonic_ns()
     if left_ns > 0:
         await asyncio.sleep(left_ns / NS)

@@ -204,10 +204,10 @@ async def run_open_loop(
     opens_ns = now_ns + LEAD_NS + int(min(service, OPEN_FILL_SHARE * seconds) * NS)
     try:
         await group.turn([StreamSlot(now_ns + LEAD_NS + int(at * NS), lengths.draw()) for at in times], 0)
-        await _until(group, opens_ns)
+        await _wait_until(group, opens_ns)
         readings = [await setting.read(READ_SECONDS)]
         took_ns = time.monotonic_ns() - opens_ns
-        broken = (await _until(group, limit_ns - min(took_ns, (limit_ns - opens_ns) // 5))).broken
+        broken = (await _wait_until(group, limit_ns - min(took_ns, (limit_ns - opens_ns) // 5))).broken
         readings.append(await setting.read(READ_SECONDS))
         window = MeasuredWindow(
             start_ns=window_edge(job.origin_ns, readings[0].stamp_ns),
@@ -221,7 +221,7 @@ async def run_open_loop(
     return trace_of(results, window, concurrency=None)
 
 
-async def _until(group: LoadGroup, moment_ns: int) -> LoadProgress:
+async def _wait_until(group: LoadGroup, moment_ns: int) -> LoadProgress:
     """Waits until ``moment_ns``, or until too many requests failed; returns the loop's counts."""
     while True:
         now = await group.counts()

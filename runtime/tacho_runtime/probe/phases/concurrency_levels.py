@@ -83,7 +83,7 @@ class _Levels:
             began = bench.clock.now()
             bench.progress(f"measuring {streams} streams" + (" again" if attempt == 2 else ""))
             ends = began + share * bench.clock.left() if share else None
-            result = await self._once(terms, whole=whole, ends=ends)
+            result = await self._measure_level(terms, whole=whole, ends=ends)
             if result is not None:
                 bench.findings.add_level(result)
                 near = result.near_limit and not share
@@ -118,7 +118,7 @@ class _Levels:
         await self._drop_if_slow(point.concurrency)
         flags, notes = set(findings.flags), len(findings.notes)
         terms = replace(terms, window_seconds=window, least_seconds=window)
-        result = await self._once(terms, until_seconds=window)
+        result = await self._measure_level(terms, until_seconds=window)
         if result is not None and result.clean:
             findings.add_level(result)
         else:  # what disturbed it says nothing of what stays
@@ -186,7 +186,7 @@ class _Levels:
         tried = self.bench.findings.tried()
         return self.bench.shape.workload.output_tokens * level_search.predicted_cycle(tried, streams)
 
-    async def _once(
+    async def _measure_level(
         self,
         terms: LevelTerms,
         *,
@@ -219,7 +219,7 @@ class _Levels:
         trace = await self.loop.level(terms, enough)
         while more := await self._longer(terms, trace, before) if ends is None else None:
             longer = replace(terms, opened_ns=trace.start_ns, window_seconds=more)
-            trace = await self.loop.level(longer, _after(more))
+            trace = await self.loop.level(longer, _ends_after(more))
         # How long the ramp takes is known only now: what it left of the level's share is for the window.
         spare = ends - bench.clock.now() if ends is not None and not trace.broken else 0.0
         if spare > 1.0:
@@ -227,7 +227,7 @@ class _Levels:
             # What is sent at last ends within the share, too: a budget is no longer than it says.
             sending = more - (min(terms.follow_seconds, spare) if limited else 0.0)
             longer = replace(terms, opened_ns=trace.start_ns, window_seconds=sending, least_seconds=more)
-            trace = await self.loop.level(longer, _never if limited else _after(more))
+            trace = await self.loop.level(longer, _never if limited else _ends_after(more))
         self.running = terms.streams
         return await self._judged(trace, before)
 
@@ -253,7 +253,7 @@ class _Levels:
             return None
         findings.notes.extend(result.notes)
         # A halt to compile a kernel takes from a level. One that holds despite it needs no second run.
-        halted = {NOT_STEADY} if _holds(result, limited=self.limited) else set()
+        halted = {NOT_STEADY} if _is_certain(result, limited=self.limited) else set()
         flags = {*result.point.flags, *(set(around.flags) - halted)}
         # A level above the capacity is what it limits.
         findings.flags.update(flags & {FRONTEND_BOUND})
@@ -289,7 +289,7 @@ class _Levels:
         return window
 
 
-def _after(seconds: float) -> Callable[[Cohort], bool]:
+def _ends_after(seconds: float) -> Callable[[Cohort], bool]:
     """A function that ends a window after ``seconds``."""
     return lambda cohort: cohort.seconds >= seconds
 
@@ -299,7 +299,7 @@ def _never(_: Cohort) -> bool:
     return False
 
 
-def _holds(result: LevelResult, *, limited: bool) -> bool:
+def _is_certain(result: LevelResult, *, limited: bool) -> bool:
     """Whether a level keeps the SLO, or without one its rate is known well."""
     if limited:
         return not result.broken

@@ -39,10 +39,12 @@ def calculation(at: ScalingInput, outcome: Outcome, found: ReplicaNeed, reading:
         parts.append(
             f"KV cache {found.kv_cache:.2f} over {tuning.TARGET_KV_CACHE:.2f} = {terms['KVCache']:.2f}"
         )
-    before, silent = _before(at, outcome), reading.silent
+    before, silent = _decisive_need(at, outcome), reading.silent
     count = f" {silent} serving pods report no load metrics and count as full." if silent else ""
     slow = _slow(at, reading.slow)
-    return f"{_how_many(at, outcome)}: {before}{'; '.join(parts)}.{_why(at, outcome)}{count}{slow}"
+    return (
+        f"{_how_many(at, outcome)}: {before}{'; '.join(parts)}.{_deviation_reason(at, outcome)}{count}{slow}"
+    )
 
 
 def _slow(at: ScalingInput, slow: tuple[str, ...]) -> str:
@@ -60,10 +62,10 @@ def unknown(at: ScalingInput, outcome: Outcome) -> str:
     load.``"""
     stays = outcome.replicas == at.replicas
     size = f"Held at {at.replicas}" if stays else _how_many(at, outcome)
-    return f"{size}: {outcome.blind if at.pods else 'no pod serves yet'}.{_why(at, outcome)}"
+    return f"{size}: {outcome.blind if at.pods else 'no pod serves yet'}.{_deviation_reason(at, outcome)}"
 
 
-def _before(at: ScalingInput, outcome: Outcome) -> str:
+def _decisive_need(at: ScalingInput, outcome: Outcome) -> str:
     """A clause with the need in the windows or of earlier bursts, if it decided; "": the present one did."""
     if outcome.lowest is not None:
         return f"lowest need of {at.policy.up.window_seconds:.0f} s {outcome.lowest:.2f}; now "
@@ -80,13 +82,13 @@ def _how_many(at: ScalingInput, outcome: Outcome) -> str:
     return f"{at.replicas} -> {_replicas(outcome.replicas)}"
 
 
-def _why(at: ScalingInput, outcome: Outcome) -> str:
+def _deviation_reason(at: ScalingInput, outcome: Outcome) -> str:
     """A sentence on why the result differs from the calculated number; "": it does not differ."""
     if outcome.limited:
         return f" {_limit(at, outcome)}"
     if outcome.able == "ScaleUpStabilized":
         return f" {_replicas(outcome.needed)} are needed, but not yet: {_waits_up(at, outcome)}."
-    if outcome.able == "ScaleDownStabilized" and (kept := _kept(at, outcome)):
+    if outcome.able == "ScaleDownStabilized" and (kept := _retention_clause(at, outcome)):
         return f" Fewer suffice; {kept}."
     if outcome.able == "ScaleDownStabilized":
         return f" Fewer suffice, but not for the whole of the last {at.policy.down.window_seconds:.0f} s."
@@ -95,7 +97,7 @@ def _why(at: ScalingInput, outcome: Outcome) -> str:
     return ""
 
 
-def _kept(at: ScalingInput, outcome: Outcome) -> str:
+def _retention_clause(at: ScalingInput, outcome: Outcome) -> str:
     """A clause on what keeps replicas besides the scale-down window, such as earlier bursts; "": nothing."""
     if outcome.by_bursts and whole(outcome.highest) >= at.replicas:
         return outcome.held or "earlier bursts filled them"
@@ -155,14 +157,14 @@ def decided(at: ScalingInput, outcome: Outcome, figures: Figures, reason: str) -
         cause=outcome.cause,
         reason=reason,
         figures=figures,
-        active=_active(at, outcome, figures),
-        able=_able(at, outcome),
-        limited=_limited(at, outcome),
+        active=_slo_unattainable(at, outcome, figures),
+        able=_able_to_scale(at, outcome),
+        limited=_scaling_limited(at, outcome),
     )
 
 
-def _active(at: ScalingInput, outcome: Outcome, figures: Figures) -> ConditionState:
-    known = _known(at, outcome, figures)
+def _slo_unattainable(at: ScalingInput, outcome: Outcome, figures: Figures) -> ConditionState:
+    known = _scaling_active(at, outcome, figures)
     if not at.capacity.unattainable:
         return known
     why = _clause(at.capacity.unverified)
@@ -175,7 +177,7 @@ def _clause(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _known(at: ScalingInput, outcome: Outcome, figures: Figures) -> ConditionState:
+def _scaling_active(at: ScalingInput, outcome: Outcome, figures: Figures) -> ConditionState:
     """The condition ScalingActive: whether the load is known."""
     if not at.pods:
         return ConditionState(
@@ -193,7 +195,7 @@ def _known(at: ScalingInput, outcome: Outcome, figures: Figures) -> ConditionSta
     return ConditionState("True", "ValidMetricFound", f"Load metrics are available.{silent}")
 
 
-def _able(at: ScalingInput, outcome: Outcome) -> ConditionState:
+def _able_to_scale(at: ScalingInput, outcome: Outcome) -> ConditionState:
     if outcome.replicas != at.replicas:
         return ConditionState("True", "SucceededRescale", f"The new size is {outcome.replicas}.")
     if outcome.able == "ScaleUpStabilized":
@@ -202,7 +204,7 @@ def _able(at: ScalingInput, outcome: Outcome) -> ConditionState:
         )
     if outcome.able == "ScaleDownStabilized":
         why = (
-            _kept(at, outcome)
+            _retention_clause(at, outcome)
             or f"more were needed within {at.policy.down.window_seconds:.0f} s, "
             "or the window is not yet observed"
         )
@@ -217,7 +219,7 @@ def _waits_up(at: ScalingInput, outcome: Outcome) -> str:
     return f"less was needed within {seconds:.0f} s" if seconds else "one sample shows no rate"
 
 
-def _limited(at: ScalingInput, outcome: Outcome) -> ConditionState:
+def _scaling_limited(at: ScalingInput, outcome: Outcome) -> ConditionState:
     if outcome.limited:
         return ConditionState("True", outcome.limited, _limit(at, outcome))
     return ConditionState("False", "DesiredWithinRange", "The desired count is within the acceptable range.")

@@ -103,14 +103,14 @@ def last_time(cron: str, time_zone: str, now: datetime) -> datetime | None:
     now = now.astimezone(timezone.utc)
     with contextlib.suppress(_NeverBegan):
         return _search(cron, time_zone, now, RECENT_DAYS)
-    found = _before(cron, time_zone, now.replace(hour=0, minute=0))
+    found = _last_beginning(cron, time_zone, now.replace(hour=0, minute=0))
     if found is None:
         raise CronSimError(f"it has not begun on any of {DAYS_SEARCHED} days")
     return found
 
 
 @functools.lru_cache(maxsize=16384)
-def _before(cron: str, time_zone: str, midnight: datetime) -> datetime | None:
+def _last_beginning(cron: str, time_zone: str, midnight: datetime) -> datetime | None:
     """When a schedule last began that did not begin recently; None: never.
 
     A search over decades takes milliseconds, and users may have thousands of such schedules. So the result is

@@ -40,7 +40,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     former, state = state, _with_load(state, reading, cost, read_at)
     found = replica_need(at, state, reading, cost)
     if not reading.tracks or not found.terms:
-        return _blind(at, guards.unwatched(state), reading, now)
+        return _step_without_load(at, guards.unwatched(state), reading, now)
     state = _corrected(at, former, state, reading, found, cost)
     if state.watched_since is not None and now - state.watched_since >= tuning.RATE_SECONDS:
         bursts, low = with_bursts(state.bursts, state.low, now, found.filled(-found.chance), found.filled())
@@ -142,7 +142,7 @@ def _stabilized(
     return behavior.scaled_down(at, state, outcome, now) if needed < have else outcome
 
 
-def _blind(at: ScalingInput, state: State, reading: Reading, now: float) -> Step:
+def _step_without_load(at: ScalingInput, state: State, reading: Reading, now: float) -> Step:
     """The step while the load is unknown: replicas stay, within the bounds."""
     figures = Figures(cold_start_seconds=state.cold_start_seconds, silent=len(at.pods))
     outcome = limits.bounded(at, state, guards.blind(at, reported=bool(reading.tracks)))
