@@ -159,23 +159,23 @@ class Replica:
         late = self._late_seconds
         while True:
             if late:
-                self._delay_requests(late)
+                self._hold(late)
             if self._waiting or (incoming and incoming[0][0] <= self.now):
                 self._enter()
             if self._prompts:
-                if not self._step_with_prompts(until):
+                if not self._mixed(until):
                     return
             elif running:
                 if not self._stretch(until):
                     return
-            elif (entry := self._next_arrival_seconds()) <= until and entry < math.inf:
+            elif (entry := self._entry()) <= until and entry < math.inf:
                 self.now = max(self.now, entry)
             else:
                 if until < math.inf:
                     self.now = max(self.now, until)
                 return
 
-    def _delay_requests(self, late: tuple[float, ...]) -> None:
+    def _hold(self, late: tuple[float, ...]) -> None:
         """Delays new requests while the front end is busy with running ones: by 0 to twice the mean, spread
         evenly over requests."""
         incoming, front, now = self.incoming, self._front, self.now
@@ -185,7 +185,7 @@ class Replica:
         while front and front[0][0] <= now:
             self._waiting.append(heapq.heappop(front)[1])
 
-    def _next_arrival_seconds(self) -> float:
+    def _entry(self) -> float:
         """When the next request reaches the engine or its front end; infinity: none is on its way."""
         entry = self.incoming[0][0] if self.incoming else math.inf
         return min(entry, self._front[0][0]) if self._front else entry
@@ -206,14 +206,14 @@ class Replica:
             waiting.popleft()
             running[request] = PREFILLING
             self._kv_tokens += computed
-            self._prompts.append([request, max(1, computed)])
+            self._prefill(request, max(1, computed))
 
     def _fits(self, request: int, computed: int) -> bool:
         """Whether the KV cache has space for a request of which ``computed`` tokens are known."""
         del request  # for engines that reserve its whole answer
         return self._kv_tokens + computed + 1 <= self._model.kv_cache_tokens
 
-    def _complete_prompt(self, request: int, when: float) -> None:
+    def _first(self, request: int, when: float) -> None:
         """Completes a request's prompt, which yields its first token."""
         ledger = self._ledger
         had = self._kept.pop(request, 0) if self._kept else 0
@@ -273,10 +273,13 @@ class Replica:
             return float(UNKNOWN_KV_TOKENS)
         return self._model.kv_cache_tokens - self._kv_tokens
 
+    def _prefill(self, request: int, tokens: int) -> None:
+        self._prompts.append([request, tokens])
+
     def _drop_prompt(self, request: int) -> None:
         self._prompts = deque(item for item in self._prompts if item[0] != request)
 
-    def _step_with_prompts(self, until: float) -> bool:
+    def _mixed(self, until: float) -> bool:
         """Simulates one step that includes chunks of prompts; False if it would end after ``until``."""
         model, prompts = self._model, self._prompts
         answered = len(self._running) - len(prompts)
@@ -296,24 +299,24 @@ class Replica:
             return False
         steps = 1
         if part and not whole:
-            steps, end = self._equal_steps(seconds, answered, (prompts[0][1] - 1) // part, until)
+            steps, end = self._alike(seconds, answered, (prompts[0][1] - 1) // part, until)
         self.now = end
         if part:
             prompts[whole][1] -= part * steps
-        self._count_steps(steps, answered)
+        self._made(steps, answered)
         for _ in range(whole):
-            self._complete_prompt(prompts.popleft()[0], end)
+            self._first(prompts.popleft()[0], end)
         self._free_kv_cache()
         return True
 
-    def _equal_steps(self, seconds: float, answered: int, most: int, until: float) -> tuple[int, float]:
+    def _alike(self, seconds: float, answered: int, most: int, until: float) -> tuple[int, float]:
         """(number of successive steps with a chunk of the same prompt, end of the last step).
 
         At most ``most`` steps, while no request arrives, ends or is preempted. A step takes ``seconds``.
         """
         if answered:
             most = int(min(most, self._ends[0][0] - self._steps, max(1.0, self._kv_free_tokens // answered)))
-        before = (min(self._next_arrival_seconds(), until) - self.now) / seconds
+        before = (min(self._entry(), until) - self.now) / seconds
         steps = max(1, int(min(most, before)))
         return steps, self.now + steps * seconds
 
@@ -322,7 +325,7 @@ class Replica:
         answered = len(self._running)
         step = self._step_seconds[answered]
         steps = self._ends[0][0] - self._steps
-        entry = self._next_arrival_seconds()
+        entry = self._entry()
         if entry < math.inf:
             steps = min(steps, max(1, math.ceil((entry - self.now) / step - ROUNDING)))
         steps = min(steps, max(1.0, self._kv_free_tokens // answered))
@@ -332,11 +335,11 @@ class Replica:
             if steps < 1:
                 return False
         self.now += steps * step
-        self._count_steps(steps, answered)
+        self._made(steps, answered)
         self._free_kv_cache()
         return True
 
-    def _count_steps(self, steps: float, answered: int) -> None:
+    def _made(self, steps: float, answered: int) -> None:
         """Counts ``steps`` completed steps: each gives one token to each of the ``answered`` generating
         requests."""
         self._steps += steps

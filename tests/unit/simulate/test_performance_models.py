@@ -265,7 +265,7 @@ def test_steps_of_one_long_prompt_are_as_if_made_one_by_one(
     asked = {"input_tokens": prompt, "output_tokens": answer, "concurrency": streams, "rounds": 3}
     found = closed_loop(model, **asked)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Replica, "_equal_steps", lambda self, seconds, *_: (1, self.now + seconds))
+        patch.setattr(Replica, "_alike", lambda self, seconds, *_: (1, self.now + seconds))
         one_by_one = closed_loop(model, **asked)
     assert found.preemptions == one_by_one.preemptions
     for name in ("requests_per_second", "output_tokens_per_second"):
@@ -279,8 +279,8 @@ def test_no_request_is_too_long_to_be_waited_for(
     prompt: int, answer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    one = Replica._step_with_prompts
-    monkeypatch.setattr(Replica, "_step_with_prompts", lambda self, until: made.append(1) or one(self, until))
+    one = Replica._mixed
+    monkeypatch.setattr(Replica, "_mixed", lambda self, until: made.append(1) or one(self, until))
     entry = entry_of(MODEL, (4, 16, 64))
     from_measurement(
         entry.model_copy(update={"workload": MeasuredWorkload(input_tokens=prompt, output_tokens=answer)})
