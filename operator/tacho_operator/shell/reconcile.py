@@ -179,9 +179,7 @@ class Reconciler:
             decision = dataclasses.replace(decision, delete=(), delete_measured=())
         kube, desired, measured = RecordingClient(self._kube), decision.apply, decision.delete_measured
         try:
-            raw = await with_early_status(
-                kube, observed, decision, partial(self._decide_again, key, decision)
-            )
+            raw = await with_early_status(kube, observed, decision, partial(self._redecide, key, decision))
             outcome = await self._execute(key, kube, observed, decision)
             if outcome.is_outdated:
                 await self.events.post(observed.raw, early_events(observed, raw), decision.now)
@@ -316,11 +314,11 @@ class Reconciler:
         if not outcome.refusals and unanswered is None:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
-        again = self._decide_again(key, decision, knowing)
+        again = self._redecide(key, decision, knowing)
         self._sources.probe_turns.follow(key, observed, again)  # a refused probe pod gives its turn back
         return again
 
-    def _decide_again(self, key: Key, former: ReconcileDecision, observed: Observed) -> ReconcileDecision:
+    def _redecide(self, key: Key, former: ReconcileDecision, observed: Observed) -> ReconcileDecision:
         """The decision for another observed state, at the time of the ``former`` one."""
         with deciding(observed):
             return self._decide(key, observed, former.now)
