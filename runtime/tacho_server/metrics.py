@@ -93,7 +93,7 @@ class ServerMetrics:
         return self._page
 
     def loaded(self) -> None:
-        """Adds the gauge of the KV cache after loading, if the backend reports its usage."""
+        """Adds the gauge of the KV cache after loading; no series if the backend reports no usage."""
         if self._usage is None and self._backend.occupancy().kv_cache_usage is not None:
             self._usage = self._gauge("kv_cache_usage_ratio", "Part of the KV cache in use, 0 to 1.")
             self._usage.set_function(lambda: self._backend.occupancy().kv_cache_usage or 0.0)

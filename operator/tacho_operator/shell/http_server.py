@@ -54,7 +54,7 @@ CONNECTION_SECONDS = 30.0
 SHUTDOWN_SECONDS = 1.0
 FORWARDED_HEADER = "Tacho-Forwarded"
 LEADER_SECONDS, LEADER_BYTES = 5.0, 4096
-"""Longest time, and most bytes, of the leader's answer. Another pod may have its address by now."""
+"""Longest time, and most bytes, of the leader's answer: another pod may have its address by now."""
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """A TLS context without certificate authorities, as the leader is asked over HTTP. By default each client
 loads the CA file, which blocks the event loop for 19 ms.

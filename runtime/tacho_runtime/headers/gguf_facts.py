@@ -190,7 +190,7 @@ def _delta_state_bytes(keys: _Keys) -> int:
 
 
 def _ssm_state_bytes(keys: _Keys) -> int:
-    """Bytes of convolution and SSM state per layer, in 32 bits (llama.cpp src/llama-hparams.cpp)."""
+    """Bytes of convolution and SSM state per layer, in 32 bits (llama-hparams.cpp, n_embd_r, n_embd_s)."""
     if taps := keys.number("shortconv.l_cache"):
         return (taps - 1) * keys.number("embedding_length") * 4
     named = ("inner_size", "state_size", "conv_kernel", "group_count")

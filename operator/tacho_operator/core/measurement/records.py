@@ -163,7 +163,7 @@ def shown(text: str | None, measurement: MeasurementEntry) -> str | None:
 
 
 def _is_dated_in_future(item: MeasurementEntry, report: Report) -> bool:
-    """Whether a wrong clock dated the measurement in the future. Newer ones could not replace it."""
+    """Whether a wrong clock dated the measurement in the future. Until then none could replace it."""
     measured, now = parse_time(item.observed_time), parse_time(report.observed_time)
     return measured is not None and now is not None and measured - now > CLOCKS_DIFFER
 

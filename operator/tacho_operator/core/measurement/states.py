@@ -22,7 +22,7 @@ def confidence_of(flags: Iterable[str]) -> str:
 
 
 def clean(measurement: MeasurementEntry) -> bool:
-    """Whether nothing but the engine changed the values. Earlier versions wrote flags, no confidence."""
+    """Whether nothing but the engine changed the values. Entries of earlier versions have flags alone."""
     return measurement.confidence != PROVISIONAL and INVALIDATING.isdisjoint(measurement.flags)
 
 

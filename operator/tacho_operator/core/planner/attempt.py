@@ -295,7 +295,7 @@ def _fitting(half: PlanHalf, placement: Placement, excess: float) -> Fits:
 
 
 def _fits_with_least_margin(account: Account | None, least: Context, excess: float) -> bool:
-    """Whether the smallest acceptable context fits with the smallest margin; False: no start had it."""
+    """Whether the smallest acceptable context fits with the smallest margin; False: not measured."""
     if account is None or account.known_within_bytes is None:
         return False
     return fits(account, least.concurrency, excess, tight=True)

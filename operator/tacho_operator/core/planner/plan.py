@@ -175,7 +175,7 @@ def _defaults_to_host(
 
 
 def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> DeviceOption:
-    """The device of an engine whose memory is not predicted: the first requested product."""
+    """The device of an engine whose memory is not predicted: the first product, whose size is not used."""
     if not request.gpu_count:
         return DeviceOption(Device(kind="cpu", product=CPU, memory_bytes=None))
     found = gpu_options(request, nodes).available if request.products else ()

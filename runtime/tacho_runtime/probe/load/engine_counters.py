@@ -30,7 +30,9 @@ _PARTED = re.compile(r"\b(?:le|quantile)=")
 _LABEL = re.compile(r'\b(\w+)="([^"\\]*(?:\\.[^"\\]*)*)(?:"|\\?$)')
 """Matches a label, also one without an end, so that no character is looked at twice."""
 LINE_LIMIT = 64 * 1024
-"""Longest line of /metrics in characters that is parsed. Matching a label of megabytes takes hundreds."""
+"""Longest line of /metrics, in characters, that is parsed. To match a label of some megabytes would take
+hundreds of megabytes.
+"""
 NUMBER_LIMIT = 2.0**53
 """Highest value that is accepted. Higher ones, negative ones and NaN cannot come from a counter, and a report
 could not hold them.

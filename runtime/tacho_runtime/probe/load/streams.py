@@ -57,7 +57,7 @@ class StreamResult:
     first_textless: bool = False
     """Whether the first event that counts as a token has no text."""
     longer: bool = False
-    """Whether the engine made more tokens than requested, or counts events as tokens."""
+    """Whether the engine made more tokens than requested, or counts events as tokens; also of cut answers."""
     shorter: bool = False
     """Whether the answer ended clearly before the requested length, whatever reason the engine gave."""
 
