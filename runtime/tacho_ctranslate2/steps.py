@@ -78,7 +78,7 @@ def rows(found: Any) -> Any:
 
 def readable(view: Any) -> Any:
     """A StorageView as numpy can read it: in host memory, as float32. numpy has no bfloat16."""
-    ctranslate2 = import_module("ctranslate2")
+    ctranslate2 = _ctranslate2()
     on_host = view if view.device == "cpu" else view.to_device(ctranslate2.Device.cpu)
     float32 = ctranslate2.DataType.float32
     return on_host if on_host.dtype == float32 else on_host.to(float32)
@@ -93,6 +93,10 @@ def scored(tokens: Sequence[int], logprobs: Any, top: int) -> tuple[Token, ...]:
         for token, row in zip(tokens[1:], logprobs[:-1], strict=True)
     )
     return (first, *rest)
+
+
+def _ctranslate2() -> Any:
+    return import_module("ctranslate2")
 
 
 def _numpy() -> Any:

@@ -117,7 +117,7 @@ def test_a_search_of_decades_is_made_once_a_day(cron: str, monkeypatch: pytest.M
 
     match = schedules._Search.match_day
     monkeypatch.setattr(schedules._Search, "match_day", counted)
-    schedules._before.cache_clear()
+    schedules._last_beginning.cache_clear()
     first = last_time(cron, "Etc/UTC", at("2026-11-23T00:00:00"))
     searched = len(looks)
     assert searched > 60
