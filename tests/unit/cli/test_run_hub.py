@@ -34,7 +34,10 @@ def sent_bytes(hub: RunningHub) -> int:
     return sum(hub.fake.bytes_sent.values())
 
 
-def test_a_download_is_continued_and_the_engine_never_sees_the_token(tmp_path: Path, hub: RunningHub) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "closed terminal"])
+def test_a_download_is_continued_and_the_engine_never_sees_the_token(
+    number: int, tmp_path: Path, hub: RunningHub
+) -> None:
     (model,) = model_folder().glob("*.gguf")
     size_bytes = model.stat().st_size
     scratch = tmp_path / "scratch"
@@ -59,7 +62,7 @@ def test_a_download_is_continued_and_the_engine_never_sees_the_token(tmp_path: P
         assert TOKEN.encode() not in runtime
         fetch = Path(f"/proc/{running.member('tacho_runtime.hub.fetch')}/environ").read_bytes()
         assert TOKEN.encode() in fetch
-        os.kill(running.process.pid, signal.SIGHUP)  # as a terminal that is closed sends it
+        os.kill(running.process.pid, number)
         assert running.end() == 130
         until(lambda: not running.family(), f"processes are left: {running.family()}")
         assert not list(scratch.glob("tacho-*"))
