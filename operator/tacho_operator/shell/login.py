@@ -25,7 +25,7 @@ class ServiceAccountToken(InClusterConfigLoader):
     def __init__(
         self, token_file: str = SERVICE_TOKEN_FILENAME, authorities_file: str = SERVICE_CERT_FILENAME
     ) -> None:
-        super().__init__(token_file, authorities_file)  # type: ignore[no-untyped-call]
+        super().__init__(token_file, authorities_file)  # type: ignore[no-untyped-call]  # an untyped library
 
     async def renewed(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -47,5 +47,5 @@ async def log_in(
         )
         return ()
     token = ServiceAccountToken()
-    token.load_and_set(configuration)  # type: ignore[no-untyped-call]
+    token.load_and_set(configuration)  # type: ignore[no-untyped-call]  # an untyped library
     return (token.renewed,)
