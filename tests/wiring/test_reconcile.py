@@ -17,7 +17,8 @@ from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Inval
 from tacho_operator.shell.events import event_manifests, post_events
 from tacho_operator.shell.kube import KINDS, Kube
 from tacho_operator.shell.probe_turns import ProbeTurns
-from tacho_operator.shell.reconcile import UnseenWrites
+from tacho_operator.shell.store import expectations
+from tacho_operator.shell.store.expectations import UnseenWrites
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 from tests.unit.core.measured_world import measured_world
@@ -139,7 +140,7 @@ async def test_a_resource_first_says_what_becomes_of_it() -> None:
 
 async def test_a_turn_waits_until_its_own_writes_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would make again what is on its way, or undo it."""
-    monkeypatch.setattr(module, "SEEN_SECONDS", 0.05)
+    monkeypatch.setattr(expectations, "SEEN_SECONDS", 0.05)
     server, store = Server(World(resourceVersion="1")), store_at("6")
     server.refuses = False
     reconcile = reconciler(server, store)
@@ -165,14 +166,14 @@ async def test_where_many_wait_for_their_writes_the_others_wait_shorter(
         await asyncio.sleep(0)
         return False
 
-    monkeypatch.setattr(module, "seen", unseen)
+    monkeypatch.setattr(expectations, "seen", unseen)
     reconcile = reconciler(Server(World(resourceVersion="1")))
-    keys = [Key("ml", str(number)) for number in range(module.MOST_WAITING + 2)]
+    keys = [Key("ml", str(number)) for number in range(expectations.MOST_WAITING + 2)]
     done = await asyncio.gather(*map(reconcile, keys), return_exceptions=True)
     assert {type(found) for found in done} == {UnseenWrites}
-    assert waited == [10.0] * module.MOST_WAITING + [1.0] * 2
+    assert waited == [10.0] * expectations.MOST_WAITING + [1.0] * 2
     assert reconcile._metrics.unseen_writes._value.get() == len(keys)
-    assert reconcile._waiting == 0
+    assert reconcile._own_writes._waiting == 0
 
 
 async def test_a_turn_goes_on_as_soon_as_its_writes_are_seen() -> None:

@@ -55,7 +55,7 @@ from tacho_operator.shell.status_writes import (
     with_early_status,
     write_status,
 )
-from tacho_operator.shell.store.expectations import Expectation, RecordingClient, seen
+from tacho_operator.shell.store.expectations import OwnWrites, RecordingClient
 from tacho_operator.shell.store.store import Store, is_reported
 from tacho_operator.shell.taken_names import NotCollected
 from tacho_operator.shell.unwritten_statuses import UnwrittenStatuses
@@ -66,12 +66,6 @@ logger = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 30.0
 UNANSWERED_TRIES = 3
 """Number of reconciles in a row with a temporary API server error after which status reports it."""
-SEEN_SECONDS, CROWDED_SECONDS = 10.0, 1.0
-"""Seconds for which a reconcile waits until the store has the operator's own writes; then it is retried.
-
-They are fewer where MOST_WAITING wait already: a watch that delivers nothing would hold every worker.
-"""
-MOST_WAITING = 8
 SLOW_DECISION_SECONDS = 1.0
 """Seconds from which a decision is logged: usual are milliseconds, and the event loop is blocked."""
 COLLECTION_RETRY_SECONDS = 8.0
@@ -80,10 +74,6 @@ STALE_RETRY_SECONDS = 1.0
 """Seconds until what was not written is decided again: deletions because a watch was interrupted, or the rest
 of a long pass.
 """
-
-
-class UnseenWrites(RuntimeError):
-    """The store does not have the operator's own writes yet, so that a decision could undo them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +112,13 @@ class Reconciler:
         self._metrics = metrics
         self._clock = clock
         self._logged_reasons: dict[Key, str] = {}
-        self._expectations: dict[Key, tuple[Expectation, ...]] = {}
+        self._own_writes = OwnWrites(store, metrics.unseen_writes.inc)
         self._children: dict[Key, tuple[str, ...]] = {}
         """Kind and name of each desired child that existed after the last reconcile."""
         self._trials = Trials(kube)
         self.events = EventPosts(kube)
         self._rewrites = Rewrites()
         self._heavy, self._early, self._unwritten = HeavyTurns(), EarlyEnds(), UnwrittenStatuses()
-        self._waiting = 0
-        """Number of reconciles that wait for the operator's own writes."""
         self._unanswered: dict[Key, int] = {}
         """Number of reconciles in a row that ended with a temporary error of the API server."""
 
@@ -153,52 +141,84 @@ class Reconciler:
                 raise  # the queue tries again, after a pause that doubles
 
     async def _reconcile(self, key: Key) -> float | None:
-        try:
-            await self._await_own_writes(self._expectations.get(key, ()))
-            observed = await self._sources.observer.observe(key)
-        except Exception:
-            self._sources.scaler.unread(key)
-            raise
+        observed = await self._observe(key)
         if observed is None:
             self._forget(key)
             return None
-        found_uid(observed.raw["metadata"]["uid"])
-        with deciding(observed):
-            scaler, turns = self._sources.scaler, self._sources.probe_turns
-            observed = turns.observed(key, scaler.observed(key, observed))
-            decision = self._decide(key, observed, self._clock())
-            scaler.follow(key, observed, decision.status)
-            turns.follow(key, observed, decision)
-        if not is_reported(observed.raw) and decision.status is not None:
-            # Of thousands each has its first status soon. Its event wakes it for the rest, less urgently.
-            decision = dataclasses.replace(decision, apply=(), delete=())
+        decision = self._first_decision(key, observed)
         if await self._is_deleted(key, observed, decision):
             return None
         deletes = bool(decision.delete or decision.delete_measured)
         if withheld := deletes and bool(self._store.stale(key.namespace)):
             decision = dataclasses.replace(decision, delete=(), delete_measured=())
-        kube, desired, measured = RecordingClient(self._kube), decision.apply, decision.delete_measured
+        kube = RecordingClient(self._kube)
         try:
             raw = await with_early_status(kube, observed, decision, partial(self._redecide, key, decision))
             outcome = await self._execute(key, kube, observed, decision)
             if outcome.is_outdated:
                 await self.events.post(observed.raw, early_events(observed, raw), decision.now)
                 return 0.0  # a new decision says first whether Ready is lost
-            decision = self._with_refusals(key, observed, decision, outcome, kube.applied)
-            self._update_metrics(key, observed, decision)
-            changed = await self._write_last(key, kube, observed, raw, decision)
-            await delete_measured(kube, observed, measured)
-            is_noted = live_config_name(key.name) in {item["metadata"]["name"] for item in kube.applied}
-            noted = (*(decision.noted_events if is_noted else ()), *map(warning, outcome.unreported))
-            await self.events.post(observed.raw, (*decision.events, *noted), decision.now)
-            self._metrics.cut(key, decision.cut_requests if is_noted else 0)
+            final = self._with_refusals(key, observed, decision, outcome, kube.applied)
+            self._update_metrics(key, observed, final)
+            changed = await self._write_last(key, kube, observed, raw, final)
+            await delete_measured(kube, observed, decision.delete_measured)
+            await self._post_events(key, kube, observed, final, outcome)
         finally:
-            self._remember_writes(key, kube)
-            self._children[key] = existing(observed, desired, kube.applied)
-        self._metrics.writes_avoided.inc(max(0, len(decision.apply) + 1 - outcome.writes - changed))
-        if (changed or outcome.writes) and self._logged_reasons.get(key) != decision.reason:
-            self._logged_reasons[key] = decision.reason
-            logger.info("%s/%s: %s", *key, decision.reason)
+            self._own_writes.remember(key, kube)
+            self._children[key] = existing(observed, decision.apply, kube.applied)
+        self._metrics.writes_avoided.inc(max(0, len(final.apply) + 1 - outcome.writes - changed))
+        if (changed or outcome.writes) and self._logged_reasons.get(key) != final.reason:
+            self._logged_reasons[key] = final.reason
+            logger.info("%s/%s: %s", *key, final.reason)
+        return self._requeue_seconds(key, final, outcome, withheld=withheld)
+
+    async def _observe(self, key: Key) -> Observed | None:
+        """All that the decision is made from; None: the resource does not exist."""
+        scaler, turns = self._sources.scaler, self._sources.probe_turns
+        try:
+            await self._own_writes.until_seen(key)
+            observed = await self._sources.observer.observe(key)
+        except Exception:
+            scaler.unread(key)
+            raise
+        if observed is None:
+            return None
+        found_uid(observed.raw["metadata"]["uid"])
+        with deciding(observed):
+            return turns.observed(key, scaler.observed(key, observed))
+
+    def _first_decision(self, key: Key, observed: Observed) -> ReconcileDecision:
+        """The decision before anything is written; scaler and probe turns follow it."""
+        with deciding(observed):
+            decision = self._decide(key, observed, self._clock())
+            self._sources.scaler.follow(key, observed, decision.status)
+            self._sources.probe_turns.follow(key, observed, decision)
+        if is_reported(observed.raw) or decision.status is None:
+            return decision
+        # Of thousands each has its first status soon. Its event wakes it for the rest, less urgently.
+        return dataclasses.replace(decision, apply=(), delete=())
+
+    async def _post_events(
+        self,
+        key: Key,
+        kube: RecordingClient,
+        observed: Observed,
+        decision: ReconcileDecision,
+        outcome: ExecuteResult,
+    ) -> None:
+        """Posts the decision's events; those that a note keeps from being repeated once it is written."""
+        is_noted = live_config_name(key.name) in {item["metadata"]["name"] for item in kube.applied}
+        noted = (*(decision.noted_events if is_noted else ()), *map(warning, outcome.unreported))
+        await self.events.post(observed.raw, (*decision.events, *noted), decision.now)
+        self._metrics.cut(key, decision.cut_requests if is_noted else 0)
+
+    def _requeue_seconds(
+        self, key: Key, decision: ReconcileDecision, outcome: ExecuteResult, *, withheld: bool
+    ) -> float | None:
+        """Seconds until the next reconcile; None: only after a change. Raises the error of a write.
+
+        ``withheld``: whether deletions were withheld because a watch was interrupted.
+        """
         if isinstance(error := outcome.error, NotCollected):
             return doubling_seconds(1.0, COLLECTION_RETRY_SECONDS * error.patience, self._unanswered[key])
         if outcome.error is not None:
@@ -224,25 +244,13 @@ class Reconciler:
         )
         self._metrics.gpu_time.observe(key, holdings_of(observed, self._config))
 
-    async def _await_own_writes(self, expected: tuple[Expectation, ...]) -> None:
-        """Waits until the store has the operator's own writes. Raises UnseenWrites."""
-        seconds = SEEN_SECONDS if self._waiting < MOST_WAITING else CROWDED_SECONDS
-        self._waiting += 1
-        try:
-            if await seen(self._store, expected, seconds):
-                return
-        finally:
-            self._waiting -= 1
-        self._metrics.unseen_writes.inc()
-        raise UnseenWrites("the watches have not delivered the operator's own writes yet")
-
     def _forget(self, key: Key) -> None:
         """Drops everything that is kept of a deleted resource."""
         sources = self._sources
-        held = (sources.scaler, sources.plans, sources.probe_turns)
-        for part in (self._metrics, self._trials, self._rewrites, self._early, self._unwritten, *held):
+        own = (self._metrics, self._own_writes, self._trials, self._rewrites, self._early, self._unwritten)
+        for part in (*own, sources.scaler, sources.plans, sources.probe_turns):
             part.forget(key)
-        for known in (self._logged_reasons, self._expectations, self._children, self._unanswered):
+        for known in (self._logged_reasons, self._children, self._unanswered):
             known.pop(key, None)
 
     async def _is_deleted(self, key: Key, observed: Observed, decision: ReconcileDecision) -> bool:
@@ -318,10 +326,10 @@ class Reconciler:
         self._sources.probe_turns.follow(key, observed, again)  # a refused probe pod gives its turn back
         return again
 
-    def _redecide(self, key: Key, former: ReconcileDecision, observed: Observed) -> ReconcileDecision:
-        """The decision for another observed state, at the time of the ``former`` one."""
+    def _redecide(self, key: Key, previous: ReconcileDecision, observed: Observed) -> ReconcileDecision:
+        """The decision for another observed state, at the time of the ``previous`` one."""
         with deciding(observed):
-            return self._decide(key, observed, former.now)
+            return self._decide(key, observed, previous.now)
 
     def _decide(self, key: Key, observed: Observed, now: datetime) -> ReconcileDecision:
         """The decision, made a second time if it requested a plan that is available."""
@@ -353,7 +361,7 @@ class Reconciler:
                 logger.error("%s/%s: %s", *key, undecided, exc_info=undecided.__cause__)
                 await self.events.post(found.raw, transition_events(stored_status(found.raw), status), now)
         finally:
-            self._remember_writes(key, kube)
+            self._own_writes.remember(key, kube)
 
     async def _write_last(
         self, key: Key, kube: Kube, observed: Observed, raw: Manifest, decision: ReconcileDecision
@@ -386,7 +394,3 @@ class Reconciler:
         self._logged_reasons[key] = line
         logger.error("%s/%s: %s", *key, problem.message)
         await self.events.post(raw, [warning(problem)], self._clock())
-
-    def _remember_writes(self, key: Key, kube: RecordingClient) -> None:
-        """Remembers the writes that the watch has not delivered yet."""
-        self._expectations[key] = tuple(kube.written.values())

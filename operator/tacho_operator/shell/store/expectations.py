@@ -7,6 +7,7 @@ Without it the operator would create a child twice, or undo a change.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,18 @@ from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.core.types import Manifest
 from tacho_operator.shell.kube import FIELD_MANAGER, Kube
 from tacho_operator.shell.store.store import Store, later
+from tacho_operator.shell.workqueue import Key
+
+SEEN_SECONDS, BUSY_SEEN_SECONDS = 10.0, 1.0
+"""Seconds for which a reconcile waits until the store has the operator's own writes; then it is retried.
+
+They are fewer where MOST_WAITING wait already: a watch that delivers nothing would hold every worker.
+"""
+MOST_WAITING = 8
+
+
+class UnseenWrites(RuntimeError):
+    """The store does not have the operator's own writes yet, so that a decision could undo them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +122,31 @@ async def seen(store: Store, expected: tuple[Expectation, ...], seconds: float) 
     except TimeoutError:
         return False
     return True
+
+
+class OwnWrites:
+    """The operator's last writes of each resource, which the next reconcile waits for."""
+
+    def __init__(self, store: Store, on_unseen: Callable[[], None]) -> None:
+        self._store, self._on_unseen = store, on_unseen
+        self._expectations: dict[Key, tuple[Expectation, ...]] = {}
+        self._waiting = 0
+        """Number of reconciles that wait."""
+
+    async def until_seen(self, key: Key) -> None:
+        """Waits until the store has the resource's last writes. Raises UnseenWrites."""
+        seconds = SEEN_SECONDS if self._waiting < MOST_WAITING else BUSY_SEEN_SECONDS
+        self._waiting += 1
+        try:
+            if await seen(self._store, self._expectations.get(key, ()), seconds):
+                return
+        finally:
+            self._waiting -= 1
+        self._on_unseen()
+        raise UnseenWrites("the watches have not delivered the operator's own writes yet")
+
+    def remember(self, key: Key, kube: RecordingClient) -> None:
+        self._expectations[key] = tuple(kube.written.values())
+
+    def forget(self, key: Key) -> None:
+        self._expectations.pop(key, None)
