@@ -117,9 +117,12 @@ def _parsed(
 ) -> ModelFacts:
     """``base``, completed from the files' headers and configuration. ``marks`` gets the headers' hashes."""
     if selection.format == GGUF:
-        return facts_from_gguf(list(_ggufs(source, selection, marks)), base)
+        headers = list(_ggufs(source, selection, marks))
+        _require_weights(selection, [tensor for header in headers for tensor in header.tensors])
+        return facts_from_gguf(headers, base)
     if selection.format == SAFETENSORS:
         tensors = list(_safetensors(source, selection, marks))
+        _require_weights(selection, tensors)
         return facts_from_config_and_tensors(_config(source, entries), tensors, base)
     if selection.format == PYTORCH:
         facts = facts_from_config_and_tensors(_config(source, entries), [], base)
@@ -130,6 +133,12 @@ def _parsed(
         unknown = "architecture and sizes of single weights (CTranslate2 files do not contain them)"
         return replace(base, unknown=(unknown,))
     return base
+
+
+def _require_weights(selection: Selection, tensors: list[StoredTensor]) -> None:
+    """Raises FailedError where no tensor of the model has a byte."""
+    if not any(tensor.stored_bytes for tensor in tensors):
+        raise invalid(f"{selection.weights[0].path} holds no weights: its header describes no bytes of any.")
 
 
 def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, Any]:

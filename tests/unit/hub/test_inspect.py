@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from tacho_runtime.hub.select import select
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
 from tools.mock import ggufs
-from tools.mock.checkpoints import facts_for, write_checkpoint
+from tools.mock.checkpoints import facts_for, write_checkpoint, write_safetensors
 
 
 def test_hub_safetensors(hub: RunningHub) -> None:
@@ -195,6 +196,22 @@ def test_truncated_gguf_names_the_file(tmp_path: Path) -> None:
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert failure.message.startswith("m.gguf: ")
     assert "cut short" in failure.message
+
+
+@pytest.mark.parametrize("tensors", [[], [("lm_head.weight", "BF16", (0, 8), 0)]])
+def test_safetensors_without_weights_are_refused_by_name(tmp_path: Path, tensors: list[Any]) -> None:
+    folder = write_checkpoint(tmp_path / "m", "small")
+    write_safetensors(folder / "model.safetensors", tensors)
+    failure = failure_of(InspectConfig(uri=FileUri(str(folder))))
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert failure.message.startswith("model.safetensors holds no weights")
+
+
+def test_a_gguf_vocabulary_without_weights_is_refused_by_name(tmp_path: Path) -> None:
+    ggufs.write(tmp_path / "vocab.gguf", {"general.architecture": "llama"}, [])
+    failure = failure_of(InspectConfig(uri=FileUri(str(tmp_path)), engine="llamacpp"))
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert failure.message.startswith("vocab.gguf holds no weights")
 
 
 @pytest.mark.parametrize(
