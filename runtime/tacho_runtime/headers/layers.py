@@ -28,6 +28,17 @@ LISTS_BY_LAYER = (
     "hybrid_layer_pattern",
     "num_key_value_heads",
 )
+ONE_A_LAYER = (
+    "layer_types",
+    "layers_block_type",
+    "attn_type_list",
+    "block_configs",
+    "hybrid_layer_pattern",
+    "hybrid_override_pattern",
+)
+"""Lists with one entry for each layer. ``block_types`` repeats, and heads default to the model's."""
+DRAFTS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+"""Numbers of draft layers, which some lists hold too (Step-3.5)."""
 INDEXER = "the sparse attention's indexer"
 MORE_CACHES = {
     "index_topk": INDEXER,
@@ -152,8 +163,6 @@ def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[st
             names = [names[i % len(names)] for i in range(layers)]
         if names:
             kinds = [KINDS.get(name, "unknown") for name in names[:layers]]
-            if len(names) < layers:
-                return kinds, [f"{key} describes {len(names)} of {layers} layers"]
             strange = sorted({n for n in names if KINDS.get(n, "unknown") == "unknown"})
             return kinds, [f"state of layers of the type {', '.join(strange)[:80]}"] if strange else []
     if blocks := sequence(config.get("block_configs")):  # Nemotron's search leaves attention out of some
@@ -216,6 +225,7 @@ def layer_groups(config: dict[str, Any], shape: Architecture) -> tuple[tuple[Lay
         kinds = ["mamba" if kind == "linear_attention" else kind for kind in kinds]
     if family == "longcat_flash":
         kinds = kinds * 2  # each layer has attention twice
+    unknown += _miscounted(config, shape.layers)
     if shared := min(integer(config.get("num_kv_shared_layers")), len(kinds)):
         kinds[len(kinds) - shared :] = ["none"] * shared  # which use the cache of earlier ones
     if family == "falcon_h1":
@@ -234,6 +244,16 @@ def layer_groups(config: dict[str, Any], shape: Architecture) -> tuple[tuple[Lay
         groups.append(group)
         unknown += missing
     return tuple(groups), unknown
+
+
+def _miscounted(config: dict[str, Any], layers: int) -> list[str]:
+    """For messages: the lists that describe another number of layers. They are not refused, as engines cut
+    lists that are too long."""
+    lists = {key: len(sequence(config.get(key)) or text(config.get(key))) for key in ONE_A_LAYER}
+    most = layers + first(config, *DRAFTS)
+    return [
+        f"{key} describes {n} of {layers} layers" for key, n in lists.items() if n and not layers <= n <= most
+    ]
 
 
 def _has_latent_cache(config: dict[str, Any]) -> bool:

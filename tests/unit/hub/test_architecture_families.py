@@ -113,6 +113,13 @@ FAMILIES: list[tuple[dict[str, Any], list[tuple[str, int]], int]] = [
       "conv_kernel": 4, "n_groups": 1}, [("mamba", 2)], 0),
     ({"num_hidden_layers": 2, "layer_types": ["full_attention", "quantum_attention"]}, [("full", 1), ("none", 1)], 2),
     ({"num_hidden_layers": 3, "layer_types": ["full_attention"]}, [("full", 1)], 1),
+    ({"num_hidden_layers": 1, "layer_types": ["full_attention"] * 3}, [("full", 1)], 1),
+    ({"num_hidden_layers": 3, "hybrid_override_pattern": "**"}, [("full", 2)], 1),
+    ({"num_hidden_layers": 1, "hybrid_layer_pattern": [0] * 2}, [("full", 1)], 1),
+    ({"num_hidden_layers": 1, "attn_type_list": [1] * 2}, [("full", 1)], 1),
+    # Step-3.5 lists its drafts' layers too.
+    ({"num_hidden_layers": 1, "layer_types": ["full_attention"] * 4, "num_nextn_predict_layers": 3}, [("full", 1)], 0),
+    ({"num_hidden_layers": 1, "layer_types": ["full_attention"] * 4, "num_nextn_predict_layers": 2}, [("full", 1)], 1),
     ({"num_hidden_layers": 1, "layer_types": ["mamba"]}, [("mamba", 1)], 1),
     ({"num_hidden_layers": 2, "num_kv_shared_layers": 1}, [("full", 1), ("none", 1)], 0),
     ({"num_hidden_layers": 4, "linear_attn_config": KIMI, "kv_lora_rank": 512, "qk_rope_head_dim": 64},
