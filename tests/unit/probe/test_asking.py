@@ -265,14 +265,16 @@ vllm:time_to_first_token_seconds_bucket{le="+Inf"} 9 # {trace="y"} 7.5
 @pytest.mark.parametrize(
     "other",
     [
-        'vllm:num_requests_running{engine="0"} 2',
+        'vllm:num_requests_running{engine="0",rank="1"} 2',
+        'vllm:num_requests_running{rank="1",engine="0"} 2',
+        'vllm:num_requests_running{ engine="0", rank="1", } 2',
         'vllm:num_requests_running{engine="1" 2',
         'vllm:num_requests_running{engine="' + "1" * engine_counters.LINE_LIMIT + '"} 2',
     ],
-    ids=["twice", "broken", "long"],
+    ids=["twice", "other order", "spaced", "broken", "long"],
 )
 def test_a_sum_is_unknown_where_a_line_of_it_is_none(other: str) -> None:
-    page = f'vllm:num_requests_running{{engine="0"}} 2\nvllm:num_requests_waiting 1\n{other}\n'
+    page = f'vllm:num_requests_running{{engine="0",rank="1"}} 2\nvllm:num_requests_waiting 1\n{other}\n'
     found = engine_counters.parse_counters(page, metric_names())
     assert (found.running, found.waiting) == (None, 1)
 
