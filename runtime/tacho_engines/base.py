@@ -195,8 +195,8 @@ class Exit:
     """Exit code; None: a signal ended the process."""
     signal: int | None = None
     out_of_memory_kills: int | None = None
-    """Number of processes in this container that the kernel has killed for lack of memory since its start;
-    None: unknown.
+    """Number of processes in this container that the kernel killed for lack of memory since its start, and
+    shortly before its end; None: unknown.
     """
     reported: Failure | None = None
     """The failure that the launcher wrote to the file of ``launch.ENV_ENGINE_FAILURE``; None: none."""

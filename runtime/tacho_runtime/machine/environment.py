@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from pathlib import Path
 
 from tacho_contract.measurement import Environment
@@ -69,3 +70,26 @@ def out_of_memory_kills(cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
             if key == "oom_kill" and value.strip().isdigit():
                 return int(value)
     return None
+
+
+KILL_AGE_SECONDS = 600.0
+"""Seconds after which a kill for lack of memory no longer explains an engine's end. Engines that lost a
+process end within minutes (vLLM waits 300 s for a step of its workers).
+"""
+
+
+class RecentKills:
+    """The kernel's kills for lack of memory in this container: since ``read`` began, and at most
+    KILL_AGE_SECONDS ago, to the accuracy of its calls."""
+
+    def __init__(self) -> None:
+        self._counts: deque[tuple[float, int | None]] = deque()
+
+    def read(self, now: float) -> int | None:
+        """The number of recent kills; None: unknown."""
+        count = out_of_memory_kills()
+        self._counts.append((now, count))
+        while len(self._counts) > 1 and self._counts[1][0] <= now - KILL_AGE_SECONDS:
+            self._counts.popleft()
+        before = self._counts[0][1]
+        return None if count is None or before is None else count - before

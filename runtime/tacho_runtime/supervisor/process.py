@@ -208,16 +208,13 @@ async def ended_during(child: EngineProcess, work: Coroutine[None, None, None]) 
             await asyncio.wait({task}, timeout=CANCEL_AGAIN_SECONDS)
 
 
-def exit_of(
-    status: int, kills_before: int | None, kills: int | None, reported: Failure | None, *, served: bool
-) -> Exit:
-    """How an engine ended. ``kills_before``, ``kills``: how often the kernel had killed in the container for
-    lack of memory, at start and now.
-    """
+def exit_of(status: int, kills: int | None, reported: Failure | None, *, served: bool) -> Exit:
+    """How an engine ended. ``kills``: how often the kernel killed in the container for lack of memory,
+    shortly before."""
     return Exit(
         code=status if status >= 0 else None,
         signal=-status if status < 0 else None,
-        out_of_memory_kills=None if kills is None or kills_before is None else kills - kills_before,
+        out_of_memory_kills=kills,
         reported=reported,
         served=served,
     )

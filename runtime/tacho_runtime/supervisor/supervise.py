@@ -80,6 +80,7 @@ class Supervisor:
         self._figures = EngineStartup()
         self._machine = ObservedMachine()
         self._measured_in = Environment()
+        self._kills = machine.RecentKills()
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._read_counters = OneProcess(self._metrics)
@@ -156,10 +157,10 @@ class Supervisor:
         self._remember_last_run()
         command = self._engine().command(self.config, await self._wait_for_model())
         command += switches(self._machine, self._engine(), self.config, live.slo)
-        kills_before = machine.out_of_memory_kills()
+        self._kills.read(time.monotonic())
         child = self._start(reaper, command)
         if await ended_during(child, self._serve(child.pid)):
-            raise FailedError(await self._why_ended(child, kills_before))
+            raise FailedError(await self._why_ended(child))
 
     async def _check_machine(self) -> None:
         """Compares this machine with the plan. Raises FailedError."""
@@ -249,10 +250,10 @@ class Supervisor:
             raise FailedError(lifecycle.not_started(command[0], error)) from None
         return self._child
 
-    async def _why_ended(self, child: EngineProcess, kills_before: int | None) -> Failure:
+    async def _why_ended(self, child: EngineProcess) -> Failure:
         reported = state_files.read_engine_failure(self.config.paths.state_dir)
-        served, kills = self.state.startup.total is not None, machine.out_of_memory_kills()
-        end = exit_of(child.exit_status.result(), kills_before, kills, reported, served=served)
+        served, kills = self.state.startup.total is not None, self._kills.read(time.monotonic())
+        end = exit_of(child.exit_status.result(), kills, reported, served=served)
         return self._engine().classify(end, await child.final_output())
 
     async def _serve(self, pid: int) -> None:
@@ -365,8 +366,8 @@ class Supervisor:
             await asyncio.sleep(HEALTH_SECONDS)
             healthy, why = await client.healthy(path)
             if healthy:
-                progress = await self.state.progress.next(self._read_counters)
-                now = time.monotonic()
+                progress, now = await self.state.progress.next(self._read_counters), time.monotonic()
+                self._kills.read(now)
                 self.state = dataclasses.replace(self.state, healthy_seconds=now, progress=progress)
             else:
                 log.warning("no healthy answer: %s", why)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.launch import ENV_CPU_REQUEST, ENV_USABLE_CPUS
+from tacho_runtime.machine import environment
 from tacho_runtime.machine.cpu_limits import cgroup_cpus, cpu_count, thread_variables, usable_cpus
 from tacho_runtime.machine.environment import cpu_model, out_of_memory_kills, read_environment
 from tacho_runtime.machine.gpus import read_gpus
@@ -134,6 +135,16 @@ def test_a_request_is_as_good_as_a_limit_to_openmp(tmp_path: Path) -> None:
 def test_kills_for_memory(tmp_path: Path, name: str, text: str, kills: int | None) -> None:
     write(tmp_path, name, text)
     assert out_of_memory_kills(tmp_path) == kills
+
+
+def test_a_kill_for_memory_that_the_engine_outlived_explains_no_later_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = iter([4, 5, 5, 5, 5, None])
+    monkeypatch.setattr(environment, "out_of_memory_kills", lambda: next(counts))
+    recent = environment.RecentKills()
+    assert recent.read(0) == 0, "those of an earlier engine"
+    assert [recent.read(now) for now in (100, 400, 699, 700, 701)] == [1, 1, 1, 0, None]
 
 
 def test_this_machine_is_described_whatever_it_has() -> None:
