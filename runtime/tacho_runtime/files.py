@@ -70,12 +70,15 @@ def opened_below(root: Path, *names: str) -> Iterator[Path]:
     try:
         for name in names:
             path = path / name
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, dir_fd=opened)
             try:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=opened)
                 below = os.open(name, os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=opened)
             except NotADirectoryError:
                 raise NotADirectoryError(errno.ENOTDIR, "is a link, or no folder", str(path)) from None
+            except OSError as error:
+                error.filename = str(path)  # from a descriptor on, it is a name alone
+                raise
             os.close(opened)
             opened = below
         yield Path(f"/proc/self/fd/{opened}")
@@ -104,16 +107,21 @@ def configuration(cls: type[T], text: str, name: str) -> T:
         ) from None
 
 
-def write_termination(path: str, text: str) -> None:
-    """Writes the termination message to ``path``; where that is not possible, prints it on stderr.
+def write_termination(path: str, text: str) -> bool:
+    """Writes the termination message to ``path``, and returns whether it could; else prints it on stderr.
 
-    In one write over the old content: the kubelet mounts this very file, so it cannot be replaced.
+    In one write over the old content: the kubelet mounts this very file, so it cannot be replaced. Nothing of
+    a message that does not fit is left, as the kubelet then takes the end of the log.
     """
     try:
         with open(path, "wb", buffering=0) as file:
-            file.write(text.encode())
+            if file.write(text.encode()) == len(text.encode()):
+                return True
+            file.truncate(0)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         print(f"tacho: cannot write {path}: {error}; the message was: {text}", file=sys.stderr, flush=True)
+        return False
 
 
 POLL_SECONDS = 0.5

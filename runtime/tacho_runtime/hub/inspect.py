@@ -32,7 +32,7 @@ from tacho_contract.model import (
 )
 from tacho_contract.units import clipped
 from tacho_contract.uri import ClaimUri, HubUri, ModelUri
-from tacho_runtime.files import configuration
+from tacho_runtime.files import configuration, write_termination
 from tacho_runtime.headers.source import FolderSource, ModelSource, invalid
 from tacho_runtime.hub import container
 from tacho_runtime.hub.failures import unreachable
@@ -157,12 +157,12 @@ def main(arguments: list[str]) -> int:
     """Inspects a model. Exit code 0 with facts, 1 with a failure."""
     result = _model()
     message = packed_within_limit(result)
-    Path(container.termination_log()).write_text(message)
+    written = write_termination(container.termination_log(), message)
     if "--print" in arguments:
         sys.stdout.write(message + "\n")
     if result.failure:
         container.print_failure(result.failure)
-    return 1 if result.failure else 0
+    return 0 if written and not result.failure else 1
 
 
 def _model() -> InspectResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -205,6 +206,23 @@ def test_a_cache_that_cannot_be_written_is_no_silent_hub(config: FetchConfig) ->
     assert failure.failure_class == FailureClass.INVALID_CONFIG
     assert re.search("cache cannot be used: is a link, or no folder: .*hub", failure.message)
     assert "spec.cache" in failure.next_step
+
+
+def test_a_folder_that_cannot_be_made_is_named_by_its_whole_path(
+    config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a cache that is mounted read-only: of what is made below a descriptor, an error has a name
+    alone."""
+    made = os.mkdir
+
+    def refused(name: str, *given: Any, **more: Any) -> None:
+        if name == "blobs":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), name)
+        made(name, *given, **more)
+
+    monkeypatch.setattr(os, "mkdir", refused)
+    message = failed(config).message
+    assert f"Read-only file system: {config.cache_dir}/hub/models--acme--model/blobs." in message
 
 
 def test_compressed_files_are_refused_unread(

@@ -55,6 +55,24 @@ def test_process_with_failure(hub: RunningHub, published: InspectConfig, tmp_pat
     assert "hf_wrong_value" not in errors + codec.dumps(result)
 
 
+def test_a_result_that_cannot_be_written_is_no_success(published: InspectConfig) -> None:
+    """As on a node whose disk is full. The kubelet takes the end of the log then."""
+    done = subprocess.run(
+        [sys.executable, *INSPECT],
+        env={
+            **os.environ,
+            "TACHO_INSPECT_CONFIG": codec.dumps(published),
+            "TACHO_TERMINATION_LOG": "/nowhere/log",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "cannot write /nowhere/log" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"uri": 5}'])
 def test_process_with_a_broken_configuration(text: str, tmp_path: Path) -> None:
     code, result, _ = run(text, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ def test_an_older_longer_message_is_overwritten(tmp_path: Path) -> None:
     failure = Failure(failure_class="C", message="m", next_step="n")
     write_termination(str(path), termination_message(failure))
     assert codec.loads(Failure, path.read_bytes()) == failure
+
+
+def test_of_a_message_that_does_not_fit_nothing_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A part of it is no document, and keeps the kubelet from the log."""
+    path = tmp_path / "termination"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        assert not write_termination(str(path), "a long message")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == ""
+    assert "a long message" in capsys.readouterr().err
 
 
 def test_a_message_that_cannot_be_written_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
