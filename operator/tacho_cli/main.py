@@ -83,7 +83,8 @@ def _guarded(arguments: list[str] | None) -> int:
     except Exception as error:  # noqa: BLE001 - else Python prints a traceback
         if not isinstance(error, OSError) or error.errno not in FULL:
             return _internal_error(error)
-        print(f"tacho: the output cannot be written: {error.strerror}. Free space there, or write elsewhere",
+        what = visible(os.fsdecode(error.filename)) if error.filename else "the output"
+        print(f"tacho: {what} cannot be written: {error.strerror}. Free space there, or write elsewhere",
               file=sys.stderr)  # fmt: skip
         _end_output()
         return ExitCode.FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tacho_cli import main
 from tacho_cli.main import app
 from tacho_cli.problems import ExitCode
 from tests.unit.cli.commands import Told, call
@@ -66,6 +68,22 @@ def test_a_full_disk_is_no_answer(unbuffered: str) -> None:
         )
     words = "the output cannot be written: No space left on device. Free space there, or write elsewhere"
     assert (done.returncode, done.stderr) == (ExitCode.FAILED, f"tacho: {words}\n")
+
+
+def test_a_full_disk_of_another_file_is_not_that_of_the_output(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of the folder for temporary files, in which ``tacho run`` puts a pod's documents."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/tacho-x/live.json")
+
+    monkeypatch.setattr(main, "_called", full)
+    told = call(capsys, "status")
+    assert told.code == ExitCode.FAILED
+    assert told.err.startswith(
+        "tacho: /tmp/tacho-x/live.json cannot be written: No space left on device. Free"
+    )
 
 
 def test_python_ends_a_crash_with_that_code() -> None:
