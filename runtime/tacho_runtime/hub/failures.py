@@ -24,6 +24,8 @@ _CERTIFICATE_STEPS = (
     ("mismatch", "Name the hub in spec.model.hub.endpoint as its certificate does."),
 )
 """OpenSSL's words, each with the next step where no authority is missing."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk."""
 AUTHORIZE = (
     "Put a hub token that may read it into a Secret and name that in spec.model.tokenSecretRef "
     "(name and key, for example HF_TOKEN)"
@@ -53,7 +55,7 @@ def _classified(
     status = _status(cause)
     code = _error_code(cause)
     where = f"{repository}@{revision} on {endpoint}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL:
         return disk_full(f"No space was left while {repository} was downloaded ({error.strerror}).")
     if limited := _at_limit(error):
         return limited
@@ -99,12 +101,11 @@ def _is_python_at_limit(error: BaseException) -> bool:
     return type(error) is RuntimeError and str(error) == "can't start new thread"
 
 
-def disk_full(message: str) -> FailedError:
-    return FailedError.of(
-        FailureClass.DISK_FULL,
-        message,
-        "Enlarge the claim of spec.cache, free space in it, or choose fewer spec.model.files.",
-    )
+ENLARGE = "Enlarge the claim of spec.cache, free space in it, or choose fewer spec.model.files."
+
+
+def disk_full(message: str, next_step: str = ENLARGE) -> FailedError:
+    return FailedError.of(FailureClass.DISK_FULL, message, next_step)
 
 
 def _on_disk(error: OSError) -> FailedError:

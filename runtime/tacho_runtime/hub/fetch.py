@@ -34,7 +34,7 @@ from tacho_runtime.headers.digests import files_digest
 from tacho_runtime.headers.source import FileEntry, changed, invalid
 from tacho_runtime.hub import container
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
-from tacho_runtime.hub.failures import classify, disk_full, unreachable
+from tacho_runtime.hub.failures import FULL, classify, disk_full, unreachable
 from tacho_runtime.hub.select import matches
 
 if TYPE_CHECKING:
@@ -81,8 +81,19 @@ class ModelFetch:
         """Updates the progress, and writes it to the state folder."""
         elapsed = round(time.monotonic() - self._began, 1)
         self.progress = replace(self.progress, elapsed_seconds=elapsed, **changes)
-        Path(self._config.state_dir).mkdir(parents=True, exist_ok=True)
-        replace_file(Path(self._config.state_dir, PROGRESS_FILE), codec.dumps(self.progress))
+        self.write(PROGRESS_FILE, codec.dumps(self.progress))
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file of the state folder. Raises FailedError where that is full, else OSError."""
+        folder = Path(self._config.state_dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            replace_file(folder / name, text)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            step = "Free space on the node, or raise the pod's ephemeral-storage limit."
+            raise disk_full(f"No space is left in {folder}, where the progress is written.", step) from None
 
     def run(self) -> str:
         """Downloads all files and returns their folder. Raises FailedError, or the client's own
@@ -236,7 +247,7 @@ def fetch(config: FetchConfig, token: str) -> str | Failure:
     work = ModelFetch(config, token)
     try:
         path = work.run()
-        replace_file(Path(config.state_dir, COMPLETE_FILE), json.dumps({"path": path}))
+        work.write(COMPLETE_FILE, json.dumps({"path": path}))
         return path
     except FailedError as refusal:
         failure = refusal.failure
@@ -250,7 +261,7 @@ def fetch(config: FetchConfig, token: str) -> str | Failure:
         ).failure
     try:
         work.report(state="Failed", failure=failure)
-    except OSError as error:
+    except (OSError, FailedError) as error:
         # A full disk must not hide what it made fail.
         sys.stderr.write(f"progress was not written: {error}\n")
     return failure

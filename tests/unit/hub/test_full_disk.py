@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tacho_contract.failure import Failure
 from tacho_contract.fetch import FetchConfig
 from tacho_runtime.hub import fetch as fetch_module
 from tacho_runtime.hub.failures import classify
@@ -51,6 +52,19 @@ def test_full_on_the_way_and_continued_when_there_is_room(
     assert "spec.cache" in failure.next_step
     mounted(Path(config.cache_dir), "64m", again=True)
     fetched(config)
+
+
+def test_a_full_state_folder_is_no_full_cache(config: FetchConfig) -> None:
+    """It is on the node's disk, and a larger claim is of no use."""
+    full = Path(config.cache_dir)
+    (full / "state").mkdir()
+    with pytest.raises(OSError, match="No space"):
+        (full / "others").write_bytes(bytes(5 << 20))
+    result = fetch_module.fetch(replace(config, state_dir=str(full / "state"), cache_dir=f"{full}-cache"), "")
+    assert isinstance(result, Failure)
+    assert result.failure_class == "DiskFull"
+    assert str(full / "state") in result.message
+    assert "spec.cache" not in result.next_step
 
 
 def test_a_write_that_fails_is_no_silent_hub(config: FetchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
