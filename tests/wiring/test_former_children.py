@@ -23,8 +23,8 @@ from tacho_operator.shell.former_children import (
     keep_due,
 )
 from tacho_operator.shell.store import objects
-from tacho_operator.shell.store.objects import STRAYS_STEP
-from tacho_operator.shell.store.store import Store, Stray
+from tacho_operator.shell.store.objects import ORPHANS_STEP
+from tacho_operator.shell.store.store import Orphan, Store
 from tests.wiring.uncollected import Cluster, Manifest, child, owner, unreadable
 
 OTHERS = [kind for kind in KINDS if kind != "Deployment"]
@@ -295,7 +295,7 @@ async def test_children_that_are_refused_hold_up_no_other_of_their_namespace() -
 def test_of_those_that_are_due_the_ones_that_wait_for_longest_are_kept() -> None:
     heap: list[Any] = []
     for number in random.Random(1).sample(range(3 * ROUND_LIMIT), 3 * ROUND_LIMIT):
-        keep_due(heap, (-float(number), number, cast(Stray, None), cast(Any, None)))
+        keep_due(heap, (-float(number), number, cast(Orphan, None), cast(Any, None)))
     assert sorted(-due for due, *_ in heap) == [float(number) for number in range(ROUND_LIMIT)]
 
 
@@ -323,8 +323,8 @@ async def test_what_becomes_a_former_child_again_is_deleted(fields: Manifest) ->
 
 
 async def test_thousands_cost_a_round_little_and_the_event_loop_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "UNOWNED", 5 * STRAYS_STEP)
-    cluster = Cluster(*forged(5 * STRAYS_STEP, kind="Job"))
+    monkeypatch.setattr(objects, "UNOWNED", 5 * ORPHANS_STEP)
+    cluster = Cluster(*forged(5 * ORPHANS_STEP, kind="Job"))
     read: list[str] = []
     stored = Store.read
 

@@ -64,7 +64,7 @@ async def test_an_owner_that_comes_twice_has_its_children_read_once(monkeypatch:
     assert len(observed.services) == 8
     store.remove("LLMDeployment", "ml", "smol", uid="uid-smol")
     store.put("LLMDeployment", SMOL)
-    assert not store.bounds.declined
+    assert not store.bounds.over_limit
     for kind, item in (*services, ("LLMDeployment", SMOL)):
         store.remove(kind, "ml", item["metadata"]["name"])
     assert all(store._kinds[kind].is_empty("ml") for kind in CHILDREN)
@@ -140,7 +140,7 @@ def test_owners_that_are_made_long_after_the_last_child_was_dropped_lack_none(
     made = {"creationTimestamp": format_time(NOW + timedelta(minutes=minutes))}
     _, deployment = own("Deployment", "smol-1")
     store.put("Deployment", deployment | {"metadata": deployment["metadata"] | made})
-    assert bool(store.bounds.declined) == may_lack
+    assert bool(store.bounds.over_limit) == may_lack
 
 
 def test_a_forged_label_names_no_resource_to_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_forged_label_names_no_resource_to_be_read(monkeypatch: pytest.MonkeyP
     for number in range(2):
         store.put("Pod", pod(f"p{number}", owner="ghost", metadata=owned_by("ReplicaSet", "a")))
     store.put("LLMDeployment", SMOL)
-    assert not store.bounds.declined
+    assert not store.bounds.over_limit
 
 
 @pytest.mark.parametrize(("places", "limit", "owner"), [(2, 100, "uid-smol"), (100, 1, "forged")])
@@ -165,13 +165,13 @@ async def test_a_read_ends_where_not_all_can_be_known(
     monkeypatch.setattr(objects, "CHILD_LIMIT", limit)
     store, _ = told()
     store.put(*chain()[0])
-    store.bounds.declined[KEY] += 1
+    store.bounds.over_limit[KEY] += 1
     metadata = owned_by("LLMDeployment", "smol", owner)
     live = Live(*(("Service", thing(f"s{number}", metadata=metadata)) for number in range(3)))
     reads = ChildReads(cast(Kube, live), store)
     await reads.read(KEY)
     assert live.lists == CHILDREN.index("Service") + 1
-    assert store.bounds.declined[KEY]
+    assert store.bounds.over_limit[KEY]
     assert not reads.is_due(KEY)
 
 
@@ -204,7 +204,7 @@ async def test_while_the_next_read_waits_nothing_is_decided(monkeypatch: pytest.
     for kind, item in chain():
         store.put(kind, item)
     for is_first in (True, False):
-        store.bounds.declined[KEY] += 1
+        store.bounds.over_limit[KEY] += 1
         if is_first:
             assert await watched.observe(KEY) is not None
         else:
@@ -227,5 +227,5 @@ def test_children_without_a_place_are_noted_of_resources_alone(monkeypatch: pyte
     store.put("Service", thing("smol", metadata=owned_by("LLMDeployment", "smol")))
     store.put("ConfigMap", own_config_map())
     store.put("LLMDeployment", SMOL)
-    assert set(store.bounds.declined) <= {KEY}
-    assert store.bounds.declined[KEY]
+    assert set(store.bounds.over_limit) <= {KEY}
+    assert store.bounds.over_limit[KEY]

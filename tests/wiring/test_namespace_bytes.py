@@ -19,7 +19,7 @@ from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.probe_turns import _turns
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.store import objects, trimming
+from tacho_operator.shell.store import compression, objects
 from tacho_operator.shell.store.objects import StoredObjects
 from tacho_operator.shell.store.store import Store, StoreChange
 from tacho_operator.shell.workqueue import Key, Priority
@@ -273,12 +273,12 @@ async def test_config_maps_and_policies_that_no_decision_reads_are_not_read() ->
     assert live.asked == []
     assert [item["metadata"]["name"] for item in found.config_maps] == ["smol-facts", "smol-live"]
     assert [item["metadata"]["name"] for item in found.network_policies] == ["smol"]
-    former = [stray.name async for part in store.strays(["ConfigMap"]) for stray in part]
+    former = [orphan.name async for part in store.orphans(["ConfigMap"]) for orphan in part]
     assert former == []
     store.remove("LLMDeployment", "ml", "smol")
     again = raw_resource(CLAIM_SPEC, resourceVersion="10", uid="another")
     store.put("LLMDeployment", again)
-    former = [stray.name async for part in store.strays(["ConfigMap"]) for stray in part]
+    former = [orphan.name async for part in store.orphans(["ConfigMap"]) for orphan in part]
     assert len(former) == objects.CHILD_LIMIT + 3, "a former resource's are deleted whatever their names"
 
 
@@ -299,10 +299,10 @@ async def test_what_was_deleted_while_it_was_read_is_not_stored_again() -> None:
 
 
 def test_of_the_first_objects_of_a_kind_little_is_kept_for_the_dictionary() -> None:
-    packing = trimming.Packing()
-    for number in range(trimming.LEARNED_FROM - 1):
-        packing.packed({"a": random_text(1_000_000 + number)})
-    assert sum(map(len, packing._learned)) <= trimming.LEARNED_FROM * trimming.COMMON_BYTES
+    compressor = compression.Compressor()
+    for number in range(compression.SAMPLES - 1):
+        compressor.compressed({"a": random_text(1_000_000 + number)})
+    assert sum(map(len, compressor._samples)) <= compression.SAMPLES * compression.DICTIONARY_BYTES
 
 
 KINDS = ("LLMDeployment", "Deployment", "ConfigMap", "Pod", "Service", "ReplicaSet", "PersistentVolumeClaim")

@@ -217,7 +217,7 @@ def test_a_child_that_gets_an_owner_has_no_place_beyond_the_others(monkeypatch: 
     store.put("Service", thing("late"))
     store.put("Service", thing("late", "2", metadata=owned_by("LLMDeployment", "smol")))
     assert not store.holds("Service", "ml", "late")
-    assert store.bounds.declined[KEY] == 1
+    assert store.bounds.over_limit[KEY] == 1
 
 
 def test_owners_that_own_each_other_are_no_chain_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,9 +288,9 @@ def test_many_resources_that_serve_have_place_for_all_their_children(
             metadata = owned_by("LLMDeployment", name)
             store.put("Deployment", thing(f"{name}-{number}", owner=name, metadata=metadata))
     assert store.size("Deployment") == 32
-    assert not store.bounds.declined
+    assert not store.bounds.over_limit
     store.put("Deployment", thing("m0-4", owner="m0", metadata=owned_by("LLMDeployment", "m0")))
-    assert set(store.bounds.declined) == {("ml", "m0")}
+    assert set(store.bounds.over_limit) == {("ml", "m0")}
     for name in names:
         store.remove("LLMDeployment", "ml", name, uid=f"uid-{name}")
     assert store.bounds.most_children("ml") == 20
@@ -305,7 +305,7 @@ def test_a_pod_that_is_not_stored_is_a_neighbour_that_is_always_active(
         store.put(kind, item)
     monkeypatch.setattr(objects, "NAMESPACE_CHILDREN", 0)
     monkeypatch.setattr(objects, "RESOURCE_CHILDREN", 0)
-    pods = [chain()[3][1], pod("orphan", node="n2", metadata=owned_by("ReplicaSet", "declined"))]
+    pods = [chain()[3][1], pod("orphan", node="n2", metadata=owned_by("ReplicaSet", "over_limit"))]
     for item in pods:
         store.put("Pod", item)
     for node in ("n1", "n2"):
@@ -358,7 +358,7 @@ def test_a_label_of_no_resource_makes_none_incomplete(monkeypatch: pytest.Monkey
     store, _ = told()
     store.put(*chain()[0])
     store.put("Service", thing("a", owner="ghost", metadata=owned_by("LLMDeployment", "smol")))
-    assert not store.bounds.declined
+    assert not store.bounds.over_limit
     assert store.holds("Service", "ml", "a"), "as one that nobody owns"
 
 

@@ -23,8 +23,8 @@ from tacho_operator.shell.observe import (
 )
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store import objects as objects_module
+from tacho_operator.shell.store.compression import Compressor
 from tacho_operator.shell.store.store import Store
-from tacho_operator.shell.store.trimming import Packing
 from tacho_operator.shell.workqueue import Key
 from tools.harness.resources import CLAIM_SPEC, raw_resource
 
@@ -135,14 +135,14 @@ async def test_what_others_control_is_not_unpacked(monkeypatch: pytest.MonkeyPat
     store.put("Pod", owned_by(raw["metadata"]["uid"], "own"))
     for number in range(100):
         store.put("Pod", owned_by("forged", f"pod-{number}"))
-    unpack, count = Packing.unpacked, 0
+    unpack, count = Compressor.decompressed, 0
 
-    def unpacked(packing: Packing, text: bytes) -> dict[str, Any]:
+    def unpacked(compressor: Compressor, text: bytes) -> dict[str, Any]:
         nonlocal count
         count += 1
-        return unpack(packing, text)
+        return unpack(compressor, text)
 
-    monkeypatch.setattr(Packing, "unpacked", unpacked)
+    monkeypatch.setattr(Compressor, "decompressed", unpacked)
     assert len((await observe(store, cluster)).pods) == 1
     assert count <= 5
 
@@ -270,16 +270,16 @@ async def test_of_objects_that_name_it_as_their_controller_a_bounded_number_is_r
     for number in range(3000):
         store.put("ControllerRevision", owned_by(uid, f"c{number}", data={"a": "x" * 1000}))
         store.put("Pod", owned_by(uid, f"p{number}"))
-    unpacked: list[bytes] = []
-    original = Packing.unpacked
-    monkeypatch.setattr(Packing, "unpacked", lambda self, text: unpacked.append(text) or original(self, text))
+    read: list[bytes] = []
+    full = Compressor.decompressed
+    monkeypatch.setattr(Compressor, "decompressed", lambda by, text: read.append(text) or full(by, text))
     with pytest.raises(UndecidedResource) as raised:
         await observe(store, cluster)
     assert (
         "the controller of more than 100 objects of kind ControllerRevision" in raised.value.problem.message
     )
     assert not raised.value.found.is_whole, "Ready stays as it was"
-    assert len(unpacked) == 1, "the resource"
+    assert len(read) == 1, "the resource"
     assert cluster.asked == []
     revisions = store._kinds["ControllerRevision"]
     assert sum(METADATA_ONLY in (revisions.read(name) or {}) for name in revisions.by_name) == 99

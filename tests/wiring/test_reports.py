@@ -19,7 +19,7 @@ from tacho_contract.codec import dumps, loads
 from tacho_contract.launch import Again, LiveConfig
 from tacho_contract.measurement import CurvePoint
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
-from tacho_operator.shell import held_reports, loads as loads_module, reports
+from tacho_operator.shell import loads as loads_module, report_cache, reports
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.workqueue import Key
 from tools.harness.documents import plain_measurement, plain_report
@@ -226,29 +226,29 @@ async def test_the_reports_of_all_resources_share_the_memory_by_namespace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """8,000 running pods filled the memory. The namespace with most has no place, nor is it woken."""
-    size = held_reports.held(loads(Report, MEASURED), "True 127.0.0.1 engine:0", 0, 0.0).held_bytes
-    monkeypatch.setattr(held_reports, "ALL_BYTES", 6 * size)
+    size = report_cache.cached(loads(Report, MEASURED), "True 127.0.0.1 engine:0", 0, 0.0).cached_bytes
+    monkeypatch.setattr(report_cache, "ALL_BYTES", 6 * size)
     crowd = [pod(f"u{number}") for number in range(4)]
     woken: list[Key] = []
     async with answering(monkeypatch, ok(MEASURED)), asking(woken.append) as (one, counted):
         for name in ("a", "b"):
             await one.collect(Key("ns", name), crowd, LIVE)
-        assert len(one._held.of(Key("ns", "a"))) + len(one._held.of(Key("ns", "b"))) == 6
+        assert len(one._cache.of(Key("ns", "a"))) + len(one._cache.of(Key("ns", "b"))) == 6
         assert counted["silent"] == 2
         assert len(await one.collect(Key("other", "a"), crowd, LIVE)) == 3, "as many as those of the other"
-        assert one._held._bytes == 6 * size
+        assert one._cache._bytes == 6 * size
         assert counted["silent"] == 3
         for name in ("a", "b"):
             one.forget(Key("ns", name))
         assert len(await one.collect(Key("other", "a"), crowd, LIVE)) == 4
         assert woken == []
         one.forget(Key("other", "a"))
-        assert (one._held._bytes, one._held._namespaces, one._held._sizes) == (0, {}, {})
+        assert (one._cache._bytes, one._cache._namespaces, one._cache._sizes) == (0, {}, {})
 
 
 async def test_a_resource_with_long_reports_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     size = reports.memory_bytes(loads(Report, MEASURED))
-    monkeypatch.setattr(held_reports, "HEAVY_REPORTS_BYTES", 2 * size)
+    monkeypatch.setattr(report_cache, "HEAVY_REPORTS_BYTES", 2 * size)
     async with answering(monkeypatch, ok(MEASURED)), asking() as (one, _):
         for pods, heavy in ((1, False), (2, True), (1, False)):
             await one.collect(KEY, [pod(f"u{number}") for number in range(pods)], LIVE)
@@ -258,9 +258,9 @@ async def test_a_resource_with_long_reports_is_heavy(monkeypatch: pytest.MonkeyP
 
 def test_a_report_is_held_in_a_fraction_of_its_memory() -> None:
     report = full_report()
-    item = held_reports.held(report, "", 0, 0.0)
+    item = report_cache.cached(report, "", 0, 0.0)
     assert item.report == report
-    assert item.held_bytes < reports.memory_bytes(report) / 4
+    assert item.cached_bytes < reports.memory_bytes(report) / 4
 
 
 async def test_a_pod_that_never_answers_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +307,7 @@ async def test_a_report_goes_with_its_pod(monkeypatch: pytest.MonkeyPatch) -> No
         assert set(await one.collect(KEY, [pod("u2")], LIVE)) == {"u2"}
         assert set(await one.collect(KEY, [pod("u2", phase="Failed")], LIVE)) == set()
         one.forget(KEY)
-        assert not one._held._namespaces
+        assert not one._cache._namespaces
 
 
 async def test_pods_without_an_address_are_not_asked() -> None:
@@ -378,7 +378,7 @@ async def test_silent_pods_do_not_hold_up_the_others(
 
 
 def test_a_report_in_place_of_another_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    item = held_reports.held(loads(Report, MEASURED), "", 1, 0.0)
-    monkeypatch.setattr(held_reports, "ALL_BYTES", item.held_bytes)
-    found = held_reports.HeldReports()
+    item = report_cache.cached(loads(Report, MEASURED), "", 1, 0.0)
+    monkeypatch.setattr(report_cache, "ALL_BYTES", item.cached_bytes)
+    found = report_cache.ReportCache()
     assert [found.put(KEY, "uid", item) for _ in range(3)] == [True] * 3

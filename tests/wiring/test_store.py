@@ -10,9 +10,9 @@ import pytest
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER
 from tacho_operator.shell.store import objects
+from tacho_operator.shell.store.compression import Compressor
 from tacho_operator.shell.store.expectations import Expectation, seen
 from tacho_operator.shell.store.store import later
-from tacho_operator.shell.store.trimming import Packing
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.storing import KEY, own_config_map, owned_by, pod, thing, told
 
@@ -41,7 +41,7 @@ def test_what_another_made_under_the_label_is_not_even_unpacked(monkeypatch: pyt
         )
         store.put("ConfigMap", thing(f"bare-{number}"))
     unpacked: list[bytes] = []
-    monkeypatch.setattr(Packing, "unpacked", lambda _, text: unpacked.append(text) or {"metadata": {}})
+    monkeypatch.setattr(Compressor, "decompressed", lambda _, text: unpacked.append(text) or {"metadata": {}})
     assert len(store.children("ConfigMap", KEY, {"uid-smol"})) == len(unpacked) == 1
     assert isinstance(store._kinds["ConfigMap"]._labelled["ml", "smol"], dict)
 
@@ -275,7 +275,7 @@ def test_resources_are_found_by_their_claims_and_none_is_unpacked(monkeypatch: p
     }
     for name, spec in specs.items():
         store.put("LLMDeployment", thing(name, owner="", spec=spec))
-    monkeypatch.setattr(Packing, "json", None)
+    monkeypatch.setattr(Compressor, "json", None)
     assert {key.name for key in store.naming({("ml", "models")})} == {"model", "cache", "volume"}
     assert store.naming({("other", "models")}) == []
 

@@ -105,14 +105,14 @@ class Walk:
         """As ChildReads does."""
         resource = ("ml", self.random.choice(RESOURCES))
         known = self.store.bounds
-        before = known.declined[resource]
+        before = known.over_limit[resource]
         if not before or known.is_full("ml"):
             return
         for kind in KINDS[1:]:
             for (other, _), item in sorted(self.live.items()):
                 if other == kind and item["metadata"]["labels"]["tacho.dev/deployment"] == resource[1]:
                     self.store.put(kind, item, live=True)
-        if known.declined[resource] == before:
+        if known.over_limit[resource] == before:
             known.complete(resource)
 
     # --- what holds once all is delivered
@@ -124,7 +124,7 @@ class Walk:
             assert counted[True] == held.owned["ml"]
             assert counted[False] == len(held._unowned.get("ml", ()))
         for name in RESOURCES:
-            if ("LLMDeployment", name) in self.live and not self.store.bounds.declined["ml", name]:
+            if ("LLMDeployment", name) in self.live and not self.store.bounds.over_limit["ml", name]:
                 self.check_children(name, self.live["LLMDeployment", name]["metadata"]["uid"])
 
     def check_children(self, resource: str, uid: str) -> None:

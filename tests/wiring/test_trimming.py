@@ -10,7 +10,8 @@ import pytest
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import abandoned
-from tacho_operator.shell.store.trimming import LEARNED_FROM, Packing, kept_part, trimmed
+from tacho_operator.shell.store.compression import SAMPLES, Compressor
+from tacho_operator.shell.store.trimming import kept_part, trimmed
 
 
 def thing(number: int, **more: Any) -> dict[str, Any]:
@@ -19,29 +20,29 @@ def thing(number: int, **more: Any) -> dict[str, Any]:
 
 
 def test_each_object_is_read_as_it_was() -> None:
-    packing = Packing()
-    made = [thing(number) for number in range(3 * LEARNED_FROM)]
-    texts = [packing.packed(item) for item in made]
-    assert [packing.unpacked(text) for text in texts] == made
-    assert packing.json(texts[-1]).startswith(b'{"metadata":{"name":"thing-')
+    compressor = Compressor()
+    made = [thing(number) for number in range(3 * SAMPLES)]
+    texts = [compressor.compressed(item) for item in made]
+    assert [compressor.decompressed(text) for text in texts] == made
+    assert compressor.json(texts[-1]).startswith(b'{"metadata":{"name":"thing-')
 
 
 def test_what_is_common_takes_no_room_again() -> None:
-    packing = Packing()
-    texts = [packing.packed(thing(number)) for number in range(LEARNED_FROM + 1)]
+    compressor = Compressor()
+    texts = [compressor.compressed(thing(number)) for number in range(SAMPLES + 1)]
     assert len(texts[-1]) < len(texts[0]) / 3
 
 
 def test_what_has_not_changed_stays_the_same_bytes() -> None:
     """Also where it was packed before anything common was known."""
-    packing = Packing()
-    first = packing.packed(thing(0))
-    texts = [packing.packed(thing(number)) for number in range(1, 2 * LEARNED_FROM)]
-    assert packing.packed(thing(0), first) is first
-    assert packing.packed(thing(2 * LEARNED_FROM - 1), texts[-1]) is texts[-1]
-    changed = packing.packed(thing(0, status="new"), first)
+    compressor = Compressor()
+    first = compressor.compressed(thing(0))
+    texts = [compressor.compressed(thing(number)) for number in range(1, 2 * SAMPLES)]
+    assert compressor.compressed(thing(0), first) is first
+    assert compressor.compressed(thing(2 * SAMPLES - 1), texts[-1]) is texts[-1]
+    changed = compressor.compressed(thing(0, status="new"), first)
     assert changed is not first
-    assert packing.unpacked(changed) == thing(0, status="new")
+    assert compressor.decompressed(changed) == thing(0, status="new")
 
 
 def made_by_anyone(**metadata: Any) -> dict[str, Any]:

@@ -50,14 +50,14 @@ class ChildReads:
 
     async def read(self, key: Key) -> None:
         """Stores the children. Where there is still no place for all, the resource stays incomplete."""
-        declined = self._store.bounds.declined[key]
-        if not await self._put_all(key, declined):
+        before = self._store.bounds.over_limit[key]
+        if not await self._put_all(key, before):
             return
         count, ended = self._ended.get(key, (0, 0.0))
         now = self._clock()
         self._ended[key] = (count + 1 if now - ended < QUIET_SECONDS else 1, now)
 
-    async def _put_all(self, key: Key, declined: int) -> bool:
+    async def _put_all(self, key: Key, before: int) -> bool:
         """Returns False where a list that began meanwhile would remove what is put."""
         for kind in CHILDREN:
             count = 0
@@ -67,9 +67,9 @@ class ChildReads:
                 for item in page.items:
                     self._store.put(kind, item, live=True)
                 count += len(page.items)
-                if count > 2 * child_limit(kind) or self._store.bounds.declined[key] > declined:
+                if count > 2 * child_limit(kind) or self._store.bounds.over_limit[key] > before:
                     return True
                 await asyncio.sleep(0)
-        if self._store.bounds.declined[key] == declined:  # else an event meanwhile had no place
+        if self._store.bounds.over_limit[key] == before:  # else an event meanwhile had no place
             self._store.bounds.complete(key)
         return True

@@ -43,14 +43,14 @@ class ClaimReads:
 
     async def _read(self, namespace: str) -> None:
         """Stores the claims. Where there is still no place for all, they stay unknown."""
-        without = self._store.bounds.without_claims
-        declined = without[namespace]
+        without = self._store.bounds.claims_over_limit
+        before = without[namespace]
         async for page in self._kube.pages(KIND, namespace):
             if self._store.stale(namespace):  # a list that began meanwhile would remove them
                 return
             for item in page.items:
                 self._store.put(KIND, item, live=True)
             await asyncio.sleep(PAGE_PAUSE_SECONDS)
-            if without[namespace] > declined:  # perhaps of an event meanwhile
+            if without[namespace] > before:  # perhaps of an event meanwhile
                 return
         del without[namespace]

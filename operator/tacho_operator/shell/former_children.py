@@ -32,7 +32,7 @@ from tacho_operator.shell.events import warning
 from tacho_operator.shell.kube import SIZE_MANAGER, Kube
 from tacho_operator.shell.observe import CHILDREN
 from tacho_operator.shell.server_clock import utc_now
-from tacho_operator.shell.store.store import Store, Stray
+from tacho_operator.shell.store.store import Orphan, Store
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -60,10 +60,12 @@ PostEvents = Callable[[Manifest, Iterable[ResourceEvent], datetime], Awaitable[N
 """Callback that posts events of a resource."""
 
 
-def _is_former(child: Manifest, stray: Stray) -> bool:
+def _is_former(child: Manifest, orphan: Orphan) -> bool:
     """False for a child that was cut, perhaps among its owners: the collector reads the rest."""
     is_cut = child.get(METADATA_ONLY) == TOO_LONG
-    return not is_cut and is_former(child, uid=stray.uid, resource=stray.resource, owner_uid=stray.owner_uid)
+    return not is_cut and is_former(
+        child, uid=orphan.uid, resource=orphan.resource, owner_uid=orphan.owner_uid
+    )
 
 
 def _is_empty(deployment: Manifest) -> bool:
@@ -82,7 +84,7 @@ def in_turns(lists: Iterable[list[T]]) -> list[T]:
 
 
 @dataclass(slots=True)
-class _Former:
+class _DeletionTries:
     """What is known of a former child; times by the monotonic clock."""
 
     due: float
@@ -94,7 +96,7 @@ class _Former:
     """Whether live reads of the latest try showed that it is one."""
 
 
-_Due = tuple[float, int, Stray, _Former]
+_Due = tuple[float, int, Orphan, _DeletionTries]
 """(when it is due, negative; a number that no other has; the child; what is known of it)."""
 
 
@@ -122,8 +124,8 @@ class FormerChildren:
     ) -> None:
         """``post`` posts an event of the resource that has the name now."""
         self._kube, self._store, self._leads, self._post, self._clock = kube, store, leads, post, clock
-        self._seen: dict[tuple[str, str], _Former | str] = {}
-        """By uid and controller's uid of each unpacked stray; a text: the version that is no former child."""
+        self._seen: dict[tuple[str, str], _DeletionTries | str] = {}
+        """By uid and controller's uid of each unpacked orphan; a text: this version is no former child."""
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -139,107 +141,107 @@ class FormerChildren:
         live: dict[Key, str] = {}
         reported: set[Key] = set()
         ends = self._clock() + ROUND_SECONDS
-        for stray, former in await self._due_children():
+        for orphan, tries in await self._due_children():
             if not self._leads() or self._clock() > ends:
                 return
-            if self._store.stale(stray.namespace):
+            if self._store.stale(orphan.namespace):
                 continue
             try:
-                longest = doubling_seconds(TRY_SECONDS, LONGEST_TRY_SECONDS, former.failures + 1)
+                longest = doubling_seconds(TRY_SECONDS, LONGEST_TRY_SECONDS, tries.failures + 1)
                 async with asyncio.timeout(longest):
-                    is_ending = await self._delete_child(stray, former, live)
-                former.failures = 0 if is_ending else former.failures + 1
+                    is_ending = await self._delete_child(orphan, tries, live)
+                tries.failures = 0 if is_ending else tries.failures + 1
             except Exception as error:  # whatever one child is, the others are tried
-                former.failures += 1
-                level = logging.WARNING if former.failures == 1 else logging.DEBUG
+                tries.failures += 1
+                level = logging.WARNING if tries.failures == 1 else logging.DEBUG
                 unexpected = not isinstance(error, ApiError | TimeoutError)
                 text = "%s %s/%s of a deleted resource is not deleted yet: %s %s"
-                what = (*stray[:3], type(error).__name__, error)
+                what = (*orphan[:3], type(error).__name__, error)
                 logger.log(level, text, *what, exc_info=unexpected)
-                if isinstance(error, Forbidden | Invalid) and former.is_confirmed:
-                    await self._report_refusal(stray, former, error, reported)
-            pause = doubling_seconds(PERIOD_SECONDS, LONGEST_PAUSE_SECONDS, former.failures)
-            former.due = self._clock() + pause
+                if isinstance(error, Forbidden | Invalid) and tries.is_confirmed:
+                    await self._report_refusal(orphan, tries, error, reported)
+            pause = doubling_seconds(PERIOD_SECONDS, LONGEST_PAUSE_SECONDS, tries.failures)
+            tries.due = self._clock() + pause
 
-    async def _due_children(self) -> list[tuple[Stray, _Former]]:
-        """The former children to try now, last those that failed most. New strays are unpacked, and wait."""
+    async def _due_children(self) -> list[tuple[Orphan, _DeletionTries]]:
+        """The former children to try now, last those that failed most. New orphans are unpacked, and wait."""
         now = self._clock()
-        seen: dict[tuple[str, str], _Former | str] = {}
-        new: defaultdict[str, list[Stray]] = defaultdict(list)
-        changed: defaultdict[str, list[Stray]] = defaultdict(list)
+        seen: dict[tuple[str, str], _DeletionTries | str] = {}
+        new: defaultdict[str, list[Orphan]] = defaultdict(list)
+        changed: defaultdict[str, list[Orphan]] = defaultdict(list)
         due: defaultdict[str, list[_Due]] = defaultdict(list)
         order = count()
-        async for part in self._store.strays(KINDS):
-            for stray in part:
-                former = self._seen.get((stray.uid, stray.owner_uid))
-                if former is not None:
-                    seen[stray.uid, stray.owner_uid] = former
-                if isinstance(former, _Former):
-                    if former.due <= now:
-                        keep_due(due[stray.namespace], (-former.due, next(order), stray, former))
-                elif former != stray.version:
-                    unread = new if former is None else changed
-                    if len(unread[stray.namespace]) < ROUND_LIMIT:
-                        unread[stray.namespace].append(stray)
-        for stray in in_turns([*new[namespace], *changed[namespace]] for namespace in {**new, **changed}):
+        async for part in self._store.orphans(KINDS):
+            for orphan in part:
+                tries = self._seen.get((orphan.uid, orphan.owner_uid))
+                if tries is not None:
+                    seen[orphan.uid, orphan.owner_uid] = tries
+                if isinstance(tries, _DeletionTries):
+                    if tries.due <= now:
+                        keep_due(due[orphan.namespace], (-tries.due, next(order), orphan, tries))
+                elif tries != orphan.version:
+                    unread = new if tries is None else changed
+                    if len(unread[orphan.namespace]) < ROUND_LIMIT:
+                        unread[orphan.namespace].append(orphan)
+        for orphan in in_turns([*new[namespace], *changed[namespace]] for namespace in {**new, **changed}):
             await asyncio.sleep(0)
-            held = self._store.read(stray.kind, (stray.namespace, stray.name))
-            is_candidate = held is not None and _is_former(held, stray)
-            wait = _Former(due=now + COLLECTION_SECONDS) if is_candidate else stray.version
-            seen[stray.uid, stray.owner_uid] = wait
+            stored = self._store.read(orphan.kind, (orphan.namespace, orphan.name))
+            is_candidate = stored is not None and _is_former(stored, orphan)
+            wait = _DeletionTries(due=now + COLLECTION_SECONDS) if is_candidate else orphan.version
+            seen[orphan.uid, orphan.owner_uid] = wait
         self._seen = seen
         found = in_turns(sorted(waiting, reverse=True) for waiting in due.values())
-        return sorted(((stray, former) for *_, stray, former in found), key=lambda item: item[1].failures)
+        return sorted(((orphan, tries) for *_, orphan, tries in found), key=lambda item: item[1].failures)
 
-    async def _delete_child(self, stray: Stray, former: _Former, live: dict[Key, str]) -> bool:
+    async def _delete_child(self, orphan: Orphan, tries: _DeletionTries, live: dict[Key, str]) -> bool:
         """Deletes the child if it is a former one by live reads; a Deployment once it is empty. Returns
         whether it is a former one.
 
         ``live``: uid of each resource that was read in this round, "" where there is none. All these reads
         are later than those owners, so that another uid means that the owner is gone.
         """
-        former.is_confirmed = False
-        kind, namespace, name = stray[:3]
+        tries.is_confirmed = False
+        kind, namespace, name = orphan[:3]
         child = await self._kube.get(kind, namespace, name)
-        if child is None or not _is_former(child, stray):
+        if child is None or not _is_former(child, orphan):
             return False
-        key = Key(namespace, stray.resource)
+        key = Key(namespace, orphan.resource)
         if key not in live:
             found = await self._kube.get("LLMDeployment", *key)
             live[key] = found["metadata"]["uid"] if found else ""
-        if live[key] in ("", stray.owner_uid):
+        if live[key] in ("", orphan.owner_uid):
             return False
-        former.is_confirmed = True
+        tries.is_confirmed = True
         version = child["metadata"]["resourceVersion"]
-        if kind == "Deployment" and not _is_empty(child) and not self._is_over(former):
+        if kind == "Deployment" and not _is_empty(child) and not self._is_over(tries):
             if (child.get("spec") or {}).get("replicas") != 0:
                 what = {"name": name, "namespace": namespace, "resourceVersion": version}
                 none = {"apiVersion": "apps/v1", "kind": kind, "metadata": what, "spec": {"replicas": 0}}
-                await self._kube.apply(none, uid=stray.uid, manager=SIZE_MANAGER)
+                await self._kube.apply(none, uid=orphan.uid, manager=SIZE_MANAGER)
             return True
-        if await self._kube.delete(kind, namespace, name, uid=stray.uid, version=version):
+        if await self._kube.delete(kind, namespace, name, uid=orphan.uid, version=version):
             text = "%s %s/%s of a deleted resource was not garbage-collected: it is deleted now"
             logger.warning(text, kind, namespace, name)
         return True
 
     async def _report_refusal(
-        self, stray: Stray, former: _Former, error: ApiError, reported: set[Key]
+        self, orphan: Orphan, tries: _DeletionTries, error: ApiError, reported: set[Key]
     ) -> None:
         """Tells of a refused deletion at each doubling of the failures: nothing else shows what has the
         GPUs. ``reported``: the resources of which this round has posted an event.
         """
-        key = Key(stray.namespace, stray.resource)
-        held = self._store.find("LLMDeployment", *key)
-        if held is None or key in reported or former.failures & (former.failures - 1):
+        key = Key(orphan.namespace, orphan.resource)
+        found = self._store.find("LLMDeployment", *key)
+        if found is None or key in reported or tries.failures & (tries.failures - 1):
             return
         reported.add(key)
-        metadata = {**key._asdict(), "uid": held[0], "resourceVersion": held[1]}
+        metadata = {**key._asdict(), "uid": found[0], "resourceVersion": found[1]}
         resource = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata}
-        problem = former_child_stays(stray.kind, stray.name, error.message)
+        problem = former_child_stays(orphan.kind, orphan.name, error.message)
         await self._post(resource, [warning(problem)], utc_now())
 
-    def _is_over(self, former: _Former) -> bool:
+    def _is_over(self, tries: _DeletionTries) -> bool:
         """Whether a Deployment had EMPTYING_SECONDS until its pods are gone; the first call begins them."""
-        if former.emptied_by is None:
-            former.emptied_by = self._clock() + EMPTYING_SECONDS
-        return self._clock() >= former.emptied_by
+        if tries.emptied_by is None:
+            tries.emptied_by = self._clock() + EMPTYING_SECONDS
+        return self._clock() >= tries.emptied_by

@@ -145,13 +145,13 @@ class Observer:
             return None
         unread: list[UnreadableObject] = []
         mine = self._children(key, raw["metadata"]["uid"], unread)
-        if self._store.bounds.declined[key]:
+        if self._store.bounds.over_limit[key]:
             # While others fill the namespace, or its own are too many, it stays as it is: lists cost much.
             may_read = not unread and not self._store.bounds.is_full(key.namespace)
             if may_read and self._child_reads.is_due(key):
                 await self._child_reads.read(key)
                 mine = self._children(key, raw["metadata"]["uid"], unread)
-            if self._store.bounds.declined[key]:
+            if self._store.bounds.over_limit[key]:
                 most = self._store.bounds.most_children(key.namespace)
                 unread.append(TooManyChildren(unheld_children(most)))
                 mine = dict.fromkeys(CHILDREN, ())

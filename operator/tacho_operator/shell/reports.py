@@ -27,8 +27,8 @@ from tacho_contract.pod import RUNTIME_PORT
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.held_reports import HeldReports, held
 from tacho_operator.shell.loads import MAX_SILENT, ReadLimits, read_many
+from tacho_operator.shell.report_cache import ReportCache, cached
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Reports:
         self._shares: WeakValueDictionary[tuple[str, bool], asyncio.Semaphore] = WeakValueDictionary()
         """Semaphore for each (namespace, whether its silent pods), while one of its pods is being asked."""
         self._counted = counted
-        self._held = HeldReports()
+        self._cache = ReportCache()
         self._requests: dict[str, asyncio.Task[bool]] = {}
         self._slow: dict[str, set[Key]] = {}
         """For each pod whose request lasts, the resources to be reconciled once it has answered."""
@@ -141,15 +141,15 @@ class Reports:
         live_config = codec.read(LiveConfig, live) or LiveConfig(measure_key="")
         views = {view.uid: view for view in map(PodView, pods)}
         most_bytes = min(MOST_BYTES, HELD_BYTES // max(1, len(views)))
-        for uid in self._held.of(key).keys() - views.keys():
-            self._held.drop(key, uid)
+        for uid in self._cache.of(key).keys() - views.keys():
+            self._cache.drop(key, uid)
         tasks = []
         now = asyncio.get_running_loop().time()
         for uid, view in views.items():
             if not view.address or view.phase != "Running":
-                self._held.drop(key, uid)
+                self._cache.drop(key, uid)
                 continue
-            last = self._held.of(key).get(uid)
+            last = self._cache.of(key).get(uid)
             if (
                 last
                 and last.pod == _stamp(view)
@@ -174,7 +174,7 @@ class Reports:
     async def _unpacked(self, key: Key) -> dict[str, Report]:
         found: dict[str, Report] = {}
         rested = time.monotonic()
-        for uid, item in tuple(self._held.of(key).items()):
+        for uid, item in tuple(self._cache.of(key).items()):
             found[uid] = item.report
             if time.monotonic() - rested >= STEP_SECONDS:
                 await asyncio.sleep(0)
@@ -183,7 +183,7 @@ class Reports:
 
     def is_heavy(self, key: Key) -> bool:
         """Whether the reports of the resource are so long that few like it may be in memory at once."""
-        return self._held.is_heavy(key)
+        return self._cache.is_heavy(key)
 
     def _answered(self, uid: str, done: asyncio.Task[bool]) -> None:
         self._requests.pop(uid, None)
@@ -194,7 +194,7 @@ class Reports:
 
     def forget(self, key: Key) -> None:
         """Drops the reports of a deleted resource."""
-        self._held.forget(key)
+        self._cache.forget(key)
 
     async def _request(self, key: Key, pod: ReportPod, most_bytes: int) -> bool:
         """Reads the report of one pod; returns whether it answered."""
@@ -210,12 +210,12 @@ class Reports:
                 report, size = await asyncio.get_running_loop().run_in_executor(threads, reading)
             spread = 1.0 + random.random()  # noqa: S311 - spreads requests, guards nothing
             until = asyncio.get_running_loop().time() + FINAL_SECONDS * spread
-            if not self._held.put(key, pod.uid, held(report, pod.stamp, size, until)):
+            if not self._cache.put(key, pod.uid, cached(report, pod.stamp, size, until)):
                 raise DocumentError("the reports of its namespace leave no place")
         except DocumentError as error:
             self._counted("silent")
             logger.debug("pod %s: no report: %s", pod.name, error)
-            self._held.drop(key, pod.uid)
+            self._cache.drop(key, pod.uid)
             self._silent[pod.uid] = None
             if len(self._silent) > MAX_SILENT:
                 del self._silent[next(iter(self._silent))]

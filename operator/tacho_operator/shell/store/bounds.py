@@ -57,13 +57,13 @@ class NamespacePlaces:
     def take(self, name: Name, resource: Manifest) -> Name | None:
         """Gives the resource a place; the name of the one that has none then, perhaps ``name`` itself."""
         namespace = name[0]
-        loser = self._orders[namespace].take(name[1], rank(resource))
-        if loser is None:
+        evicted = self._orders[namespace].take(name[1], rank(resource))
+        if evicted is None:
             return None
-        if loser != name[1] or namespace not in self.unheld or not reports_full(resource):
+        if evicted != name[1] or namespace not in self.unheld or not reports_full(resource):
             self.unheld.setdefault(namespace, 1)
             self.uncounted.add(namespace)
-        return namespace, loser
+        return namespace, evicted
 
     def held(self, namespace: str) -> int:
         """Number of LLMDeployments of the namespace that are stored."""
@@ -133,13 +133,13 @@ class StoreBounds:
         self.places = NamespacePlaces(max_resources)
         self._owners: dict[str, str] = {}
         """Name of the resource by uid of a stored owner: the resource, its Deployments and ReplicaSets."""
-        self.declined: Counter[Name] = Counter()
+        self.over_limit: Counter[Name] = Counter()
         """How often a child of a resource had no place, since all had one."""
         self._nodes: defaultdict[Name, set[str]] = defaultdict(set)
         """Nodes of pods that have no place, by resource."""
         self._node_counts: Counter[str] = Counter()
         """Number of these, by namespace."""
-        self.without_claims: Counter[str] = Counter()
+        self.claims_over_limit: Counter[str] = Counter()
         """How often a claim had no place, by namespace of which not all claims are stored."""
         self._removed: dict[str, None] = {}
         self._dropped_owners = DroppedOwners(clock)
@@ -171,17 +171,17 @@ class StoreBounds:
             return []
         is_resource = (namespace, label) in self._kinds["LLMDeployment"].by_name
         if self._dropped_owners.take(namespace, uid, created) and is_resource:
-            self.declined[namespace, label] += 1
+            self.over_limit[namespace, label] += 1
         without: list[tuple[str, Name]] = []
         for owned in OWNED[kind]:
-            held = self._kinds[owned]
-            for name in held.unowned_of(namespace, uid):
-                child = held.by_name[name]
+            stored = self._kinds[owned]
+            for name in stored.unowned_of(namespace, uid):
+                child = stored.by_name[name]
                 if self.is_full(namespace):
-                    self._decline((namespace, child.owner), child.node)
+                    self._count_over_limit((namespace, child.owner), child.node)
                     without.append((owned, name))
                     continue
-                held.own(name)
+                stored.own(name)
                 if owned in OWNED:
                     without += self.adopt(owned, namespace, child.uid, child.owner)
         return without
@@ -192,28 +192,28 @@ class StoreBounds:
             self._dropped_owners.add(namespace, owner_uid)
 
     def take(
-        self, kind: str, name: Name, kept: Manifest, former: StoredObject | None, *, is_owned: bool
+        self, kind: str, name: Name, kept: Manifest, old: StoredObject | None, *, is_owned: bool
     ) -> Name | None:
         """Gives an object a place; the name of the one that has none then, perhaps ``name`` itself."""
-        held = self._kinds[kind]
+        stored = self._kinds[kind]
         if kind == "LLMDeployment":
             return self.places.take(name, kept)
-        if kind == "PersistentVolumeClaim" and former is None and held.owned[name[0]] >= objects.CLAIMS:
-            self.without_claims[name[0]] += 1
+        if kind == "PersistentVolumeClaim" and old is None and stored.owned[name[0]] >= objects.CLAIMS:
+            self.claims_over_limit[name[0]] += 1
             return name
-        if kind not in CHILDREN or not is_owned or (former is not None and former.is_owned):
+        if kind not in CHILDREN or not is_owned or (old is not None and old.is_owned):
             return None
-        if not self.is_full(name[0]) and not held.is_over(name[0], owner_uid(kept) or ""):
+        if not self.is_full(name[0]) and not stored.is_over(name[0], owner_uid(kept) or ""):
             return None
         node = (kept.get("spec") or {}).get("nodeName", "") if kind == "Pod" else ""
-        self._decline((name[0], label_of(kept)), node)
+        self._count_over_limit((name[0], label_of(kept)), node)
         return name
 
-    def _decline(self, resource: Name, node: str) -> None:
+    def _count_over_limit(self, resource: Name, node: str) -> None:
         """Notes a child without a place. Labels of no resource would be remembered for ever."""
         if resource not in self._kinds["LLMDeployment"].by_name:
             return
-        self.declined[resource] += 1
+        self.over_limit[resource] += 1
         is_known = ("", node) in self._kinds["Node"].by_name
         if (
             node
@@ -228,7 +228,7 @@ class StoreBounds:
         one, who makes and deletes a claim would cause a list of all each time.
         """
         owned = self._kinds["PersistentVolumeClaim"].owned
-        return sorted(name for name in self.without_claims if owned[name] <= objects.CLAIMS // 2)
+        return sorted(name for name in self.claims_over_limit if owned[name] <= objects.CLAIMS // 2)
 
     def is_full(self, namespace: str) -> bool:
         """Whether there is no place for another child of a resource."""
@@ -239,11 +239,11 @@ class StoreBounds:
         pods = self._kinds["Pod"]
         labelled = {(name[0], pods.by_name[name].owner) for name in pods.on_node(node)}
         found = {resource for resource, nodes in self._nodes.items() if node in nodes}
-        return found | (labelled & self.declined.keys())
+        return found | (labelled & self.over_limit.keys())
 
     def complete(self, resource: Name) -> None:
         """Notes that all children of the resource have a place."""
-        self.declined.pop(resource, None)
+        self.over_limit.pop(resource, None)
         self._node_counts[resource[0]] -= len(self._nodes.pop(resource, ()))
         if not self._node_counts[resource[0]]:
             del self._node_counts[resource[0]]
@@ -265,7 +265,7 @@ class StoreBounds:
 
     def left(self, namespace: str) -> None:
         """Forgets what was dropped of a namespace of which nothing is stored any more."""
-        if all(held.is_empty(namespace) for held in self._kinds.values()):
+        if all(stored.is_empty(namespace) for stored in self._kinds.values()):
             self._dropped_owners.forget(namespace)
 
     def was_removed(self, uid: str) -> bool:

@@ -15,8 +15,9 @@ from tacho_operator.core.pods.view import owner_uid
 from tacho_operator.core.types import Manifest, PastMeasurement
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
-from tacho_operator.shell.store.stored_object import Kept, StoredObject, StoreState, Stray, state_of
-from tacho_operator.shell.store.trimming import Packing, least_part, owner_part, weight
+from tacho_operator.shell.store.compression import Compressor
+from tacho_operator.shell.store.stored_object import Kept, Orphan, StoredObject, StoreState, state_of
+from tacho_operator.shell.store.trimming import least_part, owner_part, weight
 
 Name = tuple[str, str]
 """(namespace, name) of an object; the namespace is "" for cluster-scoped objects."""
@@ -68,12 +69,12 @@ and that limit may be 10,000.
 UNOWNED = 1000
 """Most children of a kind and namespace that are stored although their owner is not; the latest ones.
 
-The event of a child may come before that of its owner, and of a former resource the children are deleted.
+The event of a child may come before that of its owner, and of a deleted resource the children are deleted.
 """
 CLAIMS = 10_000
 """Most claims of a namespace that are stored. Where there are more, they count as unknown."""
-STRAYS_STEP = 1000
-"""Objects in which strays are looked for before other tasks may run: under 2 ms."""
+ORPHANS_STEP = 1000
+"""Objects in which orphans are looked for before other tasks may run: under 2 ms."""
 STEP_SECONDS = 0.01
 """Seconds of unpacking after which other tasks may run."""
 
@@ -94,7 +95,7 @@ class StoredObjects:
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._packing = Packing()
+        self._compressor = Compressor()
         self.by_name: dict[Name, StoredObject] = {}
         self._labelled: dict[Name, dict[Name, None]] = {}
         """Names of the objects that decisions read, by namespace and by the resource in their label."""
@@ -113,7 +114,7 @@ class StoredObjects:
         entry = self.by_name.get(name)
         if entry is None:
             return None
-        found = self._packing.unpacked(entry.text)
+        found = self._compressor.decompressed(entry.text)
         found["metadata"]["resourceVersion"] = entry.version
         found.setdefault("apiVersion", KINDS[self._kind][0])
         found["kind"] = self._kind
@@ -166,15 +167,15 @@ class StoredObjects:
     def on_node(self, node: str) -> Collection[Name]:
         return self._on_node.get(node, ())
 
-    def strays(self, resources: Collection[Name], owners: Collection[str]) -> Iterator[list[Stray]]:
+    def orphans(self, resources: Collection[Name], owners: Collection[str]) -> Iterator[list[Orphan]]:
         """The objects whose label names one of ``resources``, and whose controller is none of ``owners``
         (uids), in parts. Objects may change between two parts; none is unpacked.
         """
         names = list(self.by_name)
-        for start in range(0, len(names), STRAYS_STEP):
+        for start in range(0, len(names), ORPHANS_STEP):
             yield [
-                Stray(self._kind, *name, entry.uid, entry.owner, entry.owner_uid, entry.version)
-                for name in names[start : start + STRAYS_STEP]
+                Orphan(self._kind, *name, entry.uid, entry.owner, entry.owner_uid, entry.version)
+                for name in names[start : start + ORPHANS_STEP]
                 if (entry := self.by_name.get(name)) is not None
                 and entry.owner_uid
                 and entry.owner_uid not in owners
@@ -187,19 +188,19 @@ class StoredObjects:
         ``known_size``: its weight, where all of it was delivered and only its metadata is to be stored. None:
         what it had before. Otherwise the reduction would make objects small enough to be read again.
         """
-        former = self.by_name.get(name)
-        before = former.text if former else b""
-        text = self._packing.packed(whole, before)
+        previous = self.by_name.get(name)
+        before = previous.text if previous else b""
+        text = self._compressor.compressed(whole, before)
         if METADATA_ONLY in whole:
-            known = former.size if former and known_size is None else known_size or 0
-            return Kept(whole, whole, text, max(known, weight(self._packing.json(text))))
-        if former is not None and text is before:
-            return Kept(whole, whole, text, former.size)
-        size = weight(self._packing.json(text))
-        if self._kind in NOT_COUNTED or len(text) <= free_bytes + (former.content_bytes if former else 0):
+            known = previous.size if previous and known_size is None else known_size or 0
+            return Kept(whole, whole, text, max(known, weight(self._compressor.json(text))))
+        if previous is not None and text is before:
+            return Kept(whole, whole, text, previous.size)
+        size = weight(self._compressor.json(text))
+        if self._kind in NOT_COUNTED or len(text) <= free_bytes + (previous.content_bytes if previous else 0):
             return Kept(whole, whole, text, size)
         least = least_part(self._kind, whole)
-        return Kept(whole, least, self._packing.packed(least, before), size, len(text))
+        return Kept(whole, least, self._compressor.compressed(least, before), size, len(text))
 
     def is_over(self, namespace: str, owner_uid: str) -> bool:
         """Whether no more objects of that controller are stored: it has twice what is read of it."""
@@ -267,30 +268,30 @@ class StoredObjects:
         return is_read(self._kind, name[1], entry.owner)
 
     def drop(self, name: Name) -> StoredObject | None:
-        former = self.by_name.pop(name, None)
-        if former is None:
+        previous = self.by_name.pop(name, None)
+        if previous is None:
             return None
-        self._uncount(name, is_owned=former.is_owned)
-        if former.content_bytes:
-            self.content_bytes[name[0]] -= former.content_bytes
+        self._uncount(name, is_owned=previous.is_owned)
+        if previous.content_bytes:
+            self.content_bytes[name[0]] -= previous.content_bytes
             if not self.content_bytes[name[0]]:
                 del self.content_bytes[name[0]]
-        if former.owner_uid and self.is_read(name, former):
-            controller = (name[0], former.owner_uid)
+        if previous.owner_uid and self.is_read(name, previous):
+            controller = (name[0], previous.owner_uid)
             self._controlled[controller] -= 1
-            self._controlled_bytes[controller] -= former.size
+            self._controlled_bytes[controller] -= previous.size
             if not self._controlled[controller]:
                 del self._controlled[controller], self._controlled_bytes[controller]
-        if former.owner and self.is_read(name, former):
-            owner = (name[0], former.owner)
+        if previous.owner and self.is_read(name, previous):
+            owner = (name[0], previous.owner)
             del self._labelled[owner][name]
             if not self._labelled[owner]:
                 del self._labelled[owner]
-        if former.node:
-            self._on_node[former.node].discard(name)
-            if not self._on_node[former.node]:
-                del self._on_node[former.node]
-        return former
+        if previous.node:
+            self._on_node[previous.node].discard(name)
+            if not self._on_node[previous.node]:
+                del self._on_node[previous.node]
+        return previous
 
     def _uncount(self, name: Name, *, is_owned: bool) -> None:
         if is_owned:

@@ -40,10 +40,10 @@ from tacho_operator.shell.store.stored_object import (
     HubWait,
     HubWaiterCounts,
     Kept,
+    Orphan as Orphan,
     StoreChange as StoreChange,
     StoredObject,
     StoreState as StoreState,
-    Stray as Stray,
     is_reported as is_reported,
 )
 from tacho_operator.shell.store.streams import WatchStreams
@@ -131,9 +131,9 @@ class Store(WatchStreams):
         With ``owners`` (uids), only those that one of them controls, as labels can be forged; None: all. The
         others are not decompressed, as anyone can create very many. Of too many only the first are returned.
         """
-        held = self._kinds[kind]
-        names = held.labelled((key.namespace, key.name), owners)
-        return [found for name in names if (found := held.read(name)) is not None]
+        stored = self._kinds[kind]
+        names = stored.labelled((key.namespace, key.name), owners)
+        return [found for name in names if (found := stored.read(name)) is not None]
 
     def excess(self, kind: str, namespace: str, owners: Iterable[str]) -> Excess | None:
         """Why the objects of ``kind`` that ``owners`` (uids) control in the namespace are not read; None:
@@ -151,7 +151,7 @@ class Store(WatchStreams):
         if entry is None:
             return False
         own = objects.HEAVY_BYTES if entry.is_part or entry.outdated is not None else entry.size
-        weights = (held.weight((key.namespace, key.name)) for held in self._kinds.values())
+        weights = (stored.weight((key.namespace, key.name)) for stored in self._kinds.values())
         return own + sum(weights) >= objects.HEAVY_BYTES
 
     def state(self, key: Key) -> StoreState:
@@ -200,7 +200,7 @@ class Store(WatchStreams):
 
     def known(self, kind: str, namespace: str = "") -> bool:
         """Whether every object of that kind is known; False: that one is absent means nothing."""
-        is_cut = kind == "PersistentVolumeClaim" and namespace in self.bounds.without_claims
+        is_cut = kind == "PersistentVolumeClaim" and namespace in self.bounds.claims_over_limit
         return not is_cut and self.may_read(kind, namespace)
 
     def nodes(self) -> tuple[NodeFacts, ...] | None:
@@ -222,8 +222,8 @@ class Store(WatchStreams):
 
     def naming(self, claims: Collection[Name]) -> list[Key]:
         """Resources whose spec names one of these PersistentVolumeClaims, each a (namespace, name)."""
-        held = self._kinds["LLMDeployment"].by_name.items()
-        return [Key(*at) for at, one in held if any((at[0], claim) in claims for claim in one.state.claims)]
+        known = self._kinds["LLMDeployment"].by_name.items()
+        return [Key(*at) for at, one in known if any((at[0], claim) in claims for claim in one.state.claims)]
 
     def size(self, kind: str) -> int:
         """The number of stored objects of ``kind``."""
@@ -250,17 +250,17 @@ class Store(WatchStreams):
         """A stored object; None where it is not stored."""
         return self._kinds[kind].read(name)
 
-    async def strays(self, kinds: Iterable[str]) -> AsyncIterator[list[Stray]]:
-        """Strays of ``kinds``, in parts; other tasks run in between."""
+    async def orphans(self, kinds: Iterable[str]) -> AsyncIterator[list[Orphan]]:
+        """Orphans of ``kinds``, in parts; other tasks run in between."""
         resources = self._kinds["LLMDeployment"].by_name
         for kind in kinds:
-            for part in self._kinds[kind].strays(resources, self._pod_owners):
+            for part in self._kinds[kind].orphans(resources, self._pod_owners):
                 yield part
                 await asyncio.sleep(0)
 
     # --- for watches ---
     def put(self, kind: str, manifest: Manifest, *, listed: bool = False, live: bool = False) -> None:
-        """Stores ``manifest`` in place of its former version, where there is place for it.
+        """Stores ``manifest`` in place of its old version, where there is place for it.
 
         ``listed``: whether it comes from a complete list, which replaces even a newer stored version, as etcd
         may have been restored. ``live``: whether from another read, during which it may have been removed.
@@ -278,120 +278,120 @@ class Store(WatchStreams):
         name = (intern(metadata.get("namespace", "")), intern(metadata["name"]))
         if why := kept.get(METADATA_ONLY):
             self._on_unreadable(kind, *name, why)
-        held = self._kinds[kind]
-        former = held.by_name.get(name)
+        stored = self._kinds[kind]
+        old = stored.by_name.get(name)
         # What a cache in between repeats may be older, and of an object that has gone since.
-        if former is not None and not listed and not later(version, former.version):
+        if old is not None and not listed and not later(version, old.version):
             return
         free_bytes = self._free_bytes(name[0])
         if (
-            former is not None
-            and version == former.version
-            and (METADATA_ONLY in kept or former.left_out_bytes > free_bytes)
+            old is not None
+            and version == old.version
+            and (METADATA_ONLY in kept or old.left_out_bytes > free_bytes)
         ):
             return  # the stored one may be whole, or was too long: compressing it takes 24 ms a megabyte
         is_long = kind in objects.KEPT_CONTENT and METADATA_ONLY in kept
-        if is_long and former is not None and former.uid == metadata["uid"]:
+        if is_long and old is not None and old.uid == metadata["uid"]:
             # Priority, history and hub stay those of the last content until a decision has read the present.
-            former.version, former.outdated = version, str(kept[METADATA_ONLY])
-            former.left_out_bytes = 0
-            self._notify(kind, name, former, former)
+            old.version, old.outdated = version, str(kept[METADATA_ONLY])
+            old.left_out_bytes = 0
+            self._notify(kind, name, old, old)
             self._wake()
             return
         is_owned = kind not in CHILDREN or self.bounds.is_owned(kind, name, kept)
-        loser = self.bounds.take(kind, name, kept, former, is_owned=is_owned)
-        if loser is not None:
-            self._give_up(kind, loser, label_of(kept))
-            if loser == name:
+        evicted = self.bounds.take(kind, name, kept, old, is_owned=is_owned)
+        if evicted is not None:
+            self._evict(kind, evicted, label_of(kept))
+            if evicted == name:
                 return
-        new = held.kept(name, kept, free_bytes, size)
+        new = stored.kept(name, kept, free_bytes, size)
         if new.left_out_bytes and name[0] not in self._full:
             self._full.add(name[0])
             logger.warning(objects.FULL, kind, *name, objects.NAMESPACE_BYTES >> 20)
-        if former is not None and former.text is new.text and former.size == new.size and new.stored is kept:
-            former.version, former.outdated, former.left_out_bytes = version, None, 0
-            if METADATA_ONLY in kept and former.owner_uid:  # what it contains may have changed
-                self._notify(kind, name, former, former)
+        if old is not None and old.text is new.text and old.size == new.size and new.stored is kept:
+            old.version, old.outdated, old.left_out_bytes = version, None, 0
+            if METADATA_ONLY in kept and old.owner_uid:  # what it contains may have changed
+                self._notify(kind, name, old, old)
         else:
             entry = self._add(kind, name, new, version, is_owned=is_owned)
-            was = (former.state if former else StoreState()).wait
-            self._notify(kind, name, former, entry, self._hub_waiters.ended(was, entry.state.why))
+            was = (old.state if old else StoreState()).wait
+            self._notify(kind, name, old, entry, self._hub_waiters.ended(was, entry.state.why))
         self._wake()
 
     def remove(self, kind: str, namespace: str, name: str, *, uid: str = "") -> None:
         """Removes a deleted object; with ``uid``, only the object of that uid, not its successor of the same
         name."""
-        held = self.find(kind, namespace, name)
-        is_successor = bool(uid and held and held[0] != uid)
+        found = self.find(kind, namespace, name)
+        is_successor = bool(uid and found and found[0] != uid)
         if not is_successor:
             self.bounds.removed(kind, (namespace, name), uid)
-        if not is_successor and (former := self._drop(kind, (namespace, name))) is not None:
-            self._notify(kind, (namespace, name), former, None)
+        if not is_successor and (old := self._drop(kind, (namespace, name))) is not None:
+            self._notify(kind, (namespace, name), old, None)
             self.bounds.left(namespace)
         self._wake()
 
     def keep_only(self, kind: str, namespace: str, names: Collection[Name]) -> None:
         """Removes all objects that are not in ``names``, a complete list: they were deleted."""
-        held = [name for name in self._kinds[kind].by_name if namespace in ("", name[0])]
-        for name in held:
+        known = [name for name in self._kinds[kind].by_name if namespace in ("", name[0])]
+        for name in known:
             if name not in names:
                 self.remove(kind, *name, uid=self._kinds[kind].by_name[name].uid)
 
     # --- inside ---
     def _free_bytes(self, namespace: str) -> int:
         """Compressed bytes of content that may still be stored of a namespace."""
-        used = sum(held.content_bytes[namespace] for held in self._kinds.values())
+        used = sum(stored.content_bytes[namespace] for stored in self._kinds.values())
         return max(0, objects.NAMESPACE_BYTES - used)
 
     def _add(self, kind: str, name: Name, new: Kept, version: str, *, is_owned: bool) -> StoredObject:
-        """Stores an object in place of its former version."""
-        held = self._kinds[kind]
+        """Stores an object in place of its old version."""
+        stored = self._kinds[kind]
         label = name[1] if kind == "LLMDeployment" else label_of(new.stored)
         metadata = new.stored["metadata"]
         was_owner = self.bounds.is_owner(metadata["uid"], label)
         self._drop(kind, name)
-        entry = held.add(name, new, version, is_owned=is_owned)
+        entry = stored.add(name, new, version, is_owned=is_owned)
         if kind in POD_OWNERS:
             self._pod_owners.add(entry.uid)
         if kind in OWNED and is_owned:
             owner = (kind, name[0], entry.uid, label, str(metadata.get("creationTimestamp") or ""))
             for without in self.bounds.adopt(*owner, is_known=was_owner):
                 self._drop(*without)
-        if not is_owned and (surplus := held.surplus(name[0])) is not None:
-            self.bounds.dropped_unowned(name[0], held.by_name[surplus].owner_uid)
+        if not is_owned and (surplus := stored.surplus(name[0])) is not None:
+            self.bounds.dropped_unowned(name[0], stored.by_name[surplus].owner_uid)
             self._drop(kind, surplus)
         if kind == "LLMDeployment":
             self._hub_waiters.add(name[0], entry.state.wait)
         return entry
 
-    def _give_up(self, kind: str, name: Name, label: str) -> None:
+    def _evict(self, kind: str, name: Name, label: str) -> None:
         """Removes an object that has no place. ``label``: the resource whose decisions have to know."""
-        former = self._drop(kind, name)
-        if former is not None or kind in CHILDREN:
+        old = self._drop(kind, name)
+        if old is not None or kind in CHILDREN:
             self._on_change(StoreChange(kind, *name, label))
         self._wake()
 
     def _drop(self, kind: str, name: Name) -> StoredObject | None:
-        former = self._kinds[kind].drop(name)
-        if former is not None:
-            self.bounds.dropped(kind, former.uid)
-        if former is not None and kind in POD_OWNERS:
-            self._pod_owners.discard(former.uid)
-        if former is not None and kind == "LLMDeployment":
-            self._hub_waiters.drop(name[0], former.state.wait)
-        return former
+        old = self._kinds[kind].drop(name)
+        if old is not None:
+            self.bounds.dropped(kind, old.uid)
+        if old is not None and kind in POD_OWNERS:
+            self._pod_owners.discard(old.uid)
+        if old is not None and kind == "LLMDeployment":
+            self._hub_waiters.drop(name[0], old.state.wait)
+        return old
 
     def _notify(
         self,
         kind: str,
         name: Name,
-        former: StoredObject | None,
+        old: StoredObject | None,
         entry: StoredObject | None,
         freed: HubWait | None = None,
     ) -> None:
         if kind == "Node":
             self._nodes = None
             self._node_facts.pop(name, None)
-        held = self._kinds[kind]
-        for owner in sorted({item.owner for item in (former, entry) if item and held.is_read(name, item)}):
+        stored = self._kinds[kind]
+        for owner in sorted({item.owner for item in (old, entry) if item and stored.is_read(name, item)}):
             self._on_change(StoreChange(kind, name[0], name[1], owner, freed))

@@ -119,7 +119,7 @@ class StoreChange:
     """What the resource waited for, if that wait ended now; others that wait for it may continue, too."""
 
 
-class Stray(NamedTuple):
+class Orphan(NamedTuple):
     """A stored object whose label names a stored resource, and whose controller is not stored."""
 
     kind: str

@@ -26,9 +26,9 @@ class WatchStreams:
     def stale(self, namespace: str | None = None) -> tuple[str, ...]:
         """Watches that are interrupted, so that stored objects may be old: one line per watch; empty when all
         are in sync."""
-        held = self._stale.copy()  # scrapes run in another thread
-        places = held.keys() if namespace is None else held.keys() & {"", namespace}
-        found = ((kind, place, why) for place in places for kind, why in held[place].copy().items())
+        stale = self._stale.copy()  # scrapes run in another thread
+        places = stale.keys() if namespace is None else stale.keys() & {"", namespace}
+        found = ((kind, place, why) for place in places for kind, why in stale[place].copy().items())
         return tuple(why for *_, why in sorted(found))
 
     def is_stale(self, namespace: str) -> bool:

@@ -1,4 +1,4 @@
-"""The last reports of running pods, packed: those of all resources take a limited part of the memory."""
+"""A cache of the last reports of running pods, packed: all together take a limited part of the memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tacho_operator.shell.workqueue import Key
 
 ALL_BYTES = 64 << 20
 """Most bytes that the packed reports of all resources take: 25,000 true ones, 1,000 of random text."""
-HELD_OVERHEAD_BYTES = 500
-"""About what a held report takes beside its packed text and the state of its pod."""
+CACHED_OVERHEAD_BYTES = 500
+"""About what a cached report takes beside its packed text and the state of its pod."""
 HEAVY_REPORTS_BYTES = 8 * HEAVY_BYTES
 """Bytes of memory of a resource's reports from which it is heavy; manifests take eight times their weight."""
 
 
 @dataclass(frozen=True, slots=True)
-class HeldReport:
+class CachedReport:
     """The last report of a pod, and which state of the pod it belongs to."""
 
     pod: str
@@ -46,8 +46,8 @@ class HeldReport:
         return found
 
     @property
-    def held_bytes(self) -> int:
-        return len(self.text) + len(self.pod) + HELD_OVERHEAD_BYTES
+    def cached_bytes(self) -> int:
+        return len(self.text) + len(self.pod) + CACHED_OVERHEAD_BYTES
 
     def is_final(self, pod: PodView, live: LiveConfig) -> bool:
         """Whether the pod's report will not change, so that it need not be read again.
@@ -62,10 +62,10 @@ class HeldReport:
         return self.measure_key == live.measure_key and live.again.request in ("", self.request)
 
 
-def held(report: Report, pod: str, size: int, until: float) -> HeldReport:
-    """``report`` as it is held."""
+def cached(report: Report, pod: str, size: int, until: float) -> CachedReport:
+    """``report`` as it is cached."""
     measured = report.measurement
-    return HeldReport(
+    return CachedReport(
         pod=pod,
         size=size,
         until=until,
@@ -78,13 +78,13 @@ def held(report: Report, pod: str, size: int, until: float) -> HeldReport:
 
 @dataclass(slots=True)
 class _Namespace:
-    of_keys: defaultdict[Key, dict[str, HeldReport]] = field(default_factory=lambda: defaultdict(dict))
+    of_keys: defaultdict[Key, dict[str, CachedReport]] = field(default_factory=lambda: defaultdict(dict))
     """By pod uid."""
-    held_bytes: int = 0
+    cached_bytes: int = 0
 
 
-class HeldReports:
-    """Where there is no place, the namespace that holds most has none, and loses what others need."""
+class ReportCache:
+    """Where there is no place, the namespace with most reports has none, and loses what others need."""
 
     def __init__(self) -> None:
         self._namespaces: dict[str, _Namespace] = {}
@@ -92,7 +92,7 @@ class HeldReports:
         self._sizes: Counter[Key] = Counter()
         """Bytes of memory of a resource's reports, unpacked."""
 
-    def of(self, key: Key) -> Mapping[str, HeldReport]:
+    def of(self, key: Key) -> Mapping[str, CachedReport]:
         """The reports of a resource, by pod uid."""
         namespace = self._namespaces.get(key.namespace)
         return namespace.of_keys.get(key, {}) if namespace else {}
@@ -101,14 +101,14 @@ class HeldReports:
         """Whether the reports of the resource are so long that few like it may be in memory at once."""
         return self._sizes[key] >= HEAVY_REPORTS_BYTES
 
-    def put(self, key: Key, uid: str, report: HeldReport) -> bool:
-        """Holds the report in place of the pod's former one; False: there is no place."""
+    def put(self, key: Key, uid: str, report: CachedReport) -> bool:
+        """Caches the report in place of the pod's previous one; False: there is no place."""
         self.drop(key, uid)
-        needed = report.held_bytes
+        needed = report.cached_bytes
         while self._bytes + needed > ALL_BYTES:
-            most = max(self._namespaces.values(), key=attrgetter("held_bytes"), default=None)
+            most = max(self._namespaces.values(), key=attrgetter("cached_bytes"), default=None)
             own = self._namespaces.get(key.namespace)
-            if most is None or most.held_bytes <= (own.held_bytes if own else 0) + needed:
+            if most is None or most.cached_bytes <= (own.cached_bytes if own else 0) + needed:
                 return False
             last = next(reversed(most.of_keys))
             self.drop(last, next(reversed(most.of_keys[last])))
@@ -125,7 +125,7 @@ class HeldReports:
         del namespace.of_keys[key][uid]
         if not namespace.of_keys[key]:
             del namespace.of_keys[key]
-        self._count(key, namespace, -report.held_bytes, -report.size)
+        self._count(key, namespace, -report.cached_bytes, -report.size)
         if not namespace.of_keys:
             del self._namespaces[key.namespace]
 
@@ -136,7 +136,7 @@ class HeldReports:
 
     def _count(self, key: Key, namespace: _Namespace, change: int, size: int) -> None:
         self._bytes += change
-        namespace.held_bytes += change
+        namespace.cached_bytes += change
         self._sizes[key] += size
         if not self._sizes[key]:
             del self._sizes[key]
