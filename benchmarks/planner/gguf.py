@@ -21,7 +21,7 @@ from benchmarks.planner.speed import LAW, SPEED, least_squares
 from benchmarks.planner.speed_rows import ROOT
 from tacho_engines.base import Context
 from tacho_engines.profile import KernelTiming
-from tacho_engines.registry import plan_half
+from tacho_engines.registry import planner_adapter
 from tacho_operator.core.planner.expected_speed import Loop, timing
 from tacho_operator.core.planner.speed import DecodeStep
 
@@ -33,13 +33,13 @@ WAYS = {"0.26.0": ("triton", "triton"), "0.32.0": ("cuda vec", "cuda mat")}
 
 def step(version: str) -> DecodeStep:
     """Of that model on the card, with 512 tokens in and 200 out."""
-    found, half = placement("vllm", LLAMA_IN_Q4_0, "gguf", CARD, version=version), plan_half("vllm")
-    account = half.account(found, Context(4096, 1))
+    found, adapter = placement("vllm", LLAMA_IN_Q4_0, "gguf", CARD, version=version), planner_adapter("vllm")
+    account = adapter.account(found, Context(4096, 1))
     assert account is not None
     return DecodeStep(
         placement=found,
         weights_bytes=account.read_bytes,
-        key_value_bytes=half.cache_element_bytes(found),
+        key_value_bytes=adapter.cache_element_bytes(found),
         input_tokens=512,
         output_tokens=200,
     )

@@ -29,7 +29,7 @@ import yaml
 
 from benchmarks.planner.placements import placement
 from tacho_engines.base import Context
-from tacho_engines.registry import engine_profile, plan_half
+from tacho_engines.registry import engine_profile, planner_adapter
 from tacho_operator.core.planner.expected_speed import timing
 from tacho_operator.core.planner.speed import DecodeStep
 
@@ -140,13 +140,13 @@ def _step(text: str, input_tokens: int, output_tokens: int) -> DecodeStep:
         arguments=tuple(cell["args"]),
         env=cell.get("env", {}),
     )
-    half = plan_half("vllm")
-    account = half.account(found, Context(cell["maxModelLen"], 1))
+    adapter = planner_adapter("vllm")
+    account = adapter.account(found, Context(cell["maxModelLen"], 1))
     assert account is not None
     fields: dict[str, Any] = {
         "placement": found,
         "weights_bytes": account.read_bytes * gpus,
-        "key_value_bytes": half.cache_element_bytes(found),
+        "key_value_bytes": adapter.cache_element_bytes(found),
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
     }

@@ -13,7 +13,7 @@ from tacho_cli.problems import CommandError, ExitCode, describe, failure_documen
 from tacho_contract.failure import FAILURE_KINDS, FailedError, Failure, FailureClass
 from tacho_contract.text import visible
 from tacho_engines.base import Exit
-from tacho_engines.registry import run_half
+from tacho_engines.registry import runtime_adapter
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import ContainerView, PodView, Termination
 from tacho_operator.core.problems import parse_failure
@@ -23,12 +23,12 @@ from tacho_operator.core.types import Manifest
 def line_class(engine: str, line: str) -> str:
     """The failure class that the line shows; "" where it shows none."""
     try:
-        half = run_half(engine)
+        adapter = runtime_adapter(engine)
     except FailedError:
         return ""
-    if not half.names_cause(line):
+    if not adapter.names_cause(line):
         return ""
-    found = half.classify(Exit(code=1), [line]).failure_class
+    found = adapter.classify(Exit(code=1), [line]).failure_class
     return "" if found == FailureClass.ENGINE_CRASHED else str(found)
 
 

@@ -1,4 +1,4 @@
-"""The interfaces of an engine to planner and runtime (PlanHalf, RunHalf), and the types of their arguments.
+"""An engine's interfaces: PlannerAdapter, RuntimeAdapter, and the types of their arguments.
 
 An engine's files are pure. For the plan: which hardware it runs on, which models it loads, how much memory it
 needs, and its switches. For the run: its command line, its health path, its metrics, and the failure that its
@@ -22,7 +22,7 @@ LONGEST_VERSION = 64
 """Characters of an engine's version that are kept, as an engine may claim any."""
 
 
-# --- the half of the plan -------------------------------------------------------------------------
+# --- for the planner ------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Context:
     """The context to plan for: ``concurrency`` requests of ``max_model_len`` tokens at the same time."""
@@ -113,7 +113,7 @@ def other_stages(engine: str, stages: int, gpus: int) -> EngineRefusal:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanHalf:
+class PlannerAdapter:
     """The interface of an engine to the planner; what it answers by default is true of most engines.
 
     By default an engine has one process, splits no layer over GPUs and needs no planned arguments.
@@ -186,7 +186,7 @@ class PlanHalf:
         return ()
 
 
-# --- the half of the run --------------------------------------------------------------------------
+# --- for the runtime ------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
     """How the engine's process ended."""
@@ -244,7 +244,7 @@ class NewSwitch:
     arguments: Callable[[ServiceLevel], tuple[str, ...]]
 
 
-class RunHalf:
+class RuntimeAdapter:
     """The interface of an engine to the runtime, with the usual paths and no variables of its own.
 
     An engine's class is derived from ``shared.default_run.DefaultRun``, which reads its log.

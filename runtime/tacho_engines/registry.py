@@ -1,5 +1,4 @@
-"""The list of engines. Each is a folder in this package; its halves (plan and run) are loaded on first
-use."""
+"""The list of engines. Each is a folder in this package; its adapters are loaded on first use."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from functools import cache
 from importlib import import_module
 
 from tacho_contract.failure import FailedError, FailureClass
-from tacho_engines.base import PlanHalf, RunHalf
+from tacho_engines.base import PlannerAdapter, RuntimeAdapter
 from tacho_engines.profile import EngineProfile, Preset
 
 ENGINES: tuple[str, ...] = ("vllm", "transformers", "llamacpp", "ctranslate2", "custom")
@@ -16,18 +15,18 @@ ENGINES: tuple[str, ...] = ("vllm", "transformers", "llamacpp", "ctranslate2", "
 
 
 @cache
-def plan_half(name: str) -> PlanHalf:
-    """The planner's half of the engine ``name``. Raises KeyError for an unknown name."""
+def planner_adapter(name: str) -> PlannerAdapter:
+    """The planner's adapter of the engine ``name``. Raises KeyError for an unknown name."""
     if name not in ENGINES:
         raise KeyError(name)
-    half: PlanHalf = import_module(f"tacho_engines.{name}.plan").PLAN
-    return half
+    adapter: PlannerAdapter = import_module(f"tacho_engines.{name}.plan").PLAN
+    return adapter
 
 
 def engine_profile(name: str, preset: str = "") -> EngineProfile:
     """The profile of the engine, or of the server that ``preset`` names. Raises KeyError for an unknown
     name."""
-    return presets()[preset].profile if preset else plan_half(name).profile
+    return presets()[preset].profile if preset else planner_adapter(name).profile
 
 
 def engine_profiles() -> Iterator[EngineProfile]:
@@ -42,7 +41,7 @@ def image_settings() -> tuple[str, ...]:
 
 def presets() -> dict[str, Preset]:
     """Presets of all engines by name, in the order of ``ENGINES``."""
-    return {preset.name: preset for name in ENGINES for preset in plan_half(name).presets}
+    return {preset.name: preset for name in ENGINES for preset in planner_adapter(name).presets}
 
 
 def method_names() -> tuple[str, ...]:
@@ -50,12 +49,12 @@ def method_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(method.method for profile in engine_profiles() for method in profile.methods))
 
 
-def run_half(name: str) -> RunHalf:
-    """The runtime's half of the engine ``name``. Raises FailedError(EngineNotSupported) for an unknown
+def runtime_adapter(name: str) -> RuntimeAdapter:
+    """The runtime's adapter of the engine ``name``. Raises FailedError(EngineNotSupported) for an unknown
     engine."""
     if name in ENGINES:
-        half: RunHalf = import_module(f"tacho_engines.{name}.run").RUN
-        return half
+        adapter: RuntimeAdapter = import_module(f"tacho_engines.{name}.run").RUN
+        return adapter
     raise FailedError.of(
         FailureClass.ENGINE_NOT_SUPPORTED,
         f"this runtime cannot start the engine {name!r}",

@@ -17,7 +17,7 @@ import openai
 
 from tacho_contract.failure import Failure
 from tacho_engines.base import Exit
-from tacho_engines.registry import run_half
+from tacho_engines.registry import runtime_adapter
 from tacho_runtime.supervisor.state_files import engine_failure_path, read_engine_failure
 from tools.cluster.ports import free_port
 
@@ -155,7 +155,7 @@ def damaged(source: Path, model: Path, how: str, *, pickle: bytes, architecture:
 
 
 def failed_start(engine: str, command: Sequence[str | Path], folder: Path) -> tuple[int, Failure]:
-    """The exit code of a server that ends at its start, and what the runtime's half makes of it."""
+    """The exit code of a server that ends at its start, and what the runtime adapter makes of it."""
     done = subprocess.run(
         list(map(str, command)),
         env={
@@ -170,4 +170,6 @@ def failed_start(engine: str, command: Sequence[str | Path], folder: Path) -> tu
         check=False,
     )
     end = Exit(code=done.returncode, reported=read_engine_failure(str(folder)))
-    return done.returncode, run_half(engine).classify(end, (done.stdout + done.stderr).splitlines()[-200:])
+    return done.returncode, runtime_adapter(engine).classify(
+        end, (done.stdout + done.stderr).splitlines()[-200:]
+    )

@@ -14,7 +14,7 @@ import yaml
 from benchmarks.planner.placements import host, placement
 from tacho_cli.inputs.model import inspect_model
 from tacho_engines.base import Context, EngineStartup
-from tacho_engines.registry import plan_half, run_half
+from tacho_engines.registry import planner_adapter, runtime_adapter
 from tacho_operator.api.types import LLMDeployment
 from tests.engines.answers import assert_answers
 from tests.engines.given import difference, scores
@@ -38,14 +38,14 @@ def command(python: Path, model: Path, *words: str) -> list[str | Path]:
 PICKLE_WITH_CODE = b"cos\nsystem\n(S'touch %s'\ntR."
 """Weights as pickle that make a file where something opens them."""
 INT8 = ("--quantization", "int8_float32")
-VARIABLES = dict(run_half("ctranslate2").environment(None))  # type: ignore[arg-type]  # it is the same for every start
+VARIABLES = dict(runtime_adapter("ctranslate2").environment(None))  # type: ignore[arg-type]  # it is the same for every start
 
 
 def figures(served: Served) -> EngineStartup:
-    """What the runtime's half reads in the log."""
+    """What the runtime adapter reads in the log."""
     found = EngineStartup()
     for line in served.lines():
-        found = run_half("ctranslate2").read(found, line)
+        found = runtime_adapter("ctranslate2").read(found, line)
     return found
 
 
@@ -133,7 +133,7 @@ def test_memory_is_what_was_planned(served: Served, safetensors_model: Path) -> 
     }
     facts = inspect_model(LLMDeployment.model_validate(document), {})
     asked = placement("ctranslate2", facts, "ct2-int8", host(2**34), count=0)
-    account = plan_half("ctranslate2").account(asked, Context(LENGTH, BATCH))
+    account = planner_adapter("ctranslate2").account(asked, Context(LENGTH, BATCH))
     assert account is not None
     assert figures(served).weights_bytes == pytest.approx(account.weights_bytes, rel=0.01)
     peak = served.resident_bytes("VmHWM")

@@ -20,7 +20,7 @@ from benchmarks.planner.placements import host, placement
 from tacho_cli.inputs.model import inspect_model
 from tacho_contract.model import ModelFacts
 from tacho_engines.base import Context, EngineStartup
-from tacho_engines.registry import plan_half, run_half
+from tacho_engines.registry import planner_adapter, runtime_adapter
 from tacho_operator.api.types import LLMDeployment
 from tests.engines.answers import assert_answers
 from tests.engines.given import GIVEN, difference, quality, scores
@@ -97,10 +97,10 @@ def served(
 
 
 def figures(served: Served) -> EngineStartup:
-    """What the runtime's half reads in the log."""
+    """What the runtime adapter reads in the log."""
     found = EngineStartup()
     for line in served.lines():
-        found = run_half("transformers").read(found, line)
+        found = runtime_adapter("transformers").read(found, line)
     return found
 
 
@@ -127,7 +127,7 @@ def test_memory_is_what_was_planned(method: str, served: Served, safetensors_mod
         count=0,
         double_quant=method == "nf4-double",
     )
-    account = plan_half("transformers").account(asked, Context(LENGTH, BATCH))
+    account = planner_adapter("transformers").account(asked, Context(LENGTH, BATCH))
     assert account is not None
     assert found.kv_cache_tokens == account.cache_tokens == LENGTH * BATCH
     assert found.kv_cache_bytes == account.cache_bytes
@@ -267,7 +267,7 @@ def test_settings_of_one_request(transformers_bf16: Served) -> None:
 def test_why_it_does_not_start(
     break_it: str, failure_class: str, engines_python: Path, safetensors_model: Path, tmp_path: Path
 ) -> None:
-    """The runtime's half names the class from the real log."""
+    """The runtime adapter names the class from the real log."""
     model, port = tmp_path / "model", free_port()
     damaged(safetensors_model, model, break_it, pickle=b"not opened", architecture="nonesuch")
     with contextlib.ExitStack() as held:

@@ -15,7 +15,7 @@ from benchmarks.planner.placements import placement
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
-from tacho_engines.registry import plan_half
+from tacho_engines.registry import planner_adapter
 from tacho_engines.vllm.profile import PROFILE
 from tacho_operator.core.planner.expected_speed import Loop, timing
 from tacho_operator.core.planner.speed import DecodeStep
@@ -157,7 +157,7 @@ def taught() -> str:
 def expected(model: ModelFacts, method: str, *streams: int) -> list[float]:
     """Tokens per second that a plan now says of these numbers of streams."""
     found = placement("vllm", model, method, CARD, version="0.26.0")
-    account = plan_half("vllm").account(found, Context(4096, 1))
+    account = planner_adapter("vllm").account(found, Context(4096, 1))
     assert account is not None
     weights = account.read_bytes
     step = DecodeStep(

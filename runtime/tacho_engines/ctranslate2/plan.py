@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
-from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
+from tacho_engines.base import Context, EngineRefusal, Placement, PlannerAdapter
 from tacho_engines.ctranslate2 import memory
 from tacho_engines.ctranslate2.profile import PROFILE
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import plain_refusal, refused
 
 
-class CTranslate2Plan(PlanHalf):
-    """The planner's half of CTranslate2: it runs on one GPU or on the host's CPUs."""
+class CTranslate2Plan(PlannerAdapter):
+    """The planner adapter of CTranslate2: it runs on one GPU or on the host's CPUs."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         if found := plain_refusal(PROFILE, placement, self.cache_type(placement)):
@@ -65,4 +65,4 @@ def conversion_refusal(placement: Placement) -> EngineRefusal | None:
     )
 
 
-PLAN: PlanHalf = CTranslate2Plan(PROFILE)
+PLAN: PlannerAdapter = CTranslate2Plan(PROFILE)

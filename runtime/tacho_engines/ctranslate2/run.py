@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import RunHalf
+from tacho_engines.base import RuntimeAdapter
 from tacho_engines.run_parts import CT2, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import (
     TACHO_SERVER_METRICS,
@@ -44,7 +44,7 @@ PROGRAM = "tacho-ctranslate2"
 
 
 class CTranslate2(TachoServerRun):
-    """The runtime's half of ``engine.name: ctranslate2``."""
+    """The runtime adapter of ``engine.name: ctranslate2``."""
 
     name = "ctranslate2"
     program = "CTranslate2"
@@ -58,4 +58,4 @@ class CTranslate2(TachoServerRun):
         return RETURNS_MEMORY
 
 
-RUN: RunHalf = CTranslate2()
+RUN: RuntimeAdapter = CTranslate2()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlanHalf, Splits
+from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlannerAdapter, Splits
 from tacho_engines.custom.presets import PRESETS
 from tacho_engines.profile import EngineImage, EngineProfile, EngineSpeed, Preset
 from tacho_engines.shared.compatibility import refused
@@ -52,8 +52,8 @@ def _preset(options: EngineOptions) -> Preset | None:
     return _PRESETS.get(options.preset)
 
 
-class CustomPlan(PlanHalf):
-    """The planner's half of a custom engine.
+class CustomPlan(PlannerAdapter):
+    """The planner adapter of a custom engine.
 
     The command is the user's: memory is never predicted, and only an empty image is refused. With a preset,
     arguments and refusals follow from its switches.
@@ -101,4 +101,4 @@ class CustomPlan(PlanHalf):
         return tuple(word.format_map(values) for word in switches)
 
 
-PLAN: PlanHalf = CustomPlan(PROFILE, presets=PRESETS)
+PLAN: PlannerAdapter = CustomPlan(PROFILE, presets=PRESETS)

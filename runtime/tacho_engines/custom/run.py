@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.pod import HEALTH_PATH
-from tacho_engines.base import RunHalf
+from tacho_engines.base import RuntimeAdapter
 from tacho_engines.run_parts import ALL_FILES
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
 from tacho_engines.shared.metrics import VLLM_FAMILY, MetricNames
@@ -73,7 +73,7 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 
 
 class Custom(DefaultRun):
-    """The runtime's half of ``engine.name: custom``: a server that the user's command or a preset starts."""
+    """The runtime adapter of ``engine.name: custom``: a server that the user's command or a preset starts."""
 
     name = "custom"
     program = "the engine"
@@ -115,4 +115,4 @@ class Custom(DefaultRun):
         return vllm_caches(config.paths.cache_dir)
 
 
-RUN: RunHalf = Custom()
+RUN: RuntimeAdapter = Custom()

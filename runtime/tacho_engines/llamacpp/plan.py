@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlanHalf, Splits
+from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlannerAdapter, Splits
 from tacho_engines.llamacpp import gpu_split, memory
 from tacho_engines.llamacpp.gpu_split import LAYER, TENSOR
 from tacho_engines.llamacpp.memory import cache_element_bytes
@@ -51,8 +51,8 @@ def lacks_chat_template(placement: Placement) -> bool:
     return placement.facts.chat_template is False and not any(name.startswith(TEMPLATE) for name in given)
 
 
-class LlamaCppPlan(PlanHalf):
-    """The planner's half of llama.cpp: GGUF files on the host, or with all layers on GPUs.
+class LlamaCppPlan(PlannerAdapter):
+    """The planner adapter of llama.cpp: GGUF files on the host, or with all layers on GPUs.
 
     No plan leaves some layers on the host, as that costs most of the GPU's speed.
     """
@@ -97,4 +97,4 @@ class LlamaCppPlan(PlanHalf):
         return gpu_split.fallbacks(placement)
 
 
-PLAN: PlanHalf = LlamaCppPlan(PROFILE)
+PLAN: PlannerAdapter = LlamaCppPlan(PROFILE)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import LONGEST_VERSION, RunHalf
+from tacho_engines.base import LONGEST_VERSION, RuntimeAdapter
 from tacho_engines.run_parts import GGUF, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun
 from tacho_engines.shared.log_patterns import HOST_MEMORY, FailurePattern, StartupPatterns
@@ -113,7 +113,7 @@ FAILURES = (
 
 
 class LlamaCpp(DefaultRun):
-    """The runtime's half of ``engine.name: llamacpp``."""
+    """The runtime adapter of ``engine.name: llamacpp``."""
 
     name = "llamacpp"
     program = "llama-server"
@@ -164,4 +164,4 @@ def _cache_type(kind: str) -> tuple[str, ...]:
     return ("--cache-type-k", spelled, "--cache-type-v", spelled, "--flash-attn", "on")
 
 
-RUN: RunHalf = LlamaCpp()
+RUN: RuntimeAdapter = LlamaCpp()

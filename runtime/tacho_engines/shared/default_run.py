@@ -1,4 +1,4 @@
-"""The run half of an engine whose log is read by patterns, and of the engines behind tacho_server."""
+"""The runtime adapter of an engine whose log is read by patterns, and of the engines behind tacho_server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import EngineStartup, Exit, RunHalf
+from tacho_engines.base import EngineStartup, Exit, RuntimeAdapter
 from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns, classify, names_cause
 from tacho_engines.shared.metrics import MetricNames
 
@@ -30,8 +30,8 @@ def vllm_caches(cache_dir: str) -> dict[str, str]:
     return {**found, "VLLM_CACHE_ROOT": f"{cache_dir}/vllm"} if found else {}
 
 
-class DefaultRun(RunHalf):
-    """The run half of an engine whose log is read by patterns."""
+class DefaultRun(RuntimeAdapter):
+    """The runtime adapter of an engine whose log is read by patterns."""
 
     program = ""
     """Name of the engine in failure messages."""
@@ -91,7 +91,7 @@ def refused_arguments(program: str) -> FailurePattern:
 
 
 class TachoServerRun(DefaultRun):
-    """The run half of an engine in the process of ``tacho_server``.
+    """The runtime adapter of an engine in the process of ``tacho_server``.
 
     Its arguments are paths, ports and the plan's numbers, then the plan's own switches and the user's.
     """

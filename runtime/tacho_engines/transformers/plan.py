@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
+from tacho_engines.base import Context, EngineRefusal, Placement, PlannerAdapter
 from tacho_engines.memory import kv
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import (
@@ -142,8 +142,8 @@ def _switch_refusal(placement: Placement) -> EngineRefusal | None:
     return None
 
 
-class TransformersPlan(PlanHalf):
-    """The planner's half of Transformers: several GPUs with whole layers each, or the host."""
+class TransformersPlan(PlannerAdapter):
+    """The planner adapter of Transformers: several GPUs with whole layers each, or the host."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why Transformers cannot run this placement at all; None when only memory decides."""
@@ -178,4 +178,4 @@ class TransformersPlan(PlanHalf):
         return memory.fallbacks(placement)
 
 
-PLAN: PlanHalf = TransformersPlan(PROFILE, cache_bytes=memory.CACHE_ELEMENT_BYTES)
+PLAN: PlannerAdapter = TransformersPlan(PROFILE, cache_bytes=memory.CACHE_ELEMENT_BYTES)

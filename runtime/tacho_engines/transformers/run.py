@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tacho_contract.launch import RuntimeConfig
-from tacho_engines.base import RunHalf
+from tacho_engines.base import RuntimeAdapter
 from tacho_engines.run_parts import PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import (
     TACHO_SERVER_METRICS,
@@ -47,7 +47,7 @@ FAILURES = (
 
 
 class Transformers(TachoServerRun):
-    """The runtime's half of ``engine.name: transformers``."""
+    """The runtime adapter of ``engine.name: transformers``."""
 
     name = "transformers"
     program = PROGRAM
@@ -58,4 +58,4 @@ class Transformers(TachoServerRun):
         return compile_caches(config.paths.cache_dir) | (EXPANDABLE if config.gpus.count else {})
 
 
-RUN: RunHalf = Transformers()
+RUN: RuntimeAdapter = Transformers()

@@ -1,7 +1,7 @@
 """The command-line switches that a plan freezes for vLLM; the memory model counts with the same settings.
 
-The path of the model, its name and port are added by the run half. Switches of engine.extraArgs are not
-repeated: the user's switches follow the plan's, and vLLM uses the last of a repeated switch.
+The path of the model, its name and port are added by the runtime adapter. Switches of engine.extraArgs are
+not repeated: the user's switches follow the plan's, and vLLM uses the last of a repeated switch.
 """
 
 from __future__ import annotations

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tacho_engines.base import Context, Placement, PlanHalf
+from tacho_engines.base import Context, Placement, PlannerAdapter
 from tacho_engines.memory.account import Account
 from tacho_engines.vllm import arguments, compatibility, host, memory, parallel, recorded
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import planned_settings
 
 
-class VllmPlan(PlanHalf):
-    """The planner's half of vLLM: several GPUs, or the host. Switches and memory follow from the same
+class VllmPlan(PlannerAdapter):
+    """The planner adapter of vLLM: several GPUs, or the host. Switches and memory follow from the same
     settings."""
 
     refusal = staticmethod(compatibility.refusal)
@@ -33,4 +33,4 @@ class VllmPlan(PlanHalf):
         return memory.account(placement, planned_settings(placement, context))
 
 
-PLAN: PlanHalf = VllmPlan(PROFILE)
+PLAN: PlannerAdapter = VllmPlan(PROFILE)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from tacho_contract.launch import RuntimeConfig, ServiceLevel
 from tacho_contract.report import LATENCY_EDGES_SECONDS
-from tacho_engines.base import NewSwitch, RunHalf
+from tacho_engines.base import NewSwitch, RuntimeAdapter
 from tacho_engines.run_parts import GGUF, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
 from tacho_engines.shared.metrics import VLLM_FAMILY
@@ -76,7 +76,7 @@ def _around(milliseconds: float | None) -> tuple[float, ...]:
 
 
 class Vllm(DefaultRun):
-    """The runtime's half of ``engine.name: vllm``."""
+    """The runtime adapter of ``engine.name: vllm``."""
 
     name = "vllm"
     program = "vLLM"
@@ -134,4 +134,4 @@ class Vllm(DefaultRun):
         )
 
 
-RUN: RunHalf = Vllm()
+RUN: RuntimeAdapter = Vllm()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tacho_contract.text import visible
-from tacho_engines.base import RunHalf
+from tacho_engines.base import RuntimeAdapter
 from tacho_runtime.probe.load.timed_client import EngineEndpoint, RequestFailed, StreamConnection, exchange
 
 TIMEOUT_SECONDS = 10.0
@@ -47,7 +47,7 @@ class EngineClient:
             return None
         return document
 
-    async def version(self, engine: RunHalf, path: str) -> str:
+    async def version(self, engine: RuntimeAdapter, path: str) -> str:
         """The version in the document at ``path``, as ``engine`` reads it; "": none. No character in it could
         keep it from a metric's label."""
         document = await self.json(path) if path else None

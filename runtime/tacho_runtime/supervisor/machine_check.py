@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import PlannedGpus, RuntimeConfig, ServiceLevel
 from tacho_contract.units import gib, listed
-from tacho_engines.base import RunHalf
+from tacho_engines.base import RuntimeAdapter
 from tacho_runtime.machine.gpus import Gpu, Gpus
 from tacho_runtime.machine.packages import normalised
 
@@ -53,7 +53,7 @@ def shared_gpu(machine: ObservedMachine) -> bool:
 
 
 def switches(
-    machine: ObservedMachine, engine: RunHalf, config: RuntimeConfig, slo: ServiceLevel
+    machine: ObservedMachine, engine: RuntimeAdapter, config: RuntimeConfig, slo: ServiceLevel
 ) -> tuple[str, ...]:
     """Further arguments that the installed version of the engine takes; none where that is unknown."""
     found = machine.packages or {}

@@ -33,8 +33,8 @@ from tacho_contract.launch import (
 from tacho_contract.measurement import Baseline, Environment, Measurement
 from tacho_contract.model import ENV_INSPECT_CONFIG
 from tacho_contract.report import CutRequests, Load, Report
-from tacho_engines.base import EngineStartup, RunHalf
-from tacho_engines.registry import run_half
+from tacho_engines.base import EngineStartup, RuntimeAdapter
+from tacho_engines.registry import runtime_adapter
 from tacho_runtime.files import while_reading, write_termination
 from tacho_runtime.machine import environment as machine
 from tacho_runtime.machine.cpu_limits import cpu_count, thread_variables
@@ -178,8 +178,8 @@ class Supervisor:
     def _set_message(self, message: str) -> None:
         self.state = dataclasses.replace(self.state, message=message)
 
-    def _engine(self) -> RunHalf:
-        return run_half(self.config.engine)
+    def _engine(self) -> RuntimeAdapter:
+        return runtime_adapter(self.config.engine)
 
     def _read_live(self) -> LiveConfig:
         """The newest settings; the last ones while the file cannot be read."""

@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_engines.registry import ENGINES, run_half
+from tacho_engines.registry import ENGINES, runtime_adapter
 from tacho_operator.api.rules.deny_list import (
     HUB_VARIABLES,
     LONG_SWITCHES,
@@ -165,7 +165,7 @@ def test_an_assembler_is_the_images(value: str | None, refused: bool) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_variable_with_an_engines_key_can_be_set(engine: str) -> None:
-    key = getattr(run_half(engine), "key_variable", "")
+    key = getattr(runtime_adapter(engine), "key_variable", "")
     assert refused_variables([(key, None)]) == ()
 
 

@@ -15,7 +15,7 @@ from tacho_contract.failure import FAILURE_KINDS, Escalation, Failure, FailureCl
 from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
 from tacho_engines.base import EngineStartup, Exit
-from tacho_engines.registry import run_half
+from tacho_engines.registry import runtime_adapter
 from tacho_operator.core.manifests.containers import inject
 from tacho_operator.core.pods.claims import claim_bound, not_shareable
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
@@ -115,7 +115,7 @@ def of_waiting(reason: str, name: str = "engine", message: str = "") -> Callable
 
 def of_log(line: str, engine: str = "llamacpp") -> Callable[[], str]:
     """The class that an engine's last line gives."""
-    return lambda: run_half(engine).classify(Exit(code=1), [line]).failure_class
+    return lambda: runtime_adapter(engine).classify(Exit(code=1), [line]).failure_class
 
 
 def of_world(model: ModelFacts | None = None, *nodes: NodeFacts, **spec: Any) -> Callable[[], str]:

@@ -9,7 +9,7 @@ from typing import Any
 from tacho_contract import codec
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.model import FULL, ModelFacts
-from tacho_engines.registry import ENGINES, run_half
+from tacho_engines.registry import ENGINES, runtime_adapter
 from tacho_operator.api.rules.offline import validate_offline
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core.autoscaling.target import desired_replicas
@@ -59,7 +59,7 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
     environment: dict[str, str] = {}
     health = ""
     if plan.engine in ENGINES:
-        half = run_half(plan.engine)
+        half = runtime_adapter(plan.engine)
         command = half.command(config, config.model.path or "/models/m")
         environment = dict(half.environment(config))
         health = half.health_path(config)

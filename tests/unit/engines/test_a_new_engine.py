@@ -16,7 +16,7 @@ PLAN = '''
 
 from __future__ import annotations
 
-from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf
+from tacho_engines.base import Context, EngineRefusal, Placement, PlannerAdapter
 from tacho_engines.profile import (
     CacheTypes,
     DeniedOptions,
@@ -60,7 +60,7 @@ ROW = EngineProfile(
 )
 
 
-class SwiftPlan(PlanHalf):
+class SwiftPlan(PlannerAdapter):
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         return plain_refusal(self.profile, placement)
 
@@ -82,7 +82,7 @@ class SwiftPlan(PlanHalf):
         return ("--streams", str(context.concurrency))
 
 
-PLAN: PlanHalf = SwiftPlan(ROW)
+PLAN: PlannerAdapter = SwiftPlan(ROW)
 '''
 
 ASK = """

@@ -14,7 +14,7 @@ import tacho_engines
 from benchmarks.planner.placements import host, placement
 from tacho_engines.base import Context, EngineRefusal
 from tacho_engines.hardware.device import Device
-from tacho_engines.registry import ENGINES, engine_profile, plan_half, run_half
+from tacho_engines.registry import ENGINES, engine_profile, planner_adapter, runtime_adapter
 
 ROOM = Path(tacho_engines.__file__).parent
 FORMATS = ("safetensors", "pytorch", "gguf", "ct2", "custom")
@@ -35,7 +35,7 @@ def test_the_registry_names_every_folder_that_has_a_half():
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_half_of_the_run_has_the_name_of_its_folder(name):
-    assert run_half(name).name == name
+    assert runtime_adapter(name).name == name
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -61,7 +61,7 @@ def test_a_row_is_complete(name):
 )
 def test_an_account_adds_up(name, device):
     count = 1 if isinstance(device, str) else 0
-    found = plan_half(name).account(of(name, device, count=count), CONTEXT)
+    found = planner_adapter(name).account(of(name, device, count=count), CONTEXT)
     assert found is not None
     figures = dataclasses.asdict(found)
     assert all(value is None or isinstance(value, str) or value >= 0 for value in figures.values())
@@ -69,7 +69,7 @@ def test_an_account_adds_up(name, device):
     assert found.request_bytes > 0
     assert found.total_bytes >= found.weights_bytes + found.cache_bytes
     assert (found.budget_bytes is None) is (device == host())
-    assert plan_half(name).cache_element_bytes(of(name, device, count=count)) > 0
+    assert planner_adapter(name).cache_element_bytes(of(name, device, count=count)) > 0
 
 
 @pytest.mark.parametrize("name", PREDICTED)
@@ -77,7 +77,7 @@ def test_a_format_that_the_row_does_not_name_is_refused(name):
     row = engine_profile(name)
     foreign = next(form for form in FORMATS if form not in row.formats)
     asked = of(name)
-    found = plan_half(name).refusal(
+    found = planner_adapter(name).refusal(
         dataclasses.replace(asked, facts=dataclasses.replace(asked.facts, format=foreign))
     )
     assert isinstance(found, EngineRefusal)
@@ -86,7 +86,7 @@ def test_a_format_that_the_row_does_not_name_is_refused(name):
 
 def test_flags_and_figures_come_from_the_same_settings():
     """A concurrency above the scheduler's default: the account has as many rows as the flag asks for."""
-    half, asked = plan_half("vllm"), of("vllm", "H200", version="0.11.0")
+    half, asked = planner_adapter("vllm"), of("vllm", "H200", version="0.11.0")
     words = half.arguments(asked, Context(1024, 3000))
     assert words[words.index("--max-num-seqs") + 1] == "3000"
     told = dataclasses.replace(asked, options=dataclasses.replace(asked.options, arguments=words))
@@ -118,5 +118,5 @@ def test_what_the_zipapp_carries_needs_the_standard_library_only():
 )
 def test_a_key_is_one_that_the_engine_takes(name, text, key):
     """A Secret often ends with a line's end, and llama.cpp takes several keys."""
-    half = run_half(name)
+    half = runtime_adapter(name)
     assert half.api_key(None, {half.key_variable: text}) == key

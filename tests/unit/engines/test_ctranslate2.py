@@ -9,14 +9,14 @@ import pytest
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
 from tacho_engines.base import Context, EngineRefusal, EngineStartup
-from tacho_engines.registry import plan_half, run_half
+from tacho_engines.registry import planner_adapter, runtime_adapter
 from tacho_operator.core.manifests.containers import engine_resources
 from tacho_operator.core.planner.types import Prediction
 from tests.launching import runtime_config
 from tools.harness.resources import plan as make_plan, resource
 
 GIB = 2**30
-PLAN, RUN = plan_half("ctranslate2"), run_half("ctranslate2")
+PLAN, RUN = planner_adapter("ctranslate2"), runtime_adapter("ctranslate2")
 CONTEXT = Context(2048, 2)
 
 

@@ -11,7 +11,7 @@ from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
 from tacho_contract.model import ModelFacts, StoredQuantization
 from tacho_engines.base import EngineRefusal
-from tacho_engines.registry import plan_half
+from tacho_engines.registry import planner_adapter
 
 LLAMA = "llama-3.1-8b"
 HOST = host(2**37)
@@ -21,7 +21,7 @@ def refusal(
     engine: str, method: str, model: str | ModelFacts = LLAMA, device: Any = "L4", **asked: Any
 ) -> str:
     count = 0 if device is HOST else 1
-    found = plan_half(engine).refusal(placement(engine, model, method, device, count=count, **asked))
+    found = planner_adapter(engine).refusal(placement(engine, model, method, device, count=count, **asked))
     assert found is None or isinstance(found, EngineRefusal)
     return f"{found.message} {found.next_step}" if found else ""
 

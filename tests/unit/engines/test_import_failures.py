@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.failure import FAILURE_KINDS, FailureClass
 from tacho_engines.base import Exit
-from tacho_engines.registry import ENGINES, run_half
+from tacho_engines.registry import ENGINES, runtime_adapter
 from tacho_engines.shared.log_patterns import import_failure
 from tacho_runtime.supervisor.process import TAIL_LINES, LogTail
 from tests.unit.runtime.running import custom_config, running
@@ -54,7 +54,7 @@ def test_the_class_and_the_module_of_a_failed_import(
     engine: str, words: tuple[str, ...], module: str, tmp_path: Path
 ) -> None:
     code, lines = last_lines(tmp_path, *words)
-    failure = run_half(engine).classify(Exit(code=code), lines)
+    failure = runtime_adapter(engine).classify(Exit(code=code), lines)
     assert failure.failure_class == "ImportFailed", lines
     assert module in failure.message
     assert not failure.retryable
@@ -78,7 +78,7 @@ def test_the_class_and_the_module_of_a_failed_import(
 )
 def test_an_import_that_the_engine_survives_is_not_its_end(code: str, tmp_path: Path) -> None:
     ended, lines = last_lines(tmp_path, "-c", code)
-    assert run_half("custom").classify(Exit(code=ended), lines).failure_class == "EngineCrashed"
+    assert runtime_adapter("custom").classify(Exit(code=ended), lines).failure_class == "EngineCrashed"
 
 
 SURVIVED = "ModuleNotFoundError: No module named 'triton_kernels'"
@@ -93,31 +93,31 @@ SURVIVED = "ModuleNotFoundError: No module named 'triton_kernels'"
     ],
 )
 def test_an_import_before_the_engine_served_or_failed_otherwise_is_not_its_end(after: list[str]) -> None:
-    engine = run_half("vllm")
+    engine = runtime_adapter("vllm")
     assert engine.classify(Exit(code=1), [SURVIVED, *after]).failure_class == "EngineCrashed"
     assert engine.classify(Exit(code=1), [*after, SURVIVED]).failure_class == "ImportFailed"
 
 
 def test_that_the_engine_served_is_remembered_as_long_as_the_import_before_it() -> None:
-    tail = LogTail(run_half("vllm").names_cause)
+    tail = LogTail(runtime_adapter("vllm").names_cause)
     for line in (SURVIVED, "INFO:     Application startup complete.", *["request"] * (2 * TAIL_LINES)):
         tail.add(line)
-    assert run_half("vllm").classify(Exit(code=1), tail.lines()).failure_class == "EngineCrashed"
+    assert runtime_adapter("vllm").classify(Exit(code=1), tail.lines()).failure_class == "EngineCrashed"
 
 
 def test_the_import_of_a_worker_counts_where_its_parent_only_points_at_it(tmp_path: Path) -> None:
     code, lines = last_lines(tmp_path, "-c", "import no_such_kernels")
     worker = [f"(EngineCore pid=7) ERROR 11-22 [core.py:9] {line}" for line in lines]
     parent = "RuntimeError: Engine core initialization failed. See root cause above."
-    failure = run_half("vllm").classify(Exit(code=code), [*worker, "Traceback", parent])
+    failure = runtime_adapter("vllm").classify(Exit(code=code), [*worker, "Traceback", parent])
     assert failure.failure_class == "ImportFailed"
     assert "no_such_kernels" in failure.message
-    assert all(run_half("vllm").names_cause(line) for line in worker if "Error:" in line)
+    assert all(runtime_adapter("vllm").names_cause(line) for line in worker if "Error:" in line)
 
 
 def test_a_signal_is_not_an_import(tmp_path: Path) -> None:
     _, lines = last_lines(tmp_path, "-c", "import no_such_kernels")
-    assert run_half("vllm").classify(Exit(signal=11), lines).failure_class == "EngineCrashed"
+    assert runtime_adapter("vllm").classify(Exit(signal=11), lines).failure_class == "EngineCrashed"
 
 
 def test_the_runtime_reports_it_and_no_retry_is_expected(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_the_runtime_reports_it_and_no_retry_is_expected(tmp_path: Path) -> None
 def test_what_an_import_failed_with_says_what_helps(
     line: str, why: str, failure_class: str, next_step: str
 ) -> None:
-    failure = run_half("vllm").classify(Exit(code=1), [line.format(why)])
+    failure = runtime_adapter("vllm").classify(Exit(code=1), [line.format(why)])
     assert failure.failure_class == failure_class
     assert failure.message.endswith(f": {why}")
     assert next_step in failure.next_step

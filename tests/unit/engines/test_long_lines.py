@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tacho_engines.base import EngineStartup
-from tacho_engines.registry import ENGINES, run_half
+from tacho_engines.registry import ENGINES, runtime_adapter
 from tacho_runtime.probe.load.engine_counters import _LABEL
 
 LENGTH = 200_000
@@ -21,7 +21,7 @@ CHOSEN = (
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_line_keeps_the_reader_of_a_log_for_long(engine: str) -> None:
     """While it reads, nobody empties the engine's output, and an engine that cannot log stands still."""
-    run = run_half(engine)
+    run = runtime_adapter(engine)
     for chosen in CHOSEN:
         for begin in ("", "error: argument "):
             line = begin + chosen * (LENGTH // len(chosen))

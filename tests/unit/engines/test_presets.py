@@ -14,8 +14,8 @@ from benchmarks.planner.placements import host, placement
 from tacho_contract.launch import CustomEngine
 from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.profile import Preset
-from tacho_engines.registry import plan_half, presets, run_half
-from tacho_operator.core.planner.search import unlisted
+from tacho_engines.registry import planner_adapter, presets, runtime_adapter
+from tacho_operator.core.planner.search import unlisted_method
 from tests.launching import runtime_config
 from tests.unit.engines.rendering import rendered
 from tests.unit.engines.test_effects import UNPARSED
@@ -57,12 +57,12 @@ def specs(preset: Preset) -> Iterator[tuple[EngineOptions, int, str]]:
 
 def asked(options: EngineOptions, method: str, gpus: int = 1, device="L4") -> Placement:
     found = placement("vllm", "llama-3.1-8b", "none", device, count=gpus, image="x")
-    return replace(found, method=unlisted(method), options=options)
+    return replace(found, method=unlisted_method(method), options=options)
 
 
 def command_line(preset: Preset, options: EngineOptions, gpus: int, method: str) -> tuple[str, ...]:
     """As the runtime makes it from the plan."""
-    half, spread = plan_half("custom"), asked(options, method, gpus)
+    half, spread = planner_adapter("custom"), asked(options, method, gpus)
     assert half.refusal(spread) is None
     ((tensor, pipeline),) = half.splits(spread)
     assert tensor * pipeline == gpus
@@ -79,7 +79,7 @@ def command_line(preset: Preset, options: EngineOptions, gpus: int, method: str)
         extra_args=(*half.arguments(spread, CONTEXT), "--of-the-user"),
         custom=CustomEngine(command=(), health_path=preset.health_path),
     )
-    return run_half("custom").command(config, "/models/m")
+    return runtime_adapter("custom").command(config, "/models/m")
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
@@ -142,7 +142,9 @@ def test_it_is_told_the_model_the_host_and_the_port_by_what_only_the_pod_knows(p
     ],
 )
 def test_a_plan_refuses_by_name_what_has_no_switch(preset, options, method, field):
-    refusal = plan_half("custom").refusal(asked(EngineOptions(preset=preset, **options), method, gpus=2))
+    refusal = planner_adapter("custom").refusal(
+        asked(EngineOptions(preset=preset, **options), method, gpus=2)
+    )
     assert refusal is not None
     assert field in f"{refusal.message}. {refusal.next_step}"
 
@@ -168,13 +170,13 @@ def test_the_runtime_asks_each_server_for_its_version_with_its_own_key(preset, v
         (gpu_node("a", "NVIDIA-L4"),),
     )
     assert found.refusals == ()
-    half = run_half("custom")
+    half = runtime_adapter("custom")
     assert half.version_path(found.config) == version_path
     assert half.api_key_variable(found.config) == key
 
 
 def test_a_preset_runs_on_gpus():
-    refusal = plan_half("custom").refusal(
+    refusal = planner_adapter("custom").refusal(
         asked(EngineOptions(preset="sglang"), "none", gpus=0, device=host())
     )
     assert refusal is not None
@@ -187,7 +189,7 @@ def test_a_preset_runs_on_gpus():
 )
 def test_what_is_not_said_of_the_spread_follows_from_the_gpus(tensor, pipeline, gpus, spread):
     options = EngineOptions(tensor=tensor, pipeline=pipeline)
-    assert plan_half("custom").splits(asked(options, "none", gpus)) == (spread,)
+    assert planner_adapter("custom").splits(asked(options, "none", gpus)) == (spread,)
 
 
 @pytest.mark.parametrize("method", ["awq", "gptq"])

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.planner.placements import host, placement
 from tacho_contract.model import Architecture, LayerGroup
 from tacho_engines.base import Context, EngineStartup, Exit
-from tacho_engines.registry import plan_half, run_half
+from tacho_engines.registry import planner_adapter, runtime_adapter
 from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS, kept_bytes
 from tacho_server.errors import LoadError
 from tacho_transformers import __main__ as launcher
@@ -20,7 +20,7 @@ from tacho_transformers.loading import quantization_config
 from tests.launching import runtime_config
 from tools.mock.checkpoints import facts_of
 
-PLAN, RUN = plan_half("transformers"), run_half("transformers")
+PLAN, RUN = planner_adapter("transformers"), runtime_adapter("transformers")
 HOST = host(2**36)
 FAULTS = Path(__file__).parents[3] / "benchmarks/engines/h200/faults"
 

@@ -11,14 +11,14 @@ import pytest
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import GIB
 from tacho_engines.base import EngineStartup, Exit
-from tacho_engines.registry import run_half
+from tacho_engines.registry import runtime_adapter
 from tacho_runtime.supervisor.process import DIAGNOSTIC_AGE_LINES, TAIL_LINES, LogTail
 from tests.launching import runtime_config
 
 # ruff: noqa: E501 - lines of logs are quoted as they came
 LOGS = Path(__file__).parents[2] / "fixtures" / "vllm"
 H200, NEWEST, CPU = "h200-0.26", "h200-0.32", "cpu-0.32"
-VLLM = run_half("vllm")
+VLLM = runtime_adapter("vllm")
 EAGER = "eager mode: nothing is compiled, no CUDA graphs"
 V1 = "the V1 model runner instead of V2"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tacho_engines.registry import run_half
+from tacho_engines.registry import runtime_adapter
 from tacho_engines.shared.default_run import vllm_caches
 from tacho_runtime.supervisor.machine_check import ObservedMachine
 from tacho_runtime.supervisor.observed_machine import with_cache
@@ -28,7 +28,7 @@ def test_what_is_compiled_is_kept_in_the_folder_of_this_machine_and_image(
     )
     first = with_cache(plan, ObservedMachine())
     second = with_cache(dataclasses.replace(plan, image="registry.example/vllm:2"), ObservedMachine())
-    told = [run_half("vllm").environment(config) for config in (first, second)]
+    told = [runtime_adapter("vllm").environment(config) for config in (first, second)]
     for config, environment in zip((first, second), told, strict=True):
         kept = vllm_caches(config.paths.cache_dir)
         assert set(kept) >= {"VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
@@ -37,5 +37,5 @@ def test_what_is_compiled_is_kept_in_the_folder_of_this_machine_and_image(
         assert ("VLLM_CPU_OMP_THREADS_BIND" in environment) == (gpu_count == 0)
     assert told[0]["VLLM_CACHE_ROOT"] != told[1]["VLLM_CACHE_ROOT"]
     assert not set(vllm_caches(first.paths.cache_dir)) & set(
-        run_half("vllm").environment(changed(plan, cache_dir=""))
+        runtime_adapter("vllm").environment(changed(plan, cache_dir=""))
     )

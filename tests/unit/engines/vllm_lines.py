@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
 from tacho_engines.base import Context, Placement
-from tacho_engines.registry import plan_half, run_half
+from tacho_engines.registry import planner_adapter, runtime_adapter
 from tests.launching import runtime_config
 
 CHECKPOINTS = {
@@ -46,7 +46,7 @@ def lines(version: str) -> Iterator[tuple[str, ...]]:
     """The arguments as the pod's process gets them."""
     for asked in placements(version):
         for context in (Context(256, 1), Context(8192, 16), Context(1024, 3000)):
-            frozen = plan_half("vllm").arguments(asked, context)
+            frozen = planner_adapter("vllm").arguments(asked, context)
             for entrypoint in ENTRYPOINTS:
                 config = runtime_config(
                     revision="r",
@@ -59,4 +59,4 @@ def lines(version: str) -> Iterator[tuple[str, ...]]:
                     concurrency=context.concurrency,
                     extra_args=(*frozen, *asked.options.arguments),
                 )
-                yield run_half("vllm").command(config, "/m")[len(entrypoint) :]
+                yield runtime_adapter("vllm").command(config, "/m")[len(entrypoint) :]

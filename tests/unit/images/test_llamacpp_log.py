@@ -9,12 +9,12 @@ import pytest
 
 from tacho_contract.units import MIB
 from tacho_engines.base import EngineStartup, Exit
-from tacho_engines.registry import run_half
+from tacho_engines.registry import runtime_adapter
 from tests.unit.images.test_llamacpp_server import server
 
 
 def read(text: str) -> EngineStartup:
-    return functools.reduce(run_half("llamacpp").read, text.splitlines(), EngineStartup())
+    return functools.reduce(runtime_adapter("llamacpp").read, text.splitlines(), EngineStartup())
 
 
 TWO_GPUS = """\
@@ -105,7 +105,7 @@ def test_the_users_level_stands(tmp_path: Path) -> None:
     ],
 )
 def test_why_it_cannot_go_on_with_gpus(line: str, failure_class: str, words: str) -> None:
-    found = run_half("llamacpp").classify(
+    found = runtime_adapter("llamacpp").classify(
         Exit(code=1), [line, "llama_model_load_from_file: failed to load model"]
     )
     assert found.failure_class == failure_class

@@ -22,7 +22,7 @@ from tacho_contract import codec
 from tacho_contract.failure import Failure
 from tacho_contract.launch import ENV_ENGINE_FAILURE
 from tacho_engines.base import Exit
-from tacho_engines.registry import run_half
+from tacho_engines.registry import runtime_adapter
 from tools.cluster.ports import free_port
 from tools.engines import gguf_model
 
@@ -184,7 +184,7 @@ def test_a_taken_port_and_a_missing_model_are_named_by_llama_cpp(tmp_path: Path)
         port = str(owner.getsockname()[1])
         taken = failure(tmp_path, "--model", str(gguf_model()), "--port", port)
     missing = failure(tmp_path, "--model", str(tmp_path / "none"), "--port", str(free_port()))
-    llamacpp = run_half("llamacpp")
+    llamacpp = runtime_adapter("llamacpp")
     named = [llamacpp.classify(Exit(code=code), text.splitlines()) for code, _, text in (taken, missing)]
     assert [one.failure_class for one in named] == ["PortInUse", "ModelNotFound"]
 

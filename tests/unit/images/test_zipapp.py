@@ -85,9 +85,9 @@ def test_headers_can_be_read_in_the_pod(built: Path, tmp_path: Path) -> None:
 def test_an_engines_half_of_the_run_is_found_in_the_zip(built: Path) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(built)!r})\n"
-        "from tacho_engines.registry import ENGINES, run_half\n"
+        "from tacho_engines.registry import ENGINES, runtime_adapter\n"
         "from tacho_engines.run_parts import dialects, loadable_files\n"
-        "print([run_half(name).name for name in ENGINES], sorted(dialects()))\n"
+        "print([runtime_adapter(name).name for name in ENGINES], sorted(dialects()))\n"
         "print(loadable_files('llamacpp').formats)"
     )
     assert bare(built, "-c", program).stdout.splitlines() == [

@@ -15,7 +15,7 @@ from tacho_contract.model import Architecture, StoredQuantization
 from tacho_engines.base import Context
 from tacho_engines.hardware.gpu_table import GPUS
 from tacho_engines.hardware.gpus import gpu_from_row
-from tacho_engines.registry import engine_profile, plan_half
+from tacho_engines.registry import engine_profile, planner_adapter
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.expected_speed import (
@@ -49,7 +49,7 @@ def expect(model="llama-3.1-8b", method="none", device="H200", level=None, strea
 
 
 def step_of(found, input_tokens=512, output_tokens=200):
-    account = plan_half("vllm").account(found, Context(4096, 1))
+    account = planner_adapter("vllm").account(found, Context(4096, 1))
     return DecodeStep(
         placement=found,
         weights_bytes=account.read_bytes * max(1, found.tensor * found.pipeline),

@@ -10,13 +10,13 @@ from benchmarks.planner.placements import placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context, EngineRefusal
 from tacho_engines.llamacpp import gpu_split, memory
-from tacho_engines.registry import plan_half
+from tacho_engines.registry import planner_adapter
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tools.mock.specs import CONFIG, cpu_node, gpu_node, smollm2, spec
 
 CONTEXT = Context(2048, 4)
-HALF = plan_half("llamacpp")
+ADAPTER = planner_adapter("llamacpp")
 
 
 def on(gpus: int, *arguments: str, **more: Any) -> Any:
@@ -78,10 +78,10 @@ def test_fewer_layers_on_the_gpu_are_planned_as_asked_and_named() -> None:
     found, whole = memory.account(some, CONTEXT), memory.account(on(1), CONTEXT)
     assert found.cache_bytes == pytest.approx(whole.cache_bytes / 3, rel=0.01)
     assert found.offloaded_bytes == whole.weights_bytes - found.weights_bytes
-    assert HALF.fallbacks(some) == (
+    assert ADAPTER.fallbacks(some) == (
         "--n-gpu-layers puts 11 of 31 layers on GPUs, the host computes the others",
     )
-    assert HALF.fallbacks(on(1)) == ()
+    assert ADAPTER.fallbacks(on(1)) == ()
 
 
 def test_what_does_not_fit_is_said_and_not_put_on_the_host_in_part() -> None:
@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_said_and_not_put_on_the_host_in_part() -> None:
 def test_switches_that_leave_gpus_idle_or_are_refused_by_the_engine(
     gpus: int, arguments: tuple[str, ...], words: str
 ) -> None:
-    found = HALF.refusal(on(gpus, *arguments))
+    found = ADAPTER.refusal(on(gpus, *arguments))
     assert found is not None
     assert words in found.message
     assert (found.failure_class, bool(found.next_step)) == ("InvalidConfig", True)
@@ -116,14 +116,16 @@ def test_switches_that_leave_gpus_idle_or_are_refused_by_the_engine(
     ("version", "may"), [("0.2.14", True), ("b6123", True), ("b11549", False), ("b12000", False)]
 )
 def test_an_older_llama_cpp_may_split_rows(version: str, may: bool) -> None:
-    assert (HALF.refusal(on(2, "--split-mode", "row", version=version)) is None) is may
+    assert (ADAPTER.refusal(on(2, "--split-mode", "row", version=version)) is None) is may
 
 
 def test_tensors_are_split_over_all_gpus_or_not_at_all() -> None:
-    assert HALF.splits(on(2)) == ((1, 2),)
-    assert HALF.splits(on(2, tensor=2)) == ((2, 1),)
-    assert isinstance(HALF.splits(on(4, tensor=2)), EngineRefusal)
-    assert HALF.fallbacks(on(2, tensor=2)) == ("tensors split over GPUs, which llama.cpp calls experimental",)
+    assert ADAPTER.splits(on(2)) == ((1, 2),)
+    assert ADAPTER.splits(on(2, tensor=2)) == ((2, 1),)
+    assert isinstance(ADAPTER.splits(on(4, tensor=2)), EngineRefusal)
+    assert ADAPTER.fallbacks(on(2, tensor=2)) == (
+        "tensors split over GPUs, which llama.cpp calls experimental",
+    )
 
 
 def test_the_plan_tells_the_engine_how_gpus_share() -> None:

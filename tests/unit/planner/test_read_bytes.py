@@ -11,7 +11,7 @@ from benchmarks.planner.placements import host, placement
 from tacho_contract.model import TensorClass
 from tacho_engines.base import Context
 from tacho_engines.memory.account import Account
-from tacho_engines.registry import plan_half
+from tacho_engines.registry import planner_adapter
 from tacho_operator.core.planner.speed import whole_passes
 
 TABLE = 128_256 * 4096
@@ -20,7 +20,9 @@ MIB = 2**20
 
 
 def account(engine: str, model: str, method: str, device: object = "H200", **more: int) -> Account:
-    found = plan_half(engine).account(placement(engine, model, method, device, **more), Context(4096, 1))
+    found = planner_adapter(engine).account(
+        placement(engine, model, method, device, **more), Context(4096, 1)
+    )
     assert found is not None
     assert found.read_bytes == found.weights_bytes - found.unread_bytes
     return found

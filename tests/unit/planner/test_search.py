@@ -10,7 +10,7 @@ from benchmarks.planner.models import facts
 from tacho_contract.model import Architecture
 from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import named_gpu
-from tacho_operator.core.planner.attempt import PlanInput
+from tacho_operator.core.planner.attempt import Evaluator
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.request import request_of
@@ -42,7 +42,7 @@ SMALL = {"context": {"maxModelLen": 4096, "concurrency": 4}, "quantization": {"m
 )
 def test_how_many_gpus_are_tried(product, most, fields, counts):
     device = Device(kind="cpu", product=CPU, memory_bytes=None) if product == CPU else named_gpu(product)
-    question = PlanInput(
+    question = Evaluator(
         request=request_of(spec(**fields)),
         facts=smollm2(),
         architecture=Architecture(),

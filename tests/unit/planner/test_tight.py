@@ -13,7 +13,7 @@ from tacho_engines.base import Context
 from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_engines.memory.account import Account
-from tacho_engines.registry import engine_profile, plan_half
+from tacho_engines.registry import engine_profile, planner_adapter
 from tacho_engines.vllm.memory import WITHIN_BYTES
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import DeviceOption
@@ -75,7 +75,7 @@ def test_a_tight_plan_leaves_less_free_than_was_learned() -> None:
         placement=asked,
         device_option=DeviceOption(asked.device),
         excess=0.8,
-        account=plan_half("vllm").account(asked, Context(2048, 1)),
+        account=planner_adapter("vllm").account(asked, Context(2048, 1)),
     )
     assert "took 80 % more" in learned(found)
     assert learned(replace(found, tight=True)) == ""
@@ -97,7 +97,7 @@ def known(
     method: str = "none",
 ) -> int | None:
     asked = placement("vllm", model, method, gpu or named("NVIDIA-H200"), count=count, version="0.26.0")
-    account = plan_half("vllm").account(asked, Context(2048, 1))
+    account = planner_adapter("vllm").account(asked, Context(2048, 1))
     assert account is not None
     return account.known_within_bytes
 
@@ -142,7 +142,7 @@ def test_what_is_known_is_known_of_weights_that_started(method, stored, scheme, 
 
 def test_of_a_large_overhead_a_share_stays_free() -> None:
     asked = placement("vllm", "llama-3.1-70b", "none", named("NVIDIA-H200"), version="0.26.0")
-    account = plan_half("vllm").account(asked, Context(2048, 1))
+    account = planner_adapter("vllm").account(asked, Context(2048, 1))
     assert account is not None
     assert account.known_within_bytes == account.overhead_bytes // 64 > WITHIN_BYTES
 

@@ -12,7 +12,7 @@ from benchmarks.gpu.pages.recorded import ROOT
 from benchmarks.planner.placements import placement
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.base import Context
-from tacho_engines.registry import engine_profile, plan_half
+from tacho_engines.registry import engine_profile, planner_adapter
 from tacho_operator.core.planner.expected_speed import ExpectedSpeed, expected_speed
 from tacho_operator.core.planner.speed import DecodeStep
 
@@ -39,7 +39,7 @@ def expect(method: str, device: str, streams: int) -> ExpectedSpeed:
     found = placement("transformers", "llama-3.1-8b", method, device)
     step = DecodeStep(
         placement=found,
-        weights_bytes=plan_half("transformers").account(found, Context(4096, 16)).read_bytes,
+        weights_bytes=planner_adapter("transformers").account(found, Context(4096, 16)).read_bytes,
         key_value_bytes=2.0,
         input_tokens=512,
         output_tokens=64,

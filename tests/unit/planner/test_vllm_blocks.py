@@ -10,7 +10,7 @@ from tacho_contract.model import Architecture, LayerGroup
 from tacho_contract.units import MIB
 from tacho_engines.base import Context
 from tacho_engines.memory import weights
-from tacho_engines.registry import plan_half
+from tacho_engines.registry import planner_adapter
 from tacho_engines.vllm.weights import allocator_bytes
 
 QWEN = Architecture(
@@ -115,6 +115,6 @@ def test_since_the_version_that_keeps_blocks_whole(version: str, more: bool) -> 
 
 def test_no_step_reads_it() -> None:
     asked = placement("vllm", "qwen2.5-1.5b", "none", "H200", version="0.26.0")
-    account = plan_half("vllm").account(asked, Context(8192, 1))
+    account = planner_adapter("vllm").account(asked, Context(8192, 1))
     assert account is not None
     assert account.unread_bytes / MIB == pytest.approx(94.375)

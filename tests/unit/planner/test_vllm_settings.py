@@ -13,7 +13,7 @@ from benchmarks.planner.placements import placement
 from tacho_contract.units import GIB, MIB
 from tacho_engines.base import Context
 from tacho_engines.hardware.gpus import named_gpu
-from tacho_engines.registry import engine_profile, plan_half
+from tacho_engines.registry import engine_profile, planner_adapter
 from tacho_engines.shared.images import engine_image, image_version, lacks_plugin
 from tacho_engines.shared.switches import decimal, integer, parse_arguments
 from tacho_engines.vllm import kv_blocks as kv, memory as vllm
@@ -214,7 +214,7 @@ def test_int8_of_bitsandbytes_takes_what_a_pod_took_for_its_products():
     """0.50 GiB less were planned, and graphs that are not captured."""
     measured = yaml.safe_load(POD.read_text())["status"]["measurements"][0]["memory"]
     found = placed(version="0.26.0", gpu="H200", method="bnb-int8")
-    account = plan_half("vllm").account(found, Context(4096, 64))
+    account = planner_adapter("vllm").account(found, Context(4096, 64))
     assert abs(account.cache_bytes - measured["actualKVCacheBytes"]) < 0.03 * GIB
     assert account.graph_bytes == 0
 

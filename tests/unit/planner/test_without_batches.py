@@ -7,7 +7,7 @@ import pytest
 from benchmarks.planner.placements import placement
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.base import Context
-from tacho_engines.registry import engine_profile, plan_half
+from tacho_engines.registry import engine_profile, planner_adapter
 from tacho_operator.core.planner.expected_speed import expected_speed
 from tacho_operator.core.planner.speed import DecodeStep
 
@@ -16,7 +16,7 @@ from tacho_operator.core.planner.speed import DecodeStep
 def test_an_engine_without_batches_gains_nothing_by_more_streams(streams, measured):
     """The levels of docs/results/h200/checked/llama-8b-ct2; as a batch, 16 streams were 3,286 tok/s."""
     found = placement("ctranslate2", "llama-3.1-8b", "ct2-int8-float16", "H200")
-    account = plan_half("ctranslate2").account(found, Context(4096, 16))
+    account = planner_adapter("ctranslate2").account(found, Context(4096, 16))
     step = DecodeStep(
         placement=found,
         weights_bytes=account.read_bytes,

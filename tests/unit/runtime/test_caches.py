@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_engines.registry import run_half
+from tacho_engines.registry import runtime_adapter
 from tacho_engines.shared.default_run import compile_caches, vllm_caches
 from tacho_runtime.machine import caches
 from tacho_runtime.machine.gpus import Gpu, Gpus
@@ -154,13 +154,13 @@ def test_another_machine_or_image_has_a_folder_of_its_own(tmp_path: Path) -> Non
 def test_transformers_has_growing_segments_on_a_gpu_alone() -> None:
     for count, value in ((0, None), (1, "expandable_segments:True")):
         config = dataclasses.replace(CONFIG, gpus=dataclasses.replace(CONFIG.gpus, count=count))
-        assert run_half("transformers").environment(config).get("PYTORCH_CUDA_ALLOC_CONF") == value
+        assert runtime_adapter("transformers").environment(config).get("PYTORCH_CUDA_ALLOC_CONF") == value
 
 
 def test_engines_are_told_of_the_folder() -> None:
     kept = changed(CONFIG, cache_dir="/cache/k")
-    assert run_half("custom").environment(kept) == vllm_caches("/cache/k")
+    assert runtime_adapter("custom").environment(kept) == vllm_caches("/cache/k")
     on_host = dataclasses.replace(kept, gpus=dataclasses.replace(kept.gpus, count=0))
-    assert run_half("transformers").environment(on_host) == compile_caches("/cache/k")
+    assert runtime_adapter("transformers").environment(on_host) == compile_caches("/cache/k")
     assert {value.rpartition("/")[0] for value in vllm_caches("/cache/k").values()} == {"/cache/k"}
     assert compile_caches("") == vllm_caches("") == {}

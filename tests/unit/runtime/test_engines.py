@@ -19,13 +19,13 @@ from tacho_engines import registry, run_parts
 from tacho_engines.base import LONGEST_VERSION, Exit
 from tacho_engines.custom.run import Custom, expand
 from tacho_engines.llamacpp.run import LlamaCpp
-from tacho_engines.registry import ENGINES, run_half
+from tacho_engines.registry import ENGINES, runtime_adapter
 from tacho_runtime.probe.load.engine_counters import LINE_LIMIT, parse_counters
 from tacho_runtime.supervisor.endpoints import make_load
 from tests.launching import changed, runtime_config
 
 TWO_FRONT_ENDS = Path(__file__).parents[2] / "fixtures" / "vllm" / "cpu-0.32" / "two-front-ends.prom"
-RUNS = tuple(run_half(name) for name in ENGINES)
+RUNS = tuple(runtime_adapter(name) for name in ENGINES)
 CONFIG = runtime_config(
     revision="r",
     plan_key="p",
@@ -108,10 +108,10 @@ def test_health_path_is_the_users() -> None:
 
 
 def test_each_engine_is_known_by_its_name() -> None:
-    assert tuple(half.name for half in RUNS) == ENGINES
+    assert tuple(adapter.name for adapter in RUNS) == ENGINES
     assert {"llamacpp", "custom"} <= set(ENGINES)
     with pytest.raises(FailedError) as raised:
-        run_half("nobody")
+        runtime_adapter("nobody")
     assert raised.value.failure.failure_class == "EngineNotSupported"
     assert "llamacpp" in raised.value.failure.next_step
 
@@ -130,7 +130,7 @@ def test_an_engine_is_a_folder_and_a_line(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(tacho_engines, "__path__", [*tacho_engines.__path__, str(tmp_path)])
     monkeypatch.setattr(registry, "ENGINES", (*registry.ENGINES, "fresh"))
     monkeypatch.setattr(run_parts, "_parts", run_parts._parts.__wrapped__)
-    assert run_half("fresh").name == "fresh"
+    assert runtime_adapter("fresh").name == "fresh"
     assert run_parts.loadable_files("fresh").formats == ("pytorch",)
 
 

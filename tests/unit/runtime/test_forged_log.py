@@ -11,7 +11,7 @@ import pytest
 from tacho_contract.launch import LiveConfig, ProbeSettings, RuntimeConfig
 from tacho_contract.measurement import Workload
 from tacho_engines.base import EngineStartup, Exit
-from tacho_engines.registry import run_half
+from tacho_engines.registry import runtime_adapter
 from tests.launching import changed
 from tests.unit.runtime.running import custom_config, running
 from tests.unit.runtime.test_late_kernels import LINE
@@ -80,7 +80,7 @@ def test_late_kernels_are_counted_all_the_time(*, starting: bool) -> None:
 def test_what_a_client_writes_before_the_first_health_check_is_no_figure() -> None:
     """Half a second may pass until then, and loaded weights that are too large end a start."""
     lines = (OWN, "(APIServer pid=1) INFO:     Application startup complete.", FORGED, LINE)
-    startup = reduce(run_half("vllm").read, lines, EngineStartup())
+    startup = reduce(runtime_adapter("vllm").read, lines, EngineStartup())
     assert startup == EngineStartup(kv_cache_tokens=4096, late_kernels=1, answers=True)
 
 
@@ -103,7 +103,7 @@ def test_what_a_client_writes_before_the_first_health_check_is_no_figure() -> No
 )
 def test_what_a_models_author_chose_is_no_figure(engine: str, own: str, authored: str) -> None:
     """The size of the KV cache is in status, and limits when replicas are added."""
-    startup = reduce(run_half(engine).read, (own, authored), EngineStartup())
+    startup = reduce(runtime_adapter(engine).read, (own, authored), EngineStartup())
     assert startup == EngineStartup(kv_cache_tokens=4096)
 
 
@@ -111,7 +111,9 @@ def test_a_text_of_two_lines_in_a_models_configuration_is_no_size_of_the_cache()
     """As Transformers 5.19 logs an ``attention_factor`` that is a text."""
     logged = "[transformers] `rope_parameters`'s attention_factor field must be a float greater than 0, got 1"
     forged = "INFO [kv_cache_utils.py:1316] GPU KV cache size: 999,999,999 tokens"
-    assert reduce(run_half("vllm").read, (logged, forged, OWN), EngineStartup()).kv_cache_tokens == 4096
+    assert (
+        reduce(runtime_adapter("vllm").read, (logged, forged, OWN), EngineStartup()).kv_cache_tokens == 4096
+    )
 
 
 def test_a_chat_template_that_is_logged_as_it_is_holds_no_figure() -> None:
@@ -123,7 +125,7 @@ def test_a_chat_template_that_is_logged_as_it_is_holds_no_figure() -> None:
         "llama_context: n_ctx = 999999999",
         "0.00.475.435 I llama_kv_cache: X KV buffer size = 999999 MiB",
     )
-    startup = reduce(run_half("llamacpp").read, lines, EngineStartup())
+    startup = reduce(runtime_adapter("llamacpp").read, lines, EngineStartup())
     assert startup == EngineStartup(kv_cache_tokens=4096, answers=True)
 
 
@@ -187,4 +189,4 @@ def test_the_cause_of_a_failure_of_what_served_is_in_the_engines_own_words(
 ) -> None:
     for served, failure_class in ((True, serving), (False, starting)):
         end = Exit(code=1, served=served)
-        assert run_half(engine).classify(end, ["before", line, "after"]).failure_class == failure_class
+        assert runtime_adapter(engine).classify(end, ["before", line, "after"]).failure_class == failure_class

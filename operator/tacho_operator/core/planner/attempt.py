@@ -1,4 +1,9 @@
-"""One attempt of a plan: an engine with a method on a number of devices of one kind, and whether it fits."""
+"""One attempt of a plan: an engine with a method on a number of devices of one kind, and whether it fits.
+
+``plan.plan_model`` gives ``search.Search`` an Evaluator, with what all attempts share. Search calls its
+``evaluate`` once for each combination of engine, method, kind and number of devices. It gets an Attempt:
+the context that fits, with the predicted memory and speed, or why none fits. Search compares the attempts.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.base import Context, EngineRefusal, Placement, PlanHalf, Tuning
+from tacho_engines.base import Context, EngineRefusal, Placement, PlannerAdapter, Tuning
 from tacho_engines.memory.account import Account
 from tacho_engines.profile import EngineProfile, MethodSupport
-from tacho_engines.registry import plan_half
+from tacho_engines.registry import planner_adapter
 from tacho_engines.shared.images import engine_image
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.expected_speed import ExpectedSpeed, expected_speed
@@ -139,8 +144,8 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanInput:
-    """The inputs that are the same for every attempt of one plan."""
+class Evaluator:
+    """Evaluates attempts. Its fields are the inputs that are the same for every attempt of one plan."""
 
     request: PlanRequest
     facts: ModelFacts
@@ -148,12 +153,12 @@ class PlanInput:
     history: tuple[PastMeasurement, ...]
     config: Config
 
-    def attempt(
+    def evaluate(
         self, engine: EngineProfile, method: MethodSupport, option: DeviceOption, gpus: int
     ) -> Attempt:
         """The result of ``method`` of ``engine`` on ``gpus`` devices of the kind ``option``; also why it does
         not fit."""
-        half, engine = plan_half(engine.name), engine.build_for(on_host=option.device.on_host)
+        adapter, engine = planner_adapter(engine.name), engine.build_for(on_host=option.device.on_host)
         requested_image = self.request.image if self.request.engine else ""
         image, version = engine_image(engine, requested_image, self.config.engine_images, method.method)
         placement = Placement(
@@ -174,45 +179,45 @@ class PlanInput:
             fills=engine.fills and not option.device.on_host,
         )
         base = Attempt(engine=engine, placement=placement, device_option=option, excess=excess)
-        if refusal := half.refusal(placement):
+        if refusal := adapter.refusal(placement):
             return replace(base, refusal=refusal)
-        splits = half.splits(placement)
+        splits = adapter.splits(placement)
         if isinstance(splits, EngineRefusal):
             return replace(base, refusal=splits)
         tried: list[Attempt] = []
         for tensor, pipeline in splits:
             spread = replace(placement, tensor=tensor, pipeline=pipeline)
-            tried.append(self._sized(half, replace(base, placement=spread)))
+            tried.append(self._sized(adapter, replace(base, placement=spread)))
             if tried[-1].fits:
                 return tried[-1]
         return max(tried, key=lambda found: found.nearest.max_model_len if found.nearest else 0)
 
-    def _sized(self, half: PlanHalf, found: Attempt) -> Attempt:
+    def _sized(self, adapter: PlannerAdapter, found: Attempt) -> Attempt:
         """``found`` with the context that fits and its predicted memory; where none fits, with those of the
         smallest acceptable context.
         """
         placement, trained = found.placement, self.architecture.max_positions
-        if refusal := half.settings_refusal(placement):
+        if refusal := adapter.settings_refusal(placement):
             return replace(found, refusal=refusal)
         requested = self._context_request(placement)
         if not found.engine.predicted:
             fixed = self._context_without_prediction()
-            arguments = half.arguments(placement, fixed)
+            arguments = adapter.arguments(placement, fixed)
             return replace(found, context=fixed, sized_context=fixed, arguments=arguments)
-        fitting = _fitting(half, placement, found.excess)
-        too_long = 0 < trained < (requested.max_model_len or 0) and not half.extends_context(
+        fitting = _fit_check(adapter, placement, found.excess)
+        too_long = 0 < trained < (requested.max_model_len or 0) and not adapter.extends_context(
             placement.options
         )
         context = None if too_long else requested.choose(fitting)
         sized = context or requested.smallest
-        account = half.account(placement, sized)
+        account = adapter.account(placement, sized)
         least_margin = self.request.max_model_len is not None and context is None
         tight = least_margin and not too_long and _fits_with_least_margin(account, sized, found.excess)
         if tight:
             context = sized
-        step = self._step(half, placement, account) if account else None
-        free = self._expected(found.engine, step, sized, account, None)
-        tuning = half.tuned(placement, free.output_tokens_per_second if free else None)
+        step = self._step(adapter, placement, account) if account else None
+        unlimited = self._expected(found.engine, step, sized, account, None)
+        tuning = adapter.tuned(placement, unlimited.output_tokens_per_second if unlimited else None)
         found = replace(
             found,
             context=context,
@@ -221,22 +226,22 @@ class PlanInput:
             sized_context=sized,
             account=account,
             speed=step.bound() if step else None,
-            expected=free
+            expected=unlimited
             if tuning.front_ends is None
             else self._expected(found.engine, step, sized, account, tuning.front_ends),
-            arguments=half.arguments(placement, sized) + tuning.arguments,
+            arguments=adapter.arguments(placement, sized) + tuning.arguments,
             tuning=tuning,
         )
         if context is not None:
             return found
         return replace(found, nearest=requested.nearest(fitting), beyond_tokens=trained if too_long else 0)
 
-    def _step(self, half: PlanHalf, placement: Placement, account: Account) -> DecodeStep:
+    def _step(self, adapter: PlannerAdapter, placement: Placement, account: Account) -> DecodeStep:
         whole = account.read_bytes + account.offloaded_bytes
         return DecodeStep(
             placement=placement,
             weights_bytes=whole * max(1, placement.tensor * placement.pipeline),
-            key_value_bytes=half.cache_element_bytes(placement),
+            key_value_bytes=adapter.cache_element_bytes(placement),
             input_tokens=self.request.input_tokens,
             output_tokens=max(1, self.request.output_tokens),
         )
@@ -286,9 +291,9 @@ class PlanInput:
         return Context(length, self.request.concurrency or UNPREDICTED_CONCURRENCY)
 
 
-def _fitting(half: PlanHalf, placement: Placement, excess: float) -> Fits:
+def _fit_check(adapter: PlannerAdapter, placement: Placement, excess: float) -> Fits:
     def holds(max_model_len: int, concurrency: int) -> bool:
-        account = half.account(placement, Context(max_model_len, concurrency))
+        account = adapter.account(placement, Context(max_model_len, concurrency))
         return account is None or fits(account, concurrency, excess)
 
     return holds

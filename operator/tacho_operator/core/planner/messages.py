@@ -7,7 +7,7 @@ from tacho_engines.base import Context
 from tacho_engines.hardware.device import Device
 from tacho_engines.hardware.gpus import is_shared, matches, rows_for
 from tacho_engines.memory.account import Account
-from tacho_engines.registry import plan_half
+from tacho_engines.registry import planner_adapter
 from tacho_engines.shared.compatibility import stored_method
 from tacho_engines.shared.images import image_version, is_unpublished
 from tacho_engines.shared.switches import parse_arguments
@@ -59,7 +59,7 @@ def warnings(attempt: Attempt) -> tuple[str, ...]:
     predictions."""
     if not attempt.engine.predicted:
         return ()
-    found = (_chat_message(attempt), *plan_half(attempt.engine.name).warnings(attempt.placement))
+    found = (_chat_message(attempt), *planner_adapter(attempt.engine.name).warnings(attempt.placement))
     return tuple(filter(None, (*found, _assumed_version(attempt), _image_message(attempt))))
 
 
@@ -130,7 +130,7 @@ def _chat_message(attempt: Attempt) -> str:
 
 def _fallbacks(attempt: Attempt) -> str:
     """A sentence on where the engine differs from the spec, or runs slower than possible; "": nowhere."""
-    clauses = plan_half(attempt.engine.name).fallbacks(attempt.placement)
+    clauses = planner_adapter(attempt.engine.name).fallbacks(attempt.placement)
     return f" Falls back: {'; '.join(clauses)}." if clauses else ""
 
 

@@ -23,7 +23,7 @@ from tacho_operator.core.planner.devices import (
     gpu_options,
 )
 from tacho_operator.core.planner.messages import described, host_parts, learned, requests, short_message
-from tacho_operator.core.planner.search import GPU_COUNTS, Search, every_way, rank
+from tacho_operator.core.planner.search import GPU_COUNTS, Search, engine_methods, rank
 from tacho_operator.core.planner.types import PlanFailure
 from tacho_operator.core.types import NodeFacts
 
@@ -83,7 +83,7 @@ class FitAdvisor:
         """("context.maxModelLen to …", details for the failure) for the context ``shorter``, which fits."""
         step = f"context.maxModelLen to {shorter.max_model_len} or less"
         details: dict[str, object] = {"fitsMaxModelLen": shorter.max_model_len}
-        requested = self.search.inputs.request.concurrency
+        requested = self.search.evaluator.request.concurrency
         if shorter.concurrency != (requested or shorter.concurrency):
             details["fitsConcurrency"] = shorter.concurrency
             step += f" with context.concurrency {shorter.concurrency}"
@@ -100,8 +100,8 @@ class FitAdvisor:
     def _next_method(self) -> Attempt | None:
         """The best method that fits on the same devices where the requested one does not; else a method that
         fits a shorter context."""
-        nearest, search = self.nearest, self.search.freed()
-        tried = [search.attempt(way, nearest.device_option, nearest.gpus) for way in every_way()]
+        nearest, search = self.nearest, self.search.unrestricted()
+        tried = [search.attempt(pair, nearest.device_option, nearest.gpus) for pair in engine_methods()]
         others = [t for t in tried if t.method.method != nearest.method.method and (t.fits or t.nearest)]
         if nearest.nearest:
             others = [t for t in others if t.fits]
@@ -115,7 +115,7 @@ class FitAdvisor:
     def _another_gpu(self) -> Attempt | None:
         """A plan on a kind of GPU that nodes have now and the user did not name; None: none fits."""
         named = {option.device.product for option in self.device_options.available}
-        every = gpu_options(replace(self.search.inputs.request, products=()), self.nodes).available
+        every = gpu_options(replace(self.search.evaluator.request, products=()), self.nodes).available
         others = (option for option in every if option.device.product not in named)
         return self._first_that_fits(
             (other, n) for other in others for n in GPU_COUNTS if n <= other.max_gpus
@@ -131,7 +131,7 @@ class FitAdvisor:
             return
         if not found.steps:
             available = (account.budget_bytes or 0) - needed + account.weights_bytes
-            kind = "GGUF file" if self.search.inputs.facts.format == "gguf" else "model"
+            kind = "GGUF file" if self.search.evaluator.facts.format == "gguf" else "model"
             found.add(f"use a {kind} below {gib(available)}" if available > 0 else "use a smaller model")
         limited = self.nearest.placement.device.source == MEMORY_LIMIT
         field = "raise engine.resources.limits.memory to" if limited else "use a node of"
@@ -183,7 +183,7 @@ def no_method(engine: EngineProfile, method: str) -> PlanFailure:
     """The failure for a method that the engine does not support. It names the engine's methods, and engines
     that support the method.
     """
-    able = ", ".join(other.name for other, row in every_way() if row.method == method)
+    able = ", ".join(other.name for other, row in engine_methods() if row.method == method)
     own = ", ".join(row.method for row in engine.methods)
     return failure(
         FailureClass.UNSUPPORTED_QUANTIZATION,

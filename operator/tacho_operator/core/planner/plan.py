@@ -14,7 +14,7 @@ from tacho_engines.registry import engine_profiles
 from tacho_engines.shared.compatibility import is_quantized
 from tacho_engines.shared.images import is_for_cpu
 from tacho_operator.api.types import LLMDeploymentSpec
-from tacho_operator.core.planner.attempt import Attempt, PlanInput
+from tacho_operator.core.planner.attempt import Attempt, Evaluator
 from tacho_operator.core.planner.devices import (
     HOST_DEFAULT_BYTES,
     DeviceOption,
@@ -70,15 +70,15 @@ def plan_model(
     device_options = _device_options(request, facts, nodes)
     if (deviceless := _without_device(request, device_options, nodes)) is not None:
         return deviceless
-    inputs = PlanInput(
+    evaluator = Evaluator(
         request=request,
         facts=facts,
         architecture=facts.architecture or Architecture(),
         history=history,
         config=config,
     )
-    search = Search(inputs)
-    if engine and not search.ways():
+    search = Search(evaluator)
+    if engine and not search.allowed():
         return no_method(engine, request.method)
     chosen = search.best(device_options.available)
     if chosen is not None and chosen.context is not None:
@@ -192,7 +192,7 @@ def _quality(chosen: Attempt) -> str:
 
 def _planned(chosen: Attempt, context: Context, search: Search, device_options: DeviceOptions) -> ModelPlan:
     """The plan that follows from the chosen attempt, with the rejected alternatives."""
-    request, placement, engine = search.inputs.request, chosen.placement, chosen.engine
+    request, placement, engine = search.evaluator.request, chosen.placement, chosen.engine
     device = placement.device
     unusable = (
         *unlabelled_warning(chosen, device_options.unlabelled, product_label(request.gpu_resource)),

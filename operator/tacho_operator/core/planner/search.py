@@ -1,4 +1,8 @@
-"""The search over engines, methods and devices: which combination is chosen, and why the others are not."""
+"""The search over engines, methods and devices: which combination is chosen, and why the others are not.
+
+``plan.plan_model`` gives it an ``attempt.Evaluator``, calls ``best`` with the devices to choose from, and
+puts ``alternatives`` into the plan. Where nothing fits it calls ``nearest``, which ``no_plan`` explains.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from tacho_engines.profile import EngineProfile, MethodSupport
 from tacho_engines.registry import engine_profiles
 from tacho_engines.shared.compatibility import is_quantized, stored_method, wrong_checkpoint
 from tacho_operator.api.status.plan import Alternative
-from tacho_operator.core.planner.attempt import Attempt, PlanInput
+from tacho_operator.core.planner.attempt import Attempt, Evaluator
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.messages import short_message
 
@@ -109,7 +113,7 @@ def is_omitted(other: Attempt) -> bool:
     return is_quantized(facts) and other.reason == FailureClass.UNSUPPORTED_QUANTIZATION
 
 
-def _line(found: Attempt) -> tuple[str, str, str]:
+def _alternative_key(found: Attempt) -> tuple[str, str, str]:
     """What alternatives have one line for, whatever the number of GPUs."""
     return (found.engine.name, found.method.method, found.product)
 
@@ -118,10 +122,11 @@ ALTERNATIVES = 16
 PRODUCT_CHARS = 63
 GPU_COUNTS = (1, 2, 4, 8)
 
-Way = tuple[EngineProfile, MethodSupport]
+EngineMethod = tuple[EngineProfile, MethodSupport]
+"""An engine and one of its quantization methods."""
 
 
-def every_way() -> Iterator[Way]:
+def engine_methods() -> Iterator[EngineMethod]:
     """Every pair of an engine and one of its methods."""
     return ((engine, method) for engine in engine_profiles() for method in engine.methods)
 
@@ -129,38 +134,38 @@ def every_way() -> Iterator[Way]:
 class Search:
     """All attempts of one plan; each is computed once and cached."""
 
-    def __init__(self, inputs: PlanInput) -> None:
-        self.inputs = inputs
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
         self._tried: dict[tuple[str, str, DeviceOption, int], Attempt] = {}
 
-    def attempt(self, way: Way, option: DeviceOption, gpus: int) -> Attempt:
-        key = (way[0].name, way[1].method, option, gpus)
+    def attempt(self, pair: EngineMethod, option: DeviceOption, gpus: int) -> Attempt:
+        key = (pair[0].name, pair[1].method, option, gpus)
         if key not in self._tried:
-            self._tried[key] = self.inputs.attempt(*way, option, gpus)
+            self._tried[key] = self.evaluator.evaluate(*pair, option, gpus)
         return self._tried[key]
 
-    def ways(self) -> tuple[Way, ...]:
+    def allowed(self) -> tuple[EngineMethod, ...]:
         """The (engine, method) pairs that the spec allows."""
-        request = self.inputs.request
+        request = self.evaluator.request
         if request.row and not request.row.methods:
-            return ((request.row, unlisted(request.method or "none")),)
-        return tuple(way for way in every_way() if self.is_requested(way))
+            return ((request.row, unlisted_method(request.method or "none")),)
+        return tuple(pair for pair in engine_methods() if self.is_requested(pair))
 
-    def is_requested(self, way: Way) -> bool:
+    def is_requested(self, pair: EngineMethod) -> bool:
         """Whether the spec allows this pair of engine and method. The method ``none`` also allows the
         checkpoint's own quantization.
         """
-        request, (engine, method) = self.inputs.request, way
+        request, (engine, method) = self.evaluator.request, pair
         if request.engine and engine.name != request.engine:
             return False
-        stored = stored_method(self.inputs.facts)
+        stored = stored_method(self.evaluator.facts)
         return request.method in ("", method.method) or (request.method == "none" and method.method == stored)
 
     def counts(self, option: DeviceOption) -> tuple[int, ...]:
         """GPU counts to try: the requested count, else the lowest first, up to the GPUs of one node."""
         if option.device.on_host:
             return (0,)
-        if requested := self.inputs.request.requested_gpus:
+        if requested := self.evaluator.request.requested_gpus:
             return (requested,)
         if is_slice(option.device):
             return (1,)
@@ -174,14 +179,14 @@ class Search:
         are tried only where no other fits, tight fits only where nothing else fits.
         """
         groups = [[(option, n) for n in self.counts(option)] for option in device_options]
-        if not self.inputs.request.products:
+        if not self.evaluator.request.products:
             groups = [sorted((step for group in groups for step in group), key=lambda step: step[1])]
         tight: list[Attempt] = []
         for steps in groups:
             for carrying in (True, False):
-                ways = [way for way in self.ways() if way[0].speed.carries_load is carrying]
+                pairs = [pair for pair in self.allowed() if pair[0].speed.carries_load is carrying]
                 for option, gpus in steps:
-                    tried = [self.attempt(way, option, gpus) for way in ways]
+                    tried = [self.attempt(pair, option, gpus) for pair in pairs]
                     fitting = [found for found in tried if found.fits]
                     if roomy := [found for found in fitting if not found.tight]:
                         return min(roomy, key=rank)
@@ -193,16 +198,16 @@ class Search:
         longest possible context.
         """
         tried = [
-            self.attempt(way, option, self.counts(option)[-1])
+            self.attempt(pair, option, self.counts(option)[-1])
             for option in device_options
-            for way in self.ways()
+            for pair in self.allowed()
         ]
         if short := [found for found in tried if found.account is not None]:
             return min(short, key=closeness)
         return min(tried, key=self._explanation_order, default=None)
 
     def _explanation_order(self, found: Attempt) -> tuple[bool, bool]:
-        wrong = wrong_checkpoint(found.method, self.inputs.facts) != ""
+        wrong = wrong_checkpoint(found.method, self.evaluator.facts) != ""
         return found.reason != FailureClass.UNSUPPORTED_GPU, wrong
 
     def alternatives(self, chosen: Attempt) -> tuple[Alternative, ...]:
@@ -211,37 +216,37 @@ class Search:
         """
         if chosen.engine.predicted:
             counts = [n for n in self.counts(chosen.device_option) if n <= chosen.gpus]
-            for way, gpus in product(every_way(), counts):
-                self.attempt(way, chosen.device_option, gpus)
+            for pair, gpus in product(engine_methods(), counts):
+                self.attempt(pair, chosen.device_option, gpus)
         others = [found for found in self._tried.values() if found is not chosen]
         if not chosen.fits:  # On fewer GPUs, it lacks more.
-            others = [found for found in others if _line(found) != _line(chosen)]
+            others = [found for found in others if _alternative_key(found) != _alternative_key(chosen)]
         others.sort(key=lambda found: (not found.fits, found.gpus if found.fits else -found.gpus))
         lines: dict[tuple[str, str, str], Attempt] = {}
         for other in others:
-            if _line(other) not in lines and not is_omitted(other):
-                lines[_line(other)] = other
+            if _alternative_key(other) not in lines and not is_omitted(other):
+                lines[_alternative_key(other)] = other
         ranked = sorted(lines.values(), key=lambda found: (not found.fits, str(found.reason), rank(found)))
         return tuple(
             alternative(other, chosen, is_requested=self.is_requested((other.engine, other.method)))
             for other in ranked[:ALTERNATIVES]
         )
 
-    def freed(self) -> Search:
+    def unrestricted(self) -> Search:
         """The same search with the user's engine and method ignored, to find others that would fit."""
-        request = replace(self.inputs.request, method="", engine="")
-        return Search(replace(self.inputs, request=request))
+        request = replace(self.evaluator.request, method="", engine="")
+        return Search(replace(self.evaluator, request=request))
 
     def with_gpus(self, found: Attempt, option: DeviceOption, gpus: int) -> Attempt:
         """``found``, planned for another number or kind of GPUs than in spec; tensor and pipeline parallelism
         are chosen anew.
         """
-        options = replace(self.inputs.request.options, tensor=None, pipeline=None)
-        request = replace(self.inputs.request, gpu_count=gpus, options=options)
-        return replace(self.inputs, request=request).attempt(found.engine, found.method, option, gpus)
+        options = replace(self.evaluator.request.options, tensor=None, pipeline=None)
+        request = replace(self.evaluator.request, gpu_count=gpus, options=options)
+        return replace(self.evaluator, request=request).evaluate(found.engine, found.method, option, gpus)
 
 
-def unlisted(method: str) -> MethodSupport:
+def unlisted_method(method: str) -> MethodSupport:
     """The entry for a quantization method outside tacho's tables: it is passed to the engine unchanged."""
     return MethodSupport(
         method=method, how="either", capability=(0, 0), quality=0.0, source="the command is the user's"
