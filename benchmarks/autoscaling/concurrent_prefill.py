@@ -53,7 +53,7 @@ class ConcurrentPrefill(Replica):
             while firsts and firsts[0][0] <= when:
                 self._first(heapq.heappop(firsts)[1], when)
             while ends and ends[0][0] <= self._steps:
-                self._end(heapq.heappop(ends)[1], when)
+                self._end_request(heapq.heappop(ends)[1], when)
             while self._kv_free_tokens <= FULL:
                 self._preempt()
             if when >= until:

@@ -87,7 +87,7 @@ def execute(target: KubectlTarget, name: str, *, tail: int, output: Format) -> i
         for pod, _ in chosen:
             print(f"pod/{pod.name}")
         return ExitCode.OK
-    found = [_read(target, pod, container, engine, tail) for pod, container in chosen]
+    found = [_read_log(target, pod, container, engine, tail) for pod, container in chosen]
     if output in ("json", "yaml"):
         print_document({"logs": [item.to_wire() for item in found]}, output)
         return ExitCode.OK
@@ -117,7 +117,7 @@ def _container(pod: PodView) -> str:
     return chosen.name if chosen else names.ENGINE_CONTAINER
 
 
-def _read(target: KubectlTarget, pod: PodView, container: str, engine: str, tail: int) -> ContainerLog:
+def _read_log(target: KubectlTarget, pod: PodView, container: str, engine: str, tail: int) -> ContainerLog:
     """The log of a container's present run, or of its previous run while it waits for a restart."""
     view = pod.container(container)
     waits = bool(view and view.waiting_reason and view.restarts)

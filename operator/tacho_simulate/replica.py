@@ -227,13 +227,13 @@ class Replica:
         self._kv_tokens += 1
         left = ledger.output_tokens[request] - had - 1
         if left <= 0:
-            self._end(request, when)
+            self._end_request(request, when)
         else:
             ends = self._steps + left
             self._running[request] = ends
             heapq.heappush(self._ends, (ends, request))
 
-    def _end(self, request: int, when: float) -> None:
+    def _end_request(self, request: int, when: float) -> None:
         ledger = self._ledger
         tokens = ledger.input_tokens[request] + ledger.output_tokens[request]
         del self._running[request]
@@ -347,7 +347,7 @@ class Replica:
         self._kv_tokens += steps * answered
         ends = self._ends
         while ends and ends[0][0] <= self._steps:
-            self._end(heapq.heappop(ends)[1], self.now)
+            self._end_request(heapq.heappop(ends)[1], self.now)
 
     def _free_kv_cache(self) -> None:
         while self._kv_free_tokens < 0:

@@ -193,13 +193,13 @@ class CTranslate2Backend:
         mailbox: Mailbox[Token] = Mailbox(cancelled.set, on_item=generation.on_token)
         self._waiting += 1
         try:
-            await self._turns.start(partial(self._run, generation, mailbox, cancelled))
+            await self._turns.start(partial(self._generate, generation, mailbox, cancelled))
         finally:
             self._waiting -= 1
         async for token in mailbox.read(cancelled.set):
             yield token
 
-    def _run(self, generation: Generation, mailbox: Mailbox[Token], cancelled: threading.Event) -> None:
+    def _generate(self, generation: Generation, mailbox: Mailbox[Token], cancelled: threading.Event) -> None:
         """Generates one request, in a thread."""
         with self._lock:
             self._running += 1

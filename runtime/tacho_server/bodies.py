@@ -123,7 +123,7 @@ class BodyLimit:
         if length.isdecimal() and (len(length) > 18 or int(length) > limit):
             raise _too_large(limit)
         held.reading = asyncio.ensure_future(
-            _read(receive, limit, lambda size: self._hold(held, TEXT_FACTOR * size, most))
+            _read_body(receive, limit, lambda size: self._hold(held, TEXT_FACTOR * size, most))
         )
         try:
             await asyncio.wait({held.reading})
@@ -163,7 +163,7 @@ class BodyLimit:
         held.memory_bytes = memory
 
 
-async def _read(receive: Receive, limit: int, hold: Callable[[int], None]) -> bytes | None:
+async def _read_body(receive: Receive, limit: int, hold: Callable[[int], None]) -> bytes | None:
     """The whole body; None: the client has hung up. Raises HTTPException, and what ``hold`` raises of the
     bytes so far."""
     ends, body = asyncio.get_running_loop().time() + BODY_SECONDS, bytearray()

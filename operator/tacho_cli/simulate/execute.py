@@ -84,7 +84,7 @@ def execute(order: SimulationOptions) -> int:
         wrong = dataclasses.replace(requested_faults, cold_start_seconds=about.starts_seconds)
         result = simulate(trace, own.setting, own.factory, seed=order.seed, faults=wrong)
         result = dataclasses.replace(result, policy=own.name)
-        runs.append(_run(name, variant, about, result, order.faults))
+        runs.append(_policy_run(name, variant, about, result, order.faults))
         for remark in missed(result):
             line = f"{name}: {remark}"
             say(line)
@@ -103,7 +103,7 @@ def execute(order: SimulationOptions) -> int:
     return ExitCode.OK
 
 
-def _run(
+def _policy_run(
     name: str, variant: Variant, about: SimulatedDeployment, result: Result, wrong: tuple[str, ...]
 ) -> PolicyRun:
     return PolicyRun(

@@ -92,11 +92,11 @@ def document(report: SimulationReport) -> dict[str, Any]:
         },
         "setting": report.common,
         "remarks": list(report.remarks),
-        "runs": [_run(report, run) for run in report.runs],
+        "runs": [_run_document(report, run) for run in report.runs],
     }
 
 
-def _run(report: SimulationReport, run: PolicyRun) -> dict[str, Any]:
+def _run_document(report: SimulationReport, run: PolicyRun) -> dict[str, Any]:
     own = {name: value for name, value in run.settings.items() if name not in report.common}
     return {
         **_figures(report, run),

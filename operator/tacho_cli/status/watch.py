@@ -152,7 +152,7 @@ def until_ready(target: KubectlTarget, name: str) -> int:
     steps, mark = StartProgress(), None
     with following() as progress:
         while True:
-            resource = _read(target, name)
+            resource = _read_resource(target, name)
             observation = steps.observe(resource, time.monotonic())
             for line in observation.ended:
                 print(visible(line), flush=True)
@@ -170,7 +170,7 @@ def until_ready(target: KubectlTarget, name: str) -> int:
     return ExitCode.OK if observation.ready else ExitCode.NOT_MET
 
 
-def _read(target: KubectlTarget, name: str) -> Manifest:
+def _read_resource(target: KubectlTarget, name: str) -> Manifest:
     """The resource. It is read up to TRIES times: the API server may be away for some seconds."""
     for tries_left in reversed(range(TRIES)):
         try:

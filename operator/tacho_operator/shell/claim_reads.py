@@ -35,13 +35,13 @@ class ClaimReads:
         for namespace in self._store.bounds.claims_due():
             if self._store.may_read(KIND, namespace):
                 try:
-                    await self._read(namespace)
+                    await self._read_claims(namespace)
                 except Exception as error:  # also an answer that is none of Kubernetes', as of a proxy
                     unexpected = not isinstance(error, ApiError | OSError | TimeoutError)
                     text = "the claims of namespace %s are read again later: %s"
                     logger.warning(text, namespace, error, exc_info=unexpected)
 
-    async def _read(self, namespace: str) -> None:
+    async def _read_claims(self, namespace: str) -> None:
         """Stores the claims. Where there is still no place for all, they stay unknown."""
         without = self._store.bounds.claims_over_limit
         before = without[namespace]

@@ -146,9 +146,9 @@ class KopfRunner:
     async def watch(self, namespace: str, on_event: OnEvent, is_held: IsHeld = lambda *_: True) -> None:
         """Watches the LLMDeployments of a namespace, or of all (""). Ends only with an error, which it
         raises."""
-        await self._run(watch_registry(self.kubeconfig, on_event, is_held), namespace)
+        await self._run_kopf(watch_registry(self.kubeconfig, on_event, is_held), namespace)
 
-    async def _run(self, registry: kopf.OperatorRegistry, namespace: str) -> None:
+    async def _run_kopf(self, registry: kopf.OperatorRegistry, namespace: str) -> None:
         # Not kopf.operator(): in the end that cancels every task of the event loop that began after it.
         settings = kopf.OperatorSettings()
         settings.process.ultimate_exiting_timeout = None  # else kopf kills the process 10 minutes later

@@ -74,7 +74,7 @@ class ReportPod(NamedTuple):
     stamp: str
 
 
-def _read(pod: ReportPod, most_bytes: int, is_needed: Callable[[], bool]) -> tuple[Report, int]:
+def _read_report(pod: ReportPod, most_bytes: int, is_needed: Callable[[], bool]) -> tuple[Report, int]:
     """Reads and parses one pod's report: (the report, its bytes of memory). Raises DocumentError, also where
     another pod has the address by now.
     """
@@ -203,7 +203,7 @@ class Reports:
         threads, at_once = (self._silent_threads, SILENT_AT_ONCE) if is_silent else (self._threads, AT_ONCE)
         share = asyncio.Semaphore(max(1, at_once // NAMESPACE_SHARE))
         share = self._shares.setdefault((key.namespace, is_silent), share)
-        reading = functools.partial(_read, pod, most_bytes, lambda: not leaving.is_set())
+        reading = functools.partial(_read_report, pod, most_bytes, lambda: not leaving.is_set())
         self._silent.pop(pod.uid, None)
         try:
             async with share:

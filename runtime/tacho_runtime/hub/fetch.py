@@ -99,7 +99,7 @@ class ModelFetch:
         """Downloads all files and returns their folder. Raises FailedError, or the client's own
         exceptions."""
         try:
-            return self._run()
+            return self._run_fetch()
         except OSError as error:
             self._cache.check_confined()  # where others put a link meanwhile, that is the cause
             if error.filename:  # while its descriptors still lead there
@@ -108,7 +108,7 @@ class ModelFetch:
         finally:
             self._cache.release()
 
-    def _run(self) -> str:
+    def _run_fetch(self) -> str:
         self.report()
         self._cache.check_confined()
         try:

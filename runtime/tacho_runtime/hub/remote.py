@@ -291,13 +291,13 @@ class HubSource:
             if ended or len(piece) >= length:
                 return piece
             at, left = start + len(piece), length - len(piece)
-            more, ended = self._call(partial(self._read, path, at, left), PAUSES_SECONDS)
+            more, ended = self._call(partial(self._read_range, path, at, left), PAUSES_SECONDS)
             piece += more
         raise unreachable(
             f"{self.endpoint} sent {len(piece)} of {length} bytes of {path} in {PARTS_LIMIT} answers."
         )
 
-    def _read(self, path: str, start: int, length: int) -> tuple[bytes, bool]:
+    def _read_range(self, path: str, start: int, length: int) -> tuple[bytes, bool]:
         """One answer's bytes, and whether the file ends there. A server may send less than it was asked
         for."""
         from huggingface_hub.utils._headers import build_hf_headers

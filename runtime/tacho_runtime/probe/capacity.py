@@ -13,6 +13,7 @@ from tacho_runtime.probe.level_search import (
     KNEE_SHARE,
     PLATEAU_GAIN,
     RATIO_ERROR,
+    Boundary,
     TriedLevel,
     bracket,
     close_to,
@@ -96,9 +97,9 @@ def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) 
     )
 
 
-def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelResult | None, str]:
-    """(the highest level that one replica certainly sustains, its boundary: Edge, Plateau, Floor or
-    NeverMet); (None, "") without a usable level.
+def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelResult | None, Boundary]:
+    """(the highest level that one replica certainly sustains, its boundary); (None, "") without a usable
+    level.
 
     Edge needs a level close above that misses the SLO. NeverMet: one stream misses it.
     """

@@ -10,8 +10,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from tacho_contract.units import counted
+
+Boundary = Literal["", "Edge", "Plateau", "Floor", "NeverMet"]
+"""How the capacity was found; "": a further level can change it, or no level is usable."""
 
 MAX_STREAMS = 256
 """Most streams, where neither an SLO nor the plan sets more."""
@@ -95,8 +99,7 @@ class SearchStep:
 
     concurrency: int | None
     reason: str
-    boundary: str = ""
-    """Boundary of the capacity (Edge, Plateau, …), once no further level can change it."""
+    boundary: Boundary = ""
 
 
 def top_level(*, desired: int, slots: int, has_slo: bool) -> tuple[int, str]:
@@ -228,8 +231,8 @@ def _climb_over(
     return SearchStep(concurrency=min(limits.top, MOST_TIMES * low), reason=f"more than {low} streams")
 
 
-def _boundary(kept: Sequence[TriedLevel]) -> str:
-    """Plateau, if the highest level has hardly more throughput than a lower one; else ""."""
+def _boundary(kept: Sequence[TriedLevel]) -> Boundary:
+    """Plateau, if the highest level has hardly more throughput than a lower one; else Floor."""
     rated = sorted((one for one in kept if one.rated), key=lambda one: one.concurrency)
     flat = any(
         PLATEAU_STREAMS * one.concurrency <= rated[-1].concurrency
@@ -352,7 +355,7 @@ def _below_knee(tried: Sequence[TriedLevel]) -> SearchStep:
     rated = {one.concurrency: one for one in tried if one.rated}
     highest = max(one.output_tokens_per_second for one in rated.values())
     under = max((one for one in rated if one < knee.concurrency), default=0)
-    boundary = "Plateau" if max(rated) > knee.concurrency else "Floor"
+    boundary: Boundary = "Plateau" if max(rated) > knee.concurrency else "Floor"
     if not under:
         reason = "one stream reaches nine tenths of the highest throughput"
         return SearchStep(concurrency=None, reason=reason, boundary=boundary)

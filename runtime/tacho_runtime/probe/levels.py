@@ -28,7 +28,7 @@ from tacho_runtime.probe.latencies import (
     slo_ratios,
 )
 from tacho_runtime.probe.load.streams import StreamResult
-from tacho_runtime.probe.rates import FLOOR_PERCENT, decode_of, find_segments, loop_rate
+from tacho_runtime.probe.rates import NARROWEST_PERCENT, decode_of, find_segments, loop_rate
 from tacho_runtime.probe.statistics import (
     batch_means_percent,
     batches,
@@ -43,7 +43,7 @@ NS = 1e9
 NOT_STEADY = "NotSteady"
 BIN_SECONDS = 0.25
 BATCHES = 10
-LEVEL_FLOOR_PERCENT = 1.0
+LEVEL_NARROWEST_PERCENT = 1.0
 """Narrowest interval of a throughput in percent. Errors of bins, and of where in a step the window opens, do
 not show in repeated measurements.
 """
@@ -184,7 +184,7 @@ def _received(kept: Sequence[float], trace: LoadTrace, output_tokens: float) -> 
     found = find_segments(trace.bins, trace.started_bins, trace.bin_nanoseconds / NS, _width(trace))
     fitted = loop_rate(found, output_tokens, step_seconds=_step_seconds(trace))
     if fitted is not None and (interval is None or fitted.ci_percent < FITTED_SHARE * interval):
-        return fitted.tokens_per_second, max(LEVEL_FLOOR_PERCENT, fitted.ci_percent)
+        return fitted.tokens_per_second, max(LEVEL_NARROWEST_PERCENT, fitted.ci_percent)
     return rate_between_steps(trace.bins, trace), interval
 
 
@@ -258,7 +258,7 @@ def _interval(kept: Sequence[float], trace: LoadTrace) -> float | None:
     known = [part for part in parts if part is not None]
     # Where in a step the window opens and closes, no repetition within it shows.
     step = 100 * _step_seconds(trace) / (len(kept) * _width(trace)) if kept else 0.0
-    return max(LEVEL_FLOOR_PERCENT, step, *known) if known else None
+    return max(LEVEL_NARROWEST_PERCENT, step, *known) if known else None
 
 
 def _step_seconds(trace: LoadTrace) -> float:
@@ -326,7 +326,7 @@ def single_result(
         requests=len(rows),
         requests_per_second=len(rows) / took_seconds,
         output_tokens_per_second=math.fsum(tokens for tokens, _ in rows) / took_seconds,
-        ci_percent=None if interval is None else max(FLOOR_PERCENT, interval) + loss_percent,
+        ci_percent=None if interval is None else max(NARROWEST_PERCENT, interval) + loss_percent,
         steady=steady,
         flags=tuple(sorted({*flags, *(() if steady else (NOT_STEADY,))})),
     )

@@ -40,7 +40,7 @@ STALL_SECONDS = 0.004
 """Seconds by which a stall must exceed the usual gap; shorter delays come from a busy machine's scheduler."""
 EARLY_PERCENT = 25
 BATCHES = 16
-FLOOR_PERCENT = 0.3
+NARROWEST_PERCENT = 0.3
 """Narrowest interval in percent. Repetition does not show errors of time stamps, scheduling and rounding."""
 
 
@@ -172,7 +172,7 @@ def _interval(
     # With three or four requests Student's t alone makes the interval several times too wide.
     if len(requests) >= 5 and (between := ratio_interval_percent(requests)) is not None:
         found.append(between)
-    return max(FLOOR_PERCENT, *found) if found else None
+    return max(NARROWEST_PERCENT, *found) if found else None
 
 
 def _sums(gaps: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.contention import Contention, detect_contention
 from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
 from tacho_runtime.probe.latencies import SHORTEST_SHARE
-from tacho_runtime.probe.level_search import TriedLevel
+from tacho_runtime.probe.level_search import Boundary, TriedLevel
 from tacho_runtime.probe.levels import LevelResult, MeasuredLevel
 from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.requests import CHANCE_TOKENS
@@ -125,7 +125,7 @@ class ProbeFindings:
     """Streams of the known levels of several streams that hold so far."""
     opened: OpenLoopResult | None = None
     """The result of the open loop."""
-    boundary: str = ""
+    boundary: Boundary = ""
     search_ended: str = ""
     """Why the search for the capacity ended, in words; "": it was cut by time."""
     knee: int = 0

@@ -193,14 +193,14 @@ class MemoryWatch:
     async def running(self) -> AsyncIterator[None]:
         """Samples until the block is left, in a thread that nothing waits for: a driver may never answer."""
         stop = threading.Event()
-        self._sampling = threading.Thread(target=self._run, args=(stop,), daemon=True)
+        self._sampling = threading.Thread(target=self._sample_until, args=(stop,), daemon=True)
         self._sampling.start()
         try:
             yield
         finally:
             stop.set()
 
-    def _run(self, stop: threading.Event) -> None:
+    def _sample_until(self, stop: threading.Event) -> None:
         with self._nvml() as module:
             self._sample(module)
             while not stop.wait(SAMPLE_SECONDS):

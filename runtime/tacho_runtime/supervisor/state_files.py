@@ -39,7 +39,7 @@ def read_live(path: str) -> LiveConfig:
 
 def read_progress(fetch_dir: str) -> FetchProgress | None:
     """Progress of the model's download; None before the first one is written."""
-    return _read(FetchProgress, Path(fetch_dir, PROGRESS_FILE))
+    return _read_document(FetchProgress, Path(fetch_dir, PROGRESS_FILE))
 
 
 def fetched_path(fetch_dir: str) -> str | None:
@@ -59,7 +59,7 @@ def fetched_path(fetch_dir: str) -> str | None:
 
 def read_report(state_dir: str) -> Report | None:
     """The report of the last run in this pod; None when it is missing or not readable."""
-    return _read(Report, Path(state_dir, REPORT_FILE))
+    return _read_document(Report, Path(state_dir, REPORT_FILE))
 
 
 def known_measurement(last: Report, environment: Environment) -> Measurement | None:
@@ -89,10 +89,10 @@ def engine_failure_path(state_dir: str) -> str:
 
 def read_engine_failure(state_dir: str) -> Failure | None:
     """Failure that the launcher reported; None where it reported none, or the file is not readable."""
-    return _read(Failure, Path(state_dir, ENGINE_FAILURE_FILE), ENGINE_FAILURE_LIMIT_BYTES)
+    return _read_document(Failure, Path(state_dir, ENGINE_FAILURE_FILE), ENGINE_FAILURE_LIMIT_BYTES)
 
 
-def _read(kind: type[T], path: Path, limit_bytes: int = DOCUMENT_LIMIT_BYTES) -> T | None:
+def _read_document(kind: type[T], path: Path, limit_bytes: int = DOCUMENT_LIMIT_BYTES) -> T | None:
     try:
         return codec.loads(kind, read_theirs(path, limit_bytes))
     except (OSError, codec.DocumentError):

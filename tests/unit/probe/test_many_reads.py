@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tacho_runtime.probe.load import token_stream
-from tacho_runtime.probe.load.token_stream import MARKS_KEPT, TokenStream
+from tacho_runtime.probe.load.token_stream import STAMPS_KEPT, TokenStream
 from tests.unit.probe.test_streams import DONE, HEAD, MS, in_chunks, received
 
 READS = 20_000
@@ -32,10 +32,10 @@ def answer(*, counted: bool) -> TokenStream:
 @pytest.mark.parametrize("counted", [True, False])
 def test_of_very_many_reads_some_are_kept(counted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     thin = answer(counted=counted)
-    assert len(thin._marks) <= MARKS_KEPT
-    assert [mark[0] for mark in thin._marks[:64]] == [MS * (2 + at) for at in range(64)]
+    assert len(thin._stamps) <= STAMPS_KEPT
+    assert [stamp[0] for stamp in thin._stamps[:64]] == [MS * (2 + at) for at in range(64)]
     found = thin.result(whole=True)
-    monkeypatch.setattr(token_stream, "MARKS_KEPT", 10 * READS)
+    monkeypatch.setattr(token_stream, "STAMPS_KEPT", 10 * READS)
     whole = answer(counted=counted).result(whole=True)
     assert dataclasses.replace(found, tokens=whole.tokens) == whole
     assert found.tokens[0] == whole.tokens[0]
@@ -52,5 +52,5 @@ def test_an_answer_of_one_read_for_each_token_keeps_all() -> None:
     for at in range(3000):
         stream._take(at, in_chunks(b'{"choices":[{"text":"a"}]}'))
         later._take(at, in_chunks(b'{"choices":[{"text":"a"}]}'))
-    assert len(stream._marks) == 3000
-    assert len(later._marks) <= MARKS_KEPT
+    assert len(stream._stamps) == 3000
+    assert len(later._stamps) <= STAMPS_KEPT

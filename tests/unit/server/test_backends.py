@@ -242,7 +242,7 @@ async def test_what_waits_for_a_worker_and_is_left_keeps_no_memory(
 ) -> None:
     """A hundred requests of 32,000 tokens that hung up kept 130 MB while the workers were busy."""
     backend, gate = ctranslate2_backend, threading.Event()
-    monkeypatch.setattr(backend, "_run", lambda *_arguments: gate.wait(20))
+    monkeypatch.setattr(backend, "_generate", lambda *_arguments: gate.wait(20))
     monkeypatch.setattr(backend, "_score", lambda *_arguments: gate.wait(20))
     prompt, scored = array("i", range(1000, 1010)), tuple(range(1000, 1010))
     left = replace(GENERATION, prompt=prompt)

@@ -30,7 +30,7 @@ def with_run(entry: MeasurementEntry, found: PodReport) -> MeasurementEntry:
     if any((run.time, run.pod) == (measured.observed_time, found.pod) for run in runs):
         return entry
     try:
-        run = _run(entry, found.pod, measured)
+        run = _measured_run(entry, found.pod, measured)
     except ValueError:  # pydantic's ValidationError is one: the API could not hold it
         return entry
     newest = sorted([*runs, run], key=_order, reverse=True)[:KEPT_RUNS]
@@ -80,7 +80,7 @@ def confirms(found: PodReport, entry: MeasurementEntry) -> bool:
     if measured is None or not usable(measured):
         return False
     try:
-        run = _run(entry, found.pod, measured)
+        run = _measured_run(entry, found.pod, measured)
     except ValueError:
         return False
     pairs = list(_compared_rates(run, entry))
@@ -97,7 +97,7 @@ def deviation_message(run: MeasuredRun, entry: MeasurementEntry) -> str:
     return "other figures"
 
 
-def _run(entry: MeasurementEntry, pod: str, measured: Measurement) -> MeasuredRun:
+def _measured_run(entry: MeasurementEntry, pod: str, measured: Measurement) -> MeasuredRun:
     level = entry.capacity.concurrency if entry.capacity else None
     at = next((point for point in measured.curve if point.concurrency == level), None)
     if measured.kind == FULL and measured.capacity is not None:

@@ -348,14 +348,14 @@ def _evicted_for(pod: PodView, over: re.Match[str]) -> Problem:
     requests = f"requests.{over['resource']}"
     return Problem(
         reason=FailureClass.EVICTED,
-        what=f"Pod {pod.name} was evicted: {over['resource']} {_read(over['used'])}, "
-        f"requested {_read(over['requested'])}.",
+        what=f"Pod {pod.name} was evicted: {over['resource']} {_readable(over['used'])}, "
+        f"requested {_readable(over['requested'])}.",
         next_step=f"Raise spec.engine.resources.{requests} to {over['used']} or more, or lower spec.context.",
         caused_by_pod=True,
     )
 
 
-def _read(quantity: str) -> str:
+def _readable(quantity: str) -> str:
     try:
         return gib(quantity_bytes(quantity))
     except ValueError:

@@ -91,7 +91,7 @@ class WatchScope(NamedTuple):
     optional: bool = False
     """Whether the operator works without the right to read these objects."""
     after: str = ""
-    """Kind of the owners, listed first: the content of objects is kept only if their owner is stored."""
+    """Kind of the owners, listed first, as content is kept only of objects with a stored owner; "": none."""
 
 
 class Reflector:
@@ -235,7 +235,7 @@ class Reflector:
             try:
                 async with asyncio.timeout(None) as self._watching:
                     async for what, manifest in events:
-                        self._take(what, manifest)
+                        self._handle_event(what, manifest)
                         changes += what != "BOOKMARK"
             except TimeoutError:
                 raise ApiError(0, "silent, and other requests of the time had no answer") from None
@@ -263,7 +263,7 @@ class Reflector:
             return False
         return True
 
-    def _take(self, what: str, manifest: dict[str, Any]) -> None:
+    def _handle_event(self, what: str, manifest: dict[str, Any]) -> None:
         metadata = manifest["metadata"]
         if what == "DELETED":
             place = (metadata.get("namespace", ""), metadata["name"])

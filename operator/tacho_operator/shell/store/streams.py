@@ -57,7 +57,7 @@ class WatchStreams:
     def runs(self, kind: str, namespace: str) -> None:
         """Notes that the watch is up to date."""
         self._unknown.discard((kind, namespace))
-        self._end(kind, namespace)
+        self._end_interruption(kind, namespace)
 
     def lost(self, kind: str, namespace: str, why: str) -> None:
         """Notes that the watch is interrupted or has not begun, and ``why``."""
@@ -66,9 +66,9 @@ class WatchStreams:
     def forbidden(self, kind: str, namespace: str) -> None:
         """Notes that the operator has no right to read ``kind``, and does without it."""
         self._unknown.add((kind, namespace))
-        self._end(kind, namespace)
+        self._end_interruption(kind, namespace)
 
-    def _end(self, kind: str, namespace: str) -> None:
+    def _end_interruption(self, kind: str, namespace: str) -> None:
         stale = self._stale.get(namespace, {})
         stale.pop(kind, None)
         if not stale:

@@ -135,7 +135,7 @@ class LoadWorker:
             stream.leaving = True
         for slot in slots:
             stream = _Stream(slot)
-            self._tasks[asyncio.ensure_future(self._run(stream))] = stream
+            self._tasks[asyncio.ensure_future(self._run_stream(stream))] = stream
 
     def _going(self) -> dict[asyncio.Future[None], _Stream]:
         return {task: stream for task, stream in self._tasks.items() if not task.done()}
@@ -160,7 +160,7 @@ class LoadWorker:
             ended=_so_far(new, since_ns, per_event),
         )
 
-    async def _run(self, stream: _Stream) -> None:
+    async def _run_stream(self, stream: _Stream) -> None:
         slot = stream.slot
         due_ns, first = slot.due_ns, True
         await _sleep_until(due_ns - PREPARED_NS)
@@ -190,7 +190,7 @@ class LoadWorker:
                 self._failures.append(str(error))
                 request.failed = True
             finally:
-                self._end(request, whole=whole)
+                self._end_request(request, whole=whole)
             if whole:
                 if stream.leaving or not self._job.repeated:
                     return
@@ -201,7 +201,7 @@ class LoadWorker:
         job = self._job
         return self._requests.request(self._rng, job.input_tokens, output_tokens, counted=slot.counted)
 
-    def _end(self, request: _Request, *, whole: bool) -> None:
+    def _end_request(self, request: _Request, *, whole: bool) -> None:
         """Records the result of one of the worker's requests. ``whole``: whether its answer is complete."""
         self._most_at_once = max(self._most_at_once, len(self._running))
         del self._running[request]

@@ -165,7 +165,7 @@ class SocketEngine:
     async def _counters(self, timeout_seconds: float) -> EngineCounters:
         """The counters, if they are read and understood in time: a long page takes seconds."""
         try:
-            return (await asyncio.wait_for(self._read(timeout_seconds), timeout_seconds)).counters
+            return (await asyncio.wait_for(self._read_counters(timeout_seconds), timeout_seconds)).counters
         except asyncio.TimeoutError:
             return EngineCounters()
 
@@ -342,7 +342,7 @@ class SocketEngine:
     @property
     def _setting(self) -> loops.LoopSetting:
         return loops.LoopSetting(
-            read=self._read,
+            read=self._read_counters,
             pace=self.pace,
             rng=self._rng,
             cpus=self._cpus,
@@ -368,9 +368,9 @@ class SocketEngine:
         await asyncio.sleep(seconds)
 
     async def reading(self) -> CounterReading:
-        return await self._read(CONTROL_SECONDS)
+        return await self._read_counters(CONTROL_SECONDS)
 
-    async def _read(self, timeout_seconds: float) -> CounterReading:
+    async def _read_counters(self, timeout_seconds: float) -> CounterReading:
         """A reading of one engine's counters; where another engine answered, of its requests alone.
 
         Behind a load balancer the difference of two engines' counters looks like other clients' traffic.

@@ -93,7 +93,7 @@ class StreamResult:
 class CountedReads:
     """The parts of an answer's bytes that were kept, and the counts taken from the rest."""
 
-    marks: Sequence[tuple[int, int, int]]
+    stamps: Sequence[tuple[int, int, int]]
     """(time of a read in ns, events begun by then, the engine's running token count by then or -1)."""
     empty_texts: int
     """Number of events with an empty text."""
@@ -140,7 +140,7 @@ def reduce_stream(
     gains by an engine that counts events as tokens, or that does not stop.
     """
     ends = _ends(reads)
-    came = reads.marks[-1][1] if reads.marks else 0
+    came = reads.stamps[-1][1] if reads.stamps else 0
     events = max(0, came - ends.leading - ends.trailing)
     if ends.textless_end and ends.total is not None and events > ends.total:
         events -= 1
@@ -148,16 +148,16 @@ def reduce_stream(
     longer = _is_longer(ends.total, events - (not closed), max_tokens)  # the last may be ``[DONE]``
     finish_reason = ends.finish_reason or (LENGTH if ends.done else "")
     shorter = bool(finish_reason) and _is_shorter(ends.total, events * tokens_per_event, max_tokens)
-    totals = [total for _, begun, total in reads.marks if ends.leading < begun <= ends.leading + events]
-    counted = bool(events and totals) and min(totals) >= 0 and not _runs_ahead(reads.marks, came)
+    totals = [total for _, begun, total in reads.stamps if ends.leading < begun <= ends.leading + events]
+    counted = bool(events and totals) and min(totals) >= 0 and not _runs_ahead(reads.stamps, came)
     if ends.error:
         tokens: tuple[tuple[int, float], ...] = ()
     elif counted:
-        tokens = _counted(reads.marks, ends.total)
+        tokens = _counted(reads.stamps, ends.total)
     else:
         if ends.total is not None and max_tokens is not None:
             ends.total = min(ends.total, max_tokens)
-        tokens = _shared_out(reads.marks, ends, events, tokens_per_event)
+        tokens = _shared_out(reads.stamps, ends, events, tokens_per_event)
     return StreamResult(
         sent_ns=sent_ns,
         tokens=_at_most(tokens, max_tokens),
@@ -191,11 +191,11 @@ def _is_shorter(total: int | None, counted: float, limit: int | None) -> bool:
     return counted + 1 < SHORT_EVENTS_SHARE * limit if total is None else total + 1 < SHORT_SHARE * limit
 
 
-def _runs_ahead(marks: Sequence[tuple[int, int, int]], events: int) -> bool:
+def _runs_ahead(stamps: Sequence[tuple[int, int, int]], events: int) -> bool:
     """Whether the running count stands still while many more of the ``events`` come: it is that of an engine
     whose texts come later, and tokens that were timed by it would be too fast."""
     grew = before = 0
-    for _, begun, total in marks:
+    for _, begun, total in stamps:
         if total > before:
             grew, before = begun, total
     return events - grew > CLOSING_EVENTS + LATE_SHARE * events
@@ -220,14 +220,14 @@ def thinned(stream: StreamResult) -> StreamResult:
     return replace(stream, tokens=(first, *kept))
 
 
-def _counted(marks: Sequence[tuple[int, int, int]], at_end: int | None) -> tuple[tuple[int, float], ...]:
+def _counted(stamps: Sequence[tuple[int, int, int]], at_end: int | None) -> tuple[tuple[int, float], ...]:
     """Tokens by read, from the engine's running counts. ``at_end``: the count in the last events, which may
     be split between two reads.
     """
     tokens: list[tuple[int, float]] = []
     before = 0
-    for place, (stamp_ns, _, read_total) in enumerate(marks, 1):
-        total = at_end if place == len(marks) and at_end is not None else read_total
+    for place, (stamp_ns, _, read_total) in enumerate(stamps, 1):
+        total = at_end if place == len(stamps) and at_end is not None else read_total
         if total > before:
             tokens.append((stamp_ns, float(total - before)))
             before = total
@@ -235,20 +235,20 @@ def _counted(marks: Sequence[tuple[int, int, int]], at_end: int | None) -> tuple
 
 
 def _shared_out(
-    marks: Sequence[tuple[int, int, int]], ends: _Ends, events: int, tokens_per_event: float
+    stamps: Sequence[tuple[int, int, int]], ends: _Ends, events: int, tokens_per_event: float
 ) -> tuple[tuple[int, float], ...]:
     """Tokens of a stream's reads: the first event holds one token (the prefill's), the others share the rest
     evenly."""
     if not events:
         # All tokens were held back: they came with the closing event, or never.
-        return ((marks[-1][0], float(ends.total)),) if marks and ends.total else ()
+        return ((stamps[-1][0], float(ends.total)),) if stamps and ends.total else ()
     if events == 1:
-        first_ns = next(stamp_ns for stamp_ns, begun, _ in marks if begun > ends.leading)
+        first_ns = next(stamp_ns for stamp_ns, begun, _ in stamps if begun > ends.leading)
         return ((first_ns, float(ends.total or 1)),)
     share = tokens_per_event if ends.total is None else max(0, ends.total - 1) / (events - 1)
     tokens: list[tuple[int, float]] = []
     before = 0
-    for stamp_ns, begun, _ in marks:
+    for stamp_ns, begun, _ in stamps:
         by_now = min(max(0, begun - ends.leading), events)
         if by_now > before:
             tokens.append((stamp_ns, (by_now - before) * share if before else 1.0 + (by_now - 1) * share))

@@ -23,11 +23,11 @@ _EVENT = b"\ndata:"
 """The bytes at which every event begins. Inside an event they cannot occur, as JSON escapes line ends."""
 _OVERLAP = len(_EVENT) - 1
 _OPENING_BYTES = 4096
-MARKS_KEPT, MARKS_PER_TOKEN = 1024, 2
+STAMPS_KEPT, STAMPS_PER_TOKEN = 1024, 2
 """Most reads whose times are kept of an answer, and how many per token asked for, whichever is more. Only an
 engine that sends far more events than tokens has more; they would take 160 bytes each without end.
 """
-MARKS_AT_START = 64
+STAMPS_AT_START = 64
 """Reads at the beginning that are all kept: they show the first token."""
 STREAM_LIMIT_BYTES = 16 * 1024 * 1024
 """Longest accepted stream in bytes, far above any that the probe requests."""
@@ -53,16 +53,16 @@ class TokenStream(StreamConnection):
 
     limit_bytes = STREAM_LIMIT_BYTES
     __slots__ = (
-        "_empty_texts", "_leading", "_marks", "_named", "_opening", "_opens_empty", "_reads_here",
-        "_reads_per_mark", "max_tokens",
+        "_empty_texts", "_leading", "_named", "_opening", "_opens_empty", "_reads_here", "_reads_per_stamp",
+        "_stamps", "max_tokens",
     )  # fmt: skip
 
     def __init__(self, *, opens_empty: bool = False) -> None:
         super().__init__()
         self._opens_empty = opens_empty
-        self._marks: list[tuple[int, int, int]] = []
-        """One entry for each read, as in ``CountedReads.marks``, or for several, of which it is the last."""
-        self._reads_per_mark = self._reads_here = 1
+        self._stamps: list[tuple[int, int, int]] = []
+        """One entry for each read, as in ``CountedReads.stamps``, or for several, of which it is the last."""
+        self._reads_per_stamp = self._reads_here = 1
         self._empty_texts = 0
         self._named = 0
         """Number of events with choices. Others, such as a ping after each token, may come between them."""
@@ -78,31 +78,31 @@ class TokenStream(StreamConnection):
         joined = self._tail[-_OVERLAP:] + data
         new = joined.count(_EVENT)
         self._named += (self._tail[-_CHOICES_OVERLAP:] + data).count(_CHOICES)
-        before, total = self._marks[-1][1:] if self._marks else (0, -1)
+        before, total = self._stamps[-1][1:] if self._stamps else (0, -1)
         for key in _TOTAL_KEYS:
             if (at := data.rfind(key)) >= 0 and (match := _TOTAL.match(data, at)) is not None:
                 total = int(match[1]) or total  # 0 is before the first token, or not counted yet
-        if new or (self._marks and total != self._marks[-1][2]):
-            self._mark((stamp_ns, before + new, total))
+        if new or (self._stamps and total != self._stamps[-1][2]):
+            self._add_stamp((stamp_ns, before + new, total))
             self._empty_texts += len(_EMPTY_TEXT.findall(data))
-        if self._marks and self._leading is None and len(self._opening) < _OPENING_BYTES:
+        if self._stamps and self._leading is None and len(self._opening) < _OPENING_BYTES:
             # With what came before, as a chunk of the transfer may begin between both.
             former = self._opening or self._tail[-TAIL_BYTES // 2 :]
             self._opening = (former + data)[:_OPENING_BYTES]
 
-    def _mark(self, mark: tuple[int, int, int]) -> None:
+    def _add_stamp(self, stamp: tuple[int, int, int]) -> None:
         """Adds a read. Where there are very many, one of every two, four, ... is kept.
 
         Each has the sums so far: without one, its tokens count at the next one's time.
         """
-        if self._reads_here < self._reads_per_mark:
-            self._marks[-1] = mark
+        if self._reads_here < self._reads_per_stamp:
+            self._stamps[-1] = stamp
             self._reads_here += 1
             return
-        if len(self._marks) >= max(MARKS_KEPT, MARKS_PER_TOKEN * (self.max_tokens or 0)):
-            del self._marks[MARKS_AT_START:-1:2]
-            self._reads_per_mark *= 2
-        self._marks.append(mark)
+        if len(self._stamps) >= max(STAMPS_KEPT, STAMPS_PER_TOKEN * (self.max_tokens or 0)):
+            del self._stamps[STAMPS_AT_START:-1:2]
+            self._reads_per_stamp *= 2
+        self._stamps.append(stamp)
         self._reads_here = 1
 
     def _closing(self, data: bytes) -> bytes:
@@ -124,12 +124,12 @@ class TokenStream(StreamConnection):
     @property
     def first_token_ns(self) -> int | None:
         """Monotonic time of the first token in nanoseconds; None until it has arrived."""
-        if self._leading is None and self._marks:
+        if self._leading is None and self._stamps:
             leading, is_known = leading_events(self._opening, opens_empty=self._opens_empty)
             if not is_known and len(self._opening) < _OPENING_BYTES:
                 return None
             self._leading = leading
-        return next((mark[0] for mark in self._marks if mark[1] > (self._leading or 0)), None)
+        return next((stamp[0] for stamp in self._stamps if stamp[1] > (self._leading or 0)), None)
 
     @property
     def has_answered(self) -> bool:
@@ -140,7 +140,7 @@ class TokenStream(StreamConnection):
         whole = self._ended.is_set() and self._error is None
         if _WHOLE_END.search(self._tail):
             return True
-        return bool(self.result(whole=whole).tokens if self._marks else _WHOLE_TEXT.search(self._tail))
+        return bool(self.result(whole=whole).tokens if self._stamps else _WHOLE_TEXT.search(self._tail))
 
     @property
     def is_of_another_api(self) -> bool:
@@ -152,19 +152,19 @@ class TokenStream(StreamConnection):
 
     @property
     def last_token_ns(self) -> int | None:
-        return self._marks[-1][0] if self._marks else None
+        return self._stamps[-1][0] if self._stamps else None
 
     def tokens_so_far(self, tokens_per_event: float) -> float:
         """Tokens that have arrived: by the engine's running total, else events times ``tokens_per_event``."""
-        if not self._marks:
+        if not self._stamps:
             return 0.0
-        _, events, total = self._marks[-1]
+        _, events, total = self._stamps[-1]
         per_event = self._per_event(tokens_per_event)
         return self._at_most(float(total) if total >= 0 else 1.0 + (events - 1) * per_event)
 
     def _per_event(self, tokens_per_event: float) -> float:
         """``tokens_per_event``; while that is not known, the share of the events that carry choices."""
-        events = self._marks[-1][1] if self._marks else 0
+        events = self._stamps[-1][1] if self._stamps else 0
         if tokens_per_event != 1.0 or events - self._named <= CLOSING_EVENTS + LATE_SHARE * events:
             return tokens_per_event
         return self._named / events if self._named else tokens_per_event
@@ -178,14 +178,14 @@ class TokenStream(StreamConnection):
         none."""
         if self.first_token_ns is None:
             return 0.0, 0
-        _, events, total = self._marks[-1]
+        _, events, total = self._stamps[-1]
         later = events - (self._leading or 0) - 1
         return (self._at_most(total) - 1, later) if total > 0 and later > 0 else (0.0, 0)
 
     def result(self, *, whole: bool, tokens_per_event: float = 1.0) -> StreamResult:
         """Times and token counts of what has arrived. ``whole``: the answer has ended."""
         reads = CountedReads(
-            marks=self._marks,
+            stamps=self._stamps,
             empty_texts=self._empty_texts,
             opening=self._opening,
             closing=self._tail,

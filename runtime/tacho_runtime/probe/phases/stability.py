@@ -20,7 +20,7 @@ from tacho_runtime.probe.phases.single_stream import (
     engine_flags,
     settled_reading,
 )
-from tacho_runtime.probe.rates import FLOOR_PERCENT, DecodeRate, decode_of
+from tacho_runtime.probe.rates import NARROWEST_PERCENT, DecodeRate, decode_of
 from tacho_runtime.probe.session import ProbeFindings, ProbeSession, gains_too_much
 from tacho_runtime.probe.time_plan import SINGLE_STREAM_SECONDS
 
@@ -34,7 +34,7 @@ def drift_percent(first: DecodeRate, requests: int, late: DecodeRate) -> float:
     known = first.ci_percent or 0.0
     own = known * math.sqrt(requests) if late.ci_percent is None else late.ci_percent
     apart = 100 * abs(late.tokens_per_second / first.tokens_per_second - 1)
-    return apart if apart > math.hypot(max(FLOOR_PERCENT, known), max(FLOOR_PERCENT, own)) else 0.0
+    return apart if apart > math.hypot(max(NARROWEST_PERCENT, known), max(NARROWEST_PERCENT, own)) else 0.0
 
 
 async def repeat_single_stream(
