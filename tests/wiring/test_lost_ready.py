@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -189,6 +190,75 @@ async def test_one_that_is_lost_while_children_are_written_is_told_before_the_ne
     await reconcile(KEY)
     assert server.order[1:3] == ["LLMDeployment", "PodDisruptionBudget"]
     assert conditions(server)["Ready"][0] == "False"
+
+
+class SlowTrials(LosesReady):
+    """Its pods stop being ready while a revision is tried, and no trial has an answer."""
+
+    async def try_create(self, manifest: dict[str, Any]) -> None:
+        await super().try_create(manifest)
+        for pod in self._world.pods("server"):
+            self._world.runs(pod, "Running", ready=False)
+        self.show("6")
+        await asyncio.sleep(3600)
+
+
+async def test_one_that_is_lost_while_a_revision_is_tried_is_told_before_the_trial_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With webhooks of 30 s for Deployments and pods it was told after 60 s."""
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.0)
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.settle()
+    world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    server = SlowTrials(world, store_at("7"))
+    reconcile = reconciler(server, server.store)
+    async with asyncio.timeout(20):
+        assert await reconcile(KEY) == 0.0
+    assert (server.tried, server.order) == (["Deployment"], [])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await reconcile(KEY)
+    assert server.order[:1] == ["LLMDeployment"]
+    assert conditions(server)["Ready"][0] == "False"
+
+
+class LosesReadyByAnnotation(LosesReady):
+    """Its pods stop being ready while the first of them is annotated."""
+
+    async def annotate(self, live: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+        found = await super().annotate(live, annotations)
+        for pod in self._world.pods("server"):
+            self._world.runs(pod, "Running", ready=False)
+        self.show("8")
+        return found
+
+
+async def test_one_that_is_lost_while_pods_are_annotated_is_told_before_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a webhook of 30 s for pods it was told after a minute."""
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.0)
+    world = serving_without_policies()
+    server = LosesReadyByAnnotation(world, store_at("8"))
+    for pod in world.pods("server"):
+        pod["metadata"]["annotations"] = {DELETION_COST_ANNOTATION: VICTIM_COST}
+    reconcile = reconciler(server, server.store)
+    assert await reconcile(KEY) == 0.0
+    assert server.order == ["annotation"]
+    await reconcile(KEY)
+    assert server.order[1:2] == ["LLMDeployment"]
+    assert conditions(server)["Ready"][0] == "False"
+
+
+async def test_a_timeout_of_the_trial_itself_is_no_lost_pod() -> None:
+    async def late() -> None:
+        async with ready_pods.unless_outdated(lambda: False):
+            raise TimeoutError("of a request")
+
+    with pytest.raises(TimeoutError, match="of a request"):
+        await late()
 
 
 class Touched(LosesReady):

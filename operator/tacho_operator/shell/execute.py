@@ -102,7 +102,9 @@ async def execute(
     the pass. ``is_outdated``: whether what the decision rests on has changed, which ends it too."""
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     ends = time.monotonic() + PASS_SECONDS
-    marked, unreported = await _mark_victims(kube, live, decision, ends)
+    marked, unreported, ends_early = await _mark_victims(kube, live, decision, ends, is_outdated)
+    if ends_early:
+        return ExecuteResult(writes=marked, is_outdated=True, unreported=unreported)
     if not marked:  # as where a webhook refuses each annotation after seconds, which stops no scale-down
         ends = time.monotonic() + PASS_SECONDS
     found = await _apply(kube, observed, decision, rewrites, live, ends, is_outdated)
@@ -213,11 +215,15 @@ def _is_premature(
 
 
 async def _mark_victims(
-    kube: Kube, live: dict[tuple[str, str], Manifest], decision: ReconcileDecision, ends: float
-) -> tuple[int, tuple[Problem, ...]]:
-    """Annotates the pods to delete first, before their Deployment shrinks; returns the number of writes, and
-    the problem of the first one that was refused. After ``ends``, by the monotonic clock, no more are
-    annotated.
+    kube: Kube,
+    live: dict[tuple[str, str], Manifest],
+    decision: ReconcileDecision,
+    ends: float,
+    is_outdated: Callable[[], bool],
+) -> tuple[int, tuple[Problem, ...], bool]:
+    """Annotates the pods to delete first, before their Deployment shrinks; returns the number of writes, the
+    problem of the first one that was refused, and whether the pass ends as outdated. After ``ends``, by the
+    monotonic clock, no more are annotated.
 
     A failed annotation does not stop the scale-down.
     """
@@ -226,6 +232,8 @@ async def _mark_victims(
     for name, cost in decision.deletion_costs.items():
         if time.monotonic() > ends:
             break
+        if is_outdated():
+            return writes, unreported, True
         try:
             await kube.annotate(live["Pod", name], {DELETION_COST_ANNOTATION: cost})
         except ApiError as error:
@@ -234,7 +242,7 @@ async def _mark_victims(
                 unreported = (unmarked_pod(name, error.message),)
         else:
             writes += 1
-    return writes, unreported
+    return writes, unreported, False
 
 
 def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:

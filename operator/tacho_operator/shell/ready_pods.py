@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Observed
@@ -16,6 +18,36 @@ CHECK_SECONDS = 1.0
 
 MOST_EARLY = 3
 """Most passes in a row that end early: somebody may change a ready pod each second, and webhooks be slow."""
+
+
+class DecisionOutdated(Exception):
+    """What a decision rests on has changed while nothing was written for it."""
+
+
+@asynccontextmanager
+async def unless_outdated(is_outdated: Callable[[], bool]) -> AsyncIterator[None]:
+    """Cancels its body once ``is_outdated``, and raises DecisionOutdated. The body must write nothing."""
+    loop = asyncio.get_running_loop()
+    due: asyncio.TimerHandle
+
+    def look() -> None:
+        nonlocal due
+        if is_outdated():
+            limit.reschedule(loop.time())
+        else:
+            due = loop.call_later(CHECK_SECONDS, look)
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            due = loop.call_later(CHECK_SECONDS, look)
+            try:
+                yield
+            finally:
+                due.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DecisionOutdated from None
 
 
 class ReadyPods:

@@ -47,7 +47,7 @@ from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource, deciding
 from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
-from tacho_operator.shell.ready_pods import EarlyEnds, ReadyPods
+from tacho_operator.shell.ready_pods import DecisionOutdated, EarlyEnds, ReadyPods, unless_outdated
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.status_writes import (
     early_events,
@@ -282,7 +282,10 @@ class Reconciler:
             return await execute(kube, observed, decision, self._rewrites, is_outdated)
         refusal, error = None, None
         try:
-            refusal = await self._trials(key, trial)
+            async with unless_outdated(is_outdated):
+                refusal = await self._trials(key, trial)
+        except DecisionOutdated:
+            return ExecuteResult(is_outdated=True)
         except ApiError as failed:
             error = failed
         if refusal is None and error is None:
