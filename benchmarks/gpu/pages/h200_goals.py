@@ -13,8 +13,11 @@ from benchmarks.gpu.pages.loops import littles_share
 from benchmarks.gpu.pages.recorded import RAW, number, row
 from benchmarks.gpu.truth import quantile
 
-PAIRED, EDGES, SMALL = (RAW / name for name in ("goals", "goals-edges", "goals-small"))
+PAIRED, EDGES, SMALL, PINNED = (
+    RAW / name for name in ("goals", "goals-edges", "goals-small", "goals-small-pinned")
+)
 SERVER, SMALL_SERVER = "8b-bf16", "0.6b"
+SMALL_LEVELS = (16, 64, 128, 256)
 TTFT_MS = 300.0
 SEARCHES = {
     "old1-ttft-300ms": {"ttft": TTFT_MS},
@@ -77,6 +80,19 @@ From 64 streams on the probe measured up to {more:.0f} % more. [Other hosts](fro
 loops keep their connections, and the engine's own loop is as fast as its host. So these loops are no
 truth of 3 %. With one front end 256 streams had {one} tok/s and a first token after {ttft:.0f} ms,
 {engine:.0f} ms of them by the engine's own count.
+"""
+PINNED_HEAD = """
+On a fifth host, 2026-11-29 ([raw data](../../../benchmarks/gpu/h200/goals-small-pinned)), the server had
+twelve of the 16 cores. The clients had four, the loop's a compiled one. Each level was measured twice by the
+probe, each time between two loops of 16 s.
+
+| streams | loops of one server, tok/s | the probe, tok/s |
+| --- | --- | --- |
+"""
+PINNED_END = """
+Loops of equal streams differ by up to {apart:.0f} % within {minutes:.0f} minutes: no truth of 3 % either.
+The probe measured {least:.0f} to {most:.0f} % of their mean. {unknown} of its {all} levels had no rate
+that is known within 30 %.
 """
 
 
@@ -152,7 +168,7 @@ def of_ttft() -> list[dict[str, Any]]:
 def small() -> Iterator[tuple[str, float]]:
     """(row, the probe's rate beside the loops' mean), by streams."""
     found = loops(SMALL, SMALL_SERVER)
-    for streams in (16, 64, 128, 256):
+    for streams in SMALL_LEVELS:
         measured = json.loads((SMALL / f"{SMALL_SERVER}-levels-{streams}.json").read_text())
         rate = float(measured["curve"][-1]["outputTokensPerSecond"])
         pair = [level for level in found if level["streams"] == streams]
@@ -161,6 +177,46 @@ def small() -> Iterator[tuple[str, float]]:
         flags = ", ".join(measured.get("flags", ())) or "-"
         cells = [number(rates[0]), number(rate), number(rates[1])]
         yield row(str(streams), *cells, shares, flags), rate / (sum(rates) / len(rates))
+
+
+def rates_of(server: str, streams: int) -> list[float]:
+    """Tokens/s of the pinned loops of ``streams`` streams, in their order."""
+    levels = [level for level in loops(PINNED, server) if level["streams"] == streams]
+    return [level["output_tokens_per_second"]["server"] for level in levels]
+
+
+def pinned() -> Iterator[tuple[str, float, list[float | None]]]:
+    """(row, highest loop over the lowest, the probe's rates over the loops' mean or None), by streams."""
+    servers = (SMALL_SERVER, f"{SMALL_SERVER}-again")
+    for streams in SMALL_LEVELS:
+        around = [rate for server in servers for rate in rates_of(server, streams)]
+        measured: list[float | None] = []
+        for server in servers:
+            last = json.loads((PINNED / f"{server}-levels-{streams}.json").read_text())["curve"][-1]
+            known = last["concurrency"] == streams
+            measured.append(float(last["outputTokensPerSecond"]) if known else None)
+        cells = (
+            ", ".join(number(rate) if rate else "unknown" for rate in rates) for rates in (around, measured)
+        )
+        shares = [rate and rate * len(around) / sum(around) for rate in measured]
+        yield row(str(streams), *cells), max(around) / min(around), shares
+
+
+def pinned_section() -> str:
+    found = list(pinned())
+    shares = [share for _, _, some in found for share in some]
+    known = [share for share in shares if share]
+    times = [line.split()[0] for line in (PINNED / "steps").read_text().splitlines()]
+    first, last = (60 * int(time[:2]) + int(time[3:5]) for time in (times[1], times[-1]))
+    end = PINNED_END.format(
+        apart=100 * (max(apart for _, apart, _ in found) - 1),
+        minutes=last - first,
+        least=100 * min(known),
+        most=100 * max(known),
+        unknown=len(shares) - len(known),
+        all=len(shares),
+    )
+    return "".join((PINNED_HEAD, *(text for text, _, _ in found), end))
 
 
 def page() -> str:
@@ -190,5 +246,6 @@ def page() -> str:
                 ttft=float(one["ttftMillisecondsP50"]),
                 engine=float(one["engineTtftMilliseconds"]),
             ),
+            pinned_section(),
         )
     )

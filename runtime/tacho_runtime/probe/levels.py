@@ -88,6 +88,13 @@ class LevelResult:
         return known or self.point.concurrency == 1
 
     @property
+    def uncertain_rate(self) -> str:
+        """What a level without a known rate had, for a message: it shows whether more time could help."""
+        if self.point.ci_percent is None:
+            return ""
+        return f": it had {self.point.output_tokens_per_second:.0f} tokens/s ± {self.point.ci_percent:.0f} %"
+
+    @property
     def broken(self) -> bool:
         """Whether the level misses the SLO."""
         return max(self.point.ttft_slo_ratio or 0.0, self.point.tpot_slo_ratio or 0.0) > 1

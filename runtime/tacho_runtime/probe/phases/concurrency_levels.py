@@ -382,7 +382,7 @@ async def measure_only(bench: ProbeSession, given: Sequence[int], *, whole_budge
                 out_of_time(bench, f"{streams} streams could not be measured")
             elif not result.has_rate:  # the curve leaves it out, and its flags with it
                 bench.findings.flags.update(result.point.flags)
-                out_of_time(bench, f"the rate of {streams} streams is not known")
+                out_of_time(bench, f"the rate of {streams} streams is not known{result.uncertain_rate}")
     finally:
         await levels.loop.close()
 
