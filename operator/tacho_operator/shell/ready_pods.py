@@ -30,16 +30,16 @@ async def unless_outdated(is_outdated: Callable[[], bool]) -> AsyncIterator[None
     loop = asyncio.get_running_loop()
     due: asyncio.TimerHandle
 
-    def look() -> None:
+    def check() -> None:
         nonlocal due
         if is_outdated():
             limit.reschedule(loop.time())
         else:
-            due = loop.call_later(CHECK_SECONDS, look)
+            due = loop.call_later(CHECK_SECONDS, check)
 
     try:
         async with asyncio.timeout(None) as limit:
-            due = loop.call_later(CHECK_SECONDS, look)
+            due = loop.call_later(CHECK_SECONDS, check)
             try:
                 yield
             finally:
