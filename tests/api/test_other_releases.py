@@ -58,7 +58,8 @@ def test_a_second_release_serves_other_namespaces_alone(empty: Cluster) -> None:
         refused = second(empty, "--dry-run=server", **values)
         assert "release tacho already serves ml (Role tacho): set watchNamespaces" in refused, values
     assert second(empty, watchNamespaces=["web"]) == ""
-    assert upgraded(empty, watchNamespaces=["ml"], workers=3) == ""
+    assert upgraded(empty, watchNamespaces=["ml"], fullnameOverride="renamed") == ""
+    assert upgraded(empty, watchNamespaces=["ml"]) == ""
     assert "release second-tacho already serves web" in upgraded(empty)
     assert helm(empty, "uninstall", SECOND, "--namespace=two") == ""
     assert upgraded(empty) == ""

@@ -13,8 +13,10 @@ ClusterRoles are listed only for who makes objects of the cluster, and thus may 
 {{- end }}
 {{- range $role := $roles }}
 {{- $labels := default (dict) $role.metadata.labels }}
+{{- $notes := default (dict) $role.metadata.annotations }}
+{{- $own := and (eq (get $notes "meta.helm.sh/release-name") $.Release.Name) (eq (get $notes "meta.helm.sh/release-namespace") $.Release.Namespace) }}
 {{- $operator := and (eq (get $labels "app.kubernetes.io/part-of") "tacho") (eq (get $labels "app.kubernetes.io/component") "operator") }}
-{{- if and $operator (ne $role.metadata.name (include "tacho.fullname" $)) }}
+{{- if and $operator (not $own) (ne $role.metadata.name (include "tacho.fullname" $)) }}
 {{- range $role.rules }}
 {{- if has "llmdeployments/status" .resources }}
 {{- $where := default "all namespaces" $role.metadata.namespace }}
