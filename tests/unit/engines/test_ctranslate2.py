@@ -1,4 +1,4 @@
-"""CTranslate2's halves: what its flags are, what it refuses, what its log says."""
+"""CTranslate2's adapters: what its flags are, what it refuses, what its log says."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_llama_server_gets_a_context_for_all_slots_and_the_users_arguments_last(
     assert command[-2:] == ("--cache-ram", "64")
 
 
-def test_a_kv_cache_type_is_asked_of_both_halves_with_what_it_needs() -> None:
+def test_a_kv_cache_type_is_asked_of_both_adapters_with_what_it_needs() -> None:
     command = LlamaCpp().command(dataclasses.replace(CONFIG, kv_cache_dtype="q8_0"), "/models/m.gguf")
     asked = " ".join(command)
     assert "--cache-type-k q8_0 --cache-type-v q8_0 --flash-attn on" in asked
