@@ -120,7 +120,8 @@ def write_termination(path: str, text: str) -> bool:
             file.truncate(0)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
-        print(f"tacho: cannot write {path}: {error}; the message was: {text}", file=sys.stderr, flush=True)
+        # The kubelet shows the end of the log, so the cause is last.
+        print(f"{text}\ntacho: cannot write {path}: {error}", file=sys.stderr, flush=True)
         return False
 
 

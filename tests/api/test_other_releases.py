@@ -65,5 +65,37 @@ def test_a_second_release_serves_other_namespaces_alone(empty: Cluster) -> None:
     assert upgraded(empty) == ""
     refused = second(empty, "--dry-run=server", watchNamespaces=["web"])
     assert "release tacho already serves all namespaces (ClusterRole tacho)" in refused
-    # Whoever has no rights in the cluster as a whole cannot list its roles, and installs what needs none.
+    # A chart that makes no ClusterRole lists none: who installs it may have no rights in the whole cluster.
     assert second(empty, "--dry-run=server", watchNamespaces=["web"], **RESTRICTED) == ""
+    assert helm(empty, "uninstall", FIRST, "--namespace=one") == ""
+
+
+def test_two_releases_of_one_name_do_not_share_a_namespace(empty: Cluster) -> None:
+    """Of which no object has the name of another: a Role in ml, and a ClusterRole."""
+    values = {"watchNamespaces": ["ml"], "commonLabels": {"app.kubernetes.io/part-of": "platform"}}
+    assert (
+        helm(empty, "install", "tacho-b", CHART, "--namespace=two", fullnameOverride="tacho-b", **values)
+        == ""
+    )
+    refused = helm(empty, "install", "tacho-b", CHART, "--namespace=one", "--dry-run=server")
+    assert "release tacho-b already serves ml (Role tacho-b)" in refused
+    assert helm(empty, "uninstall", "tacho-b", "--namespace=two") == ""
+
+
+def test_who_may_not_list_roles_switches_the_check_off(empty: Cluster) -> None:
+    writes = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "create", "patch", "escalate", "bind"]}
+    history = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}
+    group = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": "installer"}}
+    binding = {
+        **role,
+        "kind": "ClusterRoleBinding",
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "installer"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "jane"}],
+    }
+    empty.apply({**role, "rules": [writes, history]}, binding)
+    flags = ("--dry-run=server", "--kube-as-user=jane")
+    refused = second(empty, *flags, watchNamespaces=["ml"], **RESTRICTED)
+    assert 'User "jane" cannot list resource "roles"' in refused
+    values = {"watchNamespaces": ["ml"], **RESTRICTED, "checkOtherReleases": False}
+    assert second(empty, *flags, **values) == ""

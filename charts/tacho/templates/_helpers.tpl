@@ -96,5 +96,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (hasPrefix "http://" .Values.hub.endpoint) (not .Values.hub.allowInsecure) }}
 {{- fail "hub.endpoint is not encrypted: use https://, or set hub.allowInsecure" }}
 {{- end }}
-{{- if .Values.rbac.create }}{{- include "tacho.checkOtherReleases" . }}{{- end }}
+{{- if .Values.checkOtherReleases }}{{- include "tacho.checkOtherReleases" . }}{{- end }}
 {{- end -}}

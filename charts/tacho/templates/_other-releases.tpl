@@ -1,7 +1,7 @@
 {{/*
 Refuses to serve a namespace that the operator of another release serves: each would undo the other's writes.
 Such an operator has a role that writes the status of LLMDeployments. Helm finds none where it only renders.
-ClusterRoles are listed only for who makes objects of the cluster, and thus may list them.
+ClusterRoles are listed only where the chart makes some. Whoever may not list roles sets checkOtherReleases=false.
 */}}
 {{- define "tacho.checkOtherReleases" -}}
 {{- $roles := list }}
@@ -15,8 +15,9 @@ ClusterRoles are listed only for who makes objects of the cluster, and thus may 
 {{- $labels := default (dict) $role.metadata.labels }}
 {{- $notes := default (dict) $role.metadata.annotations }}
 {{- $own := and (eq (get $notes "meta.helm.sh/release-name") $.Release.Name) (eq (get $notes "meta.helm.sh/release-namespace") $.Release.Namespace) }}
-{{- $operator := and (eq (get $labels "app.kubernetes.io/part-of") "tacho") (eq (get $labels "app.kubernetes.io/component") "operator") }}
-{{- if and $operator (not $own) (ne $role.metadata.name (include "tacho.fullname" $)) }}
+{{- $kind := ternary "Role" "ClusterRole" (not (empty $.Values.watchNamespaces)) }}
+{{- $rendered := and (eq $role.metadata.name (include "tacho.fullname" $)) (eq $role.kind $kind) }}
+{{- if and (eq (get $labels "app.kubernetes.io/component") "operator") (not (or $own $rendered)) }}
 {{- range $role.rules }}
 {{- if has "llmdeployments/status" .resources }}
 {{- $where := default "all namespaces" $role.metadata.namespace }}

@@ -54,10 +54,16 @@ class LocalPod:
 
     def _prepare(self) -> None:
         """Makes the directories and writes the files that a pod would find mounted. Raises CommandError."""
-        (self._scratch / "state").mkdir()
-        (self._scratch / "live.json").write_text(dumps(self._setup.live))
+        try:
+            (self._scratch / "state").mkdir()
+            (self._scratch / "live.json").write_text(dumps(self._setup.live))
+            if self._setup.fetch:
+                Path(self._setup.fetch.state_dir).mkdir()
+        except OSError as error:  # of a write to a full disk it has no name
+            raise CommandError(
+                f"{self._scratch}: {error.strerror}; free space there, or set TMPDIR"
+            ) from None
         if fetch := self._setup.fetch:
-            Path(fetch.state_dir).mkdir()
             try:
                 Path(fetch.cache_dir).mkdir(parents=True, exist_ok=True)
             except OSError as error:

@@ -104,7 +104,7 @@ async def execute(
     ends = time.monotonic() + PASS_SECONDS
     marked, unreported, ends_early = await _mark_victims(kube, live, decision, ends, is_outdated)
     if ends_early:
-        return ExecuteResult(writes=marked, is_outdated=True, unreported=unreported)
+        return ExecuteResult(writes=marked, is_outdated=True)
     if not marked:  # as where a webhook refuses each annotation after seconds, which stops no scale-down
         ends = time.monotonic() + PASS_SECONDS
     found = await _apply(kube, observed, decision, rewrites, live, ends, is_outdated)

@@ -21,7 +21,7 @@ MOST_EARLY = 3
 
 
 class DecisionOutdated(Exception):
-    """What a decision rests on has changed while nothing was written for it."""
+    """What a decision rests on has changed before any child was written for it."""
 
 
 @asynccontextmanager

@@ -92,8 +92,8 @@ class ModelFetch:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            step = "Free space on the node, or raise the pod's ephemeral-storage limit."
-            raise disk_full(f"No space is left in {folder}, where the progress is written.", step) from None
+            what = f"No space is left in {folder}, where the progress is written."
+            raise disk_full(what, "Free space on the node.") from None
 
     def run(self) -> str:
         """Downloads all files and returns their folder. Raises FailedError, or the client's own

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tacho_cli.inputs import child
+from tacho_cli.problems import CommandError
 from tacho_cli.run import serve
 from tacho_cli.run.setup import RunOptions, local_setup
 from tacho_contract.report import Report
@@ -33,6 +34,16 @@ async def test_a_log_that_nobody_asked_for_does_not_fill_the_disk(
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(pod.until_exit(), 2)
     assert log.stat().st_size == (7000 if asked else 0)
+
+
+async def test_a_full_scratch_folder_is_named(tmp_path: Path) -> None:
+    """The error of a write to a full disk names no file."""
+    order = dataclasses.replace(RunOptions(file="-"), report_port=free_port())
+    setup = local_setup(resource(CLAIM_SPEC), plan(), {"models": tmp_path}, order, tmp_path)
+    (tmp_path / "live.json").symlink_to("/dev/full")
+    with pytest.raises(CommandError, match=f"{tmp_path}: No space left on device; free space there"):
+        async with serve.LocalPod(setup, tmp_path, lambda _: None).running():
+            pass
 
 
 def test_of_a_log_of_any_length_the_end_is_read(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 ``kept_part`` decides, from most to least: the fields that decisions read (``trimmed``); of a very long pod or
 ReplicaSet what others' measurements depend on (``least_part``); only the metadata, marked METADATA_ONLY, of
-an object that cannot be read or whose owner is not stored. A decision that needs more reads the API server.
+an object that cannot be read, and of a child whose LLMDeployment is not stored or does not read it (Pods and
+ReplicaSets apart). A decision that needs more reads the API server.
 """
 
 from __future__ import annotations

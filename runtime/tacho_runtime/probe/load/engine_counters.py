@@ -102,7 +102,7 @@ def _samples(text: str, cache_configs: Collection[str]) -> _Samples:
         number, edge = _number(value), parted.get("le")
         le = _number(edge) if edge is not None else None
         is_count = number is not None and 0 <= number <= NUMBER_LIMIT and (edge is None) == (le is None)
-        series = hash((name, *sorted(part.strip() for part in labels.split(",") if part.strip())))
+        series = hash((name, *sorted(_LABEL.findall(labels))))
         if number is None or not is_count or series in seen:
             dropped.add(name)
         elif le is not None:
