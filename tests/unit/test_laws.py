@@ -16,7 +16,7 @@ PACKAGES = [
 ]
 PURE = "Decisions are pure"
 HUB = "The injected runtime needs nothing"
-HALVES = "The operator may import the plan's half"
+SIDES = "The operator may import the planner's side"
 RUNTIME = "The runtime's packages"
 LAYERS = "Effects sit above decisions"
 ENGINES = "runtime/tacho_engines"
@@ -60,17 +60,17 @@ def test_the_tree_as_it_is_keeps_them(tree: Path) -> None:
         (f"{CORE}/reconcile.py", "tacho_operator.shell.kube", LAYERS),
         ("operator/tacho_operator/api/types.py", "tacho_operator.core.types", LAYERS),
         ("operator/tacho_cli/main.py", "tacho_operator.shell.kube", LAYERS),
-        (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.run", HALVES),
-        (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.plan", HALVES),
-        (f"{CORE}/planner/plan.py", "tacho_engines.run_parts", HALVES),
-        ("operator/tacho_operator/shell/kube.py", "tacho_runtime.files", HALVES),
-        ("operator/tacho_cli/main.py", "tacho_llamacpp.flags", HALVES),
-        ("runtime/tacho_runtime/supervisor/preflight.py", "tacho_engines.llamacpp.plan", HALVES),
-        ("runtime/tacho_runtime/supervisor/preflight.py", "tacho_engines.memory.weights", HALVES),
-        (f"{ENGINES}/llamacpp/run.py", "tacho_engines.llamacpp.memory", HALVES),
-        (f"{ENGINES}/llamacpp/plan.py", "tacho_engines.shared.log_patterns", HALVES),
-        (f"{ENGINES}/registry.py", "tacho_engines.vllm.profile", HALVES),
-        (f"{ENGINES}/memory/kv.py", "tacho_engines.vllm.settings", HALVES),
+        (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.run", SIDES),
+        (f"{CORE}/planner/plan.py", "tacho_engines.llamacpp.plan", SIDES),
+        (f"{CORE}/planner/plan.py", "tacho_engines.run_parts", SIDES),
+        ("operator/tacho_operator/shell/kube.py", "tacho_runtime.files", SIDES),
+        ("operator/tacho_cli/main.py", "tacho_llamacpp.flags", SIDES),
+        ("runtime/tacho_runtime/supervisor/preflight.py", "tacho_engines.llamacpp.plan", SIDES),
+        ("runtime/tacho_runtime/supervisor/preflight.py", "tacho_engines.memory.weights", SIDES),
+        (f"{ENGINES}/llamacpp/run.py", "tacho_engines.llamacpp.memory", SIDES),
+        (f"{ENGINES}/llamacpp/plan.py", "tacho_engines.shared.log_patterns", SIDES),
+        (f"{ENGINES}/registry.py", "tacho_engines.vllm.profile", SIDES),
+        (f"{ENGINES}/memory/kv.py", "tacho_engines.vllm.settings", SIDES),
         (f"{ENGINES}/vllm/plan.py", "tacho_engines.llamacpp.profile", "Engines know nothing of each other"),
         ("runtime/tacho_contract/model.py", "tacho_engines.base", "The runtime's documents are below"),
         (f"{ENGINES}/base.py", "tacho_runtime.http.metrics", "The runtime's documents are below"),
@@ -100,11 +100,11 @@ def test_one_import_too_many_is_refused(tree: Path, file: str, imported: str, la
     assert any(line.startswith(law) for line in refusals), said
 
 
-def test_a_file_of_an_engine_is_of_one_half(tree: Path) -> None:
-    """One that neither half imports has no place; one that both import belongs below the engines."""
+def test_a_file_of_an_engine_is_of_one_side(tree: Path) -> None:
+    """One that neither side imports has no place; one that both import belongs below the engines."""
     path = tree / ENGINES / "llamacpp" / "stray.py"
     path.write_text('"""Nobody imports this."""\n', encoding="utf-8")
     try:
-        assert "tacho_engines.llamacpp.stray: of no half, and not of one" in broken(tree)
+        assert "tacho_engines.llamacpp.stray: of no side, and not of one" in broken(tree)
     finally:
         path.unlink()
