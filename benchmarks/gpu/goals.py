@@ -49,7 +49,6 @@ def comparison(folder: Path) -> Comparison:
         truths={server: (server,) for server in probes},
         probes=probes,
         edges=searches,
-        head="",
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+
+import pytest
 
 from benchmarks.gpu import goals
 from benchmarks.gpu.pages import (
@@ -51,6 +54,12 @@ def test_a_warm_start_is_judged_by_loops_that_hold() -> None:
     assert len(shares) == 4
     assert all(abs(share - 1) <= 0.03 for share in shares)
     assert h100_warm.late(h100_warm.COLD) > 100
+
+
+def test_a_folder_is_read_by_its_path_from_where_the_command_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "benchmarks/gpu/h100")
+    found = probe.page(goals.comparison(Path("goals-paired")))
+    assert found == probe.page(goals.comparison(h100_goals.PAIRED))
 
 
 def test_levels_of_one_server_are_in_the_order_of_their_streams() -> None:

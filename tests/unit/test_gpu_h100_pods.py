@@ -9,7 +9,7 @@ from benchmarks.planner.models import facts
 
 
 def test_levels_of_slow_engines_hold_or_say_why_not() -> None:
-    assert {name: h100_pods.holding(name) for name in h100_pods.MEASURED} == {
+    assert {name: h100_alone.holding(h100_pods.measured(name)) for name in h100_pods.MEASURED} == {
         "llama-8b-ct2": [1],
         "transformers-int8": [1, 14],
     }
@@ -17,8 +17,8 @@ def test_levels_of_slow_engines_hold_or_say_why_not() -> None:
 
 
 def test_levels_of_a_gguf_pod_hold_or_say_why_not() -> None:
-    _, table = h100_alone.gguf().split(h100_alone.LEVELS)
-    holds = [line.strip(" |").split(" | ") for line in table.split("\n\n")[0].splitlines()]
+    _, table = h100_alone.gguf().split("\n## The measurement\n\n")
+    holds = [line.strip(" |").split(" | ") for line in table.split("\n\n")[0].splitlines()[2:]]
     assert {int(cells[0]): cells[-1] for cells in holds} == {
         1: "3 requests",
         8: "4 requests",
@@ -31,13 +31,13 @@ def test_levels_of_a_gguf_pod_hold_or_say_why_not() -> None:
 
 
 def test_of_pods_of_vllm_alone_on_an_h100_two_are_clean() -> None:
-    found = {name: h100_pods.status(name)["measurements"][0] for name in h100_pods.AGAIN}
+    found = {name: h100_pods.measured(name) for name in h100_pods.AGAIN}
     assert {name: (each["state"], each["confidence"]) for name, each in found.items()} == {
         "gpt-oss-20b": ("Partial", "Provisional"),
         "llama-8b-bnb-int8": ("Complete", "Clean"),
         "moe-bf16": ("Complete", "Clean"),
     }
-    assert {name: h100_pods.holding(name) for name in h100_pods.AGAIN} == {
+    assert {name: h100_alone.holding(h100_pods.measured(name)) for name in h100_pods.AGAIN} == {
         "gpt-oss-20b": [1],
         "llama-8b-bnb-int8": [256],
         "moe-bf16": [1],
@@ -48,7 +48,7 @@ def test_experts_held_back_are_as_near_as_the_goals() -> None:
     """Their constants are fitted on H200s alone. At 256 streams the pod's cache preempted."""
     levels = {
         each["concurrency"]: float(each["outputTokensPerSecond"])
-        for each in h100_pods.status("moe-bf16")["measurements"][0]["curve"]
+        for each in h100_pods.measured("moe-bf16")["curve"]
         if each["concurrency"] < 256
     }
     found = h100_pods.expected(facts("qwen3-30b-a3b"), "none", *levels)

@@ -172,7 +172,7 @@ def test_more_seconds_made_no_cell_whole_and_the_page_says_so(monkeypatch: pytes
 
 def test_a_pod_that_was_never_ready_is_told_with_its_reason_and_measured_by_no_cell() -> None:
     assert later_pods.gguf() == pytest.approx((3.87, 3.90, 6.38), abs=0.005)
-    page = "".join(later_pods.sections())
+    page = later_pods.page()
     assert "(budgets/gguf-without-config) | InvalidConfig, 35 s" in page
     assert "(budgets/llama-8b-gguf) | QuantizationNotApplied, 94 s" in page
     assert "llama-8b-gguf" in outstanding.new_cells()
@@ -248,7 +248,7 @@ def test_each_loop_beside_a_pod_holds_and_is_inside_the_interval_that_the_page_t
 def test_a_loop_outside_of_the_probes_interval_is_not_called_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checked, "off_percent", lambda *_: -4.2)  # the narrowest is 4.13 %
     with pytest.raises(ValueError, match="checked/llama-8b-awq"):
-        checked.taught()
+        checked.checked()
 
 
 def test_parts_of_a_loop_are_in_the_order_in_which_requests_were_sent() -> None:
@@ -286,7 +286,7 @@ def test_front_ends_are_those_of_the_log() -> None:
 
 
 def test_two_gpus_are_set_against_one() -> None:
-    assert "1.38x of one GPU" in matrix.compared()  # 282 / 204
+    assert "1.38x of one GPU" in matrix.page()  # 282 / 204
 
 
 def test_a_single_stream_that_does_not_hold_is_in_no_sentence() -> None:

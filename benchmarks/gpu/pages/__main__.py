@@ -28,16 +28,15 @@ from benchmarks.gpu.pages import (
     later_pods,
     matrix,
     outstanding,
-    pods,
     probe,
 )
-from benchmarks.gpu.pages.recorded import RESULTS, ROOT
+from benchmarks.gpu.pages.recorded import RESULTS, ROOT, fill
 
 
 def rendered() -> dict[Path, str]:
     """Every page and picture, by its place."""
     pages = {
-        RESULTS / "h200/README.md": pods.page(later_pods.sections()),
+        RESULTS / "h200/README.md": later_pods.page(),
         RESULTS / "h100/README.md": h100.page(),
         RESULTS / "h100/gguf.md": h100_alone.gguf(),
         RESULTS / "h100/pods.md": h100_pods.page(),
@@ -50,7 +49,7 @@ def rendered() -> dict[Path, str]:
         RESULTS / "h200/vllm-0.32-four.md": h200_newest_four.page(),
         RESULTS / "h200/vllm-0.32-pods.md": h200_newest_pods.page(),
         RESULTS / "h200/front-ends.md": h200_front_ends.page(),
-        RESULTS / "h200/probe.md": probe.page(probe.H200),
+        RESULTS / "h200/probe.md": fill("h200_probe", levels=probe.page(probe.H200)),
         RESULTS / "h200/matrix.md": matrix.page(),
         RESULTS / "h200/outstanding.md": outstanding.page(),
         RESULTS / "articles/README.md": articles.page(),

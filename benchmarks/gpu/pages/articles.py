@@ -12,34 +12,10 @@ from typing import NamedTuple
 from benchmarks.gpu.pages import articles_product as product, pods
 from benchmarks.gpu.pages.charts import bars, curves
 from benchmarks.gpu.pages.matrix import single
-from benchmarks.gpu.pages.recorded import measured, number, times
+from benchmarks.gpu.pages.recorded import fill, measured, number, row, times
 
 BASE = "more/llama-8b-default-probe"
 H200_BYTES_PER_SECOND = 4.8e12
-HEAD = """# What the articles say, and what H200s gave
-
-Written by `python -m benchmarks.gpu.pages`. All figures are the product's own: of `tacho run` with 128 tokens
-in and 100 out ([below](#through-the-product)), of cells of [the matrix](../h200/matrix.md) and of pods, with
-512 in and 200 out. vLLM 0.26.0, Transformers 5.19.0 and bitsandbytes 0.50.2, torch 2.11.0 (CUDA 13.0), random
-weights in the shapes of Llama-3.1-8B and Phi-2. A row's ratio is of one host. The articles' GPUs are others:
-ratios are compared, not rates.
-
-| The claim (where) | Measured here | Source | Holds? | Why |
-| --- | --- | --- | --- | --- |
-"""
-PICTURES = """
-The first picture is of levels that hold, on one H200. The second is of pods, and the peaks are of an H100.
-
-![Tokens a second over streams](throughput.svg)
-
-![What 4 bits gain, by streams](gain.svg)
-
-![Peak memory of Transformers](memory.svg)
-"""
-TAIL = """
-Not measured on a GPU here, so without a row: CTranslate2, TensorRT-LLM, MLC, TGI and ExLlama beside
-these engines; MMLU of GPTQ and AWQ; memory of a ten-fold prompt without FlashAttention.
-"""
 
 
 PRODUCT = "[`tacho run`](#through-the-product)"
@@ -183,8 +159,7 @@ def claims() -> list[Claim]:
 
 
 def page() -> str:
-    rows = "\n".join(f"| {' | '.join(each)} |" for each in claims())
-    return f"{HEAD}{rows}\n{PICTURES}{product.section()}{TAIL}"
+    return fill("articles", claims=(row(*each) for each in claims()), **product.tables(), **product.notes())
 
 
 def pictures() -> dict[str, str]:

@@ -7,62 +7,72 @@ from collections.abc import Iterable
 from statistics import mean, median
 from typing import Any
 
-from benchmarks.gpu.pages.loops import littles_share
+from benchmarks.gpu.pages import loops
+from benchmarks.gpu.pages.loops import littles_share, rate
 from benchmarks.gpu.pages.recorded import (
     CHECKED_PODS,
+    LOOPED_PODS,
     RAW,
+    REPEATED_PODS,
     bullets,
+    fill,
     number,
-    paragraph,
     pod,
-    read,
-    resource,
     row,
     share,
+    status,
     times,
 )
 
 WINDOW_SECONDS = 4.5
 """As the probe's."""
 AWQ, CT2, NF4, INT8 = CHECKED_PODS
-TABLE = """
-| folder | streams | tok/s | TTFT p50 ms | TPOT p50 ms | requests of the loop | its Little |
-| --- | --- | --- | --- | --- | --- | --- |
-"""
 DRIFT = re.compile(r"decoded ([\d.]+) tokens/s, at the\s+beginning ([\d.]+): all intervals are (\d+) % wider")
-
-
-def raw(name: str) -> str:
-    """Its folder of the raw data."""
-    return f"pods-{name}"
-
-
-def both(name: str) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
-    """(the probe's level, the loop of as many streams) of a pod that had loops."""
-    own = {level["concurrency"]: level for level in pod(name)["curve"]}
-    return ((own[loop["streams"]], loop) for loop in of(name) if loop["streams"] in own)
+Pair = tuple[dict[str, Any], dict[str, Any]]
+"""The probe's level, and the loop of as many streams."""
 
 
 def of(name: str) -> list[dict[str, Any]]:
     """All loops of a pod."""
-    there = (RAW / raw(name) / "truth.json").exists()
-    return list(read(f"{raw(name)}/truth.json")["levels"]) if there else []
+    file = RAW / f"pods-{name}/truth.json"
+    return loops.levels(file) if file.exists() else []
+
+
+def both(name: str) -> list[Pair]:
+    """Of a pod that had loops."""
+    own = {level["concurrency"]: level for level in pod(name)["curve"]}
+    return [(own[loop["streams"]], loop) for loop in of(name) if loop["streams"] in own]
+
+
+def predicted(name: str) -> dict[str, Any]:
+    """By the plan of a pod."""
+    found: dict[str, Any] = status(RAW / f"pods-{name}/resource.yaml")["plan"]["predicted"]
+    return found
 
 
 def off_percent(level: dict[str, Any], loop: dict[str, Any]) -> float:
     """How far the probe's rate is from the loop's."""
-    rate = loop["output_tokens_per_second"]["server"]
-    return float(100 * (float(level["outputTokensPerSecond"]) / rate - 1))
+    return 100 * (float(level["outputTokensPerSecond"]) / rate(loop) - 1)
 
 
-def rows(names: Iterable[str] = CHECKED_PODS) -> Iterable[str]:
+def outside(names: Iterable[str]) -> list[str]:
+    """Pods with a level whose interval does not hold its loop's rate."""
+    return [
+        name
+        for name in names
+        for level, loop in both(name)
+        if abs(off_percent(level, loop)) > float(level["ciPercent"])
+    ]
+
+
+def rows(names: Iterable[str]) -> Iterable[str]:
     for name in names:
         for level, loop in both(name):
-            rate, true = float(level["outputTokensPerSecond"]), loop["output_tokens_per_second"]["server"]
+            own, true = float(level["outputTokensPerSecond"]), rate(loop)
             yield row(
                 name,
                 str(loop["streams"]),
-                f"{number(rate)} ± {number(level['ciPercent'], 1)} % / {number(true)} ({share(rate, true)})",
+                f"{number(own)} ± {number(level['ciPercent'], 1)} % / {number(true)} ({share(own, true)})",
                 f"{number(level['ttftMillisecondsP50'])} / {number(loop['ttft_ms']['p50'])}",
                 f"{number(level['tpotMillisecondsP50'], 1)} / {number(loop['tpot_ms']['p50'], 1)}",
                 number(loop["requests"]),
@@ -99,54 +109,111 @@ def windows(loop: dict[str, Any]) -> list[float]:
     return [median(each) for each in found]
 
 
-def _drift(name: str) -> str:
+def _drift(name: str, cell: str) -> dict[str, str]:
+    """Tokens a second of one stream early and late in the probe, and by how much its intervals are wider."""
     # Ends the run where the record says something else.
-    ((late, early, wider),) = DRIFT.findall(str(pod(name)["message"]))
-    return f"{early} and then {late} tok/s, and its intervals are {wider} % wider"
+    (found,) = DRIFT.findall(str(pod(name)["message"]))
+    return dict(zip((f"{cell}_late", f"{cell}_early", f"{cell}_wider"), found, strict=True))
 
 
-def _rate(name: str, streams: int) -> str:
-    level = next(each for each in pod(name)["curve"] if each["concurrency"] == streams)
-    return number(level["outputTokensPerSecond"])
-
-
-def taught() -> str:
+def checked() -> str:
+    if outside(CHECKED_PODS):
+        raise ValueError(
+            f"loops of {outside(CHECKED_PODS)} are outside the probe's interval: the page says none is"
+        )
     (nf4,) = (loop for _, loop in both(NF4) if loop["streams"] == 8)
-    slow, fast = max(quarters(nf4)), min(quarters(nf4))
-    outside = [name for name in CHECKED_PODS for level, loop in both(name) if not _inside(level, loop)]
-    if outside:
-        raise ValueError(f"loops of {outside} are outside the probe's interval: the page says none is")
-    plan = resource(RAW / raw(CT2) / "resource.yaml")["status"]["plan"]["predicted"]
-    expected, found = float(plan["expectedCapacityTokensPerSecond"]), pod(CT2)["capacity"]
-    over = times(expected, float(found["outputTokensPerSecond"]))
-    alone = number(plan["expectedDecodeTokensPerSecond"])
+    expected = float(predicted(CT2)["expectedCapacityTokensPerSecond"])
+    ct2 = {level["concurrency"]: number(level["outputTokensPerSecond"]) for level in pod(CT2)["curve"]}
     level, busy = max(both(AWQ), key=lambda pair: pair[1]["streams"])
     medians = windows(busy)
-    ttft = number(level["ttftMillisecondsP50"])
-    return "\n" + bullets(
-        "**Rates.** Each loop's is inside the probe's interval.",
-        f"**TTFT** differs between windows as short as the probe's: the loop of {busy['streams']} streams "
-        f"had medians of {min(medians):.0f} to {max(medians):.0f} ms in its {len(medians)} times "
-        f"{WINDOW_SECONDS} s. The probe's one window had {ttft} ms, less than any. Most [earlier "
-        "ones](probe.md) were too low as well. The probe tells no interval of TTFT.",
-        f"**Transformers** computes its steps in Python, and their speed wanders. The {nf4['streams']} "
-        f"streams of `{NF4}` took {slow:.0f} ms a token in the slowest quarter of their loop, {fast:.0f} ms "
-        f"in the fastest. One stream of its probe had {_drift(NF4)}; of `{INT8}` {_drift(INT8)}. So no level "
-        "of the two is known to 10 %. Their rates are those of the loops.",
-        f"**CTranslate2** computes each request by itself, so 2 streams bring {_rate(CT2, 2)} tok/s and 8 "
-        f"bring {_rate(CT2, 8)}. The plan had expected batches: {number(expected)} tok/s, {over} that, and "
-        f"{alone} of one stream. Memory is planned for 16 full contexts. Perplexity is missing: on a GPU its "
-        "server cannot read log-probabilities.",
+    return fill(
+        "checked",
+        rows=rows(CHECKED_PODS),
+        busy=busy["streams"],
+        few=nf4["streams"],
+        least=min(medians),
+        most=max(medians),
+        windows=len(medians),
+        seconds=WINDOW_SECONDS,
+        ttft=number(level["ttftMillisecondsP50"]),
+        slow=max(quarters(nf4)),
+        fast=min(quarters(nf4)),
+        **_drift(NF4, "nf4"),
+        **_drift(INT8, "int8"),
+        two=ct2[2],
+        eight=ct2[8],
+        expected=number(expected),
+        over=times(expected, float(pod(CT2)["capacity"]["outputTokensPerSecond"])),
+        alone=number(predicted(CT2)["expectedDecodeTokensPerSecond"]),
     )
 
 
-def _inside(level: dict[str, Any], loop: dict[str, Any]) -> bool:
-    return abs(off_percent(level, loop)) <= float(level["ciPercent"])
-
-
-def section() -> str:
-    intro = (
-        "After its probe each but `llama-8b-ct2` had steady loops of at least 30 s and 100 requests, with "
-        "the streams of its capacity, and two of them with fewer. Each cell is probe / loop:"
+def looped() -> str:
+    gpt_oss, gptq, fp8, ct2 = LOOPED_PODS
+    if outside(LOOPED_PODS) != [ct2]:
+        raise ValueError(
+            f"loops of {outside(LOOPED_PODS)} are outside the probe's interval: the page names another"
+        )
+    few, more = sorted(of(gpt_oss), key=lambda loop: int(loop["streams"]))
+    ((level, loop),) = both(ct2)
+    whole = next(each for each in pod(ct2)["curve"] if each["concurrency"] == 16)
+    delays = (
+        f"{number(level['ttftMillisecondsP50'])} and {number(loop['ttft_ms']['p50'])} ms "
+        f"(`{name}`, {loop['streams']} streams)"
+        for name in (gptq, fp8)
+        for level, loop in both(name)
     )
-    return "\n" + paragraph(intro) + TABLE + "".join(rows()) + taught()
+    return fill(
+        "looped",
+        rows=rows(LOOPED_PODS),
+        streams=level["concurrency"],
+        off=share(float(level["outputTokensPerSecond"]), rate(loop)),
+        level=number(level["ciPercent"], 1),
+        capacity=number(pod(ct2)["capacity"]["ciPercent"], 1),
+        low=number(rate(few)),
+        few=few["streams"],
+        high=number(rate(more)),
+        more=more["streams"],
+        ttft=bullets(
+            f"**TTFT** p50 of the probe's short window and of the loop: {', '.join(delays)}.",
+        ),
+        expected=number(predicted(ct2)["expectedOutputTokensPerSecond"]),
+        found=number(whole["outputTokensPerSecond"]),
+        quality=pod(ct2)["quality"]["message"],
+    )
+
+
+def repeated() -> str:
+    nf4, _, _, front_ends, _ = REPEATED_PODS
+    pairs = [(pod(name)["capacity"], level, loop) for name in REPEATED_PODS for level, loop in both(name)]
+    wide = [
+        loop["streams"]
+        for capacity, level, loop in pairs
+        if level["concurrency"] == capacity["concurrency"]
+        and abs(off_percent(level, loop)) > float(capacity["ciPercent"])
+    ]
+    if wide:
+        raise ValueError(f"loops of {wide} streams are outside the capacity's interval")
+    widths = [float(pod(name)["capacity"]["ciPercent"]) for name in REPEATED_PODS]
+    misses = [
+        error
+        for _, level, loop in pairs
+        if (error := abs(off_percent(level, loop))) > float(level["ciPercent"])
+    ]
+    slow = next(loop for loop in of(nf4) if loop["streams"] == 16)
+    high = max(of(front_ends), key=lambda loop: int(loop["streams"]))
+    return fill(
+        "repeated",
+        rows=rows(REPEATED_PODS),
+        narrowest=min(widths),
+        widest=max(widths),
+        inside=len(pairs) - len(misses),
+        all=len(pairs),
+        nearest=min(misses),
+        farthest=max(misses),
+        nf4=number(rate(slow)),
+        slow=max(quarters(slow)),
+        fast=min(quarters(slow)),
+        high=number(rate(high)),
+        streams=high["streams"],
+    )

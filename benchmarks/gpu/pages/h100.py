@@ -4,42 +4,27 @@ from __future__ import annotations
 
 from benchmarks.gpu.pages import same_seconds
 from benchmarks.gpu.pages.probe import BF16, BOTH, FP8, Comparison, page as comparison, truth
-from benchmarks.gpu.pages.recorded import RAW, bullets, number, row, share
+from benchmarks.gpu.pages.recorded import RAW, bullets, fill, number, row, share
 from benchmarks.planner.cases import predict
 from benchmarks.planner.starts import starts
 from tacho_contract.units import GIB
 
 WARM_BF16, WARM_FP8, SMALL, MOE = f"{BF16}-warm", f"{FP8}-warm", "0.6b", "moe-bf16"
 APART_SMALL, APART_SMALL_WARM, APART_MOE, LATER_MOE = (
-    "0.6b-apart",
-    "0.6b-apart-warm",
-    "moe-apart",
-    "moe-later",
+    *("0.6b-apart", "0.6b-apart-warm"),
+    *("moe-apart", "moe-later"),
 )
+LOOPS = {
+    server: f"{server}-again" if server.endswith("-warm") else server
+    for server in (
+        *(BF16, WARM_BF16, WARM_FP8, SMALL, MOE),
+        *(APART_SMALL, APART_SMALL_WARM, APART_MOE, LATER_MOE),
+    )
+}
 H100 = Comparison(
     raw=RAW.parent / "h100/probe",
-    truths={
-        BF16: (BF16,),
-        WARM_BF16: (f"{WARM_BF16}-again",),
-        WARM_FP8: (f"{WARM_FP8}-again",),
-        SMALL: (SMALL,),
-        MOE: (MOE,),
-        APART_SMALL: (APART_SMALL,),
-        APART_SMALL_WARM: (f"{APART_SMALL_WARM}-again",),
-        APART_MOE: (APART_MOE,),
-        LATER_MOE: (LATER_MOE,),
-    },
-    probes={
-        BF16: (f"{BF16}-levels",),
-        WARM_BF16: (f"{WARM_BF16}-levels-again",),
-        WARM_FP8: (f"{WARM_FP8}-levels-again",),
-        SMALL: (f"{SMALL}-levels",),
-        MOE: (f"{MOE}-levels",),
-        APART_SMALL: (f"{APART_SMALL}-levels",),
-        APART_SMALL_WARM: (f"{APART_SMALL_WARM}-levels-again",),
-        APART_MOE: (f"{APART_MOE}-levels",),
-        LATER_MOE: (f"{LATER_MOE}-levels",),
-    },
+    truths={server: (loop,) for server, loop in LOOPS.items()},
+    probes={server: (loop.replace(server, f"{server}-levels"),) for server, loop in LOOPS.items()},
     edges={
         (WARM_BF16, "tpot-20ms"): {"tpot": 20.0},
         (WARM_BF16, "ttft-1s-tpot-25ms"): BOTH,
@@ -49,42 +34,12 @@ H100 = Comparison(
         (APART_SMALL_WARM, "ttft-1s-tpot-15ms"): {"ttft": 1000.0, "tpot": 15.0},
         (APART_MOE, "ttft-2s-tpot-40ms"): {"ttft": 2000.0, "tpot": 40.0},
     },
-    head="""# The probe beside long loops
-
-Written by `python -m benchmarks.gpu.pages` from [raw data](../../../benchmarks/gpu/h100/probe), where the
-commands are. Servers of vLLM 0.26.0 on two H100s of a host, 2026-11-24 and 25, mostly two at a time:
-Llama-3.1-8B in 16 bits and in FP8, Qwen3-0.6B with four front ends, and Qwen3-30B-A3B. `warm` is a second
-start. 512 tokens in and 200 out. The truth of a level is a closed loop of 30 to 55 s, with the stamps of
-every request. The probe's levels share `--budget 120s`, in windows of 11 to 36 s.
-
-A server, the probe and the loop's clients shared 16 cores. With `apart`
-and `later` the clients had cores of their own. Windows of 4.4 s came where a level was faster than
-fewer streams foretold. The present probe, of `later` alone, gives the rest of its share to the window.
-The 0.6B is bound by the CPUs, whose speed here changes by half within minutes: its probes say that they are
-provisional, and nothing acts on them.
-
-""",
 )
 SAME_MODEL = {
     "Llama-3.1-8B in 16 bits": (BF16, WARM_BF16),
     "Qwen3-0.6B": (SMALL, APART_SMALL, APART_SMALL_WARM),
     "Qwen3-30B-A3B": (MOE, APART_MOE, LATER_MOE),
 }
-REPEATS = """
-## What these hosts repeat
-
-Tokens a second of loops of the same model and streams, on two or three starts. A probe cannot be nearer to
-a loop than another loop is:
-
-"""
-MEMORY = """
-## Memory
-
-No constant of the planner is from these servers. Planned from the headers / found in the logs:
-
-| server | weights GiB | KV-cache tokens | CUDA graphs GiB |
-| --- | --- | --- | --- |
-"""
 STARTS = (BF16, WARM_BF16, WARM_FP8, SMALL, MOE)
 """A start of each; later ones found the same."""
 
@@ -103,7 +58,7 @@ def memory_row(server: str) -> str:
 
 def repeats() -> str:
     """How far loops of one level differ that ran on other starts of the same model."""
-    apart = {}
+    lines = []
     for title, servers in SAME_MODEL.items():
         rates: dict[int, list[float]] = {}
         for level in (
@@ -111,16 +66,16 @@ def repeats() -> str:
         ):
             rates.setdefault(level.streams, []).append(level.rate)
         wide = {streams: max(each) / min(each) - 1 for streams, each in rates.items() if len(each) > 1}
-        apart[title] = (len(wide), *max((share, streams) for streams, share in wide.items()))
-    return REPEATS + bullets(
-        *(
-            f"{title}: {levels} levels, up to {100 * most:.1f} % apart (at {streams} streams)."
-            for title, (levels, most, streams) in apart.items()
-        )
-    )
+        most, streams = max((share, streams) for streams, share in wide.items())
+        lines.append(f"{title}: {len(wide)} levels, up to {100 * most:.1f} % apart (at {streams} streams).")
+    return bullets(*lines)
 
 
 def page() -> str:
-    return (
-        comparison(H100) + same_seconds.section(H100) + repeats() + MEMORY + "".join(map(memory_row, STARTS))
+    return fill(
+        "h100",
+        levels=comparison(H100),
+        **same_seconds.figures(H100),
+        repeats=repeats(),
+        memory=map(memory_row, STARTS),
     )

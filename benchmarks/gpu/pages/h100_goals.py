@@ -10,50 +10,13 @@ from statistics import mean
 from benchmarks.gpu.goals import comparison
 from benchmarks.gpu.pages import probe
 from benchmarks.gpu.pages.h100_alone import H100
-from benchmarks.gpu.pages.recorded import bullets, number
+from benchmarks.gpu.pages.recorded import bullets, fill, number
 
 PAIRED, ONE_RUN, FIRST, FIRST_SMALL = (
     H100 / name for name in ("goals-paired", "goals-one-run", "goals", "goals-small")
 )
 LARGE, SMALL = ("8b-bf16", "8b-fp8"), "0.6b"
 SEARCH = ("8b-bf16", "ttft-300ms")
-HEAD = """# The probe's goals by one command, on H100s
-
-Written by `python -m benchmarks.gpu.pages` from [raw data](../../../benchmarks/gpu/h100/goals-paired), where
-the commands are. Servers of vLLM 0.26.0 on one host of an H100, 2026-11-26, one after the other: the shape of
-Llama-3.1-8B in 16 bits and in FP8. 512 tokens in and 200 out. The server, the probe and the loop's clients
-shared 16 cores.
-
-Each level by the probe stands between two loops of it: a host that changes within minutes changes all three.
-Their mean is the truth. The probe's windows took {least:.0f} to {most:.0f} s, the loops' 16 s and more. After
-each search came a loop of the streams that it found.
-
-"""
-SMALL_HEAD = """
-## Qwen3-0.6B
-
-On another such host, with four front ends. Two loops of one level differ by up to {apart:.0f} % of
-tokens a second, a minute apart: no probe can be as near to both as the goals ask. {flagged} of {levels}
-levels say that something disturbed them.
-
-"""
-ONE_RUN_HEAD = """
-## All servers in one run
-
-On a host of four H100s with 64 cores, 2026-11-27: `goals.sh` for each server at the same time, on a GPU and
-16 cores of its own, all in 15 minutes ([raw data](../../../benchmarks/gpu/h100/goals-one-run)). The fourth
-GPU served models with experts. On this host two loops of one level differ by up to {apart:.0f} % for the 8B
-and {apart_small:.0f} % for the 0.6B, which had four front ends. No server was alone on its host.
-
-"""
-FIRST_HEAD = """
-## Levels first, then loops
-
-Runs of 2026-11-25, when the probe measured all levels and the loops came minutes later: the 8B in 16 bits
-([raw data](../../../benchmarks/gpu/h100/goals)), whose larger loops had no time left, and on another host the
-0.6B ([raw data](../../../benchmarks/gpu/h100/goals-small)), before whose searches time was over.
-
-"""
 
 
 def chosen(*servers: str, run: Path = PAIRED) -> probe.Comparison:
@@ -96,33 +59,31 @@ def noise(of: probe.Comparison) -> str:
     )
 
 
-def tables(of: probe.Comparison) -> str:
-    """Levels alone."""
-    return probe.page(of).partition("\n## ")[0].removeprefix(probe.CELLS)
+def levels_alone(of: probe.Comparison) -> str:
+    return probe.tables(of).partition("\n## ")[0]
+
+
+def below_a_heading(of: probe.Comparison) -> str:
+    return probe.tables(of).replace("## ", "### ")
 
 
 def page() -> str:
     large, small = chosen(*LARGE), chosen(SMALL)
-    levels = [level for _, level, _, _ in probe.errors(large)]
-    windows = [level.window_seconds for level in levels if level.window_seconds]
+    windows = [level.window_seconds for _, level, _, _ in probe.errors(large) if level.window_seconds]
     of_small = [level for _, level, _, _ in probe.errors(small)]
-    head = HEAD.format(least=min(windows), most=max(windows))
-    small_head = SMALL_HEAD.format(
-        apart=apart(small),
+    return fill(
+        "h100_goals",
+        least=min(windows),
+        most=max(windows),
+        large=probe.page(large),
+        noise=noise(large),
+        apart_other=apart(small),
         flagged=sum(bool(level.flags) for level in of_small),
         levels=len(of_small),
-    )
-    searches = probe.page(small).removeprefix(probe.CELLS).replace("## ", "### ")
-    one_run_head = ONE_RUN_HEAD.format(
+        small=below_a_heading(small),
         apart=apart(chosen(*LARGE, run=ONE_RUN)),
         apart_small=apart(chosen(SMALL, run=ONE_RUN)),
-    )
-    one_run = probe.page(comparison(ONE_RUN)).removeprefix(probe.CELLS).replace("## ", "### ")
-    return "".join(
-        (
-            *(head, probe.page(large), "\n", noise(large)),
-            *(small_head, searches),
-            *(one_run_head, one_run),
-            *(FIRST_HEAD, tables(comparison(FIRST)), "\n", tables(comparison(FIRST_SMALL))),
-        )
+        one_run=below_a_heading(comparison(ONE_RUN)),
+        first=levels_alone(comparison(FIRST)),
+        first_small=levels_alone(comparison(FIRST_SMALL)),
     )

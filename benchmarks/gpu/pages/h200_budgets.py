@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta
 from typing import Any
 
 from benchmarks.gpu.goals import bounds
-from benchmarks.gpu.pages.recorded import RAW, number, row
+from benchmarks.gpu.pages.loops import levels, rate
+from benchmarks.gpu.pages.recorded import RAW, fill, number, read, row
 
 FOLDER = RAW / "goals-budgets"
 SEARCH = re.compile(r"(8b-\w+?)-((?:(?:ttft|tpot)-[^-]+-)+)budget-(\d+)-(\d)")
@@ -17,34 +17,13 @@ LINE = re.compile(r"INFO 11-29 (\S+) .*generation throughput: ([\d.]+) tokens")
 LOOP_SECONDS = 42
 """From the end of a search to that of its loop."""
 FARTHEST = "8b-fp8", "ttft-1s-tpot-25ms"
-HEAD = """
-## 45 or 90 seconds
-
-Searches of one server by turns, on a third host of an H200, 2026-11-29
-([raw data](../../../benchmarks/gpu/h200/goals-budgets)). Loops of 20 s had the streams of a search with 90 s.
-The plan expects 45 s and more of such searches, so it gives them 90 or 120 s.
-
-| server | 95 of 100 keep | budget, s | ends at | after, s | streams | tok/s | loop of these streams, tok/s |
-| --- | --- | --- | --- | --- | --- | --- | --- |
-"""
-END = """
-With 90 s {long} ended with an edge, with 45 s {short}. The rates of windows of 7 s differ from the loop's by
-{least:.1f} to {most:.0f} %. FP8 at {streams} streams is the farthest off. The engine's own log had {slow}
-tok/s at most in ten seconds of that search, and {fast} in those of the loop: the host was slower.
-"""
 
 
 def searches() -> Iterator[tuple[tuple[str, str, int], dict[str, Any]]]:
     """((server, service level, budget in seconds), what the probe found) of the 8B."""
     for file in sorted(FOLDER.glob("8b-*-budget-*.json")):
         if match := SEARCH.fullmatch(file.stem):
-            yield (match[1], match[2].rstrip("-"), int(match[3])), json.loads(file.read_text())
-
-
-def loop_of(server: str, streams: int) -> dict[str, Any] | None:
-    """The loop of exactly ``streams`` streams."""
-    levels = json.loads((FOLDER / f"{server}.json").read_text())["levels"]
-    return next((level for level in levels if level["streams"] == streams), None)
+            yield (match[1], match[2].rstrip("-"), int(match[3])), read(file)
 
 
 def best(found: dict[str, Any], *, after: bool) -> float:
@@ -66,25 +45,24 @@ def section() -> str:
     edges: dict[int, list[bool]] = {45: [], 90: []}
     for (server, search, budget), found in searches():
         capacity = found["capacity"]
-        streams, rate = int(capacity["concurrency"]), float(capacity["outputTokensPerSecond"])
-        loop = loop_of(server, streams)
-        true = loop["output_tokens_per_second"]["server"] if loop else None
-        if true:
-            errors[streams] = 100 * abs(rate / true - 1)
+        streams, tokens = int(capacity["concurrency"]), float(capacity["outputTokensPerSecond"])
         edges[budget].append(capacity["boundary"] == "Edge")
-        said = f"{number(true)} ({100 * (rate / true - 1):+.1f} %)" if true else "-"
+        said = "-"
+        for loop in levels(FOLDER / f"{server}.json", streams)[:1]:
+            error = 100 * (tokens / rate(loop) - 1)
+            errors[streams], said = abs(error), f"{number(rate(loop))} ({error:+.1f} %)"
         cells = (server, shown(search), str(budget), capacity["boundary"], str(found["probeSeconds"]))
-        rows.append(row(*cells, str(streams), number(rate), said))
+        rows.append(row(*cells, str(streams), number(tokens), said))
     far = {budget: found for (*search, budget), found in searches() if tuple(search) == FARTHEST}
-    end = END.format(
-        **{
-            name: f"{sum(edges[budget])} of {len(edges[budget])}"
-            for name, budget in (("long", 90), ("short", 45))
-        },
+    long, short = (f"{sum(edges[budget])} of {len(edges[budget])}" for budget in (90, 45))
+    return fill(
+        "h200_budgets",
+        rows=rows,
+        long=long,
+        short=short,
         least=min(errors.values()),
         most=max(errors.values()),
         streams=max(errors, key=lambda each: errors[each]),
         slow=number(best(far[90], after=False)),
         fast=number(best(far[45], after=True)),
     )
-    return "".join((HEAD, *rows, end))

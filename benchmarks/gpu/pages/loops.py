@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.pages.recorded import number
+from benchmarks.gpu.pages.recorded import number, read
+
+
+def levels(file: str | Path, streams: int = 0) -> list[dict[str, Any]]:
+    """The loops of a file of the raw data, in their order; those of ``streams`` alone where that is given."""
+    return [level for level in read(file)["levels"] if streams in (0, level["streams"])]
+
+
+def rate(level: dict[str, Any]) -> float:
+    """Tokens a second, by the server's counter."""
+    return float(level["output_tokens_per_second"]["server"])
 
 
 def littles_share(level: dict[str, Any]) -> float:
@@ -13,17 +24,20 @@ def littles_share(level: dict[str, Any]) -> float:
     latency, tokens = columns.index("end_to_end_ms"), columns.index("tokens")
     rows = level["raw"]["rows"]
     seconds = sum(each[latency] for each in rows) / 1000
-    rate = level["output_tokens_per_second"]["server"]
-    return float(rate * seconds / sum(each[tokens] for each in rows) / level["streams"])
+    return rate(level) * seconds / sum(each[tokens] for each in rows) / float(level["streams"])
+
+
+def pair(figures: dict[str, float], digits: int = 0) -> str:
+    """Median and 95th percentile."""
+    return f"{number(figures['p50'], digits)}, {number(figures['p95'], digits)}"
 
 
 def figures(level: dict[str, Any]) -> tuple[str, ...]:
     """Streams, tokens a second, TTFT and TPOT (median and 95th percentile), and requests."""
-    ttft, tpot = level["ttft_ms"], level["tpot_ms"]
     return (
         str(level["streams"]),
-        number(level["output_tokens_per_second"]["server"]),
-        f"{number(ttft['p50'])}, {number(ttft['p95'])}",
-        f"{number(tpot['p50'], 1)}, {number(tpot['p95'], 1)}",
+        number(rate(level)),
+        pair(level["ttft_ms"]),
+        pair(level["tpot_ms"], 1),
         number(level["requests"]),
     )

@@ -1,4 +1,4 @@
-"""docs/results/h200/README.md: what a node of Kubernetes with one H200 gave, and what it says of starts."""
+"""Rows of pods: how they ended, what they needed, and what tacho adds to a start."""
 
 from __future__ import annotations
 
@@ -9,66 +9,15 @@ from benchmarks.gpu.pages import held
 from benchmarks.gpu.pages.recorded import (
     MIXED_PODS,
     PODS,
-    RESULTS,
     number,
     paragraph,
     pod,
     read,
-    resource,
     row,
     share,
 )
+from tacho_contract.units import GIB
 
-TITLE = """# tacho on one NVIDIA H200
-
-Written by `python -m benchmarks.gpu.pages`. How: [benchmarks/gpu](../../../benchmarks/gpu). The probe
-beside long loops: [probe.md](probe.md).
-"""
-HEAD = """
-## Small models, on the first host
-
-A Kubernetes 1.36.3 node (containerd 1.6.20, runc 1.1.5) on a
-bare host: Ubuntu 24.04, kernel 6.18, 16 virtual cores, cgroup v2, driver 580.159.04, torch 2.11.0 (CUDA
-13.0), Python 3.12. The chart is as `helm template` renders it. A device plugin
-(`tools/cluster/go-tools/device-plugin`) offers the GPU. The namespace enforces Pod Security `restricted`.
-vLLM 0.26.0, Transformers 5.19.0 and bitsandbytes 0.50.2 are wheels in images whose lower layer is the
-host's root. Models are random weights in the shapes of Llama 3.2 1B and Qwen3 0.6B. One run of each, on
-2026-11-21.
-
-| folder | ended as | start s: load + compile + graphs + probe |
-| --- | --- | --- |
-"""
-ENDED = """| [does-not-fit](does-not-fit) | DoesNotFit, before a pod was made | |
-| [refused](refused) | InvalidConfig, {refused:.1f} s after its engine started | |
-| [Unschedulable](transformers-bnb-nf4/taken-describe.txt) | while vllm-bf16 had the GPU; it served after | |
-
-Each served cell answered a chat completion through its Service. Each folder holds what was applied,
-`kubectl get` and `describe`, the resource with its status, the events and the answer. Logs of engines and
-the operator, pods and every change of a condition in seconds:
-[benchmarks/gpu/h200](../../../benchmarks/gpu/h200).
-
-"""
-WITHDRAWN = """**Withdrawn.** None of the {levels} levels that these pods measured is shown: see
-[outstanding](outstanding.md). Two GPUs and long steady loops are in [the matrix](matrix.md).
-
-### Predicted before the start, and what the engine then said
-
-Predicted / found, GiB beside tokens:
-
-| folder | weights | KV-cache tokens | graphs | process |
-| --- | --- | --- | --- | --- |
-"""
-FITTED = """
-This was predicted at the time. The last two ran later that day, with graphs fitted on the others.
-Transformers is planned for full contexts, and its requests held a fraction of them.
-[Planner](../planner.md#memory) has what was learned since.
-
-### What tacho adds to a start
-
-"""
-NOTES = """Most of a start is importing on these cores. Nothing compiled was kept, as no `spec.cache` was
-given. Scheduling of all but the first includes the seconds in which the previous pod stopped.
-"""
 TIMELINES = (*PODS, "vllm-w4a16-first", "small-4-api-servers", "refused")
 """Recorded changes of conditions, of all that were placed."""
 
@@ -84,13 +33,7 @@ def levels(names: Iterable[str] = (*PODS, *MIXED_PODS)) -> list[tuple[str, dict[
     return found
 
 
-def spec(name: str) -> dict[str, Any]:
-    """Of the resource."""
-    found: dict[str, Any] = resource(RESULTS / f"h200/{name}/resource.yaml")["spec"]
-    return found
-
-
-def served(names: Iterable[str] = PODS) -> Iterable[str]:
+def served(names: Iterable[str]) -> Iterable[str]:
     for name in names:
         found = pod(name)
         phases = [found["startup"].get(f"{phase}Seconds") for phase in ("load", "compile", "graph", "probe")]
@@ -102,25 +45,46 @@ def served(names: Iterable[str] = PODS) -> Iterable[str]:
         yield row(f"[{name}]({name})", f"Ready; measurement {state}", start)
 
 
-def fits(names: Iterable[str] = PODS) -> Iterable[str]:
+MEMORY = (
+    ("weights GiB", "WeightsBytes", GIB, 3),
+    ("KV-cache tokens", "KVCacheTokens", 1, 0),
+    ("CUDA graphs GiB", "GraphBytes", GIB, 2),
+    ("process GiB", "Bytes", GIB, 1),
+)
+"""Title, key in a measurement, unit and digits of each part of what was planned."""
+
+
+def memory(found: dict[str, Any], of_weights: int = 3) -> dict[str, tuple[str, str]]:
+    """Planned, and found with the plan's error, by part, of those that a measurement has both of.
+
+    ``of_weights``: digits.
+    """
+    pairs = {}
+    for title, key, unit, digits in MEMORY:
+        planned, actual = (found.get(f"{side}{key}") for side in ("predicted", "actual"))
+        if planned and actual:
+            error = share(planned, actual)
+            digits = of_weights if key == "WeightsBytes" else digits
+            pairs[title] = number(planned / unit, digits), f"{number(actual / unit, digits)} ({error})"
+    return pairs
+
+
+def fits(names: Iterable[str]) -> Iterable[str]:
     for name in names:
-        memory = pod(name)["memory"]
-        yield row(
-            name,
-            _pair(memory, "WeightsBytes", 2**30, 3),
-            _pair(memory, "KVCacheTokens", 1, 0),
-            _pair(memory, "GraphBytes", 2**30, 2),
-            _pair(memory, "Bytes", 2**30, 1),
-        )
+        pairs = memory(pod(name)["memory"])
+        yield row(name, *(" / ".join(pairs.get(title, "-")) for title, *_ in MEMORY))
 
 
-def _pair(memory: dict[str, Any], what: str, unit: int, digits: int) -> str:
-    predicted, actual = memory.get(f"predicted{what}"), memory.get(f"actual{what}")
-    if not predicted or not actual:
-        return "-"
-    return (
-        f"{number(predicted / unit, digits)} / {number(actual / unit, digits)} ({share(predicted, actual)})"
-    )
+def expected_capacity(predicted: dict[str, Any]) -> str:
+    """Streams, and tokens a second."""
+    rate = number(predicted["expectedCapacityTokensPerSecond"])
+    return f"{predicted['expectedCapacityConcurrency']}, {rate}"
+
+
+def capacity(found: dict[str, Any]) -> str:
+    """The same as it was measured, with half of its interval."""
+    rate, error = number(found["outputTokensPerSecond"]), number(found["ciPercent"], 1)
+    return f"{found['concurrency']}, {rate} ± {error} %"
 
 
 def seconds_of(name: str) -> dict[str, float]:
@@ -158,23 +122,8 @@ def starts() -> str:
     )
 
 
-def page(later: Iterable[str]) -> str:
-    """``later``: the parts about the later hosts."""
-    every = levels(PODS)
-    shown = [name for name, _, doubts in every if not doubts]
-    if shown:
-        raise ValueError(f"levels of {shown} hold: the page has no place for them")
-    failed = next(
-        event["seconds"] for event in read("refused/timeline.json") if event["reason"] == "InvalidConfig"
-    )
-    after = failed - seconds_of("refused")["loading"]
-    parts = [
-        TITLE,
-        *later,
-        HEAD,
-        *served(),
-        ENDED.format(refused=after),
-        WITHDRAWN.format(levels=len(every)),
-        *fits(),
-    ]
-    return "".join([*parts, FITTED, starts(), "\n", NOTES])
+def refused_after_seconds() -> float:
+    """From its engine's start to the refusal of a pod."""
+    events = read("refused/timeline.json")
+    failed = next(event["seconds"] for event in events if event["reason"] == "InvalidConfig")
+    return float(failed) - seconds_of("refused")["loading"]

@@ -5,7 +5,6 @@ Truth is `benchmarks.gpu.truth`: loops of 45 to 60 s. Percentiles are computed f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -14,7 +13,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from benchmarks.gpu.pages.loops import littles_share
-from benchmarks.gpu.pages.recorded import RAW, bullets, number, row, share
+from benchmarks.gpu.pages.recorded import RAW, bullets, fill, number, read, row, share
 from benchmarks.gpu.truth import quantile
 
 BOTH = {"ttft": 1000.0, "tpot": 25.0}
@@ -32,10 +31,9 @@ class Comparison:
     """Levels that the probe measured on each server."""
     edges: dict[tuple[str, str], dict[str, float]]
     """Searches, and the bounds in milliseconds that 95 of 100 requests keep."""
-    head: str
 
     def read(self, name: str) -> Any:
-        return json.loads((self.raw / f"{name}.json").read_text())
+        return read(self.raw.absolute() / f"{name}.json")
 
 
 BF16, FP8 = "8b-bf16", "8b-fp8"
@@ -65,22 +63,6 @@ H200 = Comparison(
         (SLOW_SMALL, "tpot-6ms"): {"tpot": 6.0},
         (SLOW_SMALL, "ttft-200ms"): {"ttft": 200.0},
     },
-    head="""# Earlier probes beside long loops
-
-Written by `python -m benchmarks.gpu.pages` from [raw data](../../../benchmarks/gpu/h200/probe), where the
-commands are. The present probe stands beside long loops [on H100s](../h100/README.md). These windows took 3
-to 5 s. Five servers of vLLM 0.26.0 on H200s, 2026-11-22: the shapes of Llama-3.1-8B in 16 bits and in
-FP8 and of Qwen3-0.6B, 512 tokens in and 200 out. The truth of a level is a closed loop of 45 s or 60 s, with
-the stamps of every request, or the mean of two.
-
-- `8b-bf16`, `8b-fp8`: the probe of commit 9859304. [Pods](README.md#the-8b-on-a-second-host) on the host's
-  other GPU shared its CPUs.
-- `slow-cores`: the probe of commit 7e09687, on another host. Two servers at a time had a GPU and 16 cores
-  each. The 8B in 16 bits was ready after 145 s instead of 105 s, in FP8 after 172 s instead of 100 s. CPUs
-  bound the engines: 16 streams of the 8B in FP8 had 30 % fewer tokens a second. The 0.6B had four front
-  ends. They, the probe and the loop's eight processes shared its cores.
-
-""",
 )
 FIGURES = {
     "rate": ("tok/s", 3.0),
@@ -99,19 +81,6 @@ SHORT = 10.0
 CELLS = """A cell is probe / truth and the error. **Bold** misses its goal. The probe rounds its rates by
 their intervals. `-`: the probe told none, or there is no second truth.
 
-"""
-LEVELS = """| probe | streams | {columns} | truths apart |
-| --- | --- | --- | --- | --- | --- | --- |
-"""
-EDGES_HEAD = """
-## Edges of service levels
-
-`tacho probe --slo`. The truth's edge is interpolated between its levels, by the bound that breaks first. The
-goal is a rate within {goal:.0f} %. Where no two levels of the truth lie around it, it is below or above them.
-`unverified`: arrivals at that rate did not keep the level.
-
-| server | 95 of 100 requests keep | probe ends at | streams: probe / truth | tok/s: probe / truth |
-| --- | --- | --- | --- | --- |
 """
 
 
@@ -255,11 +224,17 @@ def edge_errors(
         yield (server, search), of.read(f"{server}-{search}"), edge(merged(of, server), bounds)
 
 
+def edge_cells(capacity: dict[str, Any], true: tuple[float, float] | str) -> tuple[str, str]:
+    """Streams and tokens a second: probe / truth."""
+    streams, rate = capacity["concurrency"], float(capacity["outputTokensPerSecond"])
+    if isinstance(true, str):
+        return f"{streams} / {true}", f"{number(rate)} / -"
+    return f"{streams} / {number(true[0])}", cell(rate, true[1], EDGE_GOAL_PERCENT, 0)
+
+
 def edges(of: Comparison) -> Iterator[str]:
     for (server, search), measured, true in edge_errors(of):
         bounds, capacity = of.edges[server, search], measured["capacity"]
-        found = float(capacity["outputTokensPerSecond"])
-        known = not isinstance(true, str)
         yield row(
             server,
             " and ".join(f"{figure.upper()} {bound:.0f} ms" for figure, bound in bounds.items()),
@@ -270,8 +245,7 @@ def edges(of: Comparison) -> Iterator[str]:
                     *(["provisional"] if measured["confidence"] == PROVISIONAL else []),
                 )
             ),
-            f"{capacity['concurrency']} / {number(true[0]) if known else true}",
-            cell(found, float(true[1]), EDGE_GOAL_PERCENT, 0) if known else f"{number(found)} / -",
+            *edge_cells(capacity, true),
         )
 
 
@@ -331,11 +305,15 @@ def within(of: Comparison) -> str:
         )
     if left := unsteady(of):
         lines.append(f"**No truth**, as Little's law is missed by more than 3 %: {', '.join(left)}.")
-    return "\n" + bullets(*lines)
+    return bullets(*lines)
+
+
+def tables(of: Comparison) -> str:
+    """Levels, and then edges of service levels."""
+    columns = " | ".join(f"{title}, goal {goal:.0f} %" for title, goal in FIGURES.values())
+    text = fill("probe", columns=columns, levels=levels(of), within=within(of), goal=EDGE_GOAL_PERCENT)
+    return "".join((text, *edges(of)))
 
 
 def page(of: Comparison) -> str:
-    columns = " | ".join(f"{title}, goal {goal:.0f} %" for title, goal in FIGURES.values())
-    parts = [of.head, CELLS, LEVELS.format(columns=columns), *levels(of), within(of)]
-    parts += [EDGES_HEAD.format(goal=EDGE_GOAL_PERCENT), *edges(of)]
-    return "".join(parts)
+    return CELLS + tables(of)

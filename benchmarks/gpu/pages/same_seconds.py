@@ -13,18 +13,8 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from benchmarks.gpu.pages.probe import Comparison, cell, level_of, missed
-from benchmarks.gpu.pages.recorded import bullets, row, share
+from benchmarks.gpu.pages.recorded import row, share
 
-HEAD = """
-## The engine's own count in the same seconds
-
-Every 10 s vLLM logs the tokens a second since its last line. These are means of the lines that lie whole
-within a level of the probe. What differs here is the probe's error alone; what differs above holds the
-machine's changes from minute to minute, too. Several front ends log nothing.
-
-| probe | streams | tok/s, goal 3 % | seconds of log |
-| --- | --- | --- | --- |
-"""
 GOAL_PERCENT = 3.0
 NEAR = 0.06
 """Share by which requests in the engine may differ from a level's streams."""
@@ -82,7 +72,7 @@ def compared(probe: str, measured: dict[str, Any], log: str) -> Iterator[Same]:
             yield Same(probe, level.streams, level.rate, mean(rates), sum(seconds))
 
 
-def section(of: Comparison) -> str:
+def figures(of: Comparison) -> dict[str, Any]:
     """Of every probe of given levels whose server's log counts."""
     found = [
         same
@@ -90,17 +80,19 @@ def section(of: Comparison) -> str:
         for name in names
         for same in compared(name, of.read(name), (of.raw / f"{server}.log").read_text())
     ]
-    rows = (
-        row(
-            each.probe,
-            str(each.streams),
-            cell(each.rate, each.logged, GOAL_PERCENT, 0),
-            f"{each.seconds:.0f}",
-        )
-        for each in found
-    )
-    kept = sum(not missed(each.rate, each.logged, GOAL_PERCENT) for each in found)
     worst = max(found, key=lambda each: abs(each.rate / each.logged - 1))
-    most = share(worst.rate, worst.logged)
-    said = f"Within {GOAL_PERCENT:.0f} %: {kept} of {len(found)} levels, the worst {most}."
-    return "".join((HEAD, *rows)) + "\n" + bullets(said)
+    return {
+        "same_seconds": [
+            row(
+                each.probe,
+                str(each.streams),
+                cell(each.rate, each.logged, GOAL_PERCENT, 0),
+                f"{each.seconds:.0f}",
+            )
+            for each in found
+        ],
+        "goal": GOAL_PERCENT,
+        "kept": sum(not missed(each.rate, each.logged, GOAL_PERCENT) for each in found),
+        "all": len(found),
+        "most": share(worst.rate, worst.logged),
+    }
