@@ -19,298 +19,111 @@ from typing import Any
 
 from benchmarks.engines.random_forms import FORMS, save
 
+LLAMA_3 = {
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "rope_theta": 500000.0,
+    "rms_norm_eps": 1e-5,
+}
+QWEN_2 = {"max_position_embeddings": 32768, "rope_theta": 1000000.0, "rms_norm_eps": 1e-6}
+QWEN_3 = {**QWEN_2, "vocab_size": 151936, "max_position_embeddings": 40960}
+OURS = {"vocab_size": 49152, "rms_norm_eps": 1e-5}
+"""With the vocabulary of the tokenizer that is used here."""
 
-def _experts(
-    wide: int, *, of: int, each: int, hidden: int, layers: int, heads: tuple[int, int, int]
+
+def _shape(
+    model_type: str, hidden: int, wide: int, layers: int, heads: tuple[int, ...], **more: Any
 ) -> dict[str, Any]:
-    """A Qwen3-MoE whose tokens take ``each`` ``of`` its experts, ``wide`` elements wide. ``heads``: number of
-    queries', number of keys', and their size.
-    """
+    """A config.json. ``heads``: number of queries', number of keys', and their size if it is there."""
+    names = ("num_attention_heads", "num_key_value_heads", "head_dim")
     return {
-        "model_type": "qwen3_moe",
+        "model_type": model_type,
         "hidden_size": hidden,
         "intermediate_size": wide,
-        "moe_intermediate_size": wide,
-        "num_experts": of,
-        "num_experts_per_tok": each,
-        "norm_topk_prob": True,
         "num_hidden_layers": layers,
-        "num_attention_heads": heads[0],
-        "num_key_value_heads": heads[1],
-        "head_dim": heads[2],
-        "vocab_size": 151936,
-        "max_position_embeddings": 40960,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
+        **dict(zip(names, heads, strict=False)),
         "tie_word_embeddings": False,
         "bos_token_id": 1,
         "eos_token_id": 2,
+        **more,
     }
 
 
+def _experts(
+    wide: int, hidden: int, layers: int, heads: tuple[int, ...], *, of: int, each: int
+) -> dict[str, Any]:
+    """A Qwen3-MoE whose tokens take ``each`` ``of`` its experts, ``wide`` elements wide."""
+    return _shape(
+        "qwen3_moe",
+        *(hidden, wide, layers, heads),
+        moe_intermediate_size=wide,
+        num_experts=of,
+        num_experts_per_tok=each,
+        norm_topk_prob=True,
+        **QWEN_3,
+    )
+
+
 SHAPES: dict[str, dict[str, Any]] = {
-    # meta-llama/Llama-3.1-8B config.json
-    "llama-3.1-8b": {
-        "model_type": "llama",
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": 128256,
-        "max_position_embeddings": 131072,
-        "rope_theta": 500000.0,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # meta-llama/Llama-3.1-70B config.json
-    "llama-3.1-70b": {
-        "model_type": "llama",
-        "hidden_size": 8192,
-        "intermediate_size": 28672,
-        "num_hidden_layers": 80,
-        "num_attention_heads": 64,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": 128256,
-        "max_position_embeddings": 131072,
-        "rope_theta": 500000.0,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # meta-llama/Llama-3.2-1B config.json
-    "llama-3.2-1b": {
-        "model_type": "llama",
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "vocab_size": 128256,
-        "max_position_embeddings": 131072,
-        "rope_theta": 500000.0,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": True,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # Qwen/Qwen3-0.6B config.json
-    "qwen3-0.6b": {
-        "model_type": "qwen3",
-        "hidden_size": 1024,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": 151936,
-        "max_position_embeddings": 40960,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": True,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # Qwen/Qwen2.5-1.5B-Instruct config.json
-    "qwen2.5-1.5b": {
-        "model_type": "qwen2",
-        "hidden_size": 1536,
-        "intermediate_size": 8960,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 12,
-        "num_key_value_heads": 2,
-        "vocab_size": 151936,
-        "max_position_embeddings": 32768,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": True,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # Qwen/Qwen2.5-3B-Instruct config.json
-    "qwen2.5-3b": {
-        "model_type": "qwen2",
-        "hidden_size": 2048,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 2,
-        "vocab_size": 151936,
-        "max_position_embeddings": 32768,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": True,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # Qwen/Qwen2.5-7B-Instruct config.json
-    "qwen2.5-7b": {
-        "model_type": "qwen2",
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "vocab_size": 152064,
-        "max_position_embeddings": 32768,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # Qwen/Qwen2.5-32B-Instruct config.json
-    "qwen2.5-32b": {
-        "model_type": "qwen2",
-        "hidden_size": 5120,
-        "intermediate_size": 27648,
-        "num_hidden_layers": 64,
-        "num_attention_heads": 40,
-        "num_key_value_heads": 8,
-        "vocab_size": 152064,
-        "max_position_embeddings": 32768,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # Qwen/Qwen3-8B config.json
-    "qwen3-8b": {
-        "model_type": "qwen3",
-        "hidden_size": 4096,
-        "intermediate_size": 12288,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": 151936,
-        "max_position_embeddings": 40960,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # The numbers of microsoft/Phi-3-mini-4k-instruct config.json as a Llama, with the same vocabulary
-    "phi-3-mini-as-llama": {
-        "model_type": "llama",
-        "hidden_size": 3072,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "vocab_size": 49152,
-        "max_position_embeddings": 4096,
-        "rope_theta": 10000.0,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
+    # config.json of meta-llama/Llama-3.1-8B, Llama-3.1-70B and Llama-3.2-1B
+    "llama-3.1-8b": _shape("llama", 4096, 14336, 32, (32, 8, 128), **LLAMA_3),
+    "llama-3.1-70b": _shape("llama", 8192, 28672, 80, (64, 8, 128), **LLAMA_3),
+    "llama-3.2-1b": _shape("llama", 2048, 8192, 16, (32, 8, 64), tie_word_embeddings=True, **LLAMA_3),
+    # of Qwen/Qwen3-0.6B and Qwen3-8B
+    "qwen3-0.6b": _shape("qwen3", 1024, 3072, 28, (16, 8, 128), tie_word_embeddings=True, **QWEN_3),
+    "qwen3-8b": _shape("qwen3", 4096, 12288, 36, (32, 8, 128), **QWEN_3),
+    # of Qwen/Qwen2.5-1.5B-Instruct, 3B, 7B and 32B
+    "qwen2.5-1.5b": _shape(
+        "qwen2", 1536, 8960, 28, (12, 2), vocab_size=151936, tie_word_embeddings=True, **QWEN_2
+    ),
+    "qwen2.5-3b": _shape(
+        "qwen2", 2048, 11008, 36, (16, 2), vocab_size=151936, tie_word_embeddings=True, **QWEN_2
+    ),
+    "qwen2.5-7b": _shape("qwen2", 3584, 18944, 28, (28, 4), vocab_size=152064, **QWEN_2),
+    "qwen2.5-32b": _shape("qwen2", 5120, 27648, 64, (40, 8), vocab_size=152064, **QWEN_2),
+    # The numbers of microsoft/Phi-3-mini-4k-instruct config.json as a Llama, with another vocabulary
+    "phi-3-mini-as-llama": _shape(
+        "llama", 3072, 8192, 32, (32, 32), max_position_embeddings=4096, rope_theta=10000.0, **OURS
+    ),
     # h2oai/h2o-danube3-4b-base config.json, with the same vocabulary
-    "danube3-4b": {
-        "model_type": "llama",
-        "hidden_size": 3840,
-        "intermediate_size": 10240,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 120,
-        "vocab_size": 49152,
-        "max_position_embeddings": 8192,
-        "rope_theta": 100000.0,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
+    "danube3-4b": _shape(
+        "llama", 3840, 10240, 24, (32, 8, 120), max_position_embeddings=8192, rope_theta=100000.0, **OURS
+    ),
     # Qwen/Qwen3-30B-A3B config.json with 12 of its 48 layers: 16 GiB, and each layer is the whole one's.
-    "qwen3-moe-12-layers": _experts(768, of=128, each=8, hidden=2048, layers=12, heads=(32, 4, 128)),
+    "qwen3-moe-12-layers": _experts(768, 2048, 12, (32, 4, 128), of=128, each=8),
     # The numbers of other models' config.json, as a Qwen3-MoE with another vocabulary.
     # allenai/OLMoE-1B-7B-0924
-    "olmoe-as-qwen3": _experts(1024, of=64, each=8, hidden=2048, layers=16, heads=(16, 16, 128)),
+    "olmoe-as-qwen3": _experts(1024, 2048, 16, (16, 16, 128), of=64, each=8),
     # ibm-granite/granite-3.1-3b-a800m-instruct
-    "granite-moe-as-qwen3": _experts(512, of=40, each=8, hidden=1536, layers=32, heads=(24, 8, 64)),
+    "granite-moe-as-qwen3": _experts(512, 1536, 32, (24, 8, 64), of=40, each=8),
     # mistralai/Mixtral-8x7B-v0.1
-    "mixtral-as-qwen3": _experts(14336, of=8, each=2, hidden=4096, layers=32, heads=(32, 8, 128)),
+    "mixtral-as-qwen3": _experts(14336, 4096, 32, (32, 8, 128), of=8, each=2),
     # microsoft/Phi-3.5-MoE-instruct and Phi-mini-MoE-instruct
-    "phi-3.5-moe-as-qwen3": _experts(6400, of=16, each=2, hidden=4096, layers=32, heads=(32, 8, 128)),
-    "phi-mini-moe-as-qwen3": _experts(960, of=16, each=2, hidden=4096, layers=32, heads=(32, 8, 128)),
+    "phi-3.5-moe-as-qwen3": _experts(6400, 4096, 32, (32, 8, 128), of=16, each=2),
+    "phi-mini-moe-as-qwen3": _experts(960, 4096, 32, (32, 8, 128), of=16, each=2),
     # baidu/ERNIE-4.5-21B-A3B-PT and zai-org/GLM-4.5-Air, without shared experts and dense layers
-    "ernie-21b-as-qwen3": _experts(1536, of=64, each=6, hidden=2560, layers=28, heads=(20, 4, 128)),
-    "glm-air-as-qwen3": _experts(1408, of=128, each=8, hidden=4096, layers=46, heads=(96, 8, 128)),
-    # meta-llama/Llama-2-7b-hf config.json, with the vocabulary of the tokenizer that is used here
-    "llama-2-7b": {
-        "model_type": "llama",
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "vocab_size": 49152,
-        "max_position_embeddings": 4096,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    # mistralai/Mistral-7B-v0.3 config.json, with the same vocabulary
-    "mistral-7b": {
-        "model_type": "mistral",
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": 49152,
-        "max_position_embeddings": 32768,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-5,
-        "sliding_window": None,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
+    "ernie-21b-as-qwen3": _experts(1536, 2560, 28, (20, 4, 128), of=64, each=6),
+    "glm-air-as-qwen3": _experts(1408, 4096, 46, (96, 8, 128), of=128, each=8),
+    # meta-llama/Llama-2-7b-hf config.json
+    "llama-2-7b": _shape("llama", 4096, 11008, 32, (32, 32), max_position_embeddings=4096, **OURS),
+    # mistralai/Mistral-7B-v0.3 config.json
+    "mistral-7b": _shape(
+        *("mistral", 4096, 14336, 32, (32, 8, 128)),
+        max_position_embeddings=32768,
+        rope_theta=1000000.0,
+        sliding_window=None,
+        **OURS,
+    ),
     # microsoft/phi-2 config.json
-    "phi-2": {
-        "model_type": "phi",
-        "hidden_size": 2560,
-        "intermediate_size": 10240,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "vocab_size": 51200,
-        "max_position_embeddings": 2048,
-        "partial_rotary_factor": 0.4,
-        "layer_norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
+    "phi-2": _shape(
+        *("phi", 2560, 10240, 32, (32, 32)),
+        vocab_size=51200,
+        max_position_embeddings=2048,
+        partial_rotary_factor=0.4,
+        layer_norm_eps=1e-5,
+    ),
     # Small enough for a CPU; of no published model.
-    "tiny": {
-        "model_type": "llama",
-        "hidden_size": 256,
-        "intermediate_size": 768,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 64,
-        "vocab_size": 49152,
-        "max_position_embeddings": 8192,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
+    "tiny": _shape("llama", 256, 768, 4, (4, 2, 64), max_position_embeddings=8192, **OURS),
 }
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools import cache
@@ -16,6 +16,7 @@ from tools.steps import Say, run
 KUBERNETES_VERSION = "v1.36.3"
 HELM_VERSION, HELM3_VERSION = "v4.3.1", "v3.22.0"
 KEDA_VERSION = "v2.21.0"
+SOURCES = ("go.mod", "go.sum", "**/*.go")
 NEEDED_DISK_BYTES = 6 << 30  # module cache, build cache and result of a cold build
 PROXY = "A network that cannot reach the Go module proxy is the usual cause: set GOPROXY, then try again."
 
@@ -32,88 +33,65 @@ class Module:
     """A folder with a pinned go.mod, and the programs built from it."""
 
     name: str
-    folder: Path
     packages: tuple[str, ...]
-    link_flags: str
-    programs: tuple[str, ...]
+    versions: str = ""
+    """Link flags that set the versions that the programs report."""
+    place: str = ""
+    """Path of the folder; empty: go-tools and the module's name."""
+    programs: tuple[str, ...] = ()
     """Names under which the first binary is also called, e.g. ``kubectl``."""
-    sources: tuple[str, ...] = field(default=("go.mod", "go.sum", "**/*.go"))
+
+    @property
+    def folder(self) -> Path:
+        return HERE / (self.place or f"go-tools/{self.name}")
+
+    @property
+    def link_flags(self) -> str:
+        return f"-s -w {self.versions}".strip()
 
     def key(self, go_version: str) -> str:
         """Names the folder in the cache: equal inputs, equal key."""
         digest = hashlib.sha256(f"{go_version}\n{self.link_flags}\n{self.packages}\n".encode())
-        for path in sorted({found for pattern in self.sources for found in self.folder.glob(pattern)}):
+        for path in sorted({found for pattern in SOURCES for found in self.folder.glob(pattern)}):
             digest.update(f"{path.relative_to(self.folder)}\n".encode() + path.read_bytes())
         return f"{self.name}-{digest.hexdigest()[:16]}"
 
 
 CLUSTER = Module(
     name="cluster",
-    folder=HERE / "go",
+    place="go",
     packages=(".", "./pause", "./hello", "./coredns"),
-    link_flags=f"-s -w {_kubernetes_flags(KUBERNETES_VERSION)}",
+    versions=_kubernetes_flags(KUBERNETES_VERSION),
     programs=(
-        "etcd",
-        "kube-apiserver",
-        "kube-controller-manager",
-        "kube-scheduler",
-        "kube-proxy",
-        "kubelet",
-        "kubectl",
+        *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+        *("kube-proxy", "kubelet", "kubectl"),
     ),
 )
 HELM = Module(
     name="helm",
-    folder=HERE / "go-tools" / "helm",
     packages=("helm.sh/helm/v4/cmd/helm",),
-    link_flags=f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM_VERSION}",
-    programs=(),
+    versions=f"-X helm.sh/helm/v4/internal/version.version={HELM_VERSION}",
 )
 HELM3 = Module(
     name="helm3",
-    folder=HERE / "go-tools" / "helm3",
     packages=("helm.sh/helm/v3/cmd/helm",),
-    link_flags=f"-s -w -X helm.sh/helm/v3/internal/version.version={HELM3_VERSION}",
-    programs=(),
+    versions=f"-X helm.sh/helm/v3/internal/version.version={HELM3_VERSION}",
 )
-DEVICE_PLUGIN = Module(
-    name="device-plugin",
-    folder=HERE / "go-tools" / "device-plugin",
-    packages=(".",),
-    link_flags="-s -w",
-    programs=(),
-)
+DEVICE_PLUGIN = Module(name="device-plugin", packages=(".",))
 KEDA = Module(
     name="keda",
-    folder=HERE / "go-tools" / "keda",
     packages=("github.com/kedacore/keda/v2/cmd/operator", "github.com/kedacore/keda/v2/cmd/adapter"),
-    link_flags=f"-s -w -X github.com/kedacore/keda/v2/version.Version={KEDA_VERSION}",
-    programs=(),
+    versions=f"-X github.com/kedacore/keda/v2/version.Version={KEDA_VERSION}",
 )
 COSIGN = Module(
     name="cosign",
-    folder=HERE / "go-tools" / "cosign",
     packages=(
         "github.com/sigstore/cosign/v3/cmd/cosign",
         "github.com/google/go-containerregistry/cmd/registry",
     ),
-    link_flags="-s -w",
-    programs=(),
 )
-SYFT = Module(
-    name="syft",
-    folder=HERE / "go-tools" / "syft",
-    packages=("github.com/anchore/syft/cmd/syft",),
-    link_flags="-s -w",
-    programs=(),
-)
-ETCDUTL = Module(
-    name="etcdutl",
-    folder=HERE / "go-tools" / "etcdutl",
-    packages=("go.etcd.io/etcd/etcdutl/v3",),
-    link_flags="-s -w",
-    programs=(),
-)
+SYFT = Module(name="syft", packages=("github.com/anchore/syft/cmd/syft",))
+ETCDUTL = Module(name="etcdutl", packages=("go.etcd.io/etcd/etcdutl/v3",))
 ALL = (CLUSTER, HELM, HELM3, DEVICE_PLUGIN, KEDA, COSIGN, SYFT, ETCDUTL)
 MODULES = {module.name: module for module in ALL}
 

@@ -61,8 +61,12 @@ def test_state_is_remembered_and_a_broken_file_still_names_the_cluster() -> None
 
 def test_the_key_of_a_build_follows_everything_that_goes_in(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module m\n")
-    module = builds.Module("m", tmp_path, (".",), "-s", ())
-    keys = [module.key("go1.26.6"), module.key("go1.26.8"), replace(module, link_flags="-w").key("go1.26.6")]
+    module = builds.Module("m", (".",), place=str(tmp_path))
+    keys = [
+        module.key("go1.26.6"),
+        module.key("go1.26.8"),
+        replace(module, versions="-X a=b").key("go1.26.6"),
+    ]
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "main.go").write_text("package main\n")
     keys.append(module.key("go1.26.6"))
