@@ -142,11 +142,11 @@ def linear_elements(architecture: Architecture) -> float:
     return float(architecture.layers * (attention + 3 * hidden * wide))
 
 
-def rotary_bytes(architecture: Architecture, max_model_len: int, element_bytes: int = 2) -> int:
-    """Bytes of the table of cosines and sines on every GPU: ``positions x rotary_dim x b``.
+def rotary_bytes(architecture: Architecture, max_model_len: int) -> int:
+    """Bytes of the table of cosines and sines on every GPU: ``positions x rotary_dim x 2``.
 
     As many positions as the checkpoint's context or the requested one, whichever is longer. Source: vLLM
     layers/rotary_embedding.py _compute_cos_sin_cache (Llama-3.1-8B: 131072 x 128 x 2 = 32 MiB).
     """
     positions = max(architecture.max_positions, max_model_len)
-    return positions * architecture.rotary_dim * element_bytes
+    return positions * architecture.rotary_dim * 2

@@ -50,8 +50,8 @@ UNKNOWN_LIMIT = 12
 UNKNOWN_TEXT_LIMIT = 160
 
 
-def packed_within_limit(result: InspectResult, limit_bytes: int = LIMIT_BYTES) -> str:
-    """``result`` packed into at most ``limit_bytes``.
+def packed_within_limit(result: InspectResult) -> str:
+    """``result`` packed into at most LIMIT_BYTES.
 
     The least important facts are left out until it fits; ``unknown`` then names them.
     """
@@ -59,17 +59,17 @@ def packed_within_limit(result: InspectResult, limit_bytes: int = LIMIT_BYTES) -
     if result.failure:
         for message, next_step in FAILURE_CHARS:
             packed = codec.pack(replace(result, failure=_short(result.failure, message, next_step)))
-            if len(packed) <= limit_bytes:
+            if len(packed) <= LIMIT_BYTES:
                 break
-    if result.facts and (len(packed) > limit_bytes or len(result.facts.tensors) > CLASS_LIMIT):
+    if result.facts and (len(packed) > LIMIT_BYTES or len(result.facts.tensors) > CLASS_LIMIT):
         for kept in KEPT_CLASSES:
             packed = codec.pack(replace(result, facts=_shortened(result.facts, kept)))
-            if len(packed) <= limit_bytes:
+            if len(packed) <= LIMIT_BYTES:
                 break
         else:
             packed = codec.pack(replace(result, facts=None, failure=_too_many_files(result.facts)))
-    if len(packed) > limit_bytes:
-        raise AssertionError(f"a result of {len(packed)} bytes does not fit {limit_bytes}")
+    if len(packed) > LIMIT_BYTES:
+        raise AssertionError(f"a result of {len(packed)} bytes does not fit {LIMIT_BYTES}")
     return packed
 
 

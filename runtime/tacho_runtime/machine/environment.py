@@ -56,9 +56,9 @@ def cpu_features(cpuinfo: str) -> str:
     return ""
 
 
-def cpu_identity(proc: Path = Path("/proc")) -> str:
+def cpu_identity() -> str:
     """Model and features of the CPU. Code compiled for one CPU runs on all CPUs with an equal text."""
-    cpuinfo = read_text(proc / "cpuinfo")
+    cpuinfo = read_text(Path("/proc/cpuinfo"))
     return f"{cpu_model(cpuinfo)} {cpu_features(cpuinfo)}".strip()
 
 

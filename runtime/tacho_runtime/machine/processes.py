@@ -31,31 +31,31 @@ def _parent(pid: int, proc: Path) -> int:
     return int(fields[1]) if len(fields) > 1 else 0
 
 
-def resident_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
+def resident_bytes(pids: tuple[int, ...]) -> int | None:
     """Sum of the resident sets of ``pids`` in bytes: shared memory counts in each. Cheap; None where no
     process is left."""
-    sizes = [fields for pid in pids if (fields := read_text(proc / str(pid) / "statm").split())]
+    sizes = [fields for pid in pids if (fields := read_text(PROC / str(pid) / "statm").split())]
     return sum(int(fields[1]) for fields in sizes) * PAGE_BYTES if sizes else None
 
 
-def highest_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
+def highest_bytes(pids: tuple[int, ...]) -> int | None:
     """Highest resident memory in bytes of any one of ``pids`` since its start, by the kernel's count."""
-    return max((value for pid in pids if (value := _kilobytes(pid, "status", "VmHWM", proc))), default=None)
+    return max((value for pid in pids if (value := _kilobytes(pid, "status", "VmHWM"))), default=None)
 
 
-def proportional_bytes(pids: tuple[int, ...], proc: Path = PROC) -> int | None:
+def proportional_bytes(pids: tuple[int, ...]) -> int | None:
     """Resident memory of ``pids`` in bytes, with shared pages counted once; None where the kernel does not
     report it for all.
 
     The kernel walks the page tables, which takes long for large processes.
     """
-    sizes = [_kilobytes(pid, "smaps_rollup", "Pss", proc) for pid in pids]
+    sizes = [_kilobytes(pid, "smaps_rollup", "Pss") for pid in pids]
     known = [size for size in sizes if size is not None]
     return sum(known) if known and len(known) == len(sizes) else None
 
 
-def _kilobytes(pid: int, file: str, key: str, proc: Path) -> int | None:
-    for line in read_text(proc / str(pid) / file).splitlines():
+def _kilobytes(pid: int, file: str, key: str) -> int | None:
+    for line in read_text(PROC / str(pid) / file).splitlines():
         name, _, value = line.partition(":")
         if name == key:
             return int(value.split()[0]) * 1024

@@ -38,7 +38,7 @@ def drift_percent(first: DecodeRate, requests: int, late: DecodeRate) -> float:
 
 
 async def repeat_single_stream(
-    bench: ProbeSession, before: CounterReading, *, during: str, when: str, timeout_seconds: float
+    bench: ProbeSession, before: CounterReading, timeout_seconds: float
 ) -> tuple[StreamResult, Contention, bool]:
     """Sends one request alone. Returns (its stream, contention meanwhile, whether it was undisturbed).
 
@@ -48,7 +48,9 @@ async def repeat_single_stream(
     workload = bench.shape.workload
     machine = await bench.engine.machine(calibrate=True)
     stream = await bench.engine.complete(workload.input_tokens, workload.output_tokens, timeout_seconds)
-    around, flags = await check_interference(bench, machine, before, [stream], during=during, when=when)
+    around, flags = await check_interference(
+        bench, machine, before, [stream], during=AT_THE_END, when="at the end"
+    )
     bench.findings.flags.update(flags)
     return stream, around, not (flags or around.flags)
 
@@ -80,9 +82,7 @@ async def final_check(bench: ProbeSession) -> None:
         )
         return
     before = await settled_reading(bench, counted=True)
-    stream, around, clean = await repeat_single_stream(
-        bench, before, during=AT_THE_END, when="at the end", timeout_seconds=bench.clock.patience()
-    )
+    stream, around, clean = await repeat_single_stream(bench, before, bench.clock.patience())
     late = decode_of([stream])
     if late is None:
         return
