@@ -72,8 +72,7 @@ def status(path: Path) -> dict[str, Any]:
 
 
 def measured(place: str) -> dict[str, Any]:
-    """The first measurement of a cell by `tacho run`, such as ``more/phi-2``; its start alone where none "
-    "came."""
+    """The first measurement of a cell by `tacho run`, such as ``more/phi-2``; else its start alone."""
     return measurement_of(RAW / f"{place}.yaml")
 
 
