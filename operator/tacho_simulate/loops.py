@@ -57,11 +57,11 @@ class Streams:
         self.output_tokens: list[int] = []
         self.ledger = Ledger(self.arrived, self.input_tokens, self.output_tokens)
         self.replica = replica_of(Timed.of(model), self.ledger, 0.0)
-        self.replica.after = lambda _, when: self._send(
+        self.replica.after = lambda _, when: self._send_request(
             self._later(when), self._rng.randint(self._min_tokens, self._max_tokens)
         )
         for _ in range(concurrency):  # each stream begins in the middle of an answer
-            self._send(0.0, self._rng.randint(1, output_tokens))
+            self._send_request(0.0, self._rng.randint(1, output_tokens))
 
     def until(self, ended: int) -> None:
         """Simulates until ``ended`` requests have completed."""
@@ -73,7 +73,7 @@ class Streams:
     def _later(self, when: float) -> float:
         return when + self._pause_seconds * self._rng.random() if self._pause_seconds else when
 
-    def _send(self, when: float, output_tokens: int) -> None:
+    def _send_request(self, when: float, output_tokens: int) -> None:
         request = len(self.arrived)
         self.arrived.append(when)
         self.input_tokens.append(self._input)

@@ -140,8 +140,8 @@ class Simulation:
     def _record_change(self, now: float) -> None:
         if self._trajectory and self._trajectory[-1].time_seconds == now:
             self._trajectory.pop()  # events at one time make one moment
-        former = self._trajectory[-1][1:] if self._trajectory else None
-        if former != (self._desired, self._fleet.ready):
+        previous = self._trajectory[-1][1:] if self._trajectory else None
+        if previous != (self._desired, self._fleet.ready):
             self._trajectory.append(Moment(now, self._desired, self._fleet.ready))
 
     # --- events -------------------------------------------------------------------------------------
@@ -150,8 +150,10 @@ class Simulation:
         self._scaler_ends += 1
 
     def _restart_scaler(self, now: float) -> None:
-        former = self._policy
-        self._policy = former.restarted(now) if isinstance(former, Restarts) else self._factory(self._setting)
+        previous = self._policy
+        self._policy = (
+            previous.restarted(now) if isinstance(previous, Restarts) else self._factory(self._setting)
+        )
         self._schedule(now + self._policy.period_seconds, partial(self._decide, self._scaler_ends))
 
     def _decide(self, ends: int, now: float) -> None:
@@ -176,12 +178,12 @@ class Simulation:
             self._decisions.append(ReplicaChange(now, self._desired, desired, choice.reason))
             self._desired = desired
         for _ in range(desired - len(fleet.pods)):
-            self._start(fleet.create(now), now)
+            self._start_pod(fleet.create(now), now)
         fleet.remove(len(fleet.pods) - desired, choice.victims, now)
         waited = self._faults.unanswered_seconds if blind else 0.0
         self._schedule(now + max(self._policy.period_seconds, waited), partial(self._decide, ends))
 
-    def _start(self, pod: SimulatedPod, now: float) -> None:
+    def _start_pod(self, pod: SimulatedPod, now: float) -> None:
         known = self._faults.cold_start_seconds
         seconds = self._starts.choice(known) if known else self._setting.cold_start_seconds
         if self._faults.starts_in_order and self._started < len(known):
@@ -200,7 +202,7 @@ class Simulation:
             self._missed.append(("crash", now))
             return
         self._fleet.crash(pod, now)
-        self._start(pod, now)
+        self._start_pod(pod, now)
 
     def _hang(self, number: int | None, now: float) -> None:
         pod = self._serving(number)
@@ -215,7 +217,7 @@ class Simulation:
                     pod.replica.resume(when)
                     return
                 self._fleet.crash(pod, when)
-                self._start(pod, when)
+                self._start_pod(pod, when)
 
         self._schedule(now + self._faults.hang_seconds, restart)
 

@@ -94,7 +94,7 @@ def ensure(source: Path, cache: Path, quantization: str, version: str, make: Mak
                 if held:
                     _remove_leftovers(place)
                 _require_space(held_root, converted_bytes(source, quantization))
-                _make(place, make)
+                _make_model(place, make)
     except NotADirectoryError:
         message = f"{cache}, or {FOLDER} in it, is a link, or no folder"
         raise LoadError("InvalidConfig", message, "remove it") from None
@@ -132,7 +132,7 @@ def _open_theirs(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
-def _make(place: Path, make: Make) -> None:
+def _make_model(place: Path, make: Make) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f"{place.name}.part-", dir=place.parent))
     try:
         with _opened(scratch) as folder:
@@ -143,12 +143,12 @@ def _make(place: Path, make: Make) -> None:
                 json.dump({"files": files}, file)
             for path in (*made.iterdir(), made):
                 _to_disk(path)
-            _put(made, place)
+            _put_model(made, place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _put(made: Path, place: Path) -> None:
+def _put_model(made: Path, place: Path) -> None:
     """Moves the new folder to ``place`` in one step. If another process was faster, its model stays."""
     made.chmod(0o755)
     if place.exists() and not is_whole(place):

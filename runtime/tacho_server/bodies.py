@@ -113,7 +113,7 @@ class BodyLimit:
         try:
             await self._app(scope, whole, send)
         finally:
-            self._count(held, 0)
+            self._set_memory(held, 0)
             del self._held[held]
 
     async def _body(self, held: _Held, receive: Receive, length: str) -> bytes | None:
@@ -143,22 +143,22 @@ class BodyLimit:
         """Counts ``memory`` bytes as those of a body. Raises HTTPException above the limits."""
         if memory > most:
             raise HTTPException(413, f"The request describes more than {most >> 20} MiB of values.")
-        self._count(held, memory)
+        self._set_memory(held, memory)
         over = self._memory_bytes - min(BODIES * most, max(most, BODIES_MEMORY_BYTES))
         if memory <= SMALL_MEMORY_BYTES or over <= 0:
             return
         others = [one for one in self._held if one.memory_bytes > SMALL_MEMORY_BYTES and one is not held]
         arriving = [one for one in others if one.reading is not None]
         if sum(one.memory_bytes for one in arriving) < over:
-            self._count(held, 0)
+            self._set_memory(held, 0)
             raise _too_many()
         for other in arriving:
             if over > 0 and other.reading is not None:
                 other.reading.cancel()
                 over -= other.memory_bytes
-                self._count(other, 0)
+                self._set_memory(other, 0)
 
-    def _count(self, held: _Held, memory: int) -> None:
+    def _set_memory(self, held: _Held, memory: int) -> None:
         self._memory_bytes += memory - held.memory_bytes
         held.memory_bytes = memory
 

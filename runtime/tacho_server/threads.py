@@ -64,17 +64,17 @@ class Mailbox(Generic[T]):
 
     def put(self, item: T, size: int = 1) -> None:
         """Passes an item to the event loop from any thread; does nothing after the loop has ended."""
-        self._send(item, size)
+        self._put(item, size)
 
     def end(self) -> None:
         """Ends the stream: no further items follow."""
-        self._send(None)
+        self._put(None)
 
     def fail(self, error: Exception) -> None:
         """Makes the reader raise ``error``."""
-        self._send(error)
+        self._put(error)
 
-    def _send(self, item: T | Exception | None, size: int = 0) -> None:
+    def _put(self, item: T | Exception | None, size: int = 0) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: there is no reader
             self._loop.call_soon_threadsafe(self._receive, item, size)
 
@@ -205,7 +205,7 @@ class TimedThread:
         with self._lock:
             do: Callable[[], None] = partial(self._do, kept, result)
             heapq.heappush(self._waiting, (due, next(self._arrivals), do))
-        self._executor.submit(self._next)
+        self._executor.submit(self._run_next)
         task = asyncio.wrap_future(result)
         try:
             while not (await asyncio.wait({task}, timeout=self.limit_seconds / 10))[0]:
@@ -223,7 +223,7 @@ class TimedThread:
             self._end_overdue()
             asyncio.get_running_loop().call_later(self.limit_seconds / 10, self._watch, result)
 
-    def _next(self) -> None:
+    def _run_next(self) -> None:
         with self._lock:
             _, _, do = heapq.heappop(self._waiting)
         do()

@@ -315,7 +315,7 @@ async def test_the_bytes_of_answers_that_are_read_slowly_are_bounded(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight slow scrapes of 10,000 resources took 400 MiB."""
-    monkeypatch.setattr(module, "HELD_BYTES", 3 << 24)
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 3 << 24)
     monkeypatch.setattr(
         module, "choose_encoder", lambda _accept: (lambda _registry: b"a" * 2**25, "text/plain")
     )
@@ -327,7 +327,7 @@ async def test_the_bytes_of_answers_that_are_read_slowly_are_bounded(
     while (found := await served.read("/metrics"))[0] == 429:
         await asyncio.sleep(0.1)
     assert len(found[1]) == 2**25
-    monkeypatch.setattr(module, "HELD_BYTES", 1)
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 1)
     while (found := await served.read("/metrics"))[0] == 429:
         await asyncio.sleep(0.1)
     assert len(found[1]) == 2**25, "a single answer may be longer"

@@ -216,7 +216,7 @@ async def test_the_pods_of_a_resource_share_the_memory_of_its_reports(
 ) -> None:
     """5,000 forged pods with the longest reports took 340 MiB."""
     size = reports.memory_bytes(loads(Report, MEASURED))
-    monkeypatch.setattr(reports, "HELD_BYTES", 3 * size)
+    monkeypatch.setattr(reports, "MAX_HELD_BYTES", 3 * size)
     async with answering(monkeypatch, ok(MEASURED)), asking() as (one, _):
         assert len(await one.collect(KEY, [pod(f"u{number}") for number in range(3)], LIVE)) == 3
         assert await one.collect(KEY, [pod(f"u{number}") for number in range(4)], LIVE) == {}

@@ -160,8 +160,8 @@ class Refusals:
 
     def note(self, place: tuple[str, ...], content: int | str, refusal: ChildRefusal) -> None:
         """Records that the API server refused ``content``."""
-        former = self._refused.pop(place, None)
-        count = former.count + 1 if former is not None and former.content == content else 1
+        previous = self._refused.pop(place, None)
+        count = previous.count + 1 if previous is not None and previous.content == content else 1
         pause = doubling_seconds(REFUSED_SECONDS, LONGEST_REFUSED_SECONDS, count if refusal.invalid else 1)
         self._refused[place] = _Refused(content, refusal, count, self._clock() + pause)
         if len(self._refused) > CHILDREN_LIMIT:
@@ -169,15 +169,15 @@ class Refusals:
 
     def present(self, place: tuple[str, ...], content: int | str) -> ChildRefusal | None:
         """The refusal because of which ``content`` is not sent for now; None: it is sent."""
-        former = self._refused.get(place)
-        if former is None or former.content != content or self._clock() >= former.due:
+        previous = self._refused.get(place)
+        if previous is None or previous.content != content or self._clock() >= previous.due:
             return None
-        return former.refusal
+        return previous.refusal
 
     def left_seconds(self, place: tuple[str, ...]) -> float:
         """Seconds until the refused content of ``place`` is sent again; REFUSED_SECONDS where none waits."""
-        former = self._refused.get(place)
-        left = former.due - self._clock() if former is not None else 0.0
+        previous = self._refused.get(place)
+        left = previous.due - self._clock() if previous is not None else 0.0
         return left if left > 0 else REFUSED_SECONDS
 
     def forget(self, place: tuple[str, ...]) -> None:
@@ -205,7 +205,7 @@ class Rewrites:
         """Counts a write of the child. One that ``is_undone`` in its own answer stands for all: no event
         follows it, so that the next write may be hours away.
         """
-        count = REWRITES if is_undone else self._count(desired) + 1
+        count = REWRITES if is_undone else self._rewrites(desired) + 1
         self._refused.forget(_child_key(desired))
         self._written.pop(_child_key(desired), None)
         self._written[_child_key(desired)] = (_hash(desired), count, self._clock())
@@ -237,7 +237,7 @@ class Rewrites:
 
     def is_contested(self, desired: Manifest) -> bool:
         """Whether another writer has changed the child so often that it is not written for now."""
-        return self._count(desired) >= REWRITES
+        return self._rewrites(desired) >= REWRITES
 
     def note_refusal(self, found: Manifest | None, desired: Manifest, refusal: ChildRefusal) -> None:
         """Records that the API server refused the child as invalid.
@@ -258,7 +258,7 @@ class Rewrites:
         """Seconds until the child of ``resource`` is written again; REFUSED_SECONDS without a pause."""
         return self._refused.left_seconds((*resource, refusal.kind, refusal.name))
 
-    def _count(self, desired: Manifest) -> int:
+    def _rewrites(self, desired: Manifest) -> int:
         """Number of writes of the same content, each within REWRITE_SECONDS of the previous one."""
         content, count, last = self._written.get(_child_key(desired), (0, 0, 0.0))
         is_recent = count and self._clock() - last < REWRITE_SECONDS

@@ -38,7 +38,7 @@ GZIP_LEVEL = 1
 """Compression level of gzip. Series are so repetitive that a higher level costs more time than it saves."""
 RENDERS_AT_ONCE = 1
 """Most scrapes that are rendered at the same time: that of 10,000 resources has 64 MiB, and takes 155 MiB."""
-HELD_BYTES = 64 << 20
+MAX_HELD_BYTES = 64 << 20
 """Most bytes of the answers that are being sent. A single answer may be longer."""
 SCRAPES_LIMIT, SCRAPES_PER_ADDRESS = 8, 3
 """Most scrapes at a time, in all and per client address: each may hold megabytes while its client reads."""
@@ -198,7 +198,7 @@ class _Scrapes:
         # A thread cannot be cancelled: after SCRAPE_SECONDS, too, the next one waits for its end.
         rendering.add_done_callback(lambda _: self._renders.release())
         body = await asyncio.shield(rendering)
-        if self._held and self._held + len(body) > HELD_BYTES:
+        if self._held and self._held + len(body) > MAX_HELD_BYTES:
             return web.Response(status=429, text="too many bytes of scrapes at once\n")
         headers = {"Content-Type": content_type, **({"Content-Encoding": "gzip"} if zipped else {})}
         self._held += len(body)

@@ -168,7 +168,7 @@ class _OpenConnections:
             one = self._open[key.fd]
             try:
                 if events & selectors.EVENT_WRITE:
-                    self._send(one)
+                    self._send_request(one)
                 else:
                     self._receive(one)
             except BlockingIOError:
@@ -176,7 +176,7 @@ class _OpenConnections:
             except OSError:
                 self._close(one, None)
 
-    def _send(self, one: PodConnection) -> None:
+    def _send_request(self, one: PodConnection) -> None:
         one.sent_seconds = time.monotonic()
         one.left = one.left[one.socket.send(one.left) :]
         if not one.left:

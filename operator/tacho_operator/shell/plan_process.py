@@ -79,16 +79,16 @@ def main(cpu_seconds: int) -> int:
     requests = sys.stdin.buffer
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as results:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        _send(results, READY)
+        _send_result(results, READY)
         while length := requests.read(LENGTH_BYTES):
             _, hard = resource.getrlimit(resource.RLIMIT_CPU)
             resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + cpu_seconds, hard))
             inputs = pickle.loads(requests.read(int.from_bytes(length)))  # noqa: S301 - from the operator
-            _send(results, result_of(inputs))
+            _send_result(results, result_of(inputs))
     return 0
 
 
-def _send(results: BinaryIO, message: object) -> None:
+def _send_result(results: BinaryIO, message: object) -> None:
     results.write(framed(message))
     results.flush()
 

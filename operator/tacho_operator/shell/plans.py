@@ -87,7 +87,7 @@ class PlanProcess:
 
     async def _answer(self, inputs: PlanInputs) -> PlanResult | None:
         """As ``plan``; None where the process ended for another reason than a limit of its own."""
-        process = self._process or await self._start()
+        process = self._process or await self._start_process()
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 assert process.stdin is not None
@@ -112,7 +112,7 @@ class PlanProcess:
             return planning_failed("The planner took longer than its CPU time.")
         return None
 
-    async def _start(self) -> Process:
+    async def _start_process(self) -> Process:
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdin=PIPE, stdout=PIPE, start_new_session=True
         )
@@ -249,7 +249,7 @@ class Plans:
                 if key is None:
                     await self._wait()
                 elif (question := self._waiting.pop(key)) is not None:
-                    await self._make(key, question)
+                    await self._make_plan(key, question)
         finally:
             await self._process.stop()
 
@@ -271,7 +271,7 @@ class Plans:
             if not retried:
                 await self._process.stop()
 
-    async def _make(self, key: Key, question: Question) -> None:
+    async def _make_plan(self, key: Key, question: Question) -> None:
         if question.hash not in self._made:
             self._making = (key, question.hash)
             try:

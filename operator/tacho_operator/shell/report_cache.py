@@ -114,7 +114,7 @@ class ReportCache:
             self.drop(last, next(reversed(most.of_keys[last])))
         namespace = self._namespaces.setdefault(key.namespace, _Namespace())
         namespace.of_keys[key][uid] = report
-        self._count(key, namespace, needed, report.size)
+        self._add_sizes(key, namespace, needed, report.size)
         return True
 
     def drop(self, key: Key, uid: str) -> None:
@@ -125,7 +125,7 @@ class ReportCache:
         del namespace.of_keys[key][uid]
         if not namespace.of_keys[key]:
             del namespace.of_keys[key]
-        self._count(key, namespace, -report.cached_bytes, -report.size)
+        self._add_sizes(key, namespace, -report.cached_bytes, -report.size)
         if not namespace.of_keys:
             del self._namespaces[key.namespace]
 
@@ -134,7 +134,7 @@ class ReportCache:
         for uid in list(self.of(key)):
             self.drop(key, uid)
 
-    def _count(self, key: Key, namespace: _Namespace, change: int, size: int) -> None:
+    def _add_sizes(self, key: Key, namespace: _Namespace, change: int, size: int) -> None:
         self._bytes += change
         namespace.cached_bytes += change
         self._sizes[key] += size

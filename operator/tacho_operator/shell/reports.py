@@ -50,7 +50,7 @@ MOST_BYTES = 64 << 10
 
 64 KiB of JSON may take 340 KB: texts with one wide character, or points of a curve. True reports take 30 KB.
 """
-HELD_BYTES = 64 << 20
+MAX_HELD_BYTES = 64 << 20
 """Most bytes of memory of a resource's reports, shared evenly by its pods: 5,000 forged ones took
 340 MiB. A resource of 1,000 replicas and as many of a candidate has room for true ones.
 """
@@ -140,7 +140,7 @@ class Reports:
         # An unreadable text requests nothing that was measured.
         live_config = codec.read(LiveConfig, live) or LiveConfig(measure_key="")
         views = {view.uid: view for view in map(PodView, pods)}
-        most_bytes = min(MOST_BYTES, HELD_BYTES // max(1, len(views)))
+        most_bytes = min(MOST_BYTES, MAX_HELD_BYTES // max(1, len(views)))
         for uid in self._cache.of(key).keys() - views.keys():
             self._cache.drop(key, uid)
         tasks = []

@@ -145,10 +145,10 @@ class Scaler:
             )
             self._made += 1
             self._watched[key] = known
-            self._sink.unknown(key)  # what a former resource of the name had
+            self._sink.unknown(key)  # what a previous resource of the name had
         if not known.decided:  # until then what an earlier process has written last may still arrive
-            known.state, known.replicas = restored(target.former), target.replicas
-            known.recommendations = restored_recommendations(target.former)
+            known.state, known.replicas = restored(target.previous), target.replicas
+            known.recommendations = restored_recommendations(target.previous)
         known.target, known.observed, known.is_unread = target, self._clock(), False
         if mode != "Enforce" or not same_mode:
             known.replicas = target.replicas
@@ -294,11 +294,11 @@ class Scaler:
         it."""
         logger.exception("%s/%s: the scaler failed", *key, extra=about(key))
         self._drop_figures(key, known)
-        known.state = restored(known.target.former)  # what made it fail may be in the state
-        former = known.shown
+        known.state = restored(known.target.previous)  # what made it fail may be in the state
+        previous = known.shown
         if known.target.mode is not None:
-            known.shown = failed(error, known.replicas, former, known.target.former)
-        return known.shown is not former
+            known.shown = failed(error, known.replicas, previous, known.target.previous)
+        return known.shown is not previous
 
     def _is_due(self, key: Key, known: ScaledResource) -> bool:
         """Whether the present sampling includes the resource."""
@@ -343,17 +343,17 @@ class Scaler:
             known.recommendations = recommendation.made
         if known.replicas != before:
             logger.info("%s/%s: %s", *key, done.decision.reason, extra=about(key))
-        former = known.shown
+        previous = known.shown
         known.shown = scaled(
             done.decision,
             known.state,
             bounds=policy.bounds,
             problems=problems,
             victims=victims(target.pods, known.state.tracks, before - known.replicas),
-            former=former,
+            previous=previous,
             recommendation=recommendation,
         )
-        return known.shown is not former
+        return known.shown is not previous
 
     def _watch_traffic(self, known: ScaledResource, answers: dict[str, TimedLoad], now: float) -> bool:
         """Counts users' traffic of pods with a measured lower bound. Returns whether that raises it."""

@@ -71,11 +71,11 @@ class PriorityLines(Generic[K]):
 
     def add(self, key: K, namespace: str, priority: Priority) -> None:
         """Adds a key at the end of its namespace's line; a waiting key may move to a more urgent line."""
-        former = self._keys.get(key)
-        if former is not None:
-            if former <= priority:
+        previous = self._keys.get(key)
+        if previous is not None:
+            if previous <= priority:
                 return
-            self._leave(key, namespace, former)
+            self._leave(key, namespace, previous)
         self._keys[key] = priority
         self._lines[priority].setdefault(namespace, deque()).append(key)
 

@@ -79,7 +79,7 @@ class Tacho:
         done = step(at, self._state, view.now_seconds)
         self._state = done.state
         self._shown = scaled(
-            done.decision, done.state, bounds=at.policy.bounds, problems=(), victims=(), former=self._shown
+            done.decision, done.state, bounds=at.policy.bounds, problems=(), victims=(), previous=self._shown
         )
         self._stored = self._shown.autoscaling
         self.demand = done.decision.figures.demand

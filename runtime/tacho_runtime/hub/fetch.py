@@ -222,7 +222,7 @@ class ModelFetch:
         try:
             while futures:
                 done, futures = wait(futures, timeout=INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)
-                self._count(targets, resumed - downloader.lost_bytes)
+                self._report_progress(targets, resumed - downloader.lost_bytes)
                 downloader.check_bounds()
                 for future in done:
                     future.result()
@@ -234,7 +234,7 @@ class ModelFetch:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _count(self, targets: tuple[DownloadTarget, ...], resumed_bytes: int) -> None:
+    def _report_progress(self, targets: tuple[DownloadTarget, ...], resumed_bytes: int) -> None:
         self.report(
             bytes_done=sum(self._cache.present(targets).values()),
             verified_bytes=self._cache.hashed_bytes,

@@ -158,7 +158,7 @@ class Supervisor:
         command = self._engine().command(self.config, await self._wait_for_model())
         command += switches(self._machine, self._engine(), self.config, live.slo)
         self._kills.read(time.monotonic())
-        child = self._start(reaper, command)
+        child = self._start_engine(reaper, command)
         if await ended_during(child, self._serve(child.pid)):
             raise FailedError(await self._why_ended(child))
 
@@ -232,7 +232,7 @@ class Supervisor:
         found, starting = self._engine().read(self._figures, line), self.state.phase == lifecycle.STARTING
         self._figures = self._figures.updated(found, starting=starting)
 
-    def _start(self, reaper: Reaper, command: tuple[str, ...]) -> EngineProcess:
+    def _start_engine(self, reaper: Reaper, command: tuple[str, ...]) -> EngineProcess:
         preflight.check_program(command, self._environment)
         self._enter(lifecycle.STARTING, "starting " + command[0])
         state_files.write_report(self.config.paths.state_dir, self.report())

@@ -37,7 +37,7 @@ def look(
         bounds=fleet.policy.bounds,
         problems=(),
         victims=(),
-        former=None,
+        previous=None,
         recommendation=found,
     )
     return after, found, shown
@@ -69,7 +69,7 @@ def test_recommendations_that_alternate_are_written_once_a_minute() -> None:
     fleet.run(lambda _: 0.1, 30)
     decision, bounds = fleet.decisions[-1], fleet.policy.bounds
 
-    def shown(replicas: int, seconds: float, former: Scaled | None, active: str = "") -> Scaled:
+    def shown(replicas: int, seconds: float, previous: Scaled | None, active: str = "") -> Scaled:
         now = fleet.now + seconds
         judged = decision.active if not active else type(decision.active)("False", active, "")
         return scaled(
@@ -77,7 +77,7 @@ def test_recommendations_that_alternate_are_written_once_a_minute() -> None:
                 replicas=replicas, cause="Work", reason="r", figures=decision.figures, active=judged,
                 able=decision.able, limited=decision.limited,
             ),
-            fleet.state, bounds=bounds, problems=(), victims=(), former=former,
+            fleet.state, bounds=bounds, problems=(), victims=(), previous=previous,
             recommendation=Recommendation(time_seconds=now, before=1, made=()),
         )  # fmt: skip
 

@@ -21,7 +21,7 @@ Met = tuple[ConditionType, str, Reason | FailureClass]
 def told(
     fleet: Fleet,
     problems: tuple[str, ...] = (),
-    former: Scaled | None = None,
+    previous: Scaled | None = None,
     recommendation: Recommendation | None = None,
 ) -> Scaled:
     """The fleet's last decision."""
@@ -31,7 +31,7 @@ def told(
         bounds=fleet.policy.bounds,
         problems=problems,
         victims=(),
-        former=former,
+        previous=previous,
         recommendation=recommendation,
     )
 

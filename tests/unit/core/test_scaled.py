@@ -106,9 +106,9 @@ def test_status_is_written_when_a_decision_or_a_rounded_figure_changes() -> None
     first = told(fleet)
     for demand in (0.10, 0.14, 0.18, 0.12):
         fleet.run(lambda _, demand=demand: demand, 10)
-        assert told(fleet, former=first) is first
+        assert told(fleet, previous=first) is first
     fleet.run(lambda _: 1.0, 120)
-    second = told(fleet, former=first)
+    second = told(fleet, previous=first)
     assert second is not first
     assert second.autoscaling.utilization_percent is not None
 
@@ -243,13 +243,13 @@ def test_victims_stay_until_the_next_decision() -> None:
         bounds=fleet.policy.bounds,
         problems=(),
         victims=("pod-2",),
-        former=None,
+        previous=None,
     )
     limited = dataclasses.replace(fleet.state, ups=(Point(0, 1.0),))
     moved = dataclasses.replace(
         fleet.decisions[-1], figures=dataclasses.replace(fleet.decisions[-1].figures, utilization=0.9)
     )
-    again = shown(moved, limited, bounds=fleet.policy.bounds, problems=(), victims=(), former=chosen)
+    again = shown(moved, limited, bounds=fleet.policy.bounds, problems=(), victims=(), previous=chosen)
     assert again is not chosen
     assert again.victims == ("pod-2",)
 

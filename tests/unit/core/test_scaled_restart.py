@@ -19,9 +19,9 @@ def test_a_decision_that_no_size_follows_is_left_out_of_what_a_restart_reads(als
         world.change(autoscaling={**AUTOSCALING, "mode": also})
     made = {"time": format_time(world.now), "fromReplicas": 1, "toReplicas": 4}
     world.raw["status"] = {**world.status, "autoscaling": {"desiredReplicas": 4, "decisions": [made]}}
-    former = target_of(world.observed()).former
-    assert former is not None
-    assert len(former.decisions) == bool(also)
+    previous = target_of(world.observed()).previous
+    assert previous is not None
+    assert len(previous.decisions) == bool(also)
 
 
 @pytest.mark.parametrize(

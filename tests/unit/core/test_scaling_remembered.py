@@ -27,8 +27,8 @@ from tools.harness.world import world_of
 
 def test_what_was_decided_and_learned_outlives_a_process() -> None:
     world = scaled(rising)
-    former = world.observed().resource.status.autoscaling
-    state = restored(former)
+    previous = world.observed().resource.status.autoscaling
+    state = restored(previous)
     assert [(item.before, item.after) for item in state.changes] == [(1, 5)]
     assert state.fingerprint == "f"
     assert [item.cause for item in state.changes] == ["Work"]
@@ -55,7 +55,7 @@ def test_a_refusal_and_the_correction_outlive_a_process() -> None:
     fleet = idle()
     state = dataclasses.replace(fleet.state, refused=refused, correction=correction)
     written = shown(
-        fleet.decisions[-1], state, bounds=fleet.policy.bounds, problems=(), victims=(), former=None
+        fleet.decisions[-1], state, bounds=fleet.policy.bounds, problems=(), victims=(), previous=None
     )
     found = restored(written.autoscaling)
     assert (found.refused, found.correction, found.fingerprint) == (refused, correction, "f")
@@ -64,10 +64,10 @@ def test_a_refusal_and_the_correction_outlive_a_process() -> None:
 def test_a_later_refusal_of_as_many_replicas_outlives_a_process() -> None:
     fleet = idle()
 
-    def written(refused_seconds: float, former: Scaled | None) -> Scaled:
+    def written(refused_seconds: float, previous: Scaled | None) -> Scaled:
         state = dataclasses.replace(fleet.state, refused=Point(refused_seconds, 3))
         bounds = fleet.policy.bounds
-        return shown(fleet.decisions[-1], state, bounds=bounds, problems=(), victims=(), former=former)
+        return shown(fleet.decisions[-1], state, bounds=bounds, problems=(), victims=(), previous=previous)
 
     first = written(1_700_000_000.0, None)
     assert written(1_700_000_010.0, first) is first, "the same refusal, a sample later"
@@ -128,7 +128,7 @@ def test_bursts_are_written_as_they_begin_and_end_and_not_while_they_last() -> N
     shown = told(fleet)
     for demand, seconds, is_new in ((8.0, 100, True), (8.0, 100, False), (0.1, 400, True), (0.1, 100, False)):
         fleet.run(lambda _, demand=demand: demand, seconds)
-        now = told(fleet, former=shown)
+        now = told(fleet, previous=shown)
         assert (now.autoscaling.bursts != shown.autoscaling.bursts or now is not shown) is is_new
         shown = now
 

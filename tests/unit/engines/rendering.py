@@ -59,10 +59,10 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
     environment: dict[str, str] = {}
     health = ""
     if plan.engine in ENGINES:
-        half = runtime_adapter(plan.engine)
-        command = half.command(config, config.model.path or "/models/m")
-        environment = dict(half.environment(config))
-        health = half.health_path(config)
+        adapter = runtime_adapter(plan.engine)
+        command = adapter.command(config, config.model.path or "/models/m")
+        environment = dict(adapter.environment(config))
+        health = adapter.health_path(config)
     said = json.loads(codec.dumps(plan))
     said.pop("contentDigest")
     parts = {

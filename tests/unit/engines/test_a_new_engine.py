@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 PLAN = '''
-"""The half of the plan of an engine that does not exist."""
+"""The planner's adapter of an engine that does not exist."""
 
 from __future__ import annotations
 

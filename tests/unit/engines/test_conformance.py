@@ -28,7 +28,7 @@ def of(engine: str, device: Device | str = "L4", **more):
 
 
 def test_the_registry_names_every_folder_that_has_a_half():
-    folders = {path.parent.name for half in ("plan", "run") for path in ROOM.glob(f"*/{half}.py")}
+    folders = {path.parent.name for side in ("plan", "run") for path in ROOM.glob(f"*/{side}.py")}
     assert folders == set(ENGINES)
     assert {path.parent.name for path in ROOM.glob("*/run.py")} == set(ENGINES)
 
@@ -86,12 +86,12 @@ def test_a_format_that_the_row_does_not_name_is_refused(name):
 
 def test_flags_and_figures_come_from_the_same_settings():
     """A concurrency above the scheduler's default: the account has as many rows as the flag asks for."""
-    half, asked = planner_adapter("vllm"), of("vllm", "H200", version="0.11.0")
-    words = half.arguments(asked, Context(1024, 3000))
+    adapter, asked = planner_adapter("vllm"), of("vllm", "H200", version="0.11.0")
+    words = adapter.arguments(asked, Context(1024, 3000))
     assert words[words.index("--max-num-seqs") + 1] == "3000"
     told = dataclasses.replace(asked, options=dataclasses.replace(asked.options, arguments=words))
-    assert half.arguments(told, Context(1024, 3000)) == ()
-    assert half.account(told, Context(1024, 3000)) == half.account(asked, Context(1024, 3000))
+    assert adapter.arguments(told, Context(1024, 3000)) == ()
+    assert adapter.account(told, Context(1024, 3000)) == adapter.account(asked, Context(1024, 3000))
 
 
 def test_what_the_zipapp_carries_needs_the_standard_library_only():
@@ -118,5 +118,5 @@ def test_what_the_zipapp_carries_needs_the_standard_library_only():
 )
 def test_a_key_is_one_that_the_engine_takes(name, text, key):
     """A Secret often ends with a line's end, and llama.cpp takes several keys."""
-    half = runtime_adapter(name)
-    assert half.api_key(None, {half.key_variable: text}) == key
+    adapter = runtime_adapter(name)
+    assert adapter.api_key(None, {adapter.key_variable: text}) == key

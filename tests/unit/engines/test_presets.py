@@ -62,9 +62,9 @@ def asked(options: EngineOptions, method: str, gpus: int = 1, device="L4") -> Pl
 
 def command_line(preset: Preset, options: EngineOptions, gpus: int, method: str) -> tuple[str, ...]:
     """As the runtime makes it from the plan."""
-    half, spread = planner_adapter("custom"), asked(options, method, gpus)
-    assert half.refusal(spread) is None
-    ((tensor, pipeline),) = half.splits(spread)
+    adapter, spread = planner_adapter("custom"), asked(options, method, gpus)
+    assert adapter.refusal(spread) is None
+    ((tensor, pipeline),) = adapter.splits(spread)
     assert tensor * pipeline == gpus
     spread = replace(spread, tensor=tensor, pipeline=pipeline)
     config = runtime_config(
@@ -76,7 +76,7 @@ def command_line(preset: Preset, options: EngineOptions, gpus: int, method: str)
         served_name="mistral",
         max_model_len=CONTEXT.max_model_len,
         concurrency=CONTEXT.concurrency,
-        extra_args=(*half.arguments(spread, CONTEXT), "--of-the-user"),
+        extra_args=(*adapter.arguments(spread, CONTEXT), "--of-the-user"),
         custom=CustomEngine(command=(), health_path=preset.health_path),
     )
     return runtime_adapter("custom").command(config, "/models/m")
@@ -170,9 +170,9 @@ def test_the_runtime_asks_each_server_for_its_version_with_its_own_key(preset, v
         (gpu_node("a", "NVIDIA-L4"),),
     )
     assert found.refusals == ()
-    half = runtime_adapter("custom")
-    assert half.version_path(found.config) == version_path
-    assert half.api_key_variable(found.config) == key
+    adapter = runtime_adapter("custom")
+    assert adapter.version_path(found.config) == version_path
+    assert adapter.api_key_variable(found.config) == key
 
 
 def test_a_preset_runs_on_gpus():

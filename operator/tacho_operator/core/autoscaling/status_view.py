@@ -56,12 +56,12 @@ class Recommendation:
 
 
 def recommended(
-    done: Step, former: State, made: tuple[Change, ...], before: int, now: float
+    done: Step, previous: State, made: tuple[Change, ...], before: int, now: float
 ) -> tuple[State, Recommendation]:
     """The scaler's state after a decision that is not applied, and the recommendation for status."""
     if done.decision.replicas != before and _is_new(done.state.changes[0], made):
         made = (done.state.changes[0], *made)[:KEPT]
-    state = dataclasses.replace(done.state, changes=former.changes)
+    state = dataclasses.replace(done.state, changes=previous.changes)
     return state, Recommendation(time_seconds=now, before=before, made=made)
 
 
@@ -101,10 +101,10 @@ def scaled(
     bounds: Bounds,
     problems: tuple[str, ...],
     victims: tuple[str, ...],
-    former: Scaled | None,
+    previous: Scaled | None,
     recommendation: Recommendation | None = None,
 ) -> Scaled:
-    """The scaling status to write; ``former`` itself where nothing relevant has changed.
+    """The scaling status to write; ``previous`` itself where nothing relevant has changed.
 
     ``recommendation`` is set in mode Recommend, where the decision is not applied. Near a threshold
     recommendations alternate: if only they change, status is written once a minute at most.
@@ -112,11 +112,11 @@ def scaled(
     status = _status(decision, state, bounds, recommendation)
     conditions = _conditions(decision, problems, recommendation)
     now = recommendation.time_seconds if recommendation else 0.0
-    if former is not None:
-        soon = recommendation is not None and 0 <= now - former.time_seconds < OTHER_SECONDS
-        if not _changed(former, status, conditions, ignored=_RECOMMENDED if soon else frozenset()):
-            return former
-    kept = victims or (former.victims if former and former.replicas == decision.replicas else ())
+    if previous is not None:
+        soon = recommendation is not None and 0 <= now - previous.time_seconds < OTHER_SECONDS
+        if not _changed(previous, status, conditions, ignored=_RECOMMENDED if soon else frozenset()):
+            return previous
+    kept = victims or (previous.victims if previous and previous.replicas == decision.replicas else ())
     return Scaled(
         replicas=decision.replicas,
         autoscaling=status,
@@ -132,25 +132,25 @@ def newest_change(status: AutoscalingStatus | None) -> ScalingDecision | None:
 
 
 def failed(
-    error: Exception, replicas: int, former: Scaled | None, stored: AutoscalingStatus | None
+    error: Exception, replicas: int, previous: Scaled | None, stored: AutoscalingStatus | None
 ) -> Scaled:
     """The scaling status after a decision that failed: replicas stay, and no figure of the load is known.
 
-    ``former``: the scaling status so far; returned itself where it reports the failure already. ``stored``:
+    ``previous``: the scaling status so far; returned itself where it reports the failure already. ``stored``:
     that of an earlier process.
     """
     message = "The scaler failed on this resource; the number of replicas stays. Report the error."
     active = ConditionState("False", FailureClass.INTERNAL_ERROR, f"{message}{DETAILS}{type(error).__name__}")
     conditions = (_condition(ConditionType.SCALING_ACTIVE, active),)
-    if former is not None and former.conditions == conditions:
-        return former
-    status = (former.autoscaling if former else stored) or AutoscalingStatus()
+    if previous is not None and previous.conditions == conditions:
+        return previous
+    status = (previous.autoscaling if previous else stored) or AutoscalingStatus()
     desired = None if status.mode == RECOMMEND else replicas
     return Scaled(
         replicas=replicas,
         autoscaling=status.model_copy(update={**dict.fromkeys(FIGURES), "desired_replicas": desired}),
         conditions=conditions,
-        victims=former.victims if former else (),
+        victims=previous.victims if previous else (),
     )
 
 
@@ -254,16 +254,16 @@ def _condition(kind: ConditionType, state: ConditionState) -> ScalingCondition:
 
 
 def _changed(
-    former: Scaled,
+    previous: Scaled,
     status: AutoscalingStatus,
     conditions: tuple[ScalingCondition, ...],
     *,
     ignored: frozenset[str],
 ) -> bool:
-    """Whether status or conditions differ from ``former`` enough to be written. ``ignored``: fields and
+    """Whether status or conditions differ from ``previous`` enough to be written. ``ignored``: fields and
     conditions that are not compared.
     """
-    old = former.autoscaling
+    old = previous.autoscaling
     plain = (
         "desired_replicas",
         "min_replicas",
@@ -276,7 +276,7 @@ def _changed(
         return True
     if [item.time for item in old.decisions[:1]] != [item.time for item in status.decisions[:1]]:
         return True  # as many are recommended, from another number of replicas
-    if _briefly(former.conditions, ignored) != _briefly(conditions, ignored):
+    if _briefly(previous.conditions, ignored) != _briefly(conditions, ignored):
         return True
     if (old.requests_per_second_per_replica is None) != (status.requests_per_second_per_replica is None):
         return True

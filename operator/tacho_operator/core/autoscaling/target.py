@@ -97,7 +97,7 @@ class Target:
     claim: ClaimBound | None = None
     """The volume claim that limits the number of replicas; None: none does."""
     refused_above: int | None = None
-    former: AutoscalingStatus | None = None
+    previous: AutoscalingStatus | None = None
 
 
 def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> Target:
@@ -128,7 +128,7 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         claim=claim_bound_of(observed, serving.active),
         # Quota still counts a terminating pod: its successor is refused for a moment only.
         refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if is_limit else None,
-        former=_applied(observed),
+        previous=_applied(observed),
     )
 
 
@@ -143,17 +143,17 @@ def _applied(observed: Observed) -> AutoscalingStatus | None:
     It is written before the size. Whoever is killed in between has changed nothing, and the load of now
     decides.
     """
-    former, sizes = observed.resource.status.autoscaling, deployment_sizes(observed.deployments)
-    last = newest_change(former)
+    previous, sizes = observed.resource.status.autoscaling, deployment_sizes(observed.deployments)
+    last = newest_change(previous)
     is_whole = set(sizes) == {read_serving(observed).active}
-    if former is None or last is None or not is_whole or scaling_mode(observed.resource.spec) != "Enforce":
-        return former
+    if previous is None or last is None or not is_whole or scaling_mode(observed.resource.spec) != "Enforce":
+        return previous
     # Any other desired size is newer than that decision, as after mode Recommend.
-    is_newest = (former.mode, former.desired_replicas) == (None, last.to_replicas)
+    is_newest = (previous.mode, previous.desired_replicas) == (None, last.to_replicas)
     if not is_newest or last.from_replicas not in sizes.values():
-        return former
-    kept = [item for item in former.decisions if item is not last]
-    return former.model_copy(update={"decisions": kept})
+        return previous
+    kept = [item for item in previous.decisions if item is not last]
+    return previous.model_copy(update={"decisions": kept})
 
 
 def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:
@@ -168,51 +168,51 @@ def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:
     )
 
 
-def restored(former: AutoscalingStatus | None) -> State:
+def restored(previous: AutoscalingStatus | None) -> State:
     """The scaler's state, read from status after a restart of the operator; it has no samples.
 
     Users may edit status: values that the scaler never writes are limited or left out. Old bursts expire by
     their time; request lengths and speed adapt to new requests.
     """
-    if former is None:
+    if previous is None:
         return State()
-    refused, when = former.refused_above, parse_time(former.refused_time)
-    percent, speed = former.capacity_correction_percent, former.speed_percent
+    refused, when = previous.refused_above, parse_time(previous.refused_time)
+    percent, speed = previous.capacity_correction_percent, previous.speed_percent
     return State(
-        fingerprint=former.capacity_correction_fingerprint or "",
+        fingerprint=previous.capacity_correction_fingerprint or "",
         correction=Correction(factor=min(1.0, max(MIN_CORRECTION, percent / 100)) if percent else 1.0),
-        mix=_mix(former),
+        mix=_mix(previous),
         speed=min(1 / MIN_CORRECTION, max(MIN_CORRECTION, speed / 100)) if speed else 1.0,
-        bursts=_bursts(former),
-        low=former.low_replicas,
-        changes=_decided(former, None),
+        bursts=_bursts(previous),
+        low=previous.low_replicas,
+        changes=_decided(previous, None),
         refused=Point(when.timestamp(), refused) if refused and when else None,
-        cold_start_seconds=former.cold_start_seconds or UNKNOWN_START_SECONDS,
+        cold_start_seconds=previous.cold_start_seconds or UNKNOWN_START_SECONDS,
     )
 
 
-def _mix(former: AutoscalingStatus) -> Mix | None:
-    prompt, output = former.input_tokens, former.output_tokens
+def _mix(previous: AutoscalingStatus) -> Mix | None:
+    prompt, output = previous.input_tokens, previous.output_tokens
     if prompt is None or not output:
         return None
     return Mix(MIX_REQUESTS, *(MIX_REQUESTS * min(MAX_TOKENS, length) for length in (prompt, output)))
 
 
-def _bursts(former: AutoscalingStatus) -> tuple[Burst, ...]:
+def _bursts(previous: AutoscalingStatus) -> tuple[Burst, ...]:
     found = []
-    for item in former.bursts:
+    for item in previous.bursts:
         begin, end = parse_time(item.begin_time), parse_time(item.end_time)
         if end and 0 < item.replicas <= UNBOUNDED.most:
             found.append(Burst(min(begin or end, end).timestamp(), end.timestamp(), item.replicas))
     return tuple(sorted(found, key=lambda item: -item.end_seconds))
 
 
-def restored_recommendations(former: AutoscalingStatus | None) -> tuple[Change, ...]:
+def restored_recommendations(previous: AutoscalingStatus | None) -> tuple[Change, ...]:
     """The recommendations in status, newest first, read after a restart of the operator."""
-    return _decided(former, RECOMMEND) if former else ()
+    return _decided(previous, RECOMMEND) if previous else ()
 
 
-def _decided(former: AutoscalingStatus, mode: str | None) -> tuple[Change, ...]:
+def _decided(previous: AutoscalingStatus, mode: str | None) -> tuple[Change, ...]:
     return tuple(
         Change(
             time_seconds=at.timestamp(),
@@ -221,7 +221,7 @@ def _decided(former: AutoscalingStatus, mode: str | None) -> tuple[Change, ...]:
             reason=item.reason or "",
             cause=item.cause or "",
         )
-        for item in former.decisions
+        for item in previous.decisions
         if item.mode == mode and (at := parse_time(item.time)) is not None
     )
 
@@ -308,8 +308,8 @@ def desired_replicas(observed: Observed) -> int:
     most = max([spec.autoscaling.max_replicas, *limits])
     if active and set(found) == {active}:
         return min(most, max(1, found[active]))
-    former = observed.resource.status.autoscaling
-    requested = former.desired_replicas if former and former.mode is None else None
+    previous = observed.resource.status.autoscaling
+    requested = previous.desired_replicas if previous and previous.mode is None else None
     return min(most, max(requested or spec.autoscaling.min_replicas or 1, *found.values(), 1))
 
 

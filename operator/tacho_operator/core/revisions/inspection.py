@@ -143,7 +143,7 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
     uids = {pod.uid for pod in mine}
     others = references(pod for pod in pods if pod.uid not in uids)
     if not mine:
-        start = _start(resource, config, 1)
+        start = _inspect_pod(resource, config, 1)
         return Inspection(
             running=True,
             apply=(start,),
@@ -153,7 +153,7 @@ def inspect(observed: Observed, config: Config, now: datetime) -> Inspection:
     *earlier, last = mine
     lost = lost_nodes(observed.nodes)
     if not _has_ended(last) and last.cannot_end(lost, now):
-        start = _start(resource, config, _attempt(last) + 1)
+        start = _inspect_pod(resource, config, _attempt(last) + 1)
         reason = f"Starts pod {start['metadata']['name']}: {last.name} cannot end on node {last.node}."
         return Inspection(running=True, apply=(start,), delete=others, reason=reason)
     if not _has_ended(last):
@@ -238,7 +238,7 @@ def _ended(
     return Inspection(
         problem=found,
         running=True,
-        apply=(_start(resource, config, attempt + 1),),
+        apply=(_inspect_pod(resource, config, attempt + 1),),
         delete=delete,
         reason=f"Inspection failed ({failure.failure_class}) and is retried: attempt {attempt + 1}.",
     )
@@ -293,7 +293,7 @@ def _insecure_hub(resource: LLMDeployment, config: Config) -> Problem | None:
     return None
 
 
-def _start(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
+def _inspect_pod(resource: LLMDeployment, config: Config, attempt: int) -> Manifest:
     name = names.inspect_pod_name(resource.metadata.name, request_hash(resource, config), attempt)
     requested = inspect_config(resource)
     if isinstance(requested.uri, HubUri):

@@ -49,13 +49,13 @@ class HubWaiterCounts:
     def add(self, namespace: str, wait: HubWait) -> None:
         """Adds one waiting resource of ``namespace``. Only reasons that many resources can share are
         counted."""
-        self._count(namespace, wait, 1)
+        self._count_wait(namespace, wait, 1)
 
     def drop(self, namespace: str, wait: HubWait) -> None:
         """Subtracts one waiting resource of ``namespace``."""
-        self._count(namespace, wait, -1)
+        self._count_wait(namespace, wait, -1)
 
-    def _count(self, namespace: str, wait: HubWait, change: int) -> None:
+    def _count_wait(self, namespace: str, wait: HubWait, change: int) -> None:
         if wait.why not in SHARED_REASONS:
             return
         self._counts[wait] += change

@@ -218,7 +218,7 @@ class LoadWorker:
         if whole and result.has_total and result.events > 1:  # else the estimate would confirm itself
             self._later_tokens += result.output_tokens - 1
             self._later_events += result.events - 1
-        self._count(self._bins, 0, result)
+        self._add_tokens(self._bins, 0, result)
         request.result = thinned(result)
         self._ended.append(request)
 
@@ -229,7 +229,7 @@ class LoadWorker:
         events = self._later_events + math.fsum(count for _, count in under_way)
         return tokens / events if events else self._former_tokens_per_event
 
-    def _count(self, bins: list[float], low: int, result: StreamResult) -> None:
+    def _add_tokens(self, bins: list[float], low: int, result: StreamResult) -> None:
         """Adds the tokens of ``result`` to ``bins``. ``low``: number of the first bin within the loop."""
         for stamp_ns, count in result.tokens:
             index = max(0, stamp_ns - self._job.origin_ns) // BIN_NS - low
@@ -250,7 +250,7 @@ class LoadWorker:
         for one in self._running:
             if one.raw is not None and one.raw.sent_ns:
                 result = one.raw.result(whole=False, tokens_per_event=per_event)
-                self._count(bins, low, result)
+                self._add_tokens(bins, low, result)
             else:
                 result = StreamResult(sent_ns=one.due_ns, tokens=())
             samples.append(StreamSample(thinned(result), one.first, one.due_ns))

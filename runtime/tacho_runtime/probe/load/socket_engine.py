@@ -201,7 +201,7 @@ class SocketEngine:
             self._requests = self._in(wording)
             size = self._first_input()
             try:
-                stream = await self._send(size, FIRST_OUTPUT_TOKENS, timeout_seconds, known=False)
+                stream = await self._send_request(size, FIRST_OUTPUT_TOKENS, timeout_seconds, known=False)
             except RequestFailed as error:
                 if not (error.answered or (error.broke and self._target.must_answer)):
                     raise
@@ -277,9 +277,9 @@ class SocketEngine:
 
     async def complete(self, input_tokens: int, output_tokens: int, timeout_seconds: float) -> StreamResult:
         """Sends one request and awaits its end; repeats it after a failure that may pass."""
-        return await self._send(input_tokens, output_tokens, timeout_seconds, known=True)
+        return await self._send_request(input_tokens, output_tokens, timeout_seconds, known=True)
 
-    async def _send(
+    async def _send_request(
         self, input_tokens: int, output_tokens: int, timeout_seconds: float, *, known: bool
     ) -> StreamResult:
         self.failed = None

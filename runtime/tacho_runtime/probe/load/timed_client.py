@@ -143,7 +143,7 @@ class StreamConnection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        self._take(time.monotonic_ns(), data)
+        self._add_read(time.monotonic_ns(), data)
         self._raw_bytes += len(data)
         self._tail = self._closing(self._tail + data)
         if self._raw_bytes > self.limit_bytes:
@@ -165,7 +165,7 @@ class StreamConnection(asyncio.Protocol):
             self._finish(None)
         return None
 
-    def _take(self, stamp_ns: int, data: bytes) -> None:
+    def _add_read(self, stamp_ns: int, data: bytes) -> None:
         self.reads.append((stamp_ns, data))
 
     def _closing(self, data: bytes) -> bytes:

@@ -71,7 +71,7 @@ class TokenStream(StreamConnection):
         self.max_tokens: int | None = None
         """Most tokens that the request allows the engine to generate. None: unknown."""
 
-    def _take(self, stamp_ns: int, data: bytes) -> None:
+    def _add_read(self, stamp_ns: int, data: bytes) -> None:
         # Hundreds of streams may fail at once.
         if self._head is None or (self._head.status != 200 and self._raw_bytes < HEAD_LIMIT_BYTES):
             self.reads.append((stamp_ns, data))

@@ -27,7 +27,7 @@ from tacho_runtime.probe.load.requests import RequestBuilder
 _LENGTH = struct.Struct(">I")
 
 
-def _send(writer: asyncio.StreamWriter, message: object) -> None:
+def _send_message(writer: asyncio.StreamWriter, message: object) -> None:
     data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     writer.write(_LENGTH.pack(len(data)) + data)
 
@@ -51,15 +51,15 @@ def worker_main(descriptor: int) -> None:
 async def _serve(end: socket.socket) -> None:
     """Executes calls of a ``LoadWorker``, received as (method, arguments); ``begin`` creates it."""
     reader, writer = await asyncio.open_connection(sock=end)
-    _send(writer, None)
+    _send_message(writer, None)
     worker: LoadWorker | None = None
     while True:
         name, arguments = await _receive(reader)
         if name == "begin":
             worker = LoadWorker(*arguments)
-            _send(writer, None)
+            _send_message(writer, None)
         else:
-            _send(writer, await getattr(worker, name)(*arguments))
+            _send_message(writer, await getattr(worker, name)(*arguments))
         await writer.drain()
 
 
@@ -111,7 +111,7 @@ class WorkerProcess:
             raise EOFError("a load worker has ended")
         reader, writer = self._ends
         self.usable = False
-        _send(writer, (name, arguments))
+        _send_message(writer, (name, arguments))
         result = await _receive(reader)
         self.usable = True
         return result

@@ -39,9 +39,9 @@ def within(before: LatencyHistogram | None, after: LatencyHistogram | None, targ
     return total, min(total, lower), min(total, upper)
 
 
-def _sum(former: Counts, share: float, counts: Iterable[Counts]) -> Counts:
-    """The ``former`` counts with the weight ``share``, plus the new ones."""
-    return tuple(map(math.fsum, zip([share * count for count in former], *counts, strict=True)))
+def _sum(previous: Counts, share: float, counts: Iterable[Counts]) -> Counts:
+    """The ``previous`` counts with the weight ``share``, plus the new ones."""
+    return tuple(map(math.fsum, zip([share * count for count in previous], *counts, strict=True)))
 
 
 Seen = tuple[Counts, Counts]
@@ -49,16 +49,16 @@ Seen = tuple[Counts, Counts]
 
 
 def counted(
-    former: Mapping[str, Track], tracks: Mapping[str, Track], policy: Policy, cost: RequestCost | None = None
+    earlier: Mapping[str, Track], tracks: Mapping[str, Track], policy: Policy, cost: RequestCost | None = None
 ) -> dict[str, Seen]:
-    """SLO results of each pod, by uid, between its ``former`` sample and its present one.
+    """SLO results of each pod, by uid, between its ``earlier`` sample and its present one.
 
     A pod whose counters claim more than MAX_POD_RATE replicas' work is left out: a counter that jumped would
     outvote all other pods. Plausible are the requests of that time, and those that a pod admits at once.
     """
     found = {}
-    for uid in former.keys() & tracks.keys():
-        before, after = former[uid].sample, tracks[uid].sample
+    for uid in earlier.keys() & tracks.keys():
+        before, after = earlier[uid].sample, tracks[uid].sample
         seconds = after.time_seconds - before.time_seconds
         most = tuning.MAX_POD_RATE * (seconds / cost.request_seconds + cost.concurrency) if cost else math.inf
         ttft = within(before.ttft, after.ttft, policy.ttft_seconds)
@@ -69,7 +69,7 @@ def counted(
 
 
 def recent(
-    former: Attainment, seen: Iterable[Seen], tracks: Iterable[Track], policy: Policy, seconds: float
+    previous: Attainment, seen: Iterable[Seen], tracks: Iterable[Track], policy: Policy, seconds: float
 ) -> Attainment:
     """The SLO attainment of the last minutes, updated with the requests of the last ``seconds``.
 
@@ -80,15 +80,15 @@ def recent(
     return Attainment(
         ttft=("Histogram" if any(item.ttft for item in samples) else "None") if policy.ttft_seconds else None,
         tpot=("Histogram" if any(item.tpot for item in samples) else "None") if policy.tpot_seconds else None,
-        ttft_counts=_sum(former.ttft_counts, kept, (item[0] for item in each)),
-        tpot_counts=_sum(former.tpot_counts, kept, (item[1] for item in each)),
+        ttft_counts=_sum(previous.ttft_counts, kept, (item[0] for item in each)),
+        tpot_counts=_sum(previous.tpot_counts, kept, (item[1] for item in each)),
     )
 
 
 def corrected(
-    former: Correction, seen: Attainment, policy: Policy, *, settled: bool, seconds: float
+    previous: Correction, seen: Attainment, policy: Policy, *, settled: bool, seconds: float
 ) -> Correction:
-    """The capacity correction by the attainment ``seen`` since the ``former`` one began, ``seconds`` later.
+    """The capacity correction by the attainment ``seen`` since the ``previous`` one began, ``seconds`` later.
 
     The factor falls where too many requests miss the SLO, and rises again where enough meet it. Misses within
     one standard deviation are chance. Nothing is judged until the replicas are ``settled``: while some are
@@ -97,14 +97,14 @@ def corrected(
     A lowered factor is raised after MEMORY_SECONDS, too, where nothing decides: with wide buckets, or a
     target that nothing counts, it would stay low for ever.
     """
-    elapsed = former.seconds + seconds
+    elapsed = previous.seconds + seconds
     if not settled:
-        return Correction(former.factor, -tuning.MIX_SECONDS)
+        return Correction(previous.factor, -tuning.MIX_SECONDS)
     requests, (lower, upper) = seen.requests, seen.bounds
     enough, deviation = requests >= tuning.MIX_REQUESTS, math.sqrt(upper * (1 - upper) / max(1.0, requests))
     if enough and upper + deviation < policy.percentile and elapsed >= tuning.RATE_SECONDS:
-        return Correction(max(tuning.MIN_CORRECTION, (1 - tuning.DOUBT) * former.factor))
+        return Correction(max(tuning.MIN_CORRECTION, (1 - tuning.DOUBT) * previous.factor))
     met = enough and lower >= policy.percentile and elapsed >= tuning.MIX_SECONDS
-    if former.factor < 1 and (met or elapsed >= tuning.MEMORY_SECONDS):
-        return Correction(min(1.0, former.factor / (1 - tuning.DOUBT)))
-    return Correction(former.factor, elapsed, seen)
+    if previous.factor < 1 and (met or elapsed >= tuning.MEMORY_SECONDS):
+        return Correction(min(1.0, previous.factor / (1 - tuning.DOUBT)))
+    return Correction(previous.factor, elapsed, seen)

@@ -38,13 +38,13 @@ class Reading:
 
 
 def read(
-    former: Mapping[str, Track], pods: Collection[PodLoad], now: float, cost: RequestCost | None = None
+    previous: Mapping[str, Track], pods: Collection[PodLoad], now: float, cost: RequestCost | None = None
 ) -> Reading:
-    """The present load metrics, and the requests and tokens counted since the ``former`` samples."""
+    """The present load metrics, and the requests and tokens counted since the ``previous`` samples."""
     tracks: dict[str, Track] = {}
     counted: list[tuple[float, ...]] = []
     for uid, sample in guards.answered(pods, now):
-        before = former.get(uid)
+        before = previous.get(uid)
         rates = guards.rates(before.sample, sample, cost) if before else ()
         tracks[uid] = _followed(before, sample, rates, cost)
         if rates:
@@ -55,12 +55,12 @@ def read(
     return Reading(
         tracks=tracks,
         silent=guards.silent(pods, tracks, now),
-        late=guards.late(former, tracks, now),
+        late=guards.late(previous, tracks, now),
         counted=Mix(*map(math.fsum, zip(*counted, strict=True))) if counted else None,
         running=sum(present) if present else None,
         waiting=sum(item.waiting or 0 for item in samples),
         kv_cache_usage=math.fsum(used) if used else None,
-        is_first=not any(uid in former for uid in tracks),
+        is_first=not any(uid in previous for uid in tracks),
         slow=guards.slow(tracks, minute(cost), pods=pods),
     )
 
@@ -75,23 +75,23 @@ def _followed(
     """
     if before is None or not guards.is_new(sample, before):
         return before or Track(sample)
-    former, seconds = before.sample, sample.time_seconds - before.sample.time_seconds
+    previous, seconds = before.sample, sample.time_seconds - before.sample.time_seconds
     since = guards.stalled_since(before, sample, rates[2] if rates else None)
     if cost is None or not rates:
         return Track(sample, since)
     hangs = since is not None and sample.time_seconds - since > tuning.MIX_SECONDS
-    running = 0.0 if hangs else ((former.running or 0) + (sample.running or 0)) / 2
+    running = 0.0 if hangs else ((previous.running or 0) + (sample.running or 0)) / 2
     kept = math.exp(-seconds / tuning.MIX_SECONDS)
     output = kept * before.output + seconds * rates[2]
     return Track(sample, since, output, kept * before.expected + cost.expected_tokens(running, seconds))
 
 
-def cold_start(observed: Iterable[float | None], former: float) -> float:
-    """Expected cold start in seconds: nine in ten of those ``observed`` took no longer. The ``former`` one,
+def cold_start(observed: Iterable[float | None], previous: float) -> float:
+    """Expected cold start in seconds: nine in ten of those ``observed`` took no longer. The ``previous`` one,
     where none is known.
     """
     known = sorted(min(each, tuning.LONGEST_START_SECONDS) for each in observed if each is not None)
-    return known[int(tuning.START_QUANTILE * len(known))] if known else former
+    return known[int(tuning.START_QUANTILE * len(known))] if known else previous
 
 
 def minute(cost: RequestCost | None) -> float:
@@ -99,14 +99,14 @@ def minute(cost: RequestCost | None) -> float:
     return tuning.RATE_SECONDS / cost.per_output_token if cost and cost.has_law else 0.0
 
 
-def speed(former: float, reading: Reading, tokens: float) -> float:
+def speed(previous: float, reading: Reading, tokens: float) -> float:
     """Present speed of all pods but the slow ones, as a multiple of the measured speed (0.5 to 2).
 
-    ``former`` where fewer than ``tokens`` output tokens were expected recently.
+    ``previous`` where fewer than ``tokens`` output tokens were expected recently.
     """
     healthy = [track for uid, track in reading.tracks.items() if uid not in reading.slow]
     expected = math.fsum(track.expected for track in healthy)
-    found = math.fsum(track.output for track in healthy) / expected if expected >= tokens > 0 else former
+    found = math.fsum(track.output for track in healthy) / expected if expected >= tokens > 0 else previous
     return min(1 / tuning.MIN_CORRECTION, max(tuning.MIN_CORRECTION, found))
 
 
@@ -126,16 +126,16 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
     )
 
 
-def imbalance(former: float, reading: Reading, seconds: float) -> float:
+def imbalance(previous: float, reading: Reading, seconds: float) -> float:
     """How unevenly requests are spread over the pods, in the last minutes: their variance over their mean.
     By chance it is 1, and 0 where each pod has as many.
     """
     samples = [track.sample for uid, track in reading.tracks.items() if uid not in reading.slow]
     held = [(item.running or 0) + (item.waiting or 0) for item in samples]
     if len(held) < 2 or not any(held):
-        return former
+        return previous
     kept = math.exp(-seconds / tuning.MIX_SECONDS)
-    return kept * former + (1 - kept) * variance(held) / fmean(held)
+    return kept * previous + (1 - kept) * variance(held) / fmean(held)
 
 
 def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:

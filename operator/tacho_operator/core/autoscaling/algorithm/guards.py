@@ -23,7 +23,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
 )
 
 
-def timed(at: ScalingInput, former: Mapping[str, Track], now: float) -> tuple[ScalingInput, float]:
+def timed(at: ScalingInput, previous: Mapping[str, Track], now: float) -> tuple[ScalingInput, float]:
     """``at`` without samples after ``now``, in case a clock was set back, and the mean time of the new
     samples.
 
@@ -34,7 +34,7 @@ def timed(at: ScalingInput, former: Mapping[str, Track], now: float) -> tuple[Sc
         pod if pod.sample is None or pod.sample.time_seconds <= now else replace(pod, sample=None)
         for pod in at.pods
     )
-    new = (pod.sample for pod in pods if pod.sample and is_new(pod.sample, former.get(pod.uid)))
+    new = (pod.sample for pod in pods if pod.sample and is_new(pod.sample, previous.get(pod.uid)))
     # The track of a pod ends when its last sample is too old, and then that sample is not new again.
     ages = [age for sample in new if (age := now - sample.time_seconds) <= tuning.MAX_AGE_SECONDS]
     return replace(at, pods=pods), now - fmean(ages) if ages else now
@@ -59,9 +59,9 @@ def silent(pods: Collection[PodLoad], tracks: Mapping[str, Track], now: float) -
     return len(pods) - len(tracks) + sum(now - time > tuning.MAX_AGE_SECONDS for time in since)
 
 
-def late(former: Mapping[str, Track], tracks: Mapping[str, Track], now: float) -> int:
+def late(previous: Mapping[str, Track], tracks: Mapping[str, Track], now: float) -> int:
     """Number of pods whose last sample is from an earlier sampling. One that answers slowly is not late."""
-    old = (track.sample for uid, track in tracks.items() if not is_new(track.sample, former.get(uid)))
+    old = (track.sample for uid, track in tracks.items() if not is_new(track.sample, previous.get(uid)))
     return sum(now - sample.time_seconds > tuning.LATE_SECONDS for sample in old)
 
 

@@ -17,12 +17,12 @@ def refused(at: ScalingInput, state: State, now: float) -> Point | None:
     A number below the minimum counts only from the second such refusal on, so that a short failure of a
     webhook costs no replicas.
     """
-    former, least = state.refused, at.policy.bounds.least
+    previous, least = state.refused, at.policy.bounds.least
     if at.refused_above is not None:
-        again = former is not None and (former.value < least or former.value == least + ONCE_BELOW)
+        again = previous is not None and (previous.value < least or previous.value == least + ONCE_BELOW)
         first = at.refused_above < least and not again
         return Point(now, least + ONCE_BELOW if first else at.refused_above)
-    return former if former and 0 <= now - former.time_seconds < tuning.RETRY_SECONDS else None
+    return previous if previous and 0 <= now - previous.time_seconds < tuning.RETRY_SECONDS else None
 
 
 def bounded(at: ScalingInput, state: State, outcome: Outcome) -> Outcome:

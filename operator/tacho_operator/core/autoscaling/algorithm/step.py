@@ -37,11 +37,11 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     cost = None if state.mix is None else cost_of(at.capacity, state.mix, at.policy.tpot_seconds)
     at, read_at = guards.timed(at, state.tracks, now)
     reading = demand.read(state.tracks, at.pods, read_at, cost)
-    former, state = state, _with_load(state, reading, cost, read_at)
+    previous, state = state, _with_load(state, reading, cost, read_at)
     found = replica_need(at, state, reading, cost)
     if not reading.tracks or not found.terms:
         return _step_without_load(at, guards.unwatched(state), reading, now)
-    state = _corrected(at, former, state, reading, found, cost)
+    state = _corrected(at, previous, state, reading, found, cost)
     if state.watched_since is not None and now - state.watched_since >= tuning.RATE_SECONDS:
         bursts, low = with_bursts(state.bursts, state.low, now, found.filled(-found.chance), found.filled())
         state = replace(state, bursts=bursts, low=low)
@@ -85,24 +85,24 @@ def _with_load(state: State, reading: Reading, cost: RequestCost | None, now: fl
 
 def _corrected(
     at: ScalingInput,
-    former: State,
+    previous: State,
     state: State,
     reading: Reading,
     found: ReplicaNeed,
     cost: RequestCost | None,
 ) -> State:
-    """``state`` with the SLO attainment since the ``former`` samples, and the capacity correction by it."""
-    if former.read_seconds is None or state.read_seconds is None:
+    """``state`` with the SLO attainment since the ``previous`` samples, and the capacity correction by it."""
+    if previous.read_seconds is None or state.read_seconds is None:
         return state
     correction = state.correction
-    seconds = max(0.0, state.read_seconds - former.read_seconds)  # a clock may have been set back
-    seen = attainment.counted(former.tracks, state.tracks, at.policy, cost)
+    seconds = max(0.0, state.read_seconds - previous.read_seconds)  # a clock may have been set back
+    seen = attainment.counted(previous.tracks, state.tracks, at.policy, cost)
     tracks = state.tracks.values()
     recent = attainment.recent(state.attainment, seen.values(), tracks, at.policy, seconds)
     if not at.capacity.unverified:
         settled = whole(found.need) <= len(state.tracks)
         # A slow pod has a fault of its machine: its latencies say nothing about the capacity of the others.
-        below = guards.slow(former.tracks, demand.minute(cost), 1.0, pods=at.pods)
+        below = guards.slow(previous.tracks, demand.minute(cost), 1.0, pods=at.pods)
         judges = [item for uid, item in seen.items() if uid not in below]
         since = attainment.recent(correction.seen, judges, tracks, at.policy, seconds)
         correction = attainment.corrected(correction, since, at.policy, settled=settled, seconds=seconds)
