@@ -15,6 +15,7 @@ from benchmarks.gpu.pages import (
     h200_budgets,
     h200_front_ends,
     h200_goals,
+    h200_goals_experts,
     h200_newest_pods,
     h200_repeated_edges,
     probe,
@@ -44,6 +45,16 @@ def test_what_the_readme_says_of_vllm_0_32_is_on_its_pages() -> None:
         kept = f"{sum('**' not in rate for rate in rates)} of {len(rates)}"
         (said,) = re.findall(rf"\(docs/results/h200/vllm-0\.32-{name}\.md\)[^|]*\| (\d of \d)", readme)
         assert said == kept
+
+
+def test_what_the_readme_says_of_experts_is_on_their_page() -> None:
+    found = list(h200_goals_experts.recorded())
+    errors = [level.off for level in found if level.off is not None]
+    within = sum(abs(error) <= h200_goals_experts.GOAL for error in errors)
+    readme = (ROOT / "README.md").read_text()
+    said = f"{within} of the {len(errors)} that loops can judge, of {len(found)} | 1 of 1 |"
+    assert f"(docs/results/h200/goals.md#models-with-experts) | {said}" in readme
+    assert re.search(r"Their loop has [\d,]+ \((-|\+)[0-4]\.\d %\)", h200_goals_experts.section())
 
 
 def test_a_warm_start_is_judged_by_loops_that_hold() -> None:
