@@ -97,7 +97,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     store = Store(router, clock=clock, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
     budget = NamespaceBudget()
     async with clients(settings, metrics, budget, clock) as (kube, lease_kube):
-        sources = decision_sources(settings, kube, store, metrics, clock, lambda key: queue.add(key))
+        sources = decision_sources(settings, kube, store, metrics, clock, budget, lambda key: queue.add(key))
         scaler, plans = sources.scaler, sources.plans
         reconciler = Reconciler(
             kube=kube,
@@ -172,6 +172,7 @@ def decision_sources(
     store: Store,
     metrics: Metrics,
     clock: ServerClock,
+    budget: NamespaceBudget,
     late: Callable[[Key], None],
 ) -> DecisionSources:
     """What decisions are made from. ``late`` is called with a resource that has to be decided again."""
@@ -189,6 +190,7 @@ def decision_sources(
         plans=Plans(PlanProcess(), late=late, metrics=metrics),
         probe_turns=ProbeTurns(settings.max_probe_pods, store, call=late, clock=clock.seconds),
         own_image=partial(own_image, kube, config.tacho_image, config.operator_namespace, settings.pod_name),
+        budget=budget,
     )
 
 

@@ -12,7 +12,7 @@ from tacho_operator.core.types import Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.drift import Rewrites
-from tacho_operator.shell.execute import ExecuteResult, delete_measured, execute
+from tacho_operator.shell.execute import ExecuteResult, delete_pods, execute
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import write_status
 from tacho_operator.shell.taken_names import NotCollected
@@ -134,7 +134,7 @@ async def test_measured_probe_pods_are_deleted_for_a_minute_at_most(monkeypatch:
     monkeypatch.setattr("tacho_operator.shell.execute.time.monotonic", lambda: next(seconds))
     server = Server()
     unused = tuple(Reference(kind="Pod", name=name, uid=name) for name in REVISIONS)
-    await delete_measured(cast(Kube, server), Observed(raw=RAW, resource=resource()), unused)
+    await delete_pods(cast(Kube, server), Observed(raw=RAW, resource=resource()), unused)
     assert server.requests == ["delete a", "delete b"]
 
 

@@ -10,10 +10,16 @@ import pytest
 
 from tacho_contract.units import format_time
 from tacho_operator.core.children import VICTIM_COST
-from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_INSPECT, ROLE_LABEL
+from tacho_operator.core.names import (
+    DELETION_COST_ANNOTATION,
+    MEASURE_AGAIN_ANNOTATION,
+    ROLE_INSPECT,
+    ROLE_LABEL,
+)
 from tacho_operator.shell import ready_pods
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.store.store import Store
+from tests.unit.core.measured_world import measured_world
 from tests.wiring.reconciling import KEY, Ordered, conditions, reconciler, store_at
 from tools.harness.resources import NOW
 from tools.harness.world import World
@@ -140,11 +146,11 @@ async def test_ready_is_lost_until_the_service_is_written(kind: str, is_made: bo
 
 
 class LosesReady(Ordered):
-    """Its pods stop being ready while the first child is written, as the watch has shown then."""
+    """Its pods stop being ready during a write that ends only after that is in status."""
 
-    def __init__(self, world: World, store: Store) -> None:
+    def __init__(self, world: World, store: Store, hangs: str) -> None:
         super().__init__(world)
-        self.store = store
+        self.store, self.hangs = store, hangs
         self.show("5")
 
     def show(self, version: str) -> None:
@@ -152,13 +158,41 @@ class LosesReady(Ordered):
             pod["metadata"] |= {"resourceVersion": version, "namespace": KEY.namespace}
             self.store.put("Pod", pod)
 
-    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        made = await super().create(manifest)
-        self._world.objects[manifest["kind"], manifest["metadata"]["name"]] = manifest
+    async def hang(self, what: str) -> None:
+        if what != self.hangs:
+            return
         for pod in self._world.pods("server"):
             self._world.runs(pod, "Running", ready=False)
         self.show("6")
+        async with asyncio.timeout(10):
+            while not self.status or conditions(self)["Ready"][0] != "False":
+                await asyncio.sleep(0.01)
+        self.order.append("end")
+
+    async def apply(self, manifest: dict[str, Any], **options: Any) -> dict[str, Any]:
+        made = await super().apply(manifest, **options)
+        await self.hang(manifest["kind"])
         return made
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        made = await super().create(manifest)
+        await self.hang(manifest["kind"])
+        self._world.objects[manifest["kind"], manifest["metadata"]["name"]] = manifest
+        return made
+
+    async def try_create(self, manifest: dict[str, Any]) -> None:
+        await super().try_create(manifest)
+        await self.hang("trial")
+
+    async def annotate(self, live: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+        found = await super().annotate(live, annotations)
+        await self.hang("annotation")
+        return found
+
+    async def delete(self, kind: str, namespace: str, name: str, *, uid: str, version: str = "") -> None:
+        await super().delete(kind, namespace, name, uid=uid, version=version)
+        self._world._remove(kind, name)
+        await self.hang("deletion")
 
 
 def serving_without_policies() -> World:
@@ -173,122 +207,94 @@ def serving_without_policies() -> World:
     return world
 
 
-@pytest.mark.parametrize("check_seconds", [0.0, 1000.0], ids=["slow", "fast"])
-async def test_one_that_is_lost_while_children_are_written_is_told_before_the_next_one(
-    check_seconds: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With webhooks of 34 s for each write it was told after 306 s."""
-    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", check_seconds)
+def writing(hangs: str) -> World:
+    """A resource that serves, and whose next reconcile makes that write."""
     world = serving_without_policies()
-    server = LosesReady(world, store_at("7"))
-    reconcile = reconciler(server, server.store)
-    delay = await reconcile(KEY)
-    if check_seconds:
-        assert server.order == ["NetworkPolicy", "PodDisruptionBudget"], "usual writes take no check"
-        return
-    assert (server.order, delay) == (["NetworkPolicy"], 0.0)
-    await reconcile(KEY)
-    assert server.order[1:3] == ["LLMDeployment", "PodDisruptionBudget"]
-    assert conditions(server)["Ready"][0] == "False"
-
-
-class SlowTrials(LosesReady):
-    """Its pods stop being ready while a revision is tried, and no trial has an answer."""
-
-    async def try_create(self, manifest: dict[str, Any]) -> None:
-        await super().try_create(manifest)
-        for pod in self._world.pods("server"):
-            self._world.runs(pod, "Running", ready=False)
-        self.show("6")
-        await asyncio.sleep(3600)
-
-
-async def test_one_that_is_lost_while_a_revision_is_tried_is_told_before_the_trial_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With webhooks of 30 s for Deployments and pods it was told after 60 s."""
-    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.0)
-    world = World(resourceVersion="1")
-    world.come_up()
-    world.settle()
-    world.change(context={"maxModelLen": 1024, "concurrency": 2})
-    server = SlowTrials(world, store_at("7"))
-    reconcile = reconciler(server, server.store)
-    async with asyncio.timeout(20):
-        assert await reconcile(KEY) == 0.0
-    assert (server.tried, server.order) == (["Deployment"], [])
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await reconcile(KEY)
-    assert server.order[:1] == ["LLMDeployment"]
-    assert conditions(server)["Ready"][0] == "False"
-
-
-class LosesReadyByAnnotation(LosesReady):
-    """Its pods stop being ready while the first of them is annotated."""
-
-    async def annotate(self, live: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
-        found = await super().annotate(live, annotations)
-        for pod in self._world.pods("server"):
-            self._world.runs(pod, "Running", ready=False)
-        self.show("8")
-        return found
-
-
-async def test_one_that_is_lost_while_pods_are_annotated_is_told_before_the_next_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With a webhook of 30 s for pods it was told after a minute."""
-    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.0)
-    world = serving_without_policies()
-    server = LosesReadyByAnnotation(world, store_at("8"))
-    for pod in world.pods("server"):
+    (pod, *_) = world.pods("server")
+    if hangs == "Deployment":
+        (name,) = world.names("Deployment")
+        world.objects["Deployment", name]["spec"]["replicas"] = 1
+    if hangs == "trial":
+        world.change(context={"maxModelLen": 1024, "concurrency": 2})
+    if hangs == "annotation":
         pod["metadata"]["annotations"] = {DELETION_COST_ANNOTATION: VICTIM_COST}
+    if hangs == "deletion":
+        labels = {**pod["metadata"]["labels"], ROLE_LABEL: ROLE_INSPECT}
+        ended = {**pod["metadata"], "name": "inspect", "uid": "inspect", "labels": labels}
+        world.objects["Pod", "inspect"] = {**pod, "metadata": ended}
+    return world
+
+
+@pytest.mark.parametrize("hangs", ["NetworkPolicy", "Deployment", "trial", "annotation", "deletion"])
+async def test_one_that_is_lost_while_a_write_hangs_is_written_before_its_end(
+    hangs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With webhooks of 34 s it was written after that write, and after both applies of a Deployment."""
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.01)
+    server = LosesReady(writing(hangs), store_at("7"), hangs)
     reconcile = reconciler(server, server.store)
     assert await reconcile(KEY) == 0.0
-    assert server.order == ["annotation"]
+    server.statuses = list(filter(None, server.statuses))  # an apply of a child has none
+    assert [status for status, _ in server.of("Ready")] == ["False"], "what was decided before is not written"
+    assert server.order.index("LLMDeployment") < server.order.index("end")
+    assert {status["readyReplicas"] for status in server.statuses} == {0}
+    assert len(server.events) == 1
+    server.hangs = ""
     await reconcile(KEY)
-    assert server.order[1:2] == ["LLMDeployment"]
     assert conditions(server)["Ready"][0] == "False"
 
 
-async def test_a_timeout_of_the_trial_itself_is_no_lost_pod() -> None:
-    async def late() -> None:
-        async with ready_pods.unless_outdated(lambda: False):
-            raise TimeoutError("of a request")
+async def test_one_that_is_lost_while_a_measured_probe_pod_is_deleted_is_written_before_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its measurement is in status first, with Ready as it was then."""
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.01)
+    world = measured_world()
+    world.raw["metadata"] |= {"resourceVersion": "1", "annotations": {MEASURE_AGAIN_ANNOTATION: "now"}}
+    world.settle()
+    (probe,) = world.pods("probe")
+    world.serves(probe)
+    server = LosesReady(world, store_at("7"), "deletion")
+    await reconciler(server, server.store)(KEY)
+    statuses = [status for status in server.statuses if status]
+    assert [find_ready(status) for status in statuses] == ["True", "False"]
+    assert server.order.index("deletion") < server.order.index("end")
+    assert statuses[0]["measurements"] == statuses[1]["measurements"]
 
-    with pytest.raises(TimeoutError, match="of a request"):
-        await late()
+
+def find_ready(status: dict[str, Any]) -> str:
+    return next(str(item["status"]) for item in status["conditions"] if item["type"] == "Ready")
+
+
+async def test_usual_writes_take_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 1000.0)
+    server = LosesReady(serving_without_policies(), store_at("7"), "")
+    await reconciler(server, server.store)(KEY)
+    assert server.observed == 1
 
 
 class Touched(LosesReady):
-    """Somebody annotates its pods again and again."""
-
-    version = 5
+    """Somebody annotates its pods again and again, while each write is slow."""
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        self.version += 1
-        self.show(str(self.version))
-        return await Ordered.create(self, manifest)
+        for version in ("6", "7", "8"):
+            self.show(version)
+            await asyncio.sleep(0.05)
+        return await super().create(manifest)
 
 
-async def test_pods_that_are_changed_again_and_again_keep_no_refusal_from_status(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("is_stale", [False, True])
+async def test_pods_that_are_changed_again_and_again_keep_nothing_from_status(
+    is_stale: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a webhook took seconds, each pass ended after its first write, and no status was written."""
-    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.0)
-    world = serving_without_policies()
-    server = Touched(world, store_at("7"))
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.01)
+    server = Touched(serving_without_policies(), store_at("7"), "")
     server.forbids = "NetworkPolicy"
-    reconcile = reconciler(server, server.store)
-    for _ in range(ready_pods.MOST_EARLY):
-        assert await reconcile(KEY) == 0.0
-    assert "LLMDeployment" not in server.order
-    assert await reconcile(KEY)
+    if is_stale:
+        server.store.is_stale = lambda _namespace: True  # type: ignore[method-assign]
+    assert await reconciler(server, server.store)(KEY)
     assert server.created[:1] == ["PodDisruptionBudget"]
     assert conditions(server)["Stalled"][0] == "True"
-    assert await reconcile(KEY) == 0.0, "a pass was completed between"
-    assert reconcile._early._counts
-    server.gone = True
-    await reconcile(KEY)
-    assert not reconcile._early._counts
+    assert conditions(server)["Ready"][0] == "True"
+    assert (server.observed == 1) == is_stale, "a store that is not whole tells of no pod that it is lost"

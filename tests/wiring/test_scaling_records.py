@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -200,11 +201,24 @@ async def test_its_event_is_posted_though_the_pass_ends_early(
         told.extend(event.reason for event in events)
 
     monkeypatch.setattr(reconcile.events, "post", post)
+    written = server.apply
     if ends == "outdated":
-        monkeypatch.setattr("tacho_operator.shell.ready_pods.ReadyPods.changed", lambda _self: True)
+        monkeypatch.setattr("tacho_operator.shell.ready_pods.CHECK_SECONDS", 0.01)
+
+        async def slow(manifest: dict[str, Any], **options: Any) -> dict[str, Any]:
+            found = await written(manifest, **options)
+            if manifest["kind"] == "Deployment":
+                for pod in looking.world.pods("server"):
+                    looking.world.runs(pod, "Running", ready=False)
+                async with asyncio.timeout(10):
+                    while server.order.count("LLMDeployment") < 2:
+                        await asyncio.sleep(0.01)
+            return found
+
+        monkeypatch.setattr(server, "apply", slow)
         assert await reconcile(KEY) == 0.0
+        assert told.pop(0) == "Starting", "the lost Ready"
     else:
-        written = server.apply
 
         async def apply(manifest: dict[str, Any], **options: Any) -> dict[str, Any]:
             if manifest["kind"] == "LLMDeployment" and "Deployment" in server.order:

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,8 +67,6 @@ class ExecuteResult:
     """The child whose write got that error, or did not begin in time; None: the pass was completed."""
     is_unfinished: bool = False
     """Whether the pass ended after PASS_SECONDS."""
-    is_outdated: bool = False
-    """Whether the pass ended because what it rests on has changed."""
     unreported: tuple[Problem, ...] = ()
     """What was refused, and no status says."""
 
@@ -92,25 +90,19 @@ def child_name(child: Manifest) -> str:
 
 
 async def execute(
-    kube: Kube,
-    observed: Observed,
-    decision: ReconcileDecision,
-    rewrites: Rewrites,
-    is_outdated: Callable[[], bool] = lambda: False,
+    kube: Kube, observed: Observed, decision: ReconcileDecision, rewrites: Rewrites
 ) -> ExecuteResult:
     """Applies the children in their order, then deletes. Refusals are collected; an error that may pass ends
-    the pass. ``is_outdated``: whether what the decision rests on has changed, which ends it too."""
+    the pass."""
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     ends = time.monotonic() + PASS_SECONDS
-    marked, unreported, ends_early = await _mark_victims(kube, live, decision, ends, is_outdated)
-    if ends_early:
-        return ExecuteResult(writes=marked, is_outdated=True)
+    marked, unreported = await _mark_victims(kube, live, decision, ends)
     if not marked:  # as where a webhook refuses each annotation after seconds, which stops no scale-down
         ends = time.monotonic() + PASS_SECONDS
-    found = await _apply(kube, observed, decision, rewrites, live, ends, is_outdated)
-    if found.error is None and not found.is_unfinished and not found.is_outdated:
+    found = await _apply(kube, observed, decision, rewrites, live, ends)
+    if found.error is None and not found.is_unfinished:
         references = rewrites.refused_last(decision.delete)
-        found = await _delete(kube, observed, references, rewrites, ends, found, is_outdated)
+        found = await _delete(kube, observed, references, rewrites, ends, found)
     return dataclasses.replace(found, writes=found.writes + marked, unreported=unreported)
 
 
@@ -121,7 +113,6 @@ async def _apply(
     rewrites: Rewrites,
     live: dict[tuple[str, str], Manifest],
     ends: float,
-    is_outdated: Callable[[], bool],
 ) -> ExecuteResult:
     """Applies until ``ends``, by the monotonic clock. ``live``: the present children."""
     refusals: list[ChildRefusal] = []
@@ -130,8 +121,6 @@ async def _apply(
         kind, name = desired["kind"], desired["metadata"]["name"]
         found = live.get((kind, name))
         is_changed = found is None or needs_write(found, desired)
-        if is_changed and is_outdated():
-            return ExecuteResult(tuple(refusals), writes, is_outdated=True)
         if is_changed and time.monotonic() > ends:
             return _unfinished(refusals, writes, kind, name)
         if kind == "Deployment" and _is_premature(observed, name, found, refusals):
@@ -170,14 +159,11 @@ async def _delete(
     rewrites: Rewrites,
     ends: float,
     applied: ExecuteResult,
-    is_outdated: Callable[[], bool],
 ) -> ExecuteResult:
     """Deletes until ``ends``, by the monotonic clock. ``applied``: the result so far."""
     refusals, writes = list(applied.refusals), applied.writes
     namespace = observed.raw["metadata"]["namespace"]
     for reference in references:
-        if is_outdated():
-            return dataclasses.replace(applied, refusals=tuple(refusals), writes=writes, is_outdated=True)
         if time.monotonic() > ends:
             return _unfinished(refusals, writes, reference.kind, reference.name)
         try:
@@ -193,7 +179,7 @@ async def _delete(
     return ExecuteResult(tuple(refusals), writes)
 
 
-async def delete_measured(kube: Kube, observed: Observed, references: Iterable[Reference]) -> None:
+async def delete_pods(kube: Kube, observed: Observed, references: Iterable[Reference]) -> None:
     """Deletes probe pods whose measurement status has now, for PASS_SECONDS at most. What is not deleted is
     left to the next reconcile, which the write of status causes.
     """
@@ -215,15 +201,11 @@ def _is_premature(
 
 
 async def _mark_victims(
-    kube: Kube,
-    live: dict[tuple[str, str], Manifest],
-    decision: ReconcileDecision,
-    ends: float,
-    is_outdated: Callable[[], bool],
-) -> tuple[int, tuple[Problem, ...], bool]:
-    """Annotates the pods to delete first, before their Deployment shrinks; returns the number of writes, the
-    problem of the first one that was refused, and whether the pass ends as outdated. After ``ends``, by the
-    monotonic clock, no more are annotated.
+    kube: Kube, live: dict[tuple[str, str], Manifest], decision: ReconcileDecision, ends: float
+) -> tuple[int, tuple[Problem, ...]]:
+    """Annotates the pods to delete first, before their Deployment shrinks; returns the number of writes, and
+    the problem of the first one that was refused. After ``ends``, by the monotonic clock, no more are
+    annotated.
 
     A failed annotation does not stop the scale-down.
     """
@@ -232,8 +214,6 @@ async def _mark_victims(
     for name, cost in decision.deletion_costs.items():
         if time.monotonic() > ends:
             break
-        if is_outdated():
-            return writes, unreported, True
         try:
             await kube.annotate(live["Pod", name], {DELETION_COST_ANNOTATION: cost})
         except ApiError as error:
@@ -242,7 +222,7 @@ async def _mark_victims(
                 unreported = (unmarked_pod(name, error.message),)
         else:
             writes += 1
-    return writes, unreported, False
+    return writes, unreported
 
 
 def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:

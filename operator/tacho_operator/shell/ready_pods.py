@@ -1,98 +1,108 @@
-"""Whether the pods that were ready still are, while a reconcile writes for long."""
+"""Writes that Ready is lost while a pass writes children: each of these writes may take half a minute."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from tacho_operator.api.status.status import LLMDeploymentStatus
+from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.core.types import Observed
-from tacho_operator.shell.store.expectations import RecordingClient
+from tacho_operator.core.status.early import is_ready
+from tacho_operator.core.types import Manifest, Observed, ReconcileDecision
+from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.budget import NamespaceBudget
+from tacho_operator.shell.observe import UndecidedResource
+from tacho_operator.shell.status_writes import write_early
+from tacho_operator.shell.store.expectations import RecordingClient, seen
 from tacho_operator.shell.store.store import Store
-from tacho_operator.shell.workqueue import Key
 
 CHECK_SECONDS = 1.0
 """Seconds between two checks: a resource may have thousands of pods, and its usual writes take less."""
-
-MOST_EARLY = 3
-"""Most passes in a row that end early: somebody may change a ready pod each second, and webhooks be slow."""
-
-
-class DecisionOutdated(Exception):
-    """What a decision rests on has changed before any child was written for it."""
+OF_PASSES = ("scaling", "traffic", "probe_turn")
+"""What no watch brings. It changes from pass to pass alone."""
 
 
-@asynccontextmanager
-async def unless_outdated(is_outdated: Callable[[], bool]) -> AsyncIterator[None]:
-    """Cancels its body once ``is_outdated``, and raises DecisionOutdated. The body must write nothing."""
-    loop = asyncio.get_running_loop()
-    due: asyncio.TimerHandle
+class ReadyMonitor:
+    """Once a second while children are written, compares the pods that were ready with the store.
 
-    def check() -> None:
-        nonlocal due
-        if is_outdated():
-            limit.reschedule(loop.time())
-        else:
-            due = loop.call_later(CHECK_SECONDS, check)
+    Where one has changed, the resource is decided anew; of that, only a lost Ready is written. No two write
+    status at a time: the pass awaits a check that has begun, and each write names the version before it.
+    """
 
-    try:
-        async with asyncio.timeout(None) as limit:
-            due = loop.call_later(CHECK_SECONDS, check)
-            try:
-                yield
-            finally:
-                due.cancel()
-    except TimeoutError:
-        if not limit.expired():
+    def __init__(
+        self,
+        kube: RecordingClient,
+        store: Store,
+        budget: NamespaceBudget,
+        observe: Callable[[], Awaitable[Observed | None]],
+        decide: Callable[[Observed], ReconcileDecision],
+        on_lost: Callable[[Observed, ReconcileDecision, Manifest], Awaitable[None]],
+    ) -> None:
+        """``budget``: charged with the checks. ``on_lost``: awaited once it is written, with the resource as
+        it is then."""
+        self._kube, self._store, self._budget = kube, store, budget
+        self._observe, self._decide, self._on_lost = observe, decide, on_lost
+        self.is_lost = False
+        """Whether that was written: the status that the pass has decided is outdated."""
+
+    @asynccontextmanager
+    async def running(
+        self, observed: Observed, raw: Manifest, status: LLMDeploymentStatus | None = None
+    ) -> AsyncIterator[None]:
+        """Checks until its body ends. ``status``: the one that is stored; None: that of ``raw``."""
+        ended = asyncio.Event()
+        raw = {**raw, "status": status.to_wire()} if status else raw
+        checks = asyncio.create_task(self._check_until(ended, observed, raw))
+        try:
+            yield
+        except BaseException:
+            checks.cancel()
             raise
-        raise DecisionOutdated from None
+        finally:
+            ended.set()
+            await asyncio.wait((checks,))
+        checks.result()
+
+    async def _check_until(self, ended: asyncio.Event, observed: Observed, raw: Manifest) -> None:
+        namespace, ready = str(raw["metadata"]["namespace"]), _ready_pods(observed)
+        while is_ready(stored_status(raw)):
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await ended.wait()
+                    return
+            except TimeoutError:
+                found = (self._store.find("Pod", namespace, name) == known for name, known in ready.items())
+                if all(found) or self._budget.is_over(namespace):
+                    continue
+                observed, raw = await self._budget.charged(namespace, self._checked(observed, raw))
+                ready = _ready_pods(observed)
+
+    async def _checked(self, observed: Observed, raw: Manifest) -> tuple[Observed, Manifest]:
+        """Writes that Ready is lost, if it is. Returns what the next check begins with."""
+        namespace, written = raw["metadata"]["namespace"], tuple(self._kube.written.values())
+        if self._store.is_stale(namespace) or not await seen(self._store, written, CHECK_SECONDS):
+            return observed, raw
+        try:
+            found = await self._observe()
+            if found is None:
+                return observed, raw
+            kept = {name: getattr(observed, name) for name in OF_PASSES}
+            found = dataclasses.replace(found, **kept)
+            decision = self._decide(found)
+        except (ApiError, UndecidedResource):  # the next pass says why
+            return observed, raw
+        present = await write_early(self._kube, raw, decision.status)
+        if present is not raw:
+            self.is_lost = True
+            await self._on_lost(found, decision, present)
+        is_refused = present is raw and decision.status is not None and not is_ready(decision.status)
+        return (observed if is_refused else found), present
 
 
-class ReadyPods:
-    """The pods that were ready when they were observed, by name."""
-
-    def __init__(self, store: Store, observed: Observed, kube: RecordingClient) -> None:
-        self._store, self._kube = store, kube
-        self._namespace = str(observed.raw["metadata"]["namespace"])
-        ready = (pod["metadata"] for pod in observed.pods if PodView(pod).ready)
-        self._versions = {item["name"]: (item.get("uid"), item.get("resourceVersion")) for item in ready}
-        self._next_check = time.monotonic() + CHECK_SECONDS
-
-    def changed(self) -> bool:
-        """Whether one of them has gone, or was changed by others, so that Ready may be lost."""
-        if time.monotonic() < self._next_check:
-            return False
-        self._next_check = time.monotonic() + CHECK_SECONDS
-        return any(self._has_changed(name, *known) for name, known in self._versions.items())
-
-    def _has_changed(self, name: str, uid: str, version: str) -> bool:
-        own = self._kube.written.get(("Pod", self._namespace, name))
-        if own is not None and not own.version:  # the operator deletes it
-            return False
-        found = self._store.find("Pod", self._namespace, name)
-        return found is None or found not in ((uid, version), (uid, own.version if own else version))
-
-
-class EarlyEnds:
-    """How many passes of each resource have ended early in a row. Status is written by the others alone."""
-
-    def __init__(self) -> None:
-        self._counts: dict[Key, int] = {}
-
-    def check(self, key: Key, pods: ReadyPods) -> Callable[[], bool]:
-        """Function that tells whether the present pass ends early."""
-        former = self._counts.pop(key, 0)
-
-        def is_outdated() -> bool:
-            if former >= MOST_EARLY or not pods.changed():
-                return False
-            self._counts[key] = former + 1
-            return True
-
-        return is_outdated
-
-    def forget(self, key: Key) -> None:
-        """Drops the count of a deleted resource."""
-        self._counts.pop(key, None)
+def _ready_pods(observed: Observed) -> dict[str, tuple[str | None, str | None]]:
+    """Uid and version of the pods that are ready, by name."""
+    ready = (pod["metadata"] for pod in observed.pods if PodView(pod).ready)
+    return {item["name"]: (item.get("uid"), item.get("resourceVersion")) for item in ready}

@@ -29,17 +29,11 @@ from tacho_operator.core.types import (
     RuntimeImage,
 )
 from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import EventPosts, warning
-from tacho_operator.shell.execute import (
-    ExecuteResult,
-    child_name,
-    children,
-    delete_measured,
-    execute,
-    existing,
-)
+from tacho_operator.shell.execute import ExecuteResult, child_name, children, delete_pods, execute, existing
 from tacho_operator.shell.heavy import HeavyTurns
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.log_context import begin_reconcile, found_uid
@@ -47,14 +41,9 @@ from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource, deciding
 from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
-from tacho_operator.shell.ready_pods import DecisionOutdated, EarlyEnds, ReadyPods, unless_outdated
+from tacho_operator.shell.ready_pods import ReadyMonitor
 from tacho_operator.shell.scaler import Scaler
-from tacho_operator.shell.status_writes import (
-    early_events,
-    rests_on_service,
-    with_early_status,
-    write_status,
-)
+from tacho_operator.shell.status_writes import early_events, rests_on_service, with_early_status, write_status
 from tacho_operator.shell.store.expectations import OwnWrites, RecordingClient
 from tacho_operator.shell.store.store import Store, is_reported
 from tacho_operator.shell.taken_names import NotCollected
@@ -78,7 +67,7 @@ of a long pass.
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSources:
-    """The parts of the operator that a decision's input comes from, and that follow the decision."""
+    """The parts of the operator that a decision's input comes from, and that follow it."""
 
     observer: Observer
     scaler: Scaler
@@ -86,6 +75,8 @@ class DecisionSources:
     probe_turns: ProbeTurns
     own_image: Callable[[], Awaitable[RuntimeImage]]
     """Reads the image that this operator runs; called once."""
+    budget: NamespaceBudget = dataclasses.field(default_factory=NamespaceBudget)
+    """Charged with decisions that are made while children are written."""
 
 
 class Reconciler:
@@ -118,7 +109,7 @@ class Reconciler:
         self._trials = Trials(kube)
         self.events = EventPosts(kube)
         self._rewrites = Rewrites()
-        self._heavy, self._early, self._unwritten = HeavyTurns(), EarlyEnds(), UnwrittenStatuses()
+        self._heavy, self._unwritten = HeavyTurns(), UnwrittenStatuses()
         self._unanswered: dict[Key, int] = {}
         """Number of reconciles in a row that ended with a temporary error of the API server."""
 
@@ -151,17 +142,25 @@ class Reconciler:
         deletes = bool(decision.delete or decision.delete_measured)
         if withheld := deletes and bool(self._store.stale(key.namespace)):
             decision = dataclasses.replace(decision, delete=(), delete_measured=())
-        kube = RecordingClient(self._kube)
+        kube, redecide = RecordingClient(self._kube), partial(self._redecide, key)
         try:
-            raw = await with_early_status(kube, observed, decision, partial(self._redecide, key, decision))
-            outcome = await self._execute(key, kube, observed, decision)
-            if outcome.is_outdated:
-                await self.events.post(observed.raw, early_events(observed, raw), decision.now)
-                return 0.0  # a new decision says first whether Ready is lost
+            raw = await with_early_status(kube, observed, decision, partial(redecide, now=decision.now))
+            observe = partial(self._sources.observer.observe, key)
+            report = partial(self._report_lost, key, observed)
+            monitor = ReadyMonitor(kube, self._store, self._sources.budget, observe, redecide, report)
+            async with monitor.running(observed, raw):
+                outcome = await self._execute(key, kube, observed, decision)
+            if monitor.is_lost:
+                rest = dataclasses.replace(decision, events=())
+                await self._post_events(key, kube, observed, rest, outcome)
+                if outcome.error is not None:
+                    raise outcome.error
+                return 0.0
             final = self._with_refusals(key, observed, decision, outcome, kube.applied)
             self._update_metrics(key, observed, final)
             changed = await self._write_last(key, kube, observed, raw, final)
-            await delete_measured(kube, observed, decision.delete_measured)
+            async with monitor.running(observed, raw, final.status):
+                await delete_pods(kube, observed, decision.delete_measured)
             await self._post_events(key, kube, observed, final, outcome)
         finally:
             self._own_writes.remember(key, kube)
@@ -247,7 +246,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         """Drops everything that is kept of a deleted resource."""
         sources = self._sources
-        own = (self._metrics, self._own_writes, self._trials, self._rewrites, self._early, self._unwritten)
+        own = (self._metrics, self._own_writes, self._trials, self._rewrites, self._unwritten)
         for part in (*own, sources.scaler, sources.plans, sources.probe_turns):
             part.forget(key)
         for known in (self._logged_reasons, self._children, self._unanswered):
@@ -276,26 +275,20 @@ class Reconciler:
         self, key: Key, kube: RecordingClient, observed: Observed, decision: ReconcileDecision
     ) -> ExecuteResult:
         """Executes the decision, without the children that a refused trial withholds."""
-        is_outdated = self._early.check(key, ReadyPods(self._store, observed, kube))
-        trial = decision.trial
-        if trial is None or not decision.apply:
-            return await execute(kube, observed, decision, self._rewrites, is_outdated)
-        refusal, error = None, None
-        try:
-            async with unless_outdated(is_outdated):
+        trial, refusal, error = decision.trial, None, None
+        if trial is not None and decision.apply:
+            try:
                 refusal = await self._trials(key, trial)
-        except DecisionOutdated:
-            return ExecuteResult(is_outdated=True)
-        except ApiError as failed:
-            error = failed
-        if refusal is None and error is None:
-            return await execute(kube, observed, decision, self._rewrites, is_outdated)
+            except ApiError as failed:
+                error = failed
+        if trial is None or (refusal is None and error is None):
+            return await execute(kube, observed, decision, self._rewrites)
         apply = [
             item for item in decision.apply if (item["kind"], item["metadata"]["name"]) not in trial.withheld
         ]
         delete = [item for item in decision.delete if not (trial.replaces and item.kind == "Deployment")]
         without = dataclasses.replace(decision, apply=tuple(apply), delete=tuple(delete))
-        outcome = await execute(kube, observed, without, self._rewrites, is_outdated)
+        outcome = await execute(kube, observed, without, self._rewrites)
         if refusal is not None:
             return dataclasses.replace(outcome, refusals=(refusal, *outcome.refusals))
         if outcome.error is not None or error is None:
@@ -325,14 +318,21 @@ class Reconciler:
         if not outcome.refusals and unanswered is None:
             return decision
         knowing = dataclasses.replace(observed, refusals=outcome.refusals, unanswered=unanswered)
-        again = self._redecide(key, decision, knowing)
+        again = self._redecide(key, knowing, decision.now)
         self._sources.probe_turns.follow(key, observed, again)  # a refused probe pod gives its turn back
         return again
 
-    def _redecide(self, key: Key, previous: ReconcileDecision, observed: Observed) -> ReconcileDecision:
-        """The decision for another observed state, at the time of the ``previous`` one."""
+    async def _report_lost(
+        self, key: Key, former: Observed, observed: Observed, decision: ReconcileDecision, raw: Manifest
+    ) -> None:
+        """Reports that Ready was lost since ``former``, which the status of ``raw`` says."""
+        self._update_metrics(key, observed, decision)
+        await self.events.post(former.raw, early_events(former, raw), decision.now)
+
+    def _redecide(self, key: Key, observed: Observed, now: datetime | None = None) -> ReconcileDecision:
+        """The decision for another observed state; at the time ``now``, or the present."""
         with deciding(observed):
-            return self._decide(key, observed, previous.now)
+            return self._decide(key, observed, now or self._clock())
 
     def _decide(self, key: Key, observed: Observed, now: datetime) -> ReconcileDecision:
         """The decision, made a second time if it requested a plan that is available."""

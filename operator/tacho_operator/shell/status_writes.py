@@ -150,15 +150,20 @@ async def with_early_status(
         service = service_name(observed.resource.metadata.name)
         unwritten = ChildRefusal(kind="Service", name=service, message="it is being written")
         decided = decide(dataclasses.replace(observed, unanswered=unwritten)).status
-    early = early_status(observed.resource.status, decided)
-    if early is None or not _has_writes(observed, decision):
-        return observed.raw
+    return await write_early(kube, observed.raw, decided) if _has_writes(observed, decision) else observed.raw
+
+
+async def write_early(kube: Kube, raw: Manifest, decided: LLMDeploymentStatus | None) -> Manifest:
+    """Writes the early status; returns the resource as it is then: ``raw`` where nothing is written."""
+    early = early_status(stored_status(raw), decided)
+    if early is None:
+        return raw
     try:
-        version = await _written(kube, observed.raw, early)
+        version = await _written(kube, raw, early)
     except ApiError:
-        return observed.raw
-    metadata = {**observed.raw["metadata"], **({"resourceVersion": version} if version else {})}
-    return {**observed.raw, "metadata": metadata, "status": early.to_wire()}
+        return raw
+    metadata = {**raw["metadata"], **({"resourceVersion": version} if version else {})}
+    return {**raw, "metadata": metadata, "status": early.to_wire()}
 
 
 def early_events(observed: Observed, raw: Manifest) -> tuple[ResourceEvent, ...]:

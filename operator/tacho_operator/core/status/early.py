@@ -26,11 +26,16 @@ def early_status(
     return stored.model_copy(update=early) if early else None
 
 
+def is_ready(status: LLMDeploymentStatus) -> bool:
+    """Whether its condition Ready is True."""
+    found = find_condition(status.conditions, ConditionType.READY)
+    return found is not None and found.status == "True"
+
+
 def _lost_ready(stored: LLMDeploymentStatus, decided: LLMDeploymentStatus) -> dict[str, Any]:
     """The decided Ready and counts of pods, if Ready is lost."""
-    was = find_condition(stored.conditions, ConditionType.READY)
     now = find_condition(decided.conditions, ConditionType.READY)
-    if was is None or was.status != "True" or now is None or now.status == "True":
+    if not is_ready(stored) or now is None or now.status == "True":
         return {}
     return {
         "conditions": set_condition(stored.conditions, now),
