@@ -14,6 +14,7 @@ from tacho_operator.core.measurement.step import live_text
 from tacho_operator.core.names import ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.planner.history import stored_status
 from tacho_operator.core.pods.claims import claim_names
+from tacho_operator.core.pods.nodes import on_nodes
 from tacho_operator.core.pods.view import UNKNOWN_PHASE, PodView, owner_uid
 from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.revisions.identity import desired_revision_name
@@ -162,6 +163,7 @@ class Observer:
                     return None
                 raw = whole
             mine = {kind: await self._read_all_whole(kind, items, unread) for kind, items in mine.items()}
+            mine["Pod"] = on_nodes(mine["Pod"], self._store.nodes())
             if METADATA_ONLY in raw:
                 raise UnreadableObject(unreadable_spec(raw[METADATA_ONLY]))
             if unread:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 
-from tacho_operator.core.pods.nodes import eligible, memory_bytes, node_facts, resource_count, tolerates
+from tacho_operator.core.pods.nodes import (
+    eligible,
+    memory_bytes,
+    node_facts,
+    on_nodes,
+    resource_count,
+    tolerates,
+)
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import NodeFacts
 
 READY = {"type": "Ready", "status": "True"}
@@ -122,3 +131,27 @@ def test_which_nodes_take_a_pod(node: dict[str, Any], gpu: bool, taken: bool) ->
 def test_what_a_node_offers(allocatable: dict[str, str], memory: int, gpus: int) -> None:
     node = NodeFacts(name="n", labels={}, allocatable=allocatable)
     assert (memory_bytes(node), resource_count(node, "nvidia.com/gpu")) == (memory, gpus)
+
+
+@pytest.mark.parametrize(
+    ("node", "nodes", "is_ready"),
+    [
+        ("n1", ("n1", "n2"), True),
+        ("n1", ("n2",), False),
+        ("", ("n2",), True),
+        ("n1", (), True),
+        ("n1", None, True),
+    ],
+)
+def test_a_pod_whose_node_was_deleted_is_not_ready(
+    node: str, nodes: tuple[str, ...] | None, is_ready: bool
+) -> None:
+    kept = {"type": "PodScheduled", "status": "True"}
+    status = {"phase": "Running", "conditions": [kept, {"type": "Ready", "status": "True"}]}
+    pod = {"metadata": {"name": "p"}, "spec": {"nodeName": node}, "status": status}
+    before = copy.deepcopy(pod)
+    known = nodes and tuple(NodeFacts(name=name, labels={}, allocatable={}) for name in nodes)
+    (found,) = map(PodView, on_nodes([pod], known))
+    assert (found.ready, found.reason) == (is_ready, "" if is_ready else "NodeLost")
+    assert found.condition("PodScheduled").status == "True"
+    assert pod == before

@@ -5,11 +5,12 @@ Free capacity is not considered: the scheduler does that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tacho_operator.api.base import parse_quantity, quantity_bytes
 from tacho_operator.api.defaults import GPU_RESOURCE
+from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Manifest, NodeFacts
 
 GPU_TAINT = GPU_RESOURCE
@@ -29,6 +30,34 @@ def node_facts(node: Manifest) -> NodeFacts:
         ready=any(item["type"] == "Ready" and item["status"] == "True" for item in conditions),
         unschedulable=bool(node.get("spec", {}).get("unschedulable")),
     )
+
+
+LOST = "NodeLost"
+"""``status.reason`` of a pod whose node is lost, as Kubernetes calls it."""
+
+
+def on_nodes(pods: Iterable[Manifest], nodes: Collection[NodeFacts] | None) -> tuple[Manifest, ...]:
+    """``pods``, without readiness where their node was deleted: its Services leave such a pod out at once.
+
+    Nobody else changes the pod before it is deleted, about a minute later. ``nodes``: all of the cluster.
+    None, or none at all: the operator does not see them.
+    """
+    known = {node.name for node in nodes or ()}
+    found = tuple(pods)
+    return tuple(_lost(pod) if _is_ready_elsewhere(pod, known) else pod for pod in found) if known else found
+
+
+def _is_ready_elsewhere(pod: Manifest, known: Collection[str]) -> bool:
+    view = PodView(pod)
+    return view.node != "" and view.node not in known and view.ready
+
+
+def _lost(pod: Manifest) -> Manifest:
+    conditions = [
+        {**item, "status": "False"} if item.get("type") == "Ready" else item
+        for item in pod["status"]["conditions"]
+    ]
+    return {**pod, "status": {**pod["status"], "reason": LOST, "conditions": conditions}}
 
 
 def tolerates(taint: Mapping[str, str], tolerations: Iterable[Mapping[str, str]]) -> bool:
