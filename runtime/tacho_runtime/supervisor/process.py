@@ -38,8 +38,10 @@ _STYLES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 """Matches whole control sequences, as a logger that colours numbers puts them into a key."""
 CANCEL_AGAIN_SECONDS = 5.0
 """Seconds after which a task is cancelled again that ignored its cancellation."""
-PUMP_END_SECONDS = 1.0
-"""Seconds to wait for the end of the output of an ended process; a grandchild may keep the pipe open."""
+PUMP_END_SECONDS = 8.0
+"""Most seconds to wait for the end of the output of an ended process, which names the cause. On a busy machine
+it is read late; a grandchild may keep the pipe open.
+"""
 
 
 class LogTail:
@@ -102,13 +104,13 @@ class EngineProcess:
         rest = b""
         with source:
             while data := os.read(source.fileno(), 65536):
-                with contextlib.suppress(OSError):
-                    _write_all(target, data)
                 # Before a line is cut, which may leave a part of it.
                 *whole, rest = without(self._secret, _STYLES.sub(b"", rest + data)).split(b"\n")
                 for line in whole:
                     self._remember(line)
                 rest = rest[-TAIL_LINE_BYTES:]
+                with contextlib.suppress(OSError):
+                    _write_all(target, data)
         if rest:
             self._remember(rest)
 
@@ -128,12 +130,13 @@ class EngineProcess:
     async def final_output(self) -> tuple[str, ...]:
         """The last lines of all output in order, after earlier diagnostic lines.
 
-        Waits until the output has ended, but not much longer than the process runs.
+        Waits until the output has ended, but no more than PUMP_END_SECONDS in all.
         """
+        until = time.monotonic() + PUMP_END_SECONDS
         with contextlib.suppress(RuntimeError):  # no thread can be started
             for pump in self._pumps:
-                await asyncio.to_thread(pump.join, PUMP_END_SECONDS)
-        return self._lines.lines()
+                await asyncio.to_thread(pump.join, max(0.0, until - time.monotonic()))
+        return self.last_lines()
 
     def ended(self, status: int) -> None:
         """Records the process's exit status; the reaper calls it."""

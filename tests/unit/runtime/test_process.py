@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from tacho_runtime.supervisor import process
 from tacho_runtime.supervisor.process import TAIL_LINE_BYTES, Reaper
 from tests.launching import changed
 from tests.unit.runtime.running import custom_config, running
@@ -29,6 +33,46 @@ async def test_of_a_line_without_end_the_last_bytes_are_kept() -> None:
     (line,) = await last_lines("import sys; sys.stdout.write('x' * 500_000 + 'the end')")
     assert line.endswith("xthe end")
     assert len(line) <= TAIL_LINE_BYTES
+
+
+async def test_output_that_is_read_late_is_read_to_its_end() -> None:
+    """On a busy machine the thread that reads it may wait for seconds; the cause is in it."""
+    late = 2.5
+    reaper = Reaper(asyncio.get_running_loop())
+    program = "print('the', flush=True); import time; time.sleep(0.2); print('cause')"
+    try:
+        child = reaper.start(
+            (sys.executable, "-c", program), environment=os.environ, on_line=lambda _line: time.sleep(late)
+        )
+        await asyncio.wait_for(child.exit_status, 30)
+        assert await child.final_output() == ("the", "cause")
+    finally:
+        reaper.close()
+
+
+async def test_a_process_that_keeps_the_output_open_delays_its_end_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    join = threading.Thread.join
+
+    def noted(thread: threading.Thread, timeout: float | None = None) -> None:
+        waits.extend(() if timeout is None else (timeout,))
+        join(thread, timeout)
+
+    monkeypatch.setattr(process, "PUMP_END_SECONDS", 0.3)
+    reaper = Reaper(asyncio.get_running_loop())
+    left = "import os, time; os.fork() or time.sleep(60); print('the cause')"
+    child = reaper.start((sys.executable, "-c", left), environment=os.environ)
+    try:
+        await asyncio.wait_for(child.exit_status, 30)
+        monkeypatch.setattr(threading.Thread, "join", noted)
+        assert await child.final_output() == ("the cause",)
+        assert len(waits) == 2
+        assert sum(waits) <= 0.3
+    finally:
+        child.signal(signal.SIGKILL)
+        reaper.close()
 
 
 async def test_the_engines_key_is_in_no_line_that_is_kept() -> None:
