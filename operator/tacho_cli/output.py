@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tacho_contract.text import visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.table import Table
     from rich.text import Text
 
@@ -93,6 +93,8 @@ PIPE_WIDTH = 120
 """Width in columns of text, where stdout is no terminal and COLUMNS is not set."""
 UNLIMITED_WIDTH = 1_000_000
 """Width in columns of a table that is not cut, for output that programs read."""
+LEAST_WRAPPED_WIDTH = 20
+"""Fewest columns for texts that are broken into lines; where there are less, they stand below their rows."""
 
 
 def console() -> Console:
@@ -117,6 +119,8 @@ def console() -> Console:
         ) -> Iterable[Segment]:
             if isinstance(renderable, Table) and is_whole(renderable):
                 options = (options or self.options).update(width=UNLIMITED_WIDTH)
+            elif isinstance(renderable, Table) and not _fits(renderable, (options or self.options).max_width):
+                renderable = _stacked(renderable)
             for text, style, control in super().render(renderable, options):
                 yield Segment(text if control else visible(text, "\n"), style, control)
 
@@ -125,6 +129,39 @@ def console() -> Console:
     if piped or not found.width:  # a terminal without a size has COLUMNS=0: nothing fits into it
         found.width = PIPE_WIDTH
     return found
+
+
+def _fits(table: Table, width: int) -> bool:
+    """Whether ``table`` shows whole in ``width`` columns: rich leaves out a column that has no place."""
+    from rich.cells import cell_len
+
+    if not any(column.no_wrap for column in table.columns):
+        return True  # it breaks all into lines
+    widths = [
+        max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        if column.no_wrap
+        else LEAST_WRAPPED_WIDTH
+        for column in table.columns
+    ]
+    return sum(widths) + 2 * (len(widths) - 1) <= width
+
+
+def _stacked(table: Table) -> Group:
+    """The cells of ``table`` in lines: of each row, first those that are not to be broken."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    lines: list[Text | Padding] = [Text(str(table.title), "bold")] if table.title else []
+    headings = [tuple(column.header for column in table.columns)] if table.show_header else []
+    for cells in (*headings, *zip(*(column.cells for column in table.columns), strict=True)):
+        style = "bold" if cells in headings else ""
+        both = list(zip(table.columns, cells, strict=True))
+        lines.append(Text("  ".join(str(cell) for column, cell in both if column.no_wrap), style))
+        lines += [
+            Padding(Text(str(cell), style), (0, 0, 0, 2)) for column, cell in both if not column.no_wrap
+        ]
+    return Group(*lines)
 
 
 def grid(

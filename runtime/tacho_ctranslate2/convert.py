@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from tacho_server.errors import LoadError
 
 NO_SPACE = 3
 NOT_CONVERTIBLE = 4
+NO_MEMORY = 5
+_OUT_OF_MEMORY = re.compile(r"std::bad_alloc|DefaultCPUAllocator: (?:can't allocate|not enough) memory")
+"""Matches what the libraries below Python say of it."""
 _SET_PARENT_DEATH_SIGNAL = 1
 """prctl(2) option PR_SET_PDEATHSIG: the signal that a process gets when its parent ends."""
 
@@ -51,11 +55,12 @@ def convert(source: Path, target: Path, quantization: str, *, trust_remote_code:
 
 def problem(code: int, last: str) -> LoadError:
     """The error for a conversion that ended with the exit code ``code``; ``last`` is its last line."""
-    if code == -signal.SIGKILL:
-        message = "the converter was killed, most often for memory: it holds the whole checkpoint"
-        return LoadError(
-            "HostOutOfMemory", message, "raise the memory in engine.resources, or serve a converted model"
+    if code in (-signal.SIGKILL, NO_MEMORY) or _OUT_OF_MEMORY.search(last):
+        why = (
+            f"got no more memory ({last})" if code != -signal.SIGKILL else "was killed, most often for memory"
         )
+        step = "raise the memory in engine.resources, or serve a converted model"
+        return LoadError("HostOutOfMemory", f"the converter {why}: it holds the whole checkpoint", step)
     if code == NO_SPACE:
         return LoadError(
             "DiskFull", f"the conversion ran out of space: {last}", "give the cache volume more space"
@@ -90,15 +95,20 @@ def main(arguments: list[str]) -> int:
             source, low_cpu_mem_usage=True, trust_remote_code="--trust-remote-code" in more
         )
         converter.convert(target, quantization=quantization)
+    except MemoryError as error:
+        return _last_line(NO_MEMORY, error)
     except OSError as error:
-        return _last_line(NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else NOT_CONVERTIBLE, error)
+        return _last_line(_OF_SYSTEM.get(error.errno or 0, NOT_CONVERTIBLE), error)
     except (ValueError, NotImplementedError) as error:
         return _last_line(NOT_CONVERTIBLE, error)
     return 0
 
 
+_OF_SYSTEM = {errno.ENOSPC: NO_SPACE, errno.EDQUOT: NO_SPACE, errno.ENOMEM: NO_MEMORY}
+
+
 def _last_line(code: int, error: Exception) -> int:
-    print(" ".join(str(error).split()), file=sys.stderr, flush=True)
+    print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr, flush=True)
     return code
 
 

@@ -39,8 +39,8 @@ _STYLES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 CANCEL_AGAIN_SECONDS = 5.0
 """Seconds after which a task is cancelled again that ignored its cancellation."""
 PUMP_END_SECONDS = 8.0
-"""Most seconds to wait for the end of the output of an ended process, which names the cause. On a busy machine
-it is read late; a grandchild may keep the pipe open.
+"""Most seconds to wait for the end of the output of an ended process, which names the cause. On a busy
+machine it is read late; a grandchild may keep the pipe open.
 """
 
 

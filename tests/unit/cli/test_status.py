@@ -57,6 +57,17 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("columns", ["20", "40", "49", "60"])
+def test_a_narrow_terminal_loses_no_column(
+    columns: str, capsys: pytest.CaptureFixture[str], cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The column of the messages was left out without a word, and reasons were cut."""
+    monkeypatch.setenv("COLUMNS", columns)
+    out = call(capsys, "status", "mistral").out
+    for text in ("CONDITION", "MESSAGE", "MeasurementFailed", "[no] answer", "replicas serve."):
+        assert "".join(text.split()) in "".join(out.split())
+
+
 def test_a_person_sees_conditions_plan_and_figures(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
     told = call(capsys, "status", "mistral", "-n", "ml", "--context", "prod", "--kubeconfig", "/k")
     assert told.code == 0, told

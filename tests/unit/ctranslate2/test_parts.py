@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ from benchmarks.planner.placements import host, placement
 from tacho_ctranslate2 import backend, steps
 from tacho_ctranslate2.backend import TokenBudget, shares
 from tacho_ctranslate2.conversion import ConversionPlan, check
-from tacho_ctranslate2.convert import NO_SPACE, NOT_CONVERTIBLE, problem
+from tacho_ctranslate2.convert import NO_MEMORY, NO_SPACE, NOT_CONVERTIBLE, main, problem
 from tacho_ctranslate2.model_folder import end_tokens
 from tacho_ctranslate2.steps import options, rows, token_of
 from tacho_engines.base import Context
@@ -134,6 +136,36 @@ def test_short_prompts_do_not_overtake_a_long_one():
 )
 def test_why_a_conversion_ended(code, failure_class):
     assert problem(code, "the last line").failure_class == failure_class
+
+
+@pytest.mark.parametrize(
+    ("code", "last"),
+    [
+        (NO_MEMORY, "MemoryError"),
+        (1, "RuntimeError: [enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
+        (-6, "what():  std::bad_alloc"),
+    ],
+)
+def test_a_conversion_without_memory_is_no_fault_of_the_model(code: int, last: str) -> None:
+    """It was ModelInvalid, which is not tried again."""
+    error = problem(code, last)
+    assert error.failure_class == "HostOutOfMemory"
+    assert last in error.message
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_a_converter_says_that_it_got_no_memory(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Converter:
+        def __init__(self, *_given: object, **_options: object) -> None:
+            raise error
+
+    monkeypatch.setitem(
+        sys.modules, "ctranslate2.converters", SimpleNamespace(TransformersConverter=Converter)
+    )
+    assert main(["source", "target", "int8"]) == NO_MEMORY
+    assert capsys.readouterr().err.strip()
 
 
 def test_weights_as_pickle_are_refused_with_a_next_step():

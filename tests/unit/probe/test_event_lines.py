@@ -79,10 +79,11 @@ def test_lines_that_are_objects_themselves_are_events() -> None:
     assert (found.error, found.events, found.finish_reason) == ("", 3, "length")
 
 
+@pytest.mark.parametrize("ping", [PING, b'{"choices": []}', b'{"choices":[ ], "usage": null}'])
 @pytest.mark.parametrize("pings", [1, 3])
-def test_pings_between_tokens_that_nobody_counts_are_no_tokens(pings: int) -> None:
+def test_pings_between_tokens_that_nobody_counts_are_no_tokens(pings: int, ping: bytes) -> None:
     """Of an answer that ended early, every rate was shown as twice what it is."""
-    step = in_chunks(b'{"choices":[{"text":"a"}]}', *([PING] * pings))
+    step = in_chunks(b'{"choices":[{"text":"a"}]}', *([ping] * pings))
     events = [(10 * place, (HEAD if place == 1 else b"") + step) for place in range(1, 51)]
     end = in_chunks(b'{"choices":[{"text":"","finish_reason":"stop"}]}', DONE) + b"0\r\n\r\n"
     found = figures([*events, (500, end)], max_tokens=100)
@@ -92,8 +93,9 @@ def test_pings_between_tokens_that_nobody_counts_are_no_tokens(pings: int) -> No
     assert under_way.tokens_so_far(1.0) == pytest.approx(50, rel=0.05)
 
 
-def test_a_key_that_comes_in_two_reads_is_one() -> None:
-    raw = HEAD + in_chunks(*([b'{"choices":[{"text":"a"}]}', PING] * 40))
+@pytest.mark.parametrize("ping", [PING, b'{"choices": []}'])
+def test_a_key_that_comes_in_two_reads_is_one(ping: bytes) -> None:
+    raw = HEAD + in_chunks(*([b'{"choices":[{"text":"a"}]}', ping] * 40))
     for step in (1, 7, 50):
         cuts = [*range(0, len(raw), step), len(raw)]
         stream = received(*((low, raw[low:high]) for low, high in itertools.pairwise(cuts)))

@@ -40,6 +40,8 @@ _WHOLE_END = re.compile(rb'"finish_reason"\s*:\s*"(?!%s)\w' % "|".join(FAILED_EN
 _CHOICES = b'"choices"'
 """The key that each event with a token has. In a text it cannot occur, as JSON escapes quotes."""
 _CHOICES_OVERLAP = len(_CHOICES) - 1
+_NO_CHOICES = re.compile(rb'"choices"\s{0,3}:\s{0,3}\[\s{0,3}\]')
+_NO_CHOICES_OVERLAP = 20
 _OF_THIS_API = (_CHOICES, b'"error"')
 """What an answer to a request for text has in this API: a part of it, or a failure."""
 _OTHER_EVENT = re.compile(rb"\ndata:[ \t]*(?!\[DONE\])[^\s]")
@@ -65,7 +67,7 @@ class TokenStream(StreamConnection):
         self._reads_per_stamp = self._reads_here = 1
         self._empty_texts = 0
         self._named = 0
-        """Number of events with choices. Others, such as a ping after each token, may come between them."""
+        """Number of events with a choice. Others, such as a ping after each token, may come between them."""
         self._opening = b""
         self._leading: int | None = None
         self.max_tokens: int | None = None
@@ -78,6 +80,8 @@ class TokenStream(StreamConnection):
         joined = self._tail[-_OVERLAP:] + data
         new = joined.count(_EVENT)
         self._named += (self._tail[-_CHOICES_OVERLAP:] + data).count(_CHOICES)
+        former = self._tail[-_NO_CHOICES_OVERLAP:]
+        self._named -= len(_NO_CHOICES.findall(former + data)) - len(_NO_CHOICES.findall(former))
         before, total = self._stamps[-1][1:] if self._stamps else (0, -1)
         for key in _TOTAL_KEYS:
             if (at := data.rfind(key)) >= 0 and (match := _TOTAL.match(data, at)) is not None:
