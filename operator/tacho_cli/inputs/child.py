@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -121,7 +122,9 @@ def ended(what: str, code: int, log: Path | BinaryIO) -> CommandError:
     with log.open("rb") if isinstance(log, Path) else contextlib.nullcontext(log) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
         tail = file.read(LOG_TAIL_BYTES).decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-    lines = (f"  | {line}" for line in tail)
+    lines = [f"  | {line}" for line in tail]
+    if isinstance(log, Path) and not shutil.disk_usage(log.parent).free:  # it could not say so there
+        lines.append(f"no space is left in {log.parent}; free space there, or set TMPDIR")
     return CommandError(f"{what} ended with code {code}", *lines, code=ExitCode.FAILED)
 
 

@@ -101,6 +101,8 @@ def _is_python_at_limit(error: BaseException) -> bool:
     return type(error) is RuntimeError and str(error) == "can't start new thread"
 
 
+_INTEGER_LIMIT = "integer string conversion"
+"""Of Python's error where a Retry-After has more than 4,300 digits; the hub's client reads it as it is."""
 ENLARGE = "Enlarge the claim of spec.cache, free space in it, or choose fewer spec.model.files."
 
 
@@ -168,6 +170,8 @@ def _not_answered(error: BaseException, endpoint: str, token: str) -> FailedErro
     if names & {"HFValidationError"}:
         message = f"That is no repository name: {shortened(error, token)}"
         return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, "Correct spec.model.uri.")
+    if isinstance(error, OverflowError) or _INTEGER_LIMIT in str(error):
+        return unreachable(f"{endpoint} is limiting requests, and asks for a pause that has no end.")
     if isinstance(error, OSError) or any(map(_is_network, _chain(error))):
         return unreachable(f"{endpoint} did not answer: {shortened(error, token)}")
     return unreachable(

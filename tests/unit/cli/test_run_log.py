@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,6 +55,17 @@ def test_of_a_log_of_any_length_the_end_is_read(tmp_path: Path) -> None:
         file.seek(0, 2)
         file.write(b"\nthe cause\n")
     assert "  | the cause" in str(child.ended("the runtime", 1, log))
+
+
+@pytest.mark.parametrize("free", [0, 4096])
+def test_a_child_that_ended_on_a_full_disk_says_so(
+    free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its failure nor its log could be written there: nothing but its exit code was shown."""
+    (tmp_path / "log").touch()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    said = str(child.ended("the runtime", 1, tmp_path / "log"))
+    assert (f"no space is left in {tmp_path}; free space there, or set TMPDIR" in said) is (free == 0)
 
 
 async def test_an_engine_that_no_longer_answers_is_told(

@@ -240,6 +240,24 @@ def test_compressed_files_are_refused_unread(
     assert "compresses its answers" in failed(config).message
 
 
+@pytest.mark.parametrize("digits", [11, 400, 5000])
+def test_a_pause_that_no_number_holds_is_a_busy_hub(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch, digits: int
+) -> None:
+    """The hub's client fails at it; it counted as no model hub, which is not tried again."""
+    original = hub.fake._send
+
+    async def send(request: web.Request, file: Stored, headers: dict[str, str]) -> web.StreamResponse:
+        if request.method == "HEAD":
+            return await original(request, file, headers)
+        return web.Response(status=429, headers={"Retry-After": "9" * digits})
+
+    monkeypatch.setattr(hub.fake, "_send", send)
+    failure = failed(config)
+    assert (failure.failure_class, failure.retryable) == ("HubUnreachable", True)
+    assert "is limiting requests" in failure.message
+
+
 def test_xet_storages_address_answers_without_end(
     hub: RunningHub,
     config: FetchConfig,
