@@ -7,6 +7,7 @@ import gzip
 import os
 import re
 import shutil
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -299,16 +300,22 @@ def test_native_code_that_writes_without_end_is_ended(
 ) -> None:
     """Xet storage is whatever the hub names, and the client's native code has no bound of its own."""
 
+    over, before = threading.Event(), set(threading.enumerate())
+
     def endless(*, incomplete_path: Path, **_: object) -> None:
         ends = time.monotonic() + 20
         with incomplete_path.open("ab", buffering=0) as file:
-            while incomplete_path.stat().st_nlink and time.monotonic() < ends:
+            while incomplete_path.stat().st_nlink and time.monotonic() < ends and not over.wait(0.02):
                 file.write(bytes(1_000_000))
-                time.sleep(0.02)
 
     hub.fake.faults.xet = True
     monkeypatch.setattr("huggingface_hub.file_download.xet_get", endless)
-    failure = failed(config)
+    try:
+        failure = failed(config)
+    finally:
+        over.set()  # the other file is still written: in a pod its process ends now
+        for thread in set(threading.enumerate()) - before:
+            thread.join(20)
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert re.search(r"lists weights.bin with \d+ bytes and delivers more", failure.message)
     assert not list(Path(config.cache_dir).rglob("*.incomplete"))
