@@ -10,6 +10,7 @@ from typing import Any
 
 from tacho_server.backend import Tokenizer
 from tacho_server.errors import LoadError
+from tacho_server.templates import bound_templates
 
 INCOMPLETE = "\ufffd"
 """Character that a tokenizer returns for the bytes of an incomplete character."""
@@ -71,6 +72,7 @@ class HuggingFaceTokenizer:
     ) -> HuggingFaceTokenizer:
         """The tokenizer in the model's ``folder``. Raises LoadError, and ImportError for a package that it
         needs."""
+        bound_templates()
         try:
             found = transformers.AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=trust_remote_code
