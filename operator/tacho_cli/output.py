@@ -137,12 +137,10 @@ def _fits(table: Table, width: int) -> bool:
 
     if not any(column.no_wrap for column in table.columns):
         return True  # it breaks all into lines
-    widths = [
-        max(cell_len(str(cell)) for cell in (column.header, *column.cells))
-        if column.no_wrap
-        else LEAST_WRAPPED_WIDTH
-        for column in table.columns
-    ]
+    widths = []
+    for column in table.columns:
+        longest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        widths.append(longest if column.no_wrap else min(longest, LEAST_WRAPPED_WIDTH))
     return sum(widths) + 2 * (len(widths) - 1) <= width
 
 

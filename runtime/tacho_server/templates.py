@@ -25,7 +25,7 @@ def bound_templates() -> None:
             return environment.binop_table[operator](left, right)
 
         SandboxedEnvironment.intercepted_binops = frozenset({"*", "**"})
-        SandboxedEnvironment.call_binop = call  # type: ignore[method-assign]
+        SandboxedEnvironment.call_binop = call  # type: ignore[method-assign,assignment]
 
 
 def check(operator: str, left: object, right: object) -> None:

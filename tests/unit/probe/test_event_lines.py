@@ -79,7 +79,9 @@ def test_lines_that_are_objects_themselves_are_events() -> None:
     assert (found.error, found.events, found.finish_reason) == ("", 3, "length")
 
 
-@pytest.mark.parametrize("ping", [PING, b'{"choices": []}', b'{"choices":[ ], "usage": null}'])
+@pytest.mark.parametrize(
+    "ping", [PING, b'{"choices": []}', b'{"choices":[ ], "usage": null}', b'{"choices":null}']
+)
 @pytest.mark.parametrize("pings", [1, 3])
 def test_pings_between_tokens_that_nobody_counts_are_no_tokens(pings: int, ping: bytes) -> None:
     """Of an answer that ended early, every rate was shown as twice what it is."""

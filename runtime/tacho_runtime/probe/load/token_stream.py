@@ -40,7 +40,7 @@ _WHOLE_END = re.compile(rb'"finish_reason"\s*:\s*"(?!%s)\w' % "|".join(FAILED_EN
 _CHOICES = b'"choices"'
 """The key that each event with a token has. In a text it cannot occur, as JSON escapes quotes."""
 _CHOICES_OVERLAP = len(_CHOICES) - 1
-_NO_CHOICES = re.compile(rb'"choices"\s{0,3}:\s{0,3}\[\s{0,3}\]')
+_NO_CHOICES = re.compile(rb'"choices"\s{0,3}:\s{0,3}(?:\[\s{0,3}\]|null)')
 _NO_CHOICES_OVERLAP = 20
 _OF_THIS_API = (_CHOICES, b'"error"')
 """What an answer to a request for text has in this API: a part of it, or a failure."""
