@@ -139,8 +139,10 @@ def _fits(table: Table, width: int) -> bool:
         return True  # it breaks all into lines
     widths = []
     for column in table.columns:
-        longest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
-        widths.append(longest if column.no_wrap else min(longest, LEAST_WRAPPED_WIDTH))
+        heading = str(column.header)
+        parts = [heading] if column.no_wrap else heading.split()
+        heads, cells = (max(map(cell_len, texts), default=0) for texts in (parts, map(str, column.cells)))
+        widths.append(max(heads, cells if column.no_wrap else min(cells, LEAST_WRAPPED_WIDTH)))
     return sum(widths) + 2 * (len(widths) - 1) <= width
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tacho_cli.output import _fits, grid
 from tacho_cli.status.screen import remarks
 from tests.unit.cli.commands import call
 from tests.unit.cli.figures.measurements import entry
@@ -66,6 +67,14 @@ def test_a_narrow_terminal_loses_no_column(
     out = call(capsys, "status", "mistral").out
     for text in ("CONDITION", "MESSAGE", "MeasurementFailed", "[no] answer", "replicas serve."):
         assert "".join(text.split()) in "".join(out.split())
+
+
+def test_a_table_is_not_stacked_for_headings_that_can_be_broken() -> None:
+    table = grid(
+        ["NAME", "TTFT P95", "E2E P50 S"], [["static-6", "0.310", "10.8"]], wrap=("TTFT P95", "E2E P50 S")
+    )
+    assert _fits(table, 8 + 2 + 5 + 2 + 4)
+    assert not _fits(table, 8 + 2 + 5 + 2 + 3)
 
 
 def test_a_person_sees_conditions_plan_and_figures(capsys: pytest.CaptureFixture[str], cluster: Path) -> None:
