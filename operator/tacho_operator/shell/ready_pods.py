@@ -63,17 +63,24 @@ class ReadyMonitor:
             raise
         finally:
             ended.set()
-            await asyncio.wait((checks,))
+            try:
+                await asyncio.wait((checks,))
+            except asyncio.CancelledError:  # else it would write after the Lease is released
+                checks.cancel()
+                await asyncio.wait((checks,))
+                raise
         checks.result()
 
     async def _check_until(self, ended: asyncio.Event, observed: Observed, raw: Manifest) -> None:
         namespace, ready = str(raw["metadata"]["namespace"]), _ready_pods(observed)
-        while is_ready(stored_status(raw)):
+        while True:
             try:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await ended.wait()
                     return
             except TimeoutError:
+                if not is_ready(stored_status(raw)):  # read here: most bodies end sooner
+                    return
                 found = (self._store.find("Pod", namespace, name) == known for name, known in ready.items())
                 if all(found) or self._budget.is_over(namespace):
                     continue

@@ -151,7 +151,11 @@ class Reconciler:
             async with monitor.running(observed, raw):
                 outcome = await self._execute(key, kube, observed, decision)
             if monitor.is_lost:
-                rest = dataclasses.replace(decision, events=())
+                # Of what this pass has made, as a revision or a marker, no later decision has the event.
+                status = decision.status or observed.resource.status
+                later = transition_events(observed.resource.status, status)
+                events = tuple(item for item in decision.events if item not in later)
+                rest = dataclasses.replace(decision, events=events)
                 await self._post_events(key, kube, observed, rest, outcome)
                 if outcome.error is not None:
                     raise outcome.error
