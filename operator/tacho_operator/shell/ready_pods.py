@@ -15,7 +15,7 @@ from tacho_operator.core.types import Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import ApiError
 from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.observe import UndecidedResource
-from tacho_operator.shell.status_writes import write_early
+from tacho_operator.shell.status_writes import status_until_service, write_early
 from tacho_operator.shell.store.expectations import RecordingClient, seen
 from tacho_operator.shell.store.store import Store
 
@@ -99,13 +99,14 @@ class ReadyMonitor:
             kept = {name: getattr(observed, name) for name in OF_PASSES}
             found = dataclasses.replace(found, **kept)
             decision = self._decide(found)
+            status = status_until_service(found, decision, self._decide)
         except (ApiError, UndecidedResource):  # the next pass says why
             return observed, raw
-        present = await write_early(self._kube, raw, decision.status)
+        present = await write_early(self._kube, raw, status)
         if present is not raw:
             self.is_lost = True
-            await self._on_lost(found, decision, present)
-        is_refused = present is raw and decision.status is not None and not is_ready(decision.status)
+            await self._on_lost(found, dataclasses.replace(decision, status=status), present)
+        is_refused = present is raw and status is not None and not is_ready(status)
         return (observed if is_refused else found), present
 
 

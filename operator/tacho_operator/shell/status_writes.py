@@ -145,12 +145,20 @@ async def with_early_status(
     written again, and reported, after the children. ``decide``: makes the decision for another observed
     state.
     """
-    decided = decision.status
-    if rests_on_service(observed, decision):
-        service = service_name(observed.resource.metadata.name)
-        unwritten = ChildRefusal(kind="Service", name=service, message="it is being written")
-        decided = decide(dataclasses.replace(observed, unanswered=unwritten)).status
-    return await write_early(kube, observed.raw, decided) if _has_writes(observed, decision) else observed.raw
+    if not _has_writes(observed, decision):
+        return observed.raw
+    return await write_early(kube, observed.raw, status_until_service(observed, decision, decide))
+
+
+def status_until_service(
+    observed: Observed, decision: ReconcileDecision, decide: Callable[[Observed], ReconcileDecision]
+) -> LLMDeploymentStatus | None:
+    """The decided status, as it is until the Service is written."""
+    if not rests_on_service(observed, decision):
+        return decision.status
+    service = service_name(observed.resource.metadata.name)
+    unwritten = ChildRefusal(kind="Service", name=service, message="it is being written")
+    return decide(dataclasses.replace(observed, unanswered=unwritten)).status
 
 
 async def write_early(kube: Kube, raw: Manifest, decided: LLMDeploymentStatus | None) -> Manifest:
