@@ -1,4 +1,4 @@
-"""Bounds for the chat templates of a model: what cannot be aborted is not begun.
+"""Bounds for the chat templates of a model: products and powers that cannot be aborted are not begun.
 
 Work in C code keeps every thread of this process waiting: ``10 ** 10**8`` in a template, for minutes.
 """

@@ -254,16 +254,105 @@ async def test_one_that_is_lost_while_a_measured_probe_pod_is_deleted_is_written
     world.settle()
     (probe,) = world.pods("probe")
     world.serves(probe)
+    world.condition("Measured").update(status="Unknown", reason="Measuring")
     server = LosesReady(world, store_at("7"), "deletion")
     await reconciler(server, server.store)(KEY)
     statuses = [status for status in server.statuses if status]
     assert [find_ready(status) for status in statuses] == ["True", "False"]
     assert server.order.index("deletion") < server.order.index("end")
     assert statuses[0]["measurements"] == statuses[1]["measurements"]
+    reasons = [event["reason"] for event in server.events]
+    assert "MeasurementComplete" in reasons
+    assert len(reasons) == len(set(reasons)), "none is posted a second time"
 
 
 def find_ready(status: dict[str, Any]) -> str:
     return next(str(item["status"]) for item in status["conditions"] if item["type"] == "Ready")
+
+
+class LosesRevision(LosesReady):
+    """The pods of one revision stop being ready while a NetworkPolicy is made, and a check sees that."""
+
+    def __init__(self, world: World, store: Store, revision: str) -> None:
+        super().__init__(world, store, "NetworkPolicy")
+        self.revision = revision
+        self.sizes: dict[str, int] = {}
+        """Replicas of the Deployments that were applied."""
+
+    async def apply(self, manifest: dict[str, Any], **options: Any) -> dict[str, Any]:
+        if manifest["kind"] == "Deployment":
+            self.sizes[manifest["metadata"]["name"]] = manifest["spec"]["replicas"]
+        return await super().apply(manifest, **options)
+
+    async def hang(self, what: str) -> None:
+        if what != self.hangs:
+            return
+        for pod in self._world.pods("server", self.revision):
+            self._world.runs(pod, "Running", ready=False)
+        self.show("6")
+        seen = self.observed
+        async with asyncio.timeout(10):
+            while self.observed < seen + 2 and not self.status:
+                self.show(str(int(self._world.pods("server")[0]["metadata"]["resourceVersion"]) + 1))
+                await asyncio.sleep(0.05)
+        self.order.append("end")
+
+
+def replacing() -> tuple[World, str, str]:
+    """A rollout whose next pass makes a NetworkPolicy, and then takes a pod from the old revision."""
+    world = World(resourceVersion="1")
+    world.raw["spec"]["replicas"] = 2
+    world.come_up()
+    world.settle()
+    old = world.selected()
+    world.roll_out()
+    for _ in range(20):
+        (new,) = world.sizes().keys() - {old}
+        for pod in world.pods("server", new):
+            world.serves(pod)
+        if any(
+            item["kind"] == "Deployment"
+            and item["spec"]["replicas"] < world.sizes()[item["metadata"]["name"]]
+            for item in world.decision().apply
+        ):
+            break
+        world.reconcile(3)
+        world.deployment_controller()
+    world._remove("NetworkPolicy", *world.names("NetworkPolicy"))
+    return world, old, new
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_servers_that_are_the_last_stay(is_lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new revision fails while a webhook hangs: the pass deleted the old one's pods after that."""
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.01)
+    world, old, new = replacing()
+    server = LosesRevision(world, store_at("7"), new if is_lost else "none")
+    reconcile = reconciler(server, server.store)
+    reconcile._clock = lambda: world.now
+    await reconcile(KEY)
+    assert server.order.index("NetworkPolicy") < server.order.index("end")
+    assert server.sizes.get(old, 2) == (2 if is_lost else 1)
+
+
+async def test_pods_that_the_service_does_not_select_keep_no_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The active revision's pod is lost while a webhook hangs, and a candidate's pod is ready."""
+    monkeypatch.setattr(ready_pods, "CHECK_SECONDS", 0.01)
+    world = World(resourceVersion="1")
+    world.come_up()
+    world.settle()
+    old = world.selected()
+    world.roll_out()
+    (new,) = world.sizes().keys() - {old}
+    for pod in world.pods("server", new):
+        world.serves(pod)
+    world._remove("NetworkPolicy", *world.names("NetworkPolicy"))
+    server = LosesRevision(world, store_at("7"), old)
+    reconcile = reconciler(server, server.store)
+    reconcile._clock = lambda: world.now
+    await reconcile(KEY)
+    assert "LLMDeployment" in server.order[: server.order.index("end")], "Ready was lost while it hung"
+    assert find_ready(next(filter(None, server.statuses))) == "False"
 
 
 async def test_usual_writes_take_no_check(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,8 +41,8 @@ class Level:
 
     @property
     def off(self) -> float | None:
-        """Percent by which the probe is off; None where it flags the level or there is no truth."""
-        return None if self.true is None or self.measured.get("flags") else percent(self.found, self.true)
+        """Percent by which the probe is off; None where there is no truth."""
+        return None if self.true is None else percent(self.found, self.true)
 
 
 def percent(found: float, true: float) -> float:
@@ -67,7 +67,9 @@ def cells(level: Level) -> str:
 
 def section() -> str:
     found = list(recorded())
-    errors = [level.off for level in found if level.off is not None]
+    judged = [(off, level.measured.get("flags")) for level in found if (off := level.off) is not None]
+    errors = [off for off, flags in judged if not flags]
+    (flagged,) = (off for off, flags in judged if flags)
     apart = max(found, key=lambda level: max(level.rates) / min(level.rates))
     capacity = read(SEARCH)["capacity"]
     (loop,) = levels(FOLDER / "second/moe-bf16.json", int(capacity["concurrency"]))
@@ -76,9 +78,10 @@ def section() -> str:
         rows=map(cells, found),
         within=sum(abs(error) <= GOAL for error in errors),
         levels=str(len(found)),
-        all=len(errors),
+        judged=len(judged),
         goal=GOAL,
         worst=max(errors, key=abs),
+        flagged=flagged,
         apart_streams=str(apart.streams),
         apart=percent(max(apart.rates), min(apart.rates)),
         boundary=capacity["boundary"],

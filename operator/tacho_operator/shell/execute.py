@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,19 +90,23 @@ def child_name(child: Manifest) -> str:
 
 
 async def execute(
-    kube: Kube, observed: Observed, decision: ReconcileDecision, rewrites: Rewrites
+    kube: Kube,
+    observed: Observed,
+    decision: ReconcileDecision,
+    rewrites: Rewrites,
+    newest: Callable[[], ReconcileDecision | None] = lambda: None,
 ) -> ExecuteResult:
     """Applies the children in their order, then deletes. Refusals are collected; an error that may pass ends
-    the pass."""
+    the pass. ``newest``: the last decision that was made meanwhile; servers that it keeps stay."""
     live = {(child["kind"], child["metadata"]["name"]): child for child in children(observed)}
     ends = time.monotonic() + PASS_SECONDS
     marked, unreported = await _mark_victims(kube, live, decision, ends)
     if not marked:  # as where a webhook refuses each annotation after seconds, which stops no scale-down
         ends = time.monotonic() + PASS_SECONDS
-    found = await _apply(kube, observed, decision, rewrites, live, ends)
+    found = await _apply(kube, observed, decision, rewrites, live, ends, newest)
     if found.error is None and not found.is_unfinished:
         references = rewrites.refused_last(decision.delete)
-        found = await _delete(kube, observed, references, rewrites, ends, found)
+        found = await _delete(kube, observed, references, rewrites, ends, found, newest)
     return dataclasses.replace(found, writes=found.writes + marked, unreported=unreported)
 
 
@@ -113,6 +117,7 @@ async def _apply(
     rewrites: Rewrites,
     live: dict[tuple[str, str], Manifest],
     ends: float,
+    newest: Callable[[], ReconcileDecision | None],
 ) -> ExecuteResult:
     """Applies until ``ends``, by the monotonic clock. ``live``: the present children."""
     refusals: list[ChildRefusal] = []
@@ -124,6 +129,8 @@ async def _apply(
         if is_changed and time.monotonic() > ends:
             return _unfinished(refusals, writes, kind, name)
         if kind == "Deployment" and _is_premature(observed, name, found, refusals):
+            continue
+        if is_changed and found is not None and _keeps(newest(), kind, name, _size(found), _size(desired)):
             continue
         if is_changed and (withheld := rewrites.withheld(found, desired)) is not None:
             refusals.append(withheld)
@@ -159,6 +166,7 @@ async def _delete(
     rewrites: Rewrites,
     ends: float,
     applied: ExecuteResult,
+    newest: Callable[[], ReconcileDecision | None],
 ) -> ExecuteResult:
     """Deletes until ``ends``, by the monotonic clock. ``applied``: the result so far."""
     refusals, writes = list(applied.refusals), applied.writes
@@ -166,6 +174,8 @@ async def _delete(
     for reference in references:
         if time.monotonic() > ends:
             return _unfinished(refusals, writes, reference.kind, reference.name)
+        if _keeps(newest(), reference.kind, reference.name):
+            continue
         try:
             await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
             writes += 1
@@ -177,6 +187,21 @@ async def _delete(
             unanswered = ChildRefusal(kind=reference.kind, name=reference.name, message=error.message)
             return ExecuteResult(tuple(refusals), writes, error, unanswered)
     return ExecuteResult(tuple(refusals), writes)
+
+
+def _keeps(newest: ReconcileDecision | None, kind: str, name: str, before: int = 1, after: int = 0) -> bool:
+    """Whether ``newest`` has more than ``after`` replicas of a Deployment of ``before``: since the pass
+    began, others were lost, and these may be all that is left."""
+    if newest is None or kind != "Deployment" or after >= before:
+        return False
+    if any((item.kind, item.name) == (kind, name) for item in newest.delete):
+        return False
+    found = (item for item in newest.apply if (item["kind"], item["metadata"]["name"]) == (kind, name))
+    return all(_size(item) > after for item in found)
+
+
+def _size(deployment: Manifest) -> int:
+    return int((deployment.get("spec") or {}).get("replicas", 1))
 
 
 async def delete_pods(kube: Kube, observed: Observed, references: Iterable[Reference]) -> None:

@@ -41,7 +41,7 @@ from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer, UndecidedResource, deciding
 from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.probe_turns import ProbeTurns
-from tacho_operator.shell.ready_pods import ReadyMonitor
+from tacho_operator.shell.ready_pods import ReadyMonitor, without_status_events
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.status_writes import early_events, rests_on_service, with_early_status, write_status
 from tacho_operator.shell.store.expectations import OwnWrites, RecordingClient
@@ -145,17 +145,12 @@ class Reconciler:
         kube, redecide = RecordingClient(self._kube), partial(self._redecide, key)
         try:
             raw = await with_early_status(kube, observed, decision, partial(redecide, now=decision.now))
-            observe = partial(self._sources.observer.observe, key)
-            report = partial(self._report_lost, key, observed)
+            observe, report = partial(self._sources.observer.observe, key), partial(self._report_lost, key)
             monitor = ReadyMonitor(kube, self._store, self._sources.budget, observe, redecide, report)
             async with monitor.running(observed, raw):
-                outcome = await self._execute(key, kube, observed, decision)
+                outcome = await self._execute(key, kube, observed, decision, monitor)
             if monitor.is_lost:
-                # Of what this pass has made, as a revision or a marker, no later decision has the event.
-                status = decision.status or observed.resource.status
-                later = transition_events(observed.resource.status, status)
-                events = tuple(item for item in decision.events if item not in later)
-                rest = dataclasses.replace(decision, events=events)
+                rest = without_status_events(observed, decision)
                 await self._post_events(key, kube, observed, rest, outcome)
                 if outcome.error is not None:
                     raise outcome.error
@@ -163,9 +158,10 @@ class Reconciler:
             final = self._with_refusals(key, observed, decision, outcome, kube.applied)
             self._update_metrics(key, observed, final)
             changed = await self._write_last(key, kube, observed, raw, final)
-            async with monitor.running(observed, raw, final.status):
-                await delete_pods(kube, observed, decision.delete_measured)
             await self._post_events(key, kube, observed, final, outcome)
+            if decision.delete_measured:
+                async with monitor.running(observed, raw, final.status):
+                    await delete_pods(kube, observed, decision.delete_measured)
         finally:
             self._own_writes.remember(key, kube)
             self._children[key] = existing(observed, decision.apply, kube.applied)
@@ -239,12 +235,8 @@ class Reconciler:
     def _update_metrics(self, key: Key, observed: Observed, decision: ReconcileDecision) -> None:
         """Updates the metrics before the status is written, as each write of it may be refused."""
         status = decision.status or observed.resource.status
-        self._metrics.observe(
-            key,
-            status,
-            desired_replicas=desired_replicas(observed),
-            gpu_fault_nodes=decision.gpu_fault_nodes,
-        )
+        size, faulty = desired_replicas(observed), decision.gpu_fault_nodes
+        self._metrics.observe(key, status, desired_replicas=size, gpu_fault_nodes=faulty)
         self._metrics.gpu_time.observe(key, holdings_of(observed, self._config))
 
     def _forget(self, key: Key) -> None:
@@ -257,8 +249,7 @@ class Reconciler:
             known.pop(key, None)
 
     async def _is_deleted(self, key: Key, observed: Observed, decision: ReconcileDecision) -> bool:
-        """Whether children vanished because their owner was deleted, before the watch delivered the owner's
-        deletion.
+        """Whether children vanished because their owner was deleted, which no watch has delivered yet.
 
         Called before children are created again. Costs one request where a child vanished, else none.
         """
@@ -276,23 +267,29 @@ class Reconciler:
         return True
 
     async def _execute(
-        self, key: Key, kube: RecordingClient, observed: Observed, decision: ReconcileDecision
+        self,
+        key: Key,
+        kube: RecordingClient,
+        observed: Observed,
+        decision: ReconcileDecision,
+        monitor: ReadyMonitor,
     ) -> ExecuteResult:
         """Executes the decision, without the children that a refused trial withholds."""
         trial, refusal, error = decision.trial, None, None
+        run = partial(execute, kube, observed, rewrites=self._rewrites, newest=lambda: monitor.newest)
         if trial is not None and decision.apply:
             try:
                 refusal = await self._trials(key, trial)
             except ApiError as failed:
                 error = failed
         if trial is None or (refusal is None and error is None):
-            return await execute(kube, observed, decision, self._rewrites)
+            return await run(decision)
         apply = [
             item for item in decision.apply if (item["kind"], item["metadata"]["name"]) not in trial.withheld
         ]
         delete = [item for item in decision.delete if not (trial.replaces and item.kind == "Deployment")]
         without = dataclasses.replace(decision, apply=tuple(apply), delete=tuple(delete))
-        outcome = await execute(kube, observed, without, self._rewrites)
+        outcome = await run(without)
         if refusal is not None:
             return dataclasses.replace(outcome, refusals=(refusal, *outcome.refusals))
         if outcome.error is not None or error is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 from dataclasses import replace
 from typing import Any
 
@@ -101,8 +102,8 @@ def _is_python_at_limit(error: BaseException) -> bool:
     return type(error) is RuntimeError and str(error) == "can't start new thread"
 
 
-_INTEGER_LIMIT = "integer string conversion"
-"""Of Python's error where a Retry-After has more than 4,300 digits; the hub's client reads it as it is."""
+_REQUESTS = "huggingface_hub.utils._http"
+"""The module of the hub's client that reads Retry-After, as a number of any size."""
 ENLARGE = "Enlarge the claim of spec.cache, free space in it, or choose fewer spec.model.files."
 
 
@@ -170,7 +171,7 @@ def _not_answered(error: BaseException, endpoint: str, token: str) -> FailedErro
     if names & {"HFValidationError"}:
         message = f"That is no repository name: {shortened(error, token)}"
         return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, "Correct spec.model.uri.")
-    if isinstance(error, OverflowError) or _INTEGER_LIMIT in str(error):
+    if isinstance(error, OverflowError | ValueError) and _raised_in(error) == _REQUESTS:
         return unreachable(f"{endpoint} is limiting requests, and asks for a pause that has no end.")
     if isinstance(error, OSError) or any(map(_is_network, _chain(error))):
         return unreachable(f"{endpoint} did not answer: {shortened(error, token)}")
@@ -178,6 +179,12 @@ def _not_answered(error: BaseException, endpoint: str, token: str) -> FailedErro
         f"{endpoint} did not answer like a model hub ({type(error).__name__}: {shortened(error, token)}).",
         retryable=False,
     )
+
+
+def _raised_in(error: BaseException) -> str:
+    """The module whose code raised ``error``."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")) if frames else ""
 
 
 def _is_network(error: BaseException) -> bool:

@@ -152,6 +152,6 @@ def test_a_pod_whose_node_was_deleted_is_not_ready(
     before = copy.deepcopy(pod)
     known = nodes and tuple(NodeFacts(name=name, labels={}, allocatable={}) for name in nodes)
     (found,) = map(PodView, on_nodes([pod], known))
-    assert (found.ready, found.reason) == (is_ready, "" if is_ready else "NodeLost")
+    assert (found.ready, found.reason) == (is_ready, "" if is_ready else "NodeDeleted")
     assert found.condition("PodScheduled").status == "True"
     assert pod == before

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from random import Random
 
@@ -8,6 +9,7 @@ import pytest
 from tacho_contract import codec
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.model import CLASS_LIMIT, InspectResult, TensorClass
+from tacho_runtime.hub.failures import classify
 from tacho_runtime.hub.inspect import LIMIT_BYTES, packed_within_limit
 from tools.mock.checkpoints import NAMES, facts_for
 
@@ -75,3 +77,14 @@ def test_a_failure_with_names_that_do_not_compress_is_told() -> None:
     sent = codec.unpack(InspectResult, packed).failure
     assert sent is not None
     assert (sent.failure_class, sent.message[:390]) == ("X", rare[:390])
+
+
+def test_a_number_of_the_hub_without_end_is_no_pause_of_its() -> None:
+    """Python's error is the same as for a Retry-After of so many digits, which is tried again."""
+    try:
+        json.loads('{"size": ' + "9" * 5000 + "}")
+    except ValueError as error:
+        hub = {"repository": "acme/model", "revision": "main", "endpoint": "https://hub", "token": ""}
+        failure = classify(error, **hub).failure
+    assert not failure.retryable
+    assert "did not answer like a model hub" in failure.message

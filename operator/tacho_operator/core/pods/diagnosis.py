@@ -15,7 +15,7 @@ from tacho_operator.api.base import quantity_bytes
 from tacho_operator.core import names, problems as problem
 from tacho_operator.core.names import ENGINE_CONTAINER, FETCH_CONTAINER, INSPECT_CONTAINER
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS, time_left, unready_since
-from tacho_operator.core.pods.nodes import LOST, unbounded_on_lost_node
+from tacho_operator.core.pods.nodes import DELETED, LOST, unbounded_on_lost_node
 from tacho_operator.core.pods.scheduling import unscheduled
 from tacho_operator.core.pods.view import UNKNOWN_PHASE, ContainerView, PodView
 from tacho_operator.core.problems import Problem, after_restarts
@@ -102,6 +102,12 @@ def stuck(pod: PodView) -> Problem:
 def _node(pod: PodView, lost_nodes: Collection[str]) -> Problem | None:
     if pod.is_stuck(lost_nodes):
         return stuck(pod)
+    if pod.reason == DELETED:
+        return Problem(
+            reason=FailureClass.NODE_LOST,
+            what=f"Node {pod.node} of pod {pod.name} was deleted.",
+            next_step="Nothing: Kubernetes deletes the pod within about a minute, and it is replaced.",
+        )
     if pod.node in lost_nodes or pod.reason == LOST:
         stays = unbounded_on_lost_node(pod.tolerations)
         return Problem(

@@ -34,13 +34,15 @@ def node_facts(node: Manifest) -> NodeFacts:
 
 LOST = "NodeLost"
 """``status.reason`` of a pod whose node is lost, as Kubernetes calls it."""
+DELETED = "NodeDeleted"
+"""The same of one whose node was deleted, which no pod's status says."""
 
 
 def on_nodes(pods: Iterable[Manifest], nodes: Collection[NodeFacts] | None) -> tuple[Manifest, ...]:
     """``pods``, without readiness where their node was deleted: its Services leave such a pod out at once.
 
     Nobody else changes the pod before it is deleted, about a minute later. ``nodes``: all of the cluster.
-    None, or none at all: the operator does not see them.
+    None, or none at all, as where the only one was deleted: the operator does not see them.
     """
     known = {node.name for node in nodes or ()}
     found = tuple(pods)
@@ -57,7 +59,7 @@ def _lost(pod: Manifest) -> Manifest:
         {**item, "status": "False"} if item.get("type") == "Ready" else item
         for item in pod["status"]["conditions"]
     ]
-    return {**pod, "status": {**pod["status"], "reason": LOST, "conditions": conditions}}
+    return {**pod, "status": {**pod["status"], "reason": DELETED, "conditions": conditions}}
 
 
 def tolerates(taint: Mapping[str, str], tolerations: Iterable[Mapping[str, str]]) -> bool:
