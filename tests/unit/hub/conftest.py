@@ -45,8 +45,17 @@ class RunningHub:
         self.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
         self._ready.set()
         self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
+        self._loop.run_until_complete(self._end(runner))
         self._loop.close()
+
+    async def _end(self, runner: web.AppRunner) -> None:
+        """Ends the server. One that only closes its connections leaves those whose client reads no more."""
+        assert runner.server is not None
+        transports = [found for each in runner.server.connections if (found := each.transport) is not None]
+        await runner.cleanup()
+        for transport in transports:
+            transport.abort()
+        await asyncio.sleep(0)  # in which they are closed
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import socket
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -128,3 +130,19 @@ def test_cut_connection_is_continued_by_the_client(hub: RunningHub, repository: 
     hub.fake.faults.cut_after, hub.fake.faults.cuts = 1_000_000, 1
     path = snapshot_download(repository, endpoint=hub.url, token=False, cache_dir=tmp_path / "cache")
     assert Path(path, "weights.bin").read_bytes() == LARGE
+
+
+def test_its_end_ends_the_connection_of_a_client_that_reads_no_more(tmp_path: Path) -> None:
+    """It was left open, and failed whichever test ran when it was collected."""
+    folder = tmp_path / "acme/model"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(bytes(50_000_000))
+    running = RunningHub(tmp_path)
+    host, _, port = running.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(b"GET /acme/model/resolve/main/weights.bin HTTP/1.1\r\nHost: hub\r\n\r\n")
+        assert client.recv(40).startswith(b"HTTP/1.1 200")
+        running.stop()
+        with contextlib.suppress(ConnectionError):
+            while client.recv(1_000_000):
+                pass
