@@ -102,7 +102,8 @@ async def test_a_spec_that_cannot_be_read_is_its_own_condition() -> None:
     store.put("Service", owned_by(uid, "smol", spec={"selector": server_selector("smol"), "ports": ports}))
     pod = owned_by("uid-smol-1-a", "smol-1-a-x")
     pod["metadata"]["labels"]["tacho.dev/role"] = "server"
-    pod["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    ready = {"type": "Ready", "status": "True"}
+    pod["status"] = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [ready]}
     store.put("Pod", pod)
     with pytest.raises(UndecidedResource) as raised:
         await observe(store, live)

@@ -41,7 +41,7 @@ ACTIVE = Revision(
 LIMIT_SECONDS = 300 + PULL_SECONDS + 1000 + LIVE.probe.timeout_seconds
 
 
-READY = {"conditions": [{"type": "Ready", "status": "True"}]}
+READY = {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
 
 
 NO_ROOM = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "no room"}]}

@@ -284,6 +284,7 @@ def test_a_pod_without_a_time_is_not_overdue() -> None:
         waiting("CrashLoopBackOff", "back-off 10s restarting failed container"),
         pod(conditions=[{"type": "Initialized", "status": "False", "message": "Insufficient patience"}]),
         pod(
+            podIP="10.0.0.1",
             conditions=[{"type": "Ready", "status": "True"}],
             containerStatuses=[{"name": "engine", "lastState": {"terminated": {"exitCode": 1}}}],
         ),

@@ -132,7 +132,8 @@ def ready_pod(seconds_ago: float, **status: Any) -> PodView:
     since = format_time(NOW - timedelta(seconds=seconds_ago))
     conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": since} | status]
     metadata = {"name": "p", "labels": names.server_selector("smol", "r")}
-    return PodView({"metadata": metadata, "status": {"phase": "Running", "conditions": conditions}})
+    running = {"phase": "Running", "podIP": "10.0.0.1", "conditions": conditions}
+    return PodView({"metadata": metadata, "status": running})
 
 
 @pytest.mark.parametrize(

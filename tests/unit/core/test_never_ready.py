@@ -49,6 +49,18 @@ def test_a_pod_that_reports_a_phase_for_ever(phase: str) -> None:
     assert world.brief("Stalled")[0] == "False"
 
 
+def test_a_ready_pod_without_an_address_gets_no_request() -> None:
+    """It was counted, and Ready was True: no EndpointSlice has it."""
+    world = World()
+    world.come_up()
+    (pod,) = world.pods("server")
+    del pod["status"]["podIP"]
+    world.reconcile(1)
+    assert world.brief("Ready")[0] == "False"
+    assert world.status["readyReplicas"] == 0
+    assert "the pod is not: it has no IP address." in world.condition("Ready")["message"]
+
+
 GATE = 'the status of pod readiness gate "example.com/target" is not "True", but False'
 
 

@@ -147,7 +147,8 @@ def test_a_pod_whose_node_was_deleted_is_not_ready(
     node: str, nodes: tuple[str, ...] | None, is_ready: bool
 ) -> None:
     kept = {"type": "PodScheduled", "status": "True"}
-    status = {"phase": "Running", "conditions": [kept, {"type": "Ready", "status": "True"}]}
+    conditions = [kept, {"type": "Ready", "status": "True"}]
+    status = {"phase": "Running", "podIP": "10.0.0.1", "conditions": conditions}
     pod = {"metadata": {"name": "p"}, "spec": {"nodeName": node}, "status": status}
     before = copy.deepcopy(pod)
     known = nodes and tuple(NodeFacts(name=name, labels={}, allocatable={}) for name in nodes)

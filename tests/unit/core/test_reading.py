@@ -56,7 +56,7 @@ def problem(
 
 
 def test_what_is_wrong_with_a_revision_concerns_its_own_pods_while_it_lacks_some() -> None:
-    crashed, ready = pod(containerStatuses=[CRASHED]), pod("q", conditions=[READY])
+    crashed, ready = pod(containerStatuses=[CRASHED]), pod("q", podIP="10.0.0.1", conditions=[READY])
     assert problem(crashed) == "EngineCrashed"
     assert problem(crashed, ready, desired=2) == "EngineCrashed"
     assert problem(crashed, ready, desired=1) is None, "it has what it wants"

@@ -44,7 +44,11 @@ def ready(
     labels = names.server_selector("smol", "r1")
     pod = {
         "metadata": {"name": "p", "namespace": "ml", "uid": "p", "labels": labels},
-        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": str(pod_is_ready)}]},
+        "status": {
+            "phase": "Running",
+            "podIP": "10.0.0.1",
+            "conditions": [{"type": "Ready", "status": str(pod_is_ready)}],
+        },
     }
     service = {
         "metadata": {"name": names.service_name("smol")},

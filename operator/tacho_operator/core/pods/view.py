@@ -238,10 +238,12 @@ class PodView:
 
     @property
     def unready_because(self) -> str:
-        """What the kubelet says keeps the pod unready besides its engine, such as a sidecar or a readiness
-        gate that a webhook added; "": nothing.
+        """What keeps the pod unready besides its engine, such as a sidecar or a readiness gate that a webhook
+        added, in the kubelet's words; "": nothing.
         """
         found = self.condition("Ready")
+        if found.status == "True" and not self.address:
+            return "it has no IP address"
         own = f"containers with unready status: [{names.ENGINE_CONTAINER}]"
         return "" if found.status == "True" or found.message == own else found.message.strip()
 
@@ -259,13 +261,14 @@ class PodView:
 
     @property
     def ready(self) -> bool:
-        """Whether the Service sends requests to the pod: it is Ready, has not ended and is not being deleted.
+        """Whether the Service sends requests to the pod: it is Ready and has an address, has not ended and is
+        not being deleted.
 
         A pod whose node was deleted ends as it was, with its condition Ready.
         """
-        return (
-            not self.terminating and self.phase not in FINISHED and self.condition("Ready").status == "True"
-        )
+        has_address = self.address != ""
+        is_leaving = self.terminating or self.phase in FINISHED
+        return has_address and not is_leaving and self.condition("Ready").status == "True"
 
     def containers(self) -> Iterator[ContainerView]:
         for key in ("initContainerStatuses", "containerStatuses"):
