@@ -32,6 +32,15 @@ _UNANSWERED = re.compile(r'^(?:Internal error occurred: )?failed calling webhook
 webhook's own refusal may contain any words.
 """
 _DENIED = re.compile(r"denied (the )?request|\bis forbidden\b")
+_LIMIT_RANGE = re.compile(
+    r"(?:minimum|maximum) \S{1,253} usage per (?:Container|Pod) is "
+    r"|\S{1,253} max limit to request ratio per (?:Container|Pod) is "
+)
+"""Matches the refusal of a LimitRange (plugin/pkg/admission/limitranger). Its amounts may be those of a
+container that spec does not describe, as of the inspect pod.
+"""
+_ABOVE_LIMIT = re.compile(r"\.resources\.requests: Invalid value: .{1,100}: must be less than or equal to ")
+"""Matches the API server's error about a request above its limit, which may be a LimitRange's default."""
 _TOO_LARGE = re.compile(
     r"request is too large|message larger than max|entity too large|\[\]: Too long:", re.I
 )
@@ -193,6 +202,9 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
     elif "exceeded quota" in lowered or ("must specify" in lowered and field is None):
         reason = FailureClass.QUOTA_EXCEEDED
         what, next_step = "The namespace's quota refuses an object.", "Raise the quota or lower the requests."
+        if "must specify" in lowered:
+            what = "The namespace's quota counts an amount that a container does not set."
+            next_step = "Create a LimitRange with a default of it, or take it out of the quota."
     elif _NAMESPACE_ENDS in lowered:
         reason = FailureClass.NAMESPACE_TERMINATING
         what, next_step = "The namespace is being deleted.", "Wait for its end, then create it again."
@@ -209,11 +221,16 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         elif field is not None:
             what = f"The API server refuses a field: {field[1] or field[2]}."
             next_step = "Correct that field in spec, or in the object if something else wrote it there."
+            if _ABOVE_LIMIT.search(text):
+                next_step = "Correct spec.engine.resources, or the default of the namespace's LimitRange."
         if text.startswith("status: ") and "field not declared in schema" in text:
             next_step = "Install the CRD of this operator's version."
     else:
         what = "The cluster's admission refuses an object."
-        next_step = "Change spec, or the namespace's policy or LimitRange."
+        next_step = "Change spec, or the namespace's policy."
+        if _LIMIT_RANGE.search(text):
+            what = "A LimitRange of the namespace refuses a pod."
+            next_step = "Change it: in spec only the engine's amounts can be set (engine.resources)."
     return Problem(reason=reason, what=what, next_step=next_step, quotation=text)
 
 

@@ -51,6 +51,33 @@ def test_who_refused(text: str, reason: str) -> None:
     assert ("namespace is being deleted" in found.message) == ("terminated" in text)
 
 
+@pytest.mark.parametrize(
+    ("text", "invalid", "advice"),
+    [
+        ("minimum cpu usage per Container is 100m, but request is 50m", False, "Change it: in spec only"),
+        ("maximum memory usage per Pod is 1Gi, but limit is 2Gi", False, "(engine.resources)"),
+        (
+            "memory max limit to request ratio per Container is 1, but provided ratio is 8.000000",
+            False,
+            "A LimitRange of the namespace refuses a pod.",
+        ),
+        ("failed quota: q: must specify limits.cpu for: engine,inject", False, "Create a LimitRange with"),
+        (
+            'Pod "x" is invalid: spec.containers[0].resources.requests: Invalid value: "250m": '
+            "must be less than or equal to cpu limit of 100m",
+            True,
+            "or the default of the namespace's LimitRange",
+        ),
+    ],
+)
+def test_what_a_namespace_says_of_amounts_has_its_own_advice(text: str, invalid: bool, advice: str) -> None:
+    """The containers of tacho have amounts that spec does not set, so advice to change spec led nowhere."""
+    words = text if invalid else f'pods "x-inspect-1" is forbidden: {text}'
+    found = refusal_problem(words, invalid=invalid)
+    assert advice in found.message
+    assert words in found.message
+
+
 @pytest.mark.parametrize("invalid", [True, False])
 @pytest.mark.parametrize(
     "text",
