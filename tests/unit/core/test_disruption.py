@@ -44,6 +44,16 @@ def test_what_the_cluster_did_is_not_the_engines_crash(status: dict[str, Any]) -
     assert outcome.failure_class == "Evicted"
 
 
+@pytest.mark.parametrize("reason", REASONS)
+def test_the_kubelets_reason_is_more_than_that_the_kubelet_ended_it(reason: str) -> None:
+    """Its condition is TerminationByKubelet for every cause."""
+    found = disruption(
+        pod(phase="Failed", reason=reason, conditions=[target("TerminationByKubelet")], message="")
+    )
+    assert found is not None
+    assert found.what == f"The cluster evicted pod p: {REASONS[reason]}."
+
+
 def test_a_node_that_does_not_answer_is_named_before_what_its_taint_did() -> None:
     status = {"phase": "Running", "conditions": [target("DeletionByTaintManager")]}
     found = diagnose(

@@ -308,7 +308,9 @@ def disruption(pod: PodView) -> Problem | None:
     condition = pod.condition("DisruptionTarget")
     because = CONDITIONS.get(condition.reason) if condition.status == "True" else None
     if pod.phase == "Failed":
-        because = because or REASONS.get(pod.reason)
+        because = (
+            REASONS.get(pod.reason) or because
+        )  # the kubelet's condition is TerminationByKubelet for all
         if pod.reason.startswith(OUT_OF_PREFIX):
             because = because or "its node had no capacity"
     if because is None:
