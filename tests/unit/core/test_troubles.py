@@ -214,6 +214,24 @@ def test_a_pod_more_than_desired_that_waits_for_a_node_is_named_with_the_cause()
     )
 
 
+def test_a_pod_more_than_desired_of_an_edited_template_is_explained() -> None:
+    world = World()
+    world.come_up()
+    (pod,) = world.pods("server")
+    more = copied(pod)
+    more["metadata"] |= {"name": "smol-more", "uid": "more"}
+    world.objects["Pod", "smol-more"] = more
+    for each, uid in ((pod, "old"), (more, "new")):
+        owner = {"kind": "ReplicaSet", "name": uid, "uid": uid, "controller": True}
+        each["metadata"]["ownerReferences"] = [owner]
+    world.reconcile(1)
+    assert world.brief("Reconciling") == ("True", "Scaling")
+    (name,) = world.names("Deployment")
+    assert world.condition("Reconciling")["message"] == (
+        f"spec.replicas is 1; 2 pods exist. Deployment {name} replaces its pods, as its template was changed."
+    )
+
+
 def test_a_missing_claim_is_named_before_any_pod_is_made() -> None:
     world = World()
     world.claims = {"models": None}

@@ -321,3 +321,8 @@ def owner_uid(manifest: Manifest) -> str | None:
     """The uid of the controlling owner; None where there is none."""
     found = controller(manifest)
     return str(found["uid"]) if found else None
+
+
+def replica_sets_of(pods: Iterable[PodView]) -> frozenset[str]:
+    """The uids of the ReplicaSets of ``pods``. A Deployment has one for each template that it had."""
+    return frozenset(uid for pod in pods if (uid := owner_uid(pod.raw)) is not None)

@@ -24,7 +24,7 @@ from tacho_operator.core.pods.deadlines import (
     time_left,
     unreachable,
 )
-from tacho_operator.core.pods.view import PodView, deployment_sizes, named, views
+from tacho_operator.core.pods.view import PodView, deployment_sizes, named, replica_sets_of, views
 from tacho_operator.core.problems import Problem, deletion_blocked, refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions.controller_revision import Revision
@@ -60,6 +60,8 @@ class ServerPods:
     """Seconds of each step of the latest start."""
     unanswered: PodView | None = None
     """A pod of the active revision that has not answered the operator in time; None: none."""
+    replacing: str = ""
+    """Name of the Deployment that replaces its pods, as others changed its template; "": none does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +224,7 @@ def take_snapshot(
             unanswered=unreachable(
                 (pod for pod in own if pod.node not in lost), observed.reports.keys(), now
             ),
+            replacing=described if len(replica_sets_of(own)) > 1 else "",
         ),
         problems=_problems(observed, reconcile_plan, described, servers, held, now),
         measuring=reconcile_plan.measuring,
