@@ -16,6 +16,7 @@ from benchmarks.gpu.pages import (
     h200_front_ends,
     h200_goals,
     h200_goals_experts,
+    h200_goals_tensor,
     h200_newest_pods,
     h200_repeated_edges,
     probe,
@@ -57,6 +58,22 @@ def test_what_the_readme_says_of_experts_is_on_their_page() -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"(docs/results/h200/goals.md#models-with-experts) | {said} | 1 of 1 |" in readme
     assert re.search(r"Their loop has [\d,]+ \((-|\+)[0-4]\.\d %\)", h200_goals_experts.section())
+
+
+def test_what_the_readme_says_of_two_gpus_is_on_their_page() -> None:
+    levels = h200_goals_tensor.over_two()
+    judged = [off for level in levels if (off := level.off) is not None]
+    within = sum(abs(off) <= h200_goals_experts.GOAL for off in judged)
+    said = f"{within} of the {len(judged)} that loops can judge, of {len(levels)}"
+    readme, section = (ROOT / "README.md").read_text(), h200_goals_tensor.section()
+    assert (
+        f"(docs/results/h200/goals.md#models-over-two-gpus) | {said} | 0 of 1; `verified: false` |" in readme
+    )
+    assert "`verified: false`" in section
+    (off,) = re.findall(r"has [\d,]+ tok/s \(([+-][\d.]+) %\)", section)
+    assert abs(float(off)) > 5
+    search = json.loads((h200_goals_tensor.HOST / "8b-bf16-tp2-tpot-10ms.json").read_text())
+    assert search["capacity"]["verified"] is False
 
 
 def test_a_warm_start_is_judged_by_loops_that_hold() -> None:

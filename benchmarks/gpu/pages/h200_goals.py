@@ -7,7 +7,13 @@ from statistics import median, pstdev
 from typing import Any
 
 from benchmarks.gpu.goals import comparison
-from benchmarks.gpu.pages import h200_budgets, h200_goals_experts, h200_repeated_edges, probe
+from benchmarks.gpu.pages import (
+    h200_budgets,
+    h200_goals_experts,
+    h200_goals_tensor,
+    h200_repeated_edges,
+    probe,
+)
 from benchmarks.gpu.pages.loops import levels, littles_share, rate
 from benchmarks.gpu.pages.recorded import RAW, fill, number, read, row
 from benchmarks.gpu.truth import quantile
@@ -145,6 +151,7 @@ def page() -> str:
         budgets=h200_budgets.section(),
         edges=h200_repeated_edges.section(),
         experts=h200_goals_experts.section(),
+        tensor=h200_goals_tensor.section(),
         small=(text for text, _ in of_small),
         more=100 * (max(share for _, share in of_small) - 1),
         one=number(one["outputTokensPerSecond"]),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -49,20 +50,22 @@ def percent(found: float, true: float) -> float:
     return 100 * (found / true - 1)
 
 
-def recorded() -> Iterator[Level]:
-    for model in MODELS:
-        files = FOLDER.glob(f"*/{model}-levels-*.json")
+def recorded(folder: Path = FOLDER, models: Iterable[str] = MODELS) -> Iterator[Level]:
+    """The levels of ``models`` in a ``folder`` of one folder for each host."""
+    for model in models:
+        files = folder.glob(f"*/{model}-levels-*.json")
         for file in sorted(files, key=lambda each: int(each.stem.rpartition("-")[2])):
             streams = int(file.stem.rpartition("-")[2])
             yield Level(model, streams, levels(file.with_name(f"{model}.json"), streams), read(file))
 
 
-def cells(level: Level) -> str:
+def cells(level: Level, models: Mapping[str, str] = MODELS) -> str:
+    """The row of a ``level``. ``models``: what the page calls each."""
     loops = ", ".join(number(rate(each)) + ("" if each["steady"] else " not steady") for each in level.loops)
     last, flags = level.measured["curve"][-1], level.measured.get("flags", ())
     found = f"{number(level.found)} ± {float(last['ciPercent']):.1f} %"
     off = f"{level.off:+.1f} %" if level.off is not None else "-"
-    return row(MODELS[level.model], str(level.streams), loops, ", ".join((found, *flags)), off)
+    return row(models[level.model], str(level.streams), loops, ", ".join((found, *flags)), off)
 
 
 def section() -> str:
