@@ -52,6 +52,14 @@ def too_much_gib(start: Start, off_percent: float) -> float:
     return float(start.row["actual"]["kvGiB"] * off_percent / 100)
 
 
+def planned_fits(folder: Path, far: str) -> dict[str, float]:
+    """For a page, how far the plans before each start were off: ``far`` by itself, and the worst other."""
+    before = off_before(folder)
+    near = [abs(error) for name, error in before.items() if name != far]
+    gib = too_much_gib(started(folder.name)[far], before[far])
+    return {"near": len(near), "all": len(before), "most": max(near), "far": before[far], "gib": gib}
+
+
 def weights(start: Start) -> str:
     """Planned / found."""
     found = start.row["actual"]["weightsGiB"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.gpu.goals import comparison
 from benchmarks.gpu.pages import probe
-from benchmarks.gpu.pages.h200_newest import memory, off_before, speed, started, too_much_gib
+from benchmarks.gpu.pages.h200_newest import memory, planned_fits, speed, started
 from benchmarks.gpu.pages.recorded import RAW, fill, number, read, row
 from benchmarks.planner.cases import predict
 from tacho_contract.launch import ServiceLevel
@@ -54,17 +54,11 @@ def _entry(file: Path) -> MeasurementEntry:
 
 
 def page() -> str:
-    before = off_before(FOLDER)
-    near = [abs(error) for name, error in before.items() if name != FAR]
     far = started(FOLDER.name)[FAR]
     return fill(
         "h200_newest_four",
         memory=memory(FOLDER),
-        near=len(near),
-        all=len(before),
-        most=max(near),
-        far=before[FAR],
-        gib=too_much_gib(far, before[FAR]),
+        **planned_fits(FOLDER, FAR),
         held=far.row["actual"]["nonTorchGiB"],
         held_planned=predict(far.case).non_torch_bytes / GIB,
         speed=(cells for cells in speed(FOLDER) if "-tp" in cells),

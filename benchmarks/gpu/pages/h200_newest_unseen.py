@@ -10,6 +10,7 @@ from benchmarks.gpu.pages.h200_newest import (
     memory,
     off_before,
     off_now,
+    planned_fits,
     started,
     too_much_gib,
 )
@@ -25,21 +26,16 @@ def _expected(of: Row) -> str:
 
 
 def page() -> str:
-    found, before = started(FOLDER.name), off_before(FOLDER)
-    far, other = found[FAR], found[OTHER]
-    near = [abs(error) for name, error in before.items() if name != FAR]
+    found = started(FOLDER.name)
+    other = found[OTHER]
     alone = (of for of, _ in loops(FOLDER.name) if of.streams == 1)
     levels, _ = probe.page(comparison(FOLDER / "goals")).split("\n## Edges", 1)
     return fill(
         "h200_newest_unseen",
         memory=memory(FOLDER),
-        near=len(near),
-        all=len(before),
-        most=max(near),
-        far=before[FAR],
-        gib=too_much_gib(far, before[FAR]),
-        far_now=off_now(far),
-        other=before[OTHER],
+        **planned_fits(FOLDER, FAR),
+        far_now=off_now(found[FAR]),
+        other=off_before(FOLDER)[OTHER],
         other_now=off_now(other),
         other_gib=too_much_gib(other, off_now(other)),
         alone=(row(of.name, _expected(of), number(of.measured)) for of in alone),
