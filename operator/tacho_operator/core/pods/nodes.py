@@ -41,8 +41,8 @@ DELETED = "NodeDeleted"
 def on_nodes(pods: Iterable[Manifest], nodes: Collection[NodeFacts] | None) -> tuple[Manifest, ...]:
     """``pods``, without readiness where their node was deleted: its Services leave such a pod out at once.
 
-    Nobody else changes the pod before it is deleted, about a minute later. ``nodes``: all of the cluster.
-    None, or none at all, as where the only one was deleted: the operator does not see them.
+    The pod's own status stays as it is until Kubernetes deletes the pod, about a minute later. ``nodes``: all
+    of the cluster. None, or none at all, as where the only one was deleted: the operator does not see them.
     """
     known = {node.name for node in nodes or ()}
     found = tuple(pods)
