@@ -25,6 +25,7 @@ def bound_templates() -> None:
             return environment.binop_table[operator](left, right)
 
         SandboxedEnvironment.intercepted_binops = frozenset({"*", "**"})
+        # the sandbox has this hook on the class alone, and templates make environments of their own
         SandboxedEnvironment.call_binop = call  # type: ignore[method-assign,assignment]
 
 
