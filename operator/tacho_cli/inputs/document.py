@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,14 +29,30 @@ BROKEN = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupErro
 
 MANY_VALUES = f"its aliases stand for more than {VALUES_LIMIT} values; write them out"
 LONG_NUMBER = "a number in it has more than 63 bits; shorten it"
+REPEATED = "the key {!r} is there already; remove one"
 LONGEST_NUMBER = 400
 """Most characters of a number in YAML. Of one like 1:30:00 PyYAML takes time by the square of its length."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader, which ends at numbers and merges (``<<``) that would take it hours."""
+    """PyYAML's loader, which refuses a key that comes twice in one object, as kubectl does, and ends at
+    numbers and merges (``<<``) that would take it hours.
+    """
 
     _merged = 0
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        # Before merges, whose keys an object may have itself.
+        node = super().compose_mapping_node(anchor)
+        seen: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if first := seen.get((key.tag, key.value)):
+                raise yaml.MarkedYAMLError(f"line {line}: {REPEATED.format(key.value[:80])} (line {first})")
+            seen[key.tag, key.value] = line
+        return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         # Called for each alias of a merge, before its values are copied.
@@ -55,9 +72,9 @@ def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
     """The one JSON or YAML document in a file. Raises CommandError, whose message says that ``expected`` is
     needed."""
     content = _text(file, expected, limit_bytes)
-    if found := _json(content):
-        return found[0]
     try:
+        if found := _json(content):
+            return found[0]
         return yaml.load(content, _Loader)  # noqa: S506 - a safe one
     except BROKEN as error:
         raise CommandError(f"{file}: neither JSON nor YAML: {error}; name {expected}") from None
@@ -66,12 +83,20 @@ def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
 def _json(content: str) -> list[Any]:
     """The JSON object in ``content``, alone in a list; [] where it is something else.
 
-    YAML may begin like it. As YAML, JSON that is indented with tabs is refused.
+    YAML may begin like it. As YAML, JSON that is indented with tabs is refused. Raises LookupError for a key
+    that comes twice.
     """
     if content.lstrip("\ufeff \t\r\n").startswith("{"):
         with contextlib.suppress(ValueError, RecursionError):
-            return [json.loads(content.removeprefix("\ufeff"))]
+            return [json.loads(content.removeprefix("\ufeff"), object_pairs_hook=_unrepeated)]
     return []
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise LookupError(REPEATED.format(Counter(key for key, _ in pairs).most_common(1)[0][0][:80]))
+    return found
 
 
 def _text(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> str:

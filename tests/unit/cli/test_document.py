@@ -200,6 +200,30 @@ def test_a_time_that_is_too_long_is_no_error_of_tacho(tmp_path: Path) -> None:
         document.read(str(path))
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("kind: LLMDeployment\nspec:\n  a: 1\n  b: 2\n  a: 3\n", "line 5: the key 'a' is there already"),
+        ("kind: LLMDeployment\na: [{b: 1, 'b': 2}]", "line 2: the key 'b' is there already"),
+        ('{"kind": "LLMDeployment",\n\t"a": [{"b": 1, "b": 2}]}', "the key 'b' is there already"),
+    ],
+)
+def test_a_key_that_comes_twice_is_refused(tmp_path: Path, content: str, words: str) -> None:
+    """As by kubectl: which value is meant is not known."""
+    path = tmp_path / "twice.yaml"
+    path.write_text(content)
+    for read in (document.read, lambda file: document.load(file, "a measurement")):
+        with pytest.raises(CommandError) as refused:
+            read(str(path))
+        assert words in str(refused.value)
+
+
+def test_a_key_of_a_merge_may_come_again(tmp_path: Path) -> None:
+    path = tmp_path / "merged.yaml"
+    path.write_text("a: &a {x: 1, y: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, <<: *a, y: 3}\n")
+    assert document.load(str(path), "a file")["c"] == {"x": 1, "y": 3}
+
+
 def test_few_aliases_are_as_if_written_out(tmp_path: Path) -> None:
     path = tmp_path / "aliases.yaml"
     path.write_text("kind: LLMDeployment\nmetadata: &m {name: demo}\nspec: {a: *m, b: *m}\n")
