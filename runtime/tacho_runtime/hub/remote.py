@@ -16,7 +16,7 @@ from urllib.parse import quote
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.text import visible
 from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
-from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid
+from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid, not_found
 from tacho_runtime.hub.addresses import by_proxy, is_inward
 from tacho_runtime.hub.cache import is_digest
 from tacho_runtime.hub.failures import classify, unreachable
@@ -45,6 +45,7 @@ JOINED = re.compile(
     "(?<=[^\x00-\x7f\u200c\u200d\ufe0e\ufe0f])[\ufe0e\ufe0f]?[\u200c\u200d]?|\ufe0f(?=\u20e3)"
 )
 """Matches invisible characters that join others, as in emoji and in Persian or Hindi words."""
+COMMIT = re.compile("[0-9a-f]{40}")
 READ_RETRIES = 3
 PARTS_LIMIT = 64
 """Most answers in which a hub may deliver one part of a file: some send at most so many bytes at a time."""
@@ -222,8 +223,14 @@ class HubSource:
             PAUSES_SECONDS,
         )
         sha = info.sha
-        if not isinstance(sha, str) or len(sha) != 40 or set(sha) - set("0123456789abcdef"):
+        if not isinstance(sha, str) or not COMMIT.fullmatch(sha):
             raise self._classified(ValueError(f"it names no commit for {revision!r}"))
+        if COMMIT.fullmatch(revision.lower()) and sha != revision.lower():
+            # Its digests would be those of files that nobody asked for.
+            raise not_found(
+                f"{self.endpoint} answers with the commit {sha} of {repository} in place of {revision}.",
+                "Name a hub or mirror that serves that commit in spec.model.hub, or change spec.model.revision.",
+            )
         self.commit = sha
 
     def _call(self, call: Callable[[], T], pauses_seconds: tuple[float, ...] = ()) -> T:

@@ -57,6 +57,19 @@ def test_a_file_replaced_after_inspection_is_refused(hub: RunningHub, config: Fe
     assert failed(config).failure_class == FailureClass.MODEL_INVALID
 
 
+def test_another_commit_than_the_planned_one_is_refused(
+    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mirror may know the newest commit alone, and lists its digests: they would fit its files."""
+    (hub.root / "acme/model/weights.bin").write_bytes(b"y" * len(MODEL))
+    newest = hub.fake._commit
+    monkeypatch.setattr(hub.fake, "_commit", lambda repository, _revision: newest(repository, "main"))
+    failure = failed(config)
+    assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
+    assert f"in place of {config.files.commit}" in failure.message
+    assert not any(Path(config.cache_dir).rglob("*.bin"))
+
+
 def test_what_follows_a_files_end_is_not_kept(hub: RunningHub, config: FetchConfig) -> None:
     hub.fake.faults.surplus = 20_000_000
     failure = failed(config)
