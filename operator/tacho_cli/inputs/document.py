@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
 
     _merged = 0
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Before merges, whose keys an object may have itself.
         node = super().compose_mapping_node(anchor)
         seen: dict[tuple[str, str], int] = {}

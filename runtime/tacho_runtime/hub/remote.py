@@ -229,7 +229,7 @@ class HubSource:
             # Its digests would be those of files that nobody asked for.
             raise not_found(
                 f"{self.endpoint} answers with the commit {sha} of {repository} in place of {revision}.",
-                "Name a hub or mirror that serves that commit in spec.model.hub, or change spec.model.revision.",
+                "Name a hub that serves that commit in spec.model.hub, or change spec.model.revision.",
             )
         self.commit = sha
 
