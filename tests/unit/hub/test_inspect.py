@@ -226,13 +226,26 @@ def test_garbage_index(tmp_path: Path, index: str) -> None:
     assert failure_of(InspectConfig(uri=FileUri(str(folder)))).failure_class == FailureClass.MODEL_INVALID
 
 
-@pytest.mark.parametrize("config", ["", "[]", "null", "{'a': 1}", '{"a": Infinity}', "[" * 200_000])
+@pytest.mark.parametrize("config", ["", "[]", "null", "{'a': 1}", '{"a": infinity}', "[" * 200_000])
 def test_garbage_configuration(tmp_path: Path, config: str) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     (folder / "config.json").write_text(config)
     failure = failure_of(InspectConfig(uri=FileUri(str(folder))))
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert "config.json" in failure.message
+
+
+def test_numbers_that_only_pythons_json_has_are_absent(tmp_path: Path) -> None:
+    """Transformers writes and reads them: ``time_step_limit`` of Mamba-2 ends at Infinity."""
+    folder = write_checkpoint(tmp_path / "m", "small")
+    expected = facts_of(InspectConfig(uri=FileUri(str(folder))))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"time_step_limit": [0.0, float("inf")]}))
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": NaN, "chat_template": "x"}')
+    assert "Infinity" in (folder / "config.json").read_text()
+    found = facts_of(InspectConfig(uri=FileUri(str(folder))))
+    assert found.architecture == expected.architecture is not None
+    assert found.chat_template is True
 
 
 def test_figures_that_no_document_can_hold_have_a_class(tmp_path: Path) -> None:
