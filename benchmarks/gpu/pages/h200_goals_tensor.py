@@ -41,4 +41,8 @@ def section() -> str:
         loop=number(rate(loop)),
         off=percent(float(capacity["outputTokensPerSecond"]), rate(loop)),
         tpot=loop["tpot_ms"]["p95"],
+        others=max(
+            float(each["tokens_per_event"]) for level in found for each in level.loops if each is not loop
+        ),
+        per_event=float(loop["tokens_per_event"]),
     )

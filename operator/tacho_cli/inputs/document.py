@@ -35,7 +35,7 @@ LONGEST_NUMBER = 400
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader, which refuses a key that comes twice in one object, as kubectl does, and ends at
+    """PyYAML's loader, which refuses a key that comes twice in one object, as a typing error, and ends at
     numbers and merges (``<<``) that would take it hours.
     """
 

@@ -32,9 +32,11 @@ _UNANSWERED = re.compile(r'^(?:Internal error occurred: )?failed calling webhook
 webhook's own refusal may contain any words.
 """
 _DENIED = re.compile(r"denied (the )?request|\bis forbidden\b")
+_UNSET_AMOUNT = re.compile(r"failed quota: \S{1,253}: must specify ")
+"""Matches the refusal of a quota that counts what a container does not set."""
 _LIMIT_RANGE = re.compile(
-    r"(?:minimum|maximum) \S{1,253} usage per (?:Container|Pod) is "
-    r"|\S{1,253} max limit to request ratio per (?:Container|Pod) is "
+    r"is forbidden: \[?(?:(?:minimum|maximum) \S{1,253} usage|\S{1,253} max limit to request ratio)"
+    r" per (?:Container|Pod) is "
 )
 """Matches the refusal of a LimitRange (plugin/pkg/admission/limitranger). Its amounts may be those of a
 container that spec does not describe, as of the inspect pod.
@@ -199,10 +201,10 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         reason = FailureClass.ADMISSION_UNAVAILABLE
         what = f"The cluster's admission webhook {webhook[1]} does not answer, so that nothing is admitted."
         next_step = "Repair that webhook or its Service. Kubernetes tries again."
-    elif "exceeded quota" in lowered or ("must specify" in lowered and field is None):
+    elif "exceeded quota" in lowered or _UNSET_AMOUNT.search(text):
         reason = FailureClass.QUOTA_EXCEEDED
         what, next_step = "The namespace's quota refuses an object.", "Raise the quota or lower the requests."
-        if "must specify" in lowered:
+        if _UNSET_AMOUNT.search(text):
             what = "The namespace's quota counts an amount that a container does not set."
             next_step = "Create a LimitRange with a default of it, or take it out of the quota."
     elif _NAMESPACE_ENDS in lowered:

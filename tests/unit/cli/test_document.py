@@ -209,7 +209,7 @@ def test_a_time_that_is_too_long_is_no_error_of_tacho(tmp_path: Path) -> None:
     ],
 )
 def test_a_key_that_comes_twice_is_refused(tmp_path: Path, content: str, words: str) -> None:
-    """As by kubectl: which value is meant is not known."""
+    """Which value is meant is not known; kubectl sends the last one."""
     path = tmp_path / "twice.yaml"
     path.write_text(content)
     for read in (document.read, lambda file: document.load(file, "a measurement")):

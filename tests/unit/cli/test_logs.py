@@ -29,6 +29,7 @@ def pod(name: str, *, ready: bool, age: int = 0, role: str = "server", **engine:
             "creationTimestamp": f"2026-11-20T12:00:{age:02}Z",
         },
         "status": {
+            "podIP": "10.0.0.7",
             "conditions": [{"type": "Ready", "status": status}],
             "containerStatuses": [{"name": "engine", "restartCount": 0, **engine}],
         },

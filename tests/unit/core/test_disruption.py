@@ -44,6 +44,20 @@ def test_what_the_cluster_did_is_not_the_engines_crash(status: dict[str, Any]) -
     assert outcome.failure_class == "Evicted"
 
 
+@pytest.mark.parametrize(
+    ("target_reason", "reason", "said"),
+    [
+        ("TerminationByKubelet", "OutOfcpu", "its node had no capacity"),
+        ("EvictionByEvictionAPI", "Evicted", CONDITIONS["EvictionByEvictionAPI"]),
+        ("TerminationByKubelet", "DeadlineExceeded", CONDITIONS["TerminationByKubelet"]),
+    ],
+)
+def test_the_more_precise_of_two_reasons_is_said(target_reason: str, reason: str, said: str) -> None:
+    found = disruption(pod(phase="Failed", reason=reason, conditions=[target(target_reason)], message=""))
+    assert found is not None
+    assert found.what == f"The cluster evicted pod p: {said}."
+
+
 @pytest.mark.parametrize("reason", REASONS)
 def test_the_kubelets_reason_is_more_than_that_the_kubelet_ended_it(reason: str) -> None:
     """Its condition is TerminationByKubelet for every cause."""

@@ -61,6 +61,18 @@ def test_a_ready_pod_without_an_address_gets_no_request() -> None:
     assert "the pod is not: it has no IP address." in world.condition("Ready")["message"]
 
 
+def test_a_pod_that_lost_its_address_after_days_is_no_slow_start() -> None:
+    world = World()
+    world.come_up()
+    world.reconcile(2 * 86400)
+    (pod,) = world.pods("server")
+    del pod["status"]["podIP"]
+    world.reconcile(1)
+    assert world.brief("Ready")[0] == "False"
+    assert "longer than a start may take" not in world.condition("Ready")["message"]
+    assert world.brief("Stalled")[0] == "False"
+
+
 GATE = 'the status of pod readiness gate "example.com/target" is not "True", but False'
 
 

@@ -78,6 +78,19 @@ def test_what_a_namespace_says_of_amounts_has_its_own_advice(text: str, invalid:
     assert words in found.message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'admission webhook "w" denied the request: container <inject> must specify cpu limits',
+        'admission webhook "w" denied the request: maximum cpu usage per Container is 2',
+    ],
+)
+def test_words_of_a_policy_are_neither_a_quota_nor_a_limit_range(text: str) -> None:
+    found = refusal_problem(text)
+    assert found.reason == FailureClass.ADMISSION_DENIED
+    assert found.next_step == "Change spec, or the namespace's policy."
+
+
 @pytest.mark.parametrize("invalid", [True, False])
 @pytest.mark.parametrize(
     "text",

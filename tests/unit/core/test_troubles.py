@@ -228,7 +228,7 @@ def test_a_pod_more_than_desired_of_an_edited_template_is_explained() -> None:
     assert world.brief("Reconciling") == ("True", "Scaling")
     (name,) = world.names("Deployment")
     assert world.condition("Reconciling")["message"] == (
-        f"spec.replicas is 1; 2 pods exist. Deployment {name} replaces its pods, as its template was changed."
+        f"spec.replicas is 1; 2 pods exist. Deployment {name} replaces pods of an earlier ReplicaSet."
     )
 
 

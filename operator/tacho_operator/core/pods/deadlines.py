@@ -76,10 +76,14 @@ def start_deadline(pod: PodView, limit_seconds: float, now: datetime) -> float |
 
 
 def unready_since(pod: PodView) -> datetime | None:
-    """Since when a pod that has a node is not ready; None: it is ready, has no node, or ends."""
+    """Since when a pod that has a node is not ready; None: it is ready, has no node, or ends. None, too,
+    where it has lost its address alone: nothing says when.
+    """
     if pod.ready or not pod.node or pod.terminating or pod.phase in FINISHED:
         return None
     found = pod.condition("Ready")
+    if found.status == "True":
+        return None
     # The latest one: a node's clock may be behind.
     times = (
         pod.created,

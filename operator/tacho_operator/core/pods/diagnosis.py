@@ -265,12 +265,13 @@ def overdue(pod: PodView, now: datetime, limit_seconds: float) -> bool:
     return pod.created is not None and (now - pod.created).total_seconds() > limit_seconds
 
 
+BY_KUBELET = "TerminationByKubelet"
 CONDITIONS: Mapping[str, str] = {
     "EvictionByEvictionAPI": "it was evicted, as when a node is drained",
     "PreemptionByScheduler": "a pod of higher priority preempted it",
     "DeletionByTaintManager": "its node was tainted",
     "DeletionByPodGC": "its node was deleted",
-    "TerminationByKubelet": "its node ended it",
+    BY_KUBELET: "its node ended it",
 }
 """Reasons of the pod condition DisruptionTarget, in words (kubernetes.io, Pod Lifecycle, Disruptions)."""
 
@@ -307,12 +308,9 @@ def disruption(pod: PodView) -> Problem | None:
         )
     condition = pod.condition("DisruptionTarget")
     because = CONDITIONS.get(condition.reason) if condition.status == "True" else None
-    if pod.phase == "Failed":
-        because = (
-            REASONS.get(pod.reason) or because
-        )  # the kubelet's condition is TerminationByKubelet for all
-        if pod.reason.startswith(OUT_OF_PREFIX):
-            because = because or "its node had no capacity"
+    if pod.phase == "Failed" and (because is None or condition.reason == BY_KUBELET):
+        no_capacity = "its node had no capacity" if pod.reason.startswith(OUT_OF_PREFIX) else None
+        because = REASONS.get(pod.reason) or no_capacity or because
     if because is None:
         return None
     if (over := over_request(text)) is not None:

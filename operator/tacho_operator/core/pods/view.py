@@ -239,7 +239,7 @@ class PodView:
     @property
     def unready_because(self) -> str:
         """What keeps the pod unready besides its engine, such as a sidecar or a readiness gate that a webhook
-        added, in the kubelet's words; "": nothing.
+        added, by the kubelet's condition; "": nothing.
         """
         found = self.condition("Ready")
         if found.status == "True" and not self.address:
@@ -325,4 +325,5 @@ def owner_uid(manifest: Manifest) -> str | None:
 
 def replica_sets_of(pods: Iterable[PodView]) -> frozenset[str]:
     """The uids of the ReplicaSets of ``pods``. A Deployment has one for each template that it had."""
-    return frozenset(uid for pod in pods if (uid := owner_uid(pod.raw)) is not None)
+    owners = (controller(pod.raw) for pod in pods)
+    return frozenset(str(owner["uid"]) for owner in owners if owner and owner.get("kind") == "ReplicaSet")

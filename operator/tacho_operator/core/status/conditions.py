@@ -118,7 +118,7 @@ def _scaling(snapshot: Snapshot) -> str:
     source = "The scaler requests" if enforced else "spec.replicas is"
     text = f"{source} {desired}; {pods} {'pod exists' if pods == 1 else 'pods exist'}."
     if snapshot.pods.replacing:
-        text = f"{text} Deployment {snapshot.pods.replacing} replaces its pods, as its template was changed."
+        text = f"{text} Deployment {snapshot.pods.replacing} replaces pods of an earlier ReplicaSet."
     return f"{text} {snapshot.pods.progress.message}" if snapshot.pods.progress.unscheduled else text
 
 

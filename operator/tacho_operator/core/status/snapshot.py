@@ -61,7 +61,7 @@ class ServerPods:
     unanswered: PodView | None = None
     """A pod of the active revision that has not answered the operator in time; None: none."""
     replacing: str = ""
-    """Name of the Deployment that replaces its pods, as others changed its template; "": none does."""
+    """Name of the Deployment that has pods of several ReplicaSets; "": none has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
