@@ -226,7 +226,7 @@ class HubSource:
         if not isinstance(sha, str) or not COMMIT.fullmatch(sha):
             raise self._classified(ValueError(f"it names no commit for {revision!r}"))
         if COMMIT.fullmatch(revision.lower()) and sha != revision.lower():
-            # Its digests would be those of files that nobody asked for.
+            # Its digests are those of another commit's files, which would pass verification.
             raise not_found(
                 f"{self.endpoint} answers with the commit {sha} of {repository} in place of {revision}.",
                 "Name a hub that serves that commit in spec.model.hub, or change spec.model.revision.",
