@@ -208,14 +208,15 @@ def main() -> int:
     former = len(done)
     service = seconds_of(done[-1]) if done else options.output * 0.02
     for repeat in range(options.repeat):
-        for number, streams in enumerate(options.levels):
+        for streams in options.levels:
             if time.monotonic() - began + options.seconds + 3 * service > options.budget:
                 print(f"{streams} streams, run {repeat + 1}: no time left", flush=True)
                 continue
-            # A loop that repeats the prompts of one before would meet them in the prefix cache.
-            level = measure(options, streams, service, seed=1000 * former + repeat * 100 + number)
+            # A loop that repeats the prompts of one before, in any file, would meet them in the prefix cache.
+            seed = int(time.time())
+            level = measure(options, streams, service, seed)
             service = seconds_of(level)
-            done.append({"run": former + repeat + 1, **level})
+            done.append({"run": former + repeat + 1, "seed": seed, **level})
             print(line(level), flush=True)
             options.out.write_text(json.dumps({"command": sys.argv[1:], "levels": done}) + "\n")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 from pathlib import Path
 
@@ -89,3 +90,26 @@ def test_the_counter_of_each_of_our_engines_is_read(prefix: str, monkeypatch: py
     text = f'# HELP {name} x\n{name}{{engine="0"}} 5.0\n{name} 2.0\n'
     monkeypatch.setattr(truth.urllib.request, "urlopen", lambda *_, **__: io.BytesIO(text.encode()))
     assert truth.scrape("http://127.0.0.1:1")["generation_tokens_total"] == 7.0
+
+
+def test_two_runs_of_one_server_send_no_prompt_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A second file had the first's seed, and its prompts were in the engine's prefix cache."""
+    seconds, seeds = itertools.count(1_800_000_000), list[int]()
+    monkeypatch.setattr(truth.time, "time", lambda: float(next(seconds)))
+
+    def measured(options: object, streams: int, service_seconds: float, seed: int) -> dict[str, object]:
+        seeds.append(seed)
+        return {"streams": streams, "end_to_end_ms": {"p50": 1000.0}}
+
+    monkeypatch.setattr(truth, "measure", measured)
+    monkeypatch.setattr(truth, "line", lambda level: "")
+    for name in ("warm-up.json", "server.json"):
+        monkeypatch.setattr(
+            "sys.argv", ["truth", "http://127.0.0.1:1", str(tmp_path / name), "--levels", "8"]
+        )
+        assert truth.main() == 0
+    written = [
+        json.loads((tmp_path / name).read_text())["levels"] for name in ("warm-up.json", "server.json")
+    ]
+    assert [level["seed"] for levels in written for level in levels] == seeds
+    assert len(set(seeds)) == len(seeds) == 4
