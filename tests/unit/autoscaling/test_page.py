@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+import statistics
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+from benchmarks.autoscaling.traces import public
 from tacho_operator.api.spec.service import AutoscalingSpec, ScalingRules
 from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.step import step
@@ -155,3 +157,10 @@ def test_a_stray_number_is_seen(source: str, found: list[str], tmp_path: Path) -
     path = tmp_path / "module.py"
     path.write_text(source)
     assert scaling_page.named_numbers(path) == found
+
+
+def test_the_prompts_of_the_public_trace_deviate_as_the_page_says() -> None:
+    """M/M/1 is exact for a deviation of one mean."""
+    prompts = public().input_tokens
+    (said,) = re.findall(r"public trace deviate by (\d\.\d\d) of their mean", PAGE.read_text())
+    assert float(said) == pytest.approx(statistics.pstdev(prompts) / statistics.mean(prompts), abs=0.005)
