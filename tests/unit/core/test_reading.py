@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tacho_contract.fetch import FetchProgress
+from tacho_operator.api.status.status import Condition
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
+from tacho_operator.core.pods.diagnosis import CONDITIONS
 from tacho_operator.core.pods.view import PodView, deployment_sizes
 from tacho_operator.core.rollout.reading import (
     live_pods,
@@ -20,6 +22,7 @@ from tacho_operator.core.rollout.reading import (
     schedule_timeout_seconds,
 )
 from tacho_operator.core.rollout.record import Serving
+from tacho_operator.core.status.condition_value import ConditionValue
 from tacho_operator.core.types import NodeFacts, Observed
 from tools.harness.documents import plain_report
 from tools.harness.resources import CLAIM_SPEC, NOW, at, changed, raw_resource, resource
@@ -69,6 +72,30 @@ def test_a_pod_that_failed_tells_something_only_while_nothing_took_its_place() -
     failed = pod(phase="Failed", reason="Evicted")
     assert problem(failed) == "Evicted"
     assert problem(failed, pod("q", phase="Pending")) is None
+
+
+@pytest.mark.parametrize("why", ["PreemptionByScheduler", "DeletionByTaintManager"])
+def test_a_successor_without_a_node_says_why_its_predecessor_went_also_once_that_is_gone(why: str) -> None:
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": why}
+    leaving, waits = pod("r-1-a", deleted=True, conditions=[condition]), unscheduled()
+
+    def message(*pods: PodView, said: str = "") -> str:
+        resource_ = resource()
+        stored = [{"type": "Ready", "status": "False", "reason": "Unschedulable", "message": said}]
+        status = resource_.status.model_copy(
+            update={"conditions": [Condition(**item, last_transition_time=at(0)) for item in stored]}
+        )
+        seen = observed(resource_.model_copy(update={"status": status}))
+        found = revision_problem(seen, "r", pods=pods, desired=1, lost=(), now=NOW)
+        assert found is not None
+        assert found.reason == "Unschedulable"
+        return ConditionValue.of("False", found).message
+
+    first = message(leaving, waits)
+    assert f"Details: The cluster evicted pod r-1-a: {CONDITIONS[why]}. no room" in first
+    assert message(waits, said=first) == first
+    assert "evicted" not in message(waits, said=first.replace("r-1-a", "other-1-a"))
+    assert "evicted" not in message(waits)
 
 
 @pytest.mark.parametrize(("seconds", "blamed"), [(0, "Evicted"), (119, "Evicted"), (121, None), (-500, None)])
