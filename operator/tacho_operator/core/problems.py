@@ -41,8 +41,14 @@ _LIMIT_RANGE = re.compile(
 """Matches the refusal of a LimitRange (plugin/pkg/admission/limitranger). Its amounts may be those of a
 container that spec does not describe, as of the inspect pod.
 """
-_ABOVE_LIMIT = re.compile(r"\.resources\.requests: Invalid value: .{1,100}: must be less than or equal to ")
-"""Matches the API server's error about a request above its limit, which may be a LimitRange's default."""
+_ABOVE_LIMIT = re.compile(
+    r"(initContainers\[\d{1,4}\])?\.resources\.requests: Invalid value: .{1,100}: "
+    r"must be less than or equal to "
+)
+"""Matches the API server's error about a request above its limit, which may be a LimitRange's default.
+
+Those of init containers are not in spec.
+"""
 _TOO_LARGE = re.compile(
     r"request is too large|message larger than max|entity too large|\[\]: Too long:", re.I
 )
@@ -223,8 +229,9 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         elif field is not None:
             what = f"The API server refuses a field: {field[1] or field[2]}."
             next_step = "Correct that field in spec, or in the object if something else wrote it there."
-            if _ABOVE_LIMIT.search(text):
-                next_step = "Correct spec.engine.resources, or the default of the namespace's LimitRange."
+            if above := _ABOVE_LIMIT.search(text):
+                in_spec = "" if above[1] else "spec.engine.resources, or "
+                next_step = f"Correct {in_spec}the default of the namespace's LimitRange."
         if text.startswith("status: ") and "field not declared in schema" in text:
             next_step = "Install the CRD of this operator's version."
     else:

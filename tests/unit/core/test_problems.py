@@ -66,7 +66,13 @@ def test_who_refused(text: str, reason: str) -> None:
             'Pod "x" is invalid: spec.containers[0].resources.requests: Invalid value: "250m": '
             "must be less than or equal to cpu limit of 100m",
             True,
-            "or the default of the namespace's LimitRange",
+            "Correct spec.engine.resources, or the default of the namespace's LimitRange",
+        ),
+        (
+            'Pod "x" is invalid: spec.initContainers[0].resources.requests: Invalid value: "250m": '
+            "must be less than or equal to cpu limit of 100m",
+            True,
+            "Correct the default of the namespace's LimitRange.",
         ),
     ],
 )
