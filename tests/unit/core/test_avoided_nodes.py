@@ -124,6 +124,12 @@ def test_a_refused_marker_is_another_event_and_leaves_the_service_as_it_is() -> 
     assert "exceeded quota: q" in event.message
     assert found.brief("Ready")[1] == "GPUFault"
     assert found.brief("Stalled")[0] == "False"
+    message = found.condition("Reconciling")["message"]
+    assert "had a GPU fault on node node-1, and new pods may start there" in message
+    assert "exceeded quota: q" in message
+    found.refusals = ()
+    found.reconcile(1)
+    assert "GPU fault" not in found.condition("Reconciling")["message"]
 
 
 @pytest.mark.parametrize(

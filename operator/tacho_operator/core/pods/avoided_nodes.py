@@ -53,6 +53,11 @@ class NodeMarkers:
     faulty: frozenset[str] = frozenset()
     """Nodes with a GPU fault in the last AVOID_SECONDS, including those that no pod avoids."""
 
+    @property
+    def refused(self) -> str:
+        """The text about a node whose marker pod is refused; "": none is."""
+        return next((item.message for item in self.events if item.reason == REFUSED_EVENT), "")
+
 
 def mark_nodes(
     name: str,

@@ -97,7 +97,15 @@ def stalled(snapshot: Snapshot) -> ConditionValue:
 
 
 def reconciling(snapshot: Snapshot) -> ConditionValue:
-    """The condition Reconciling: whether work is in progress; never True while Stalled is (kstatus)."""
+    """The condition Reconciling: whether work is in progress; never True while Stalled is (kstatus).
+
+    It also names a node that no marker keeps new pods off.
+    """
+    found = _reconciling(snapshot)
+    return dataclasses.replace(found, quotation=found.quotation or snapshot.unmarked)
+
+
+def _reconciling(snapshot: Snapshot) -> ConditionValue:
     if snapshot.stalling_problem is not None:
         return ConditionValue("False", Reason.FAILED, "User action is required.", "See Stalled.")
     if snapshot.work is None:

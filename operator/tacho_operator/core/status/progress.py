@@ -120,6 +120,8 @@ class PodTimes:
     """When the runtime had been copied into the pod; from then on the pod only waits for images."""
     started: datetime | None = None
     """When the engine container started."""
+    ahead_seconds: float | None = None
+    """Seconds from the creation to the start of the engine container."""
     restarted: bool = False
     """Whether the container was restarted: then nothing was scheduled or pulled for its start."""
 
@@ -141,11 +143,13 @@ def latest_startup(
 def pod_times(pod: PodView) -> PodTimes:
     engine, inject = pod.container(names.ENGINE_CONTAINER), pod.container(names.INJECT_CONTAINER)
     inject_end = inject.terminated if inject else None
+    started = engine.running_since if engine else None
     return PodTimes(
         created=pod.created,
         scheduled=pod.condition_time("PodScheduled"),
         injected=inject_end.finished if inject_end else None,
-        started=engine.running_since if engine else None,
+        started=started,
+        ahead_seconds=pod.start_seconds(started),
         restarted=engine is None or engine.restarts > 0,
     )
 
@@ -153,7 +157,7 @@ def pod_times(pod: PodView) -> PodTimes:
 def startup_of(report: Report, times: PodTimes) -> Startup:
     spent, fetch = report.startup, report.fetch
     first = not times.restarted
-    ahead = _seconds_between(times.created, times.started) if first else 0.0
+    ahead = times.ahead_seconds if first else 0.0
     total = None if spent.total is None or ahead is None else spent.total + ahead
     return Startup(
         schedule_seconds=seconds(_seconds_between(times.created, times.scheduled)) if first else None,
@@ -181,4 +185,5 @@ def _overlap(spent: StartupSeconds) -> float | None:
 
 
 def _seconds_between(start: datetime | None, end: datetime | None) -> float | None:
-    return None if start is None or end is None else (end - start).total_seconds()
+    # Of two clocks the end may come first.
+    return None if start is None or end is None or end < start else (end - start).total_seconds()

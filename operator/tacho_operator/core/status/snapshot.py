@@ -102,6 +102,8 @@ class Snapshot:
     """The child that the API server neither accepted nor refused in several tries; None: none is left."""
     token_note: str = ""
     """A sentence on a changed tokenSecretRef, which running pods do not use; "" without a change."""
+    unmarked: str = ""
+    """Which node with a GPU fault new pods do not avoid, as its marker pod is refused; "": none."""
     unknown_note: str = ""
     """A sentence on fields of spec that this version does not know; "": it knows all."""
     pods: ServerPods
@@ -190,10 +192,8 @@ def take_snapshot(
     subject = reconcile_plan.revisions.get(rollout.active) or planning.revision
     described = rollout.active or reconcile_plan.desired_revision
     own = [pod for pod in live_pods(servers) if pod.revision == described]
-    lost, leaving = (
-        lost_nodes(observed.nodes),
-        tuple(_blocked_deletions(observed, reconcile_plan, servers, now)),
-    )
+    lost = lost_nodes(observed.nodes)
+    leaving = tuple(_blocked_deletions(observed, reconcile_plan, servers, now))
     held, reports = [problem for problem, left in leaving if left is None], observed.reports
     probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
@@ -210,6 +210,7 @@ def take_snapshot(
         scale_refused=_scale_refused(observed),
         unanswered=observed.unanswered,
         token_note=_token_note(resource, subject),
+        unmarked=reconcile_plan.markers.refused,
         unknown_note=unknown_note(observed.raw["spec"], resource.spec),
         pods=ServerPods(
             count=len(live_pods(servers)),
