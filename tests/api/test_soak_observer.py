@@ -92,7 +92,8 @@ def served(uid: str) -> tuple[dict[str, Any], ...]:
 
 
 def set_ready(cluster: Cluster, status: str) -> None:
-    cluster.patch_status("Pod", USERS, "server", {"conditions": [{"type": "Ready", "status": status}]})
+    ready = {"podIPs": [{"ip": "10.0.0.1"}], "conditions": [{"type": "Ready", "status": status}]}
+    cluster.patch_status("Pod", USERS, "server", ready)
 
 
 def test_each_broken_invariant_is_seen(cluster: Cluster, observer: Observer) -> None:

@@ -212,11 +212,13 @@ def test_children_whose_controller_does_not_exist() -> None:
 def test_endpoints_are_ready_pods_that_the_service_selects() -> None:
     item = {"metadata": metadata("m", "1", generation=3), "status": {"observedGeneration": 3}}
     services = [{"metadata": metadata("m", "2"), "spec": {"selector": {"x": "y"}}}]
-    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    unaddressed = {"conditions": [{"type": "Ready", "status": "True"}]}
+    ready = {**unaddressed, "podIP": "10.0.0.1"}
     pods = [
         {"metadata": metadata("own", "3", labels={"x": "y", "z": "z"}), "spec": {}, "status": ready},
         {"metadata": metadata("other", "4", labels={"x": "z"}), "spec": {}, "status": ready},
         {"metadata": metadata("unready", "5", labels={"x": "y"}), "spec": {}, "status": {}},
+        {"metadata": metadata("unaddressed", "7", labels={"x": "y"}), "spec": {}, "status": unaddressed},
         {"metadata": metadata("real", "6", labels={"x": "y"}), "spec": {"nodeName": "n"}, "status": ready},
     ]
     assert endpoints(item, services, pods) == 2

@@ -168,6 +168,7 @@ def endpoints(item: dict[str, Any], services: list[dict[str, Any]], pods: list[d
         and pod["metadata"]["namespace"] == namespace
         and selector.items() <= pod["metadata"]["labels"].items()
         and "deletionTimestamp" not in pod["metadata"]
+        and pod["status"].get("podIP")
         and any(
             one["type"] == "Ready" and one["status"] == "True"
             for one in pod["status"].get("conditions") or ()
