@@ -63,7 +63,7 @@ def local_snapshot(setup: LocalSetup, plan: ModelPlan, report: Report, now: date
             count=1,
             ready=int(report.ready),
             reached=int(report.ready),
-            startup=startup_of(report, PodTimes(created=now, scheduled=now, started=now)),
+            startup=startup_of(report, PodTimes(created=now, scheduled=now, started=now, ahead_seconds=0.0)),
         ),
         problems=ProblemSet(),
         measuring=MeasurementPlan(

@@ -71,6 +71,29 @@ def report(spent: StartupSeconds = SPENT, fetch: FetchProgress | None = None) ->
             SPENT,
             {**AGAIN, "schedule_seconds": 2} | {"download_seconds": 20, "overlap_seconds": 2},
         ),
+        # By a node's clock that is an hour behind, the engine started before the pod was made.
+        (
+            pod(
+                startTime=at(3 - 3600),
+                initContainerStatuses=[],
+                containerStatuses=[STARTED | {"state": {"running": {"startedAt": at(9 - 3600)}}}],
+            ),
+            SPENT,
+            {**FIRST, "schedule_seconds": 2, "total_seconds": 68},
+        ),
+        (
+            pod(
+                initContainerStatuses=[],
+                containerStatuses=[STARTED | {"state": {"running": {"startedAt": at(9 - 3600)}}}],
+            ),
+            SPENT,
+            {**FIRST, "schedule_seconds": 2},
+        ),
+        (
+            pod(conditions=[{**SCHEDULED, "lastTransitionTime": at(-2)}], startTime=at(3)),
+            SPENT,
+            {**FIRST, "image_seconds": 4, "total_seconds": 64},
+        ),
         # A restart is a new start: nothing was scheduled or pulled for it.
         (pod(containerStatuses=[STARTED | {"restartCount": 1}]), SPENT, {**AGAIN, "total_seconds": 60}),
         (pod(containerStatuses=[]), SPENT, {**AGAIN, "total_seconds": 60}),

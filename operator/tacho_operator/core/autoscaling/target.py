@@ -157,12 +157,12 @@ def _applied(observed: Observed) -> AutoscalingStatus | None:
 
 
 def _pod(pod: PodView, longest_start_seconds: float) -> TargetPod:
-    created, ready = pod.created, pod.condition_time("Ready")
+    ready = pod.condition_time("Ready")
     first = all(item.restarts == 0 for item in pod.containers())
     begun = max((since for item in pod.containers() if (since := item.running_since)), default=None)
     if ready and begun and (ready - begun).total_seconds() > longest_start_seconds:
         first = False  # it has been ready before: no start may take so long
-    took = (ready - created).total_seconds() if created and ready and first else None
+    took = pod.start_seconds(ready) if first else None
     return TargetPod(
         uid=pod.uid, name=pod.name, address=pod.address, revision=pod.revision, start_seconds=took
     )

@@ -175,6 +175,20 @@ class PodView:
     def created(self) -> datetime | None:
         return parse_time(self.raw["metadata"].get("creationTimestamp"))
 
+    def start_seconds(self, until: datetime | None) -> float | None:
+        """Seconds from the pod's creation to ``until``, a time by its node's clock; None: unknown.
+
+        That clock may be wrong. So by it only what follows the node's taking up the pod is counted.
+        """
+        created, scheduled = self.created, self.condition_time("PodScheduled")
+        taken_up = parse_time(self._status.get("startTime"))
+        if created is None or until is None:
+            return None
+        if scheduled is None or taken_up is None:
+            scheduled = taken_up = created
+        found = (scheduled - created + (until - taken_up)).total_seconds()
+        return found if found >= 0 else None
+
     @property
     def age_order(self) -> tuple[str, str]:
         """Sort key of pods: oldest first, then by name."""

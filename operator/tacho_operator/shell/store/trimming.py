@@ -37,7 +37,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 CONTAINER_STATUS = ("name", "image", "imageID", "ready", "restartCount", "state", "lastState")
 CONDITION = ("type", "status", "reason", "message", "lastTransitionTime")
 DEADLINE = ("progressDeadlineSeconds",)
-POD_STATUS = ("phase", "reason", "message", "podIP")
+POD_STATUS = ("phase", "reason", "message", "podIP", "startTime")
 
 
 READ_LABELS = (DEPLOYMENT_LABEL, REVISION_LABEL, ROLE_LABEL)
