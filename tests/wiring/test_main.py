@@ -16,6 +16,7 @@ import pytest
 from tacho_operator.__main__ import SWITCH_SECONDS, _run_together, main, serve
 from tacho_operator.config import load_settings
 from tacho_operator.shell.events import EventPosts
+from tacho_operator.shell.store.reflector import Reflector
 from tests.wiring.api_double import ApiDouble, deployment, serving
 from tools.cluster.ports import free_ports
 
@@ -99,6 +100,26 @@ async def test_late_events_end_with_the_process(tmp_path: Path, monkeypatch: pyt
         async with asyncio.timeout(20):
             await serve(anywhere, stop)
     assert seen == ["runs", "ended"]
+
+
+@pytest.mark.parametrize("kind", ["Node", "PersistentVolumeClaim", "LLMDeployment", "Pod"])
+async def test_a_watch_that_ends_without_an_error_ends_the_process(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that the operator could do without: it would decide by nodes that are no longer there."""
+    run = Reflector.run
+
+    async def ends(self: Reflector) -> None:
+        if self.kind != kind:
+            await run(self)
+
+    monkeypatch.setattr(Reflector, "run", ends)
+    async with serving(ApiDouble(), tmp_path, monkeypatch) as (_, kubeconfig):
+        settings = load_settings({"TACHO_IMAGE": "example/tacho:1", "KUBECONFIG": kubeconfig})
+        anywhere = dataclasses.replace(settings, metrics_port=0, health_port=0, readiness_port=0)
+        with pytest.raises(RuntimeError, match=f"watching {kind} .*ended without an error"):
+            async with asyncio.timeout(20):
+                await serve(anywhere, asyncio.Event())
 
 
 async def test_the_lease_is_released_before_slow_parts_have_ended() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tacho_operator.shell import kube
 from tacho_operator.shell.fleet import ChangeRouter, reflectors
 from tacho_operator.shell.store import reflector as module
 from tacho_operator.shell.store.reflector import EtcdRestored
@@ -51,10 +52,10 @@ async def reflecting(
     double: ApiDouble, folder: Path, monkeypatch: pytest.MonkeyPatch, namespace: str = ""
 ) -> AsyncIterator[World]:
     world = World()
-    async with serving(double, folder, monkeypatch) as (kube, _):
+    async with serving(double, folder, monkeypatch) as (client, _):
         namespaces = (namespace,) if namespace else ()
         first, *others = reflectors(
-            kube, world.store, namespaces, lambda kind, why: world.reconnects.update([why])
+            client, world.store, namespaces, lambda kind, why: world.reconnects.update([why])
         )
         assert first.kind == "LLMDeployment"
         for other in others:  # the double has LLMDeployments alone
@@ -196,6 +197,19 @@ async def test_a_definition_that_is_absent_is_awaited_and_one_that_goes_is_await
         await double.put(deployment("b", "uid-second"))
         await world.complete()
         await world.until(lambda: world.names() == {"b": "uid-second"})
+
+
+async def test_a_watch_that_delivers_nothing_is_given_up_and_goes_on_where_it_was(
+    start: Start, double: ApiDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does every kind's watch, with bookmarks in between."""
+    monkeypatch.setattr(kube, "WATCH_SILENCE_SECONDS", 0.2)
+    async with start() as world:
+        await world.complete()
+        await world.until(lambda: world.reconnects["broken"] > 1)
+        await double.put(deployment("c"))
+        await world.until(lambda: "c" in world.names())
+        assert double.lists == 1
 
 
 async def test_watches_that_end_at_once_are_not_hammered(
