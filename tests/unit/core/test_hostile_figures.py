@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings, strategies as st
 
 from tacho_contract import codec
 from tacho_contract.fetch import FetchProgress
@@ -20,8 +21,10 @@ from tacho_contract.measurement import (
     Workload,
 )
 from tacho_contract.report import Report, StartupSeconds
-from tacho_operator.api.base import decimal
+from tacho_operator.api.base import as_stored, decimal
+from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.algorithm.types import Attainment
+from tacho_operator.core.planner.history import CPU, HIGHEST, excess_share, history_from, stored_status
 from tests.unit.core.measured_world import SPEC, measured_world
 from tests.unit.core.scaling import idle, told
 from tools.harness.figures import point
@@ -117,6 +120,51 @@ def test_hostile_words_and_sizes_never_make_an_invalid_status() -> None:
         world.runs(pod, phase, environment=environment, startup=startup, fetch=fetch, engine="e" * 999)
         world.reconcile(1)
     assert world.brief("Ready")[0] == "False"
+
+
+ANY_FIGURE = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+ANY_SIZE = st.none() | st.integers(0, 2**53 - 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(ANY_FIGURE, ANY_FIGURE, ANY_FIGURE, st.none() | st.integers(0, 2**31 - 1), st.tuples(*[ANY_SIZE] * 6))
+@example(1e-300, 1e-300, -1e300, 2**31 - 1, (100, 20, 70, 1000, 20, 70))
+@example(1e300, 1e300, 1e300, 0, (100, 20, 70, 109, 20, 70))
+def test_a_forged_measurement_moves_replicas_and_plans_within_their_bounds(
+    requests: float | None,
+    tokens: float | None,
+    interval: float | None,
+    streams: int | None,
+    memory: tuple[int | None, ...],
+) -> None:
+    """Whoever may write the status of one resource chooses its replicas between the bounds of its spec, and
+    makes new plans of its namespace expect no more than twice the memory beyond weights and cache."""
+    measured = {
+        "concurrency": streams,
+        "requestsPerSecond": requests,
+        "outputTokensPerSecond": tokens,
+        "ciPercent": interval,
+        "boundary": "Edge",
+    }
+    sizes = (f"{who}{what}Bytes" for who in ("predicted", "actual") for what in ("", "Weights", "KVCache"))
+    entry = {
+        "fingerprint": "f",
+        "state": "Complete",
+        "confidence": "Clean",
+        "engine": "vllm",
+        "capacity": measured,
+        "memory": dict(zip(sizes, memory, strict=True)),
+    }
+    status = stored_status({"status": as_stored({"measurements": [entry]})})
+    assert status.measurements
+    fleet = idle(seconds=20)
+    fleet.capacity = capacity_of(status.measurements, None, Workload())
+    fleet.run(lambda _: 1.0, 30)
+    assert fleet.policy.bounds.least <= min(fleet.sizes)
+    assert max(fleet.sizes) <= fleet.policy.bounds.most
+    for fills in (True, False):
+        share = excess_share(history_from([status]), engine="vllm", version="", product=CPU, fills=fills)
+        assert 0.0 <= share <= HIGHEST - 1
 
 
 def test_more_load_than_a_status_can_hold_fails_no_decision() -> None:
