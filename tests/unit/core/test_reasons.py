@@ -187,6 +187,7 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.RECONCILING, "True", _R.MEASURING): lambda: after(serving(), workload=NEW_WORKLOAD),
     (_C.RECONCILING, "True", _R.RETRYING): without_an_answer,
     (_C.RECONCILING, "False", _R.SETTLED): serving,
+    (_C.RECONCILING, "False", _R.DELETING): deleted,
     (_C.RECONCILING, "False", _R.FAILED): without_its_claim,
     (_C.STALLED, "False", _R.PROGRESSING): serving,
     (_C.PLANNED, "True", _R.PLAN_READY): serving,

@@ -108,9 +108,10 @@ def test_the_status_of_a_resource_that_is_being_deleted_is_of_its_last_generatio
     found = StoredResource(raw={"metadata": metadata, "status": former}, pods=(), services=())
     status = deleting_status(found, NOW)
     assert status is not None
-    (condition,) = status.conditions
+    condition, reconciling = status.conditions
     assert (status.observed_generation, condition.observed_generation) == (7, 7)
     assert (condition.reason, status.ready_replicas) == ("Deleting", 0)
+    assert (reconciling.status, reconciling.message) == ("False", "It is being deleted."), "no pod is created"
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
