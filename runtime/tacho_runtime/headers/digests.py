@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,21 +15,15 @@ from functools import partial
 
 from tacho_contract.failure import FailedError
 from tacho_runtime.headers import gguf, safetensors
-from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource
-
-_WEIGHTS = re.compile(r"\.(safetensors|gguf|bin|pt|pth|npz)$")
-_READ_BY_ENGINES = re.compile(
-    r"^[^/]*(config|token|vocab|merges|chat_template|params|tekken)[^/]*$"
-    r"|^[^/]*\.(index\.json|model|tiktoken|jinja|py)$"
-)
+from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource, is_read
 
 
 def loaded(files: Iterable[FileEntry]) -> tuple[FileEntry, ...]:
-    """The files of a folder that an engine reads: all weights, and known files of the top folder.
+    """The files of a folder that an engine reads.
 
     A note or a log that is added later does not change the model.
     """
-    return tuple(f for f in files if _WEIGHTS.search(f.path) or _READ_BY_ENGINES.match(f.path))
+    return tuple(f for f in files if is_read(f.path))
 
 
 def files_digest(files: Iterable[FileEntry]) -> str:

@@ -71,23 +71,19 @@ def memory_bytes(text: bytes, *, ascii_only: bool = True) -> int:
 def parse_json(text: bytes, what: str, *, by_python: bool = False) -> dict[str, Any]:
     """``text`` as a JSON object; the error names it ``what``.
 
-    NaN and Infinity are not JSON. ``by_python``: Python's json wrote it, so they are null here. Configs of
+    NaN and Infinity are not JSON. ``by_python``: Python's json wrote it, and may write them. Configs of
     Mamba-2 have a bare Infinity in ``time_step_limit``.
     """
     if memory_bytes(text) > MEMORY_LIMIT_BYTES:
         raise invalid(f"{what} describes more than any real model has.")
     try:
-        document = json.loads(text, parse_constant=_absent if by_python else _refuse_constant)
+        document = json.loads(text, parse_constant=None if by_python else _refuse_constant)
     except (ValueError, RecursionError, MemoryError) as error:
         detail = "nested too deep" if isinstance(error, RecursionError) else str(error)[:120]
         raise invalid(f"{what} is not JSON ({detail}).") from None
     if not isinstance(document, dict):
         raise invalid(f"{what} is not a JSON object.")
     return document
-
-
-def _absent(_name: str) -> None:
-    return None
 
 
 def _refuse_constant(name: str) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from tacho_contract.model import SCHEMES_JOINED, StoredQuantization
 from tacho_runtime.headers.json_values import integer, mapping, sequence, text
+from tacho_runtime.headers.source import invalid
 from tacho_runtime.headers.tensors import StoredTensor
 
 GGUF_FILE_TYPES = {
@@ -26,15 +28,22 @@ WORD_LIMIT = 128
 
 def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] = ()) -> StoredQuantization:
     """The quantization in config.json's ``quantization_config`` (or its older names). Method "" without
-    one."""
+    one. Raises FailedError for one that is no object, or has NaN or Infinity: no weights are unquantized, or
+    of a usual width, by an error."""
     text_config = mapping(config.get("text_config"))
     raw = (
-        mapping(config.get("quantization_config"))
-        or mapping(config.get("compression_config"))
-        or mapping(text_config.get("quantization_config"))
+        config.get("quantization_config")
+        or config.get("compression_config")
+        or text_config.get("quantization_config")
     )
     if not raw:
         return StoredQuantization()
+    try:
+        json.dumps(raw, allow_nan=False)
+    except ValueError:
+        raw = None
+    if not isinstance(raw, dict):
+        raise invalid("The model's quantization_config is no JSON object, or has NaN or Infinity in it.")
     method = text(raw.get("quant_method")) or text(raw.get("quantization_method"))
     reader = READERS.get(method.lower(), _other)
     if not method and ("config_groups" in raw or "format" in raw):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,18 @@ ENTRY_LIMIT = 10 * FILE_LIMIT
 SMALL_FILE_LIMIT_BYTES = 25_000_000
 """Most bytes that are read of a JSON file; the largest published safetensors index has 9 MB."""
 
+_WEIGHTS = re.compile(r"\.(safetensors|gguf|bin|pt|pth|npz)$")
+_READ_BY_ENGINES = re.compile(
+    r"^[^/]*(config|token|vocab|merges|chat_template|params|tekken)[^/]*$"
+    r"|^[^/]*\.(index\.json|model|tiktoken|jinja|py)$"
+)
+
+
+def is_read(path: str) -> bool:
+    """Whether an engine reads the file of that name: weights, and known files of the top folder."""
+    return bool(_WEIGHTS.search(path) or _READ_BY_ENGINES.match(path))
+
+
 CHUNK_BYTES = 4 * 1024**2
 """Bytes per read of a file that is read whole."""
 
@@ -73,7 +86,7 @@ class ModelSource(Protocol):
 
 def model_files(folder: Path, *, every: bool = False) -> Iterator[Path]:
     """Every file below ``folder`` that may belong to a model, in no order. Raises FailedError above
-    ENTRY_LIMIT entries, and OSError.
+    ENTRY_LIMIT entries, and OSError. Also pipes, sockets and devices.
 
     Left out, unless ``every`` file is wanted: hidden files (a repository's own, NFS's .nfs* of removed files
     that are still open), and files that engines compile and convert beside the model. Both come and go while
@@ -97,7 +110,7 @@ def model_files(folder: Path, *, every: bool = False) -> Iterator[Path]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending += [entry.path] if every or entry.name != CACHE_FOLDER else []
-                elif (path := Path(entry.path)).is_file():
+                elif not (path := Path(entry.path)).is_dir() and path.exists():
                     yield path
 
 
@@ -146,7 +159,14 @@ class FolderSource:
             return (self._entry(self.folder / self._only, self._only),)
         found: list[FileEntry] = []
         for path in model_files(self.folder):
-            found.append(self._entry(path, path.relative_to(self.folder).as_posix()))
+            relative = path.relative_to(self.folder).as_posix()
+            if path.is_file():
+                found.append(self._entry(path, relative))
+            elif is_read(relative):
+                raise invalid(
+                    f"{self.name}/{relative} is a pipe, socket or device; an engine would wait for it.",
+                    "Remove it, or put the model's file in its place.",
+                )
             if len(found) > FILE_LIMIT:
                 raise invalid(
                     f"{self.name} holds more than {FILE_LIMIT} files.",

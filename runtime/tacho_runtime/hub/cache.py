@@ -333,7 +333,9 @@ class HubCache:
         if not self.snapshot.is_dir():
             return ()
         found = model_files(self.snapshot, every=True)
-        return tuple(FileEntry(f.relative_to(self.snapshot).as_posix(), f.stat().st_size) for f in found)
+        return tuple(
+            FileEntry(f.relative_to(self.snapshot).as_posix(), f.stat().st_size) for f in found if f.is_file()
+        )
 
 
 def is_digest(text: object) -> bool:

@@ -7,8 +7,10 @@ import re
 import traceback
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from tacho_contract.failure import FailedError, FailureClass
+from tacho_runtime.hub.addresses import by_proxy
 
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
 RETRYABLE_STATUS = {408, 425, 429}
@@ -25,6 +27,8 @@ _CERTIFICATE_STEPS = (
     ("mismatch", "Name the hub in spec.model.hub.endpoint as its certificate does."),
 )
 """OpenSSL's words, each with the next step where no authority is missing."""
+_CONNECTING = {"ConnectError", "ConnectTimeout", "ProxyError"}
+"""Errors of a connection: with a proxy, of the one to the proxy, unless they are about encryption."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk."""
 AUTHORIZE = (
@@ -174,7 +178,9 @@ def _not_answered(error: BaseException, endpoint: str, token: str) -> FailedErro
     if isinstance(error, OverflowError | ValueError) and _raised_in(error) == _REQUESTS:
         return unreachable(f"{endpoint} is limiting requests, and asks for a pause that has no end.")
     if isinstance(error, OSError) or any(map(_is_network, _chain(error))):
-        return unreachable(f"{endpoint} did not answer: {shortened(error, token)}")
+        to_proxy = names & _CONNECTING and by_proxy(urlsplit(endpoint).hostname or "")
+        who = f"The proxy to {endpoint}" if to_proxy and "SSL" not in str(error) else endpoint
+        return unreachable(f"{who} did not answer: {shortened(error, token)}")
     return unreachable(
         f"{endpoint} did not answer like a model hub ({type(error).__name__}: {shortened(error, token)}).",
         retryable=False,

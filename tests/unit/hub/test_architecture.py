@@ -225,22 +225,30 @@ def test_a_lie_about_depth_costs_nothing() -> None:
     assert read_architecture({"num_hidden_layers": 10**9})[0].layers == 0
 
 
-ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=10,
-)
+def documents(*, finite: bool = False) -> st.SearchStrategy[Any]:
+    floats = st.floats(allow_nan=not finite, allow_infinity=not finite)
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | floats | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+        max_leaves=10,
+    )
+
+
+ANY = documents()
+QUANTIZATION = st.none() | st.dictionaries(st.text(max_size=8), documents(finite=True), max_size=4)
+"""Any other is refused."""
 FIELDS = st.sampled_from(
     [
         *sorted({key for name, (config, _) in CONFIGS.items() for key in config if name != "deepseek-v3"}),
-        "text_config", "vision_config", "quantization_config", "layer_types", "attn_type_list", "no_rope_layers",
+        "text_config", "vision_config", "layer_types", "attn_type_list", "no_rope_layers",
        "attn_layer_indices", "layers_block_type", "block_types", "thinker_config", "num_kv_shared_layers"]
 )  # fmt: skip
 
 
 @examples(3)
-@given(st.dictionaries(FIELDS, ANY | st.integers(-2, 40), max_size=12))
-def test_any_configuration_gives_facts(config: dict[str, Any]) -> None:
+@given(st.dictionaries(FIELDS, ANY | st.integers(-2, 40), max_size=12), QUANTIZATION)
+def test_any_configuration_gives_facts(config: dict[str, Any], quantization: dict[str, Any] | None) -> None:
+    config = {**config, "quantization_config": quantization}
     rows = [StoredTensor("model.embed_tokens.weight", "BF16", (4, 4), 32)]
     facts = facts_from_config_and_tensors(config, rows, listed("x", rows, ""))
     assert codec.loads(ModelFacts, codec.dumps(facts)) == facts

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -235,6 +237,34 @@ def test_garbage_configuration(tmp_path: Path, config: str) -> None:
     assert "config.json" in failure.message
 
 
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "config.json", "model.safetensors", "generation_config.json"]
+)
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_file_is_refused_before_an_engine_waits_for_it(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    folder = write_checkpoint(tmp_path / "m", "small")
+    (folder / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "device":
+        (folder / name).symlink_to("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(folder):
+            server.bind(name)
+    failure = failure_of(InspectConfig(uri=FileUri(str(folder)), engine="vllm"))
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert f"{name} is a pipe, socket or device" in failure.message
+
+
+def test_a_socket_that_no_engine_reads_is_no_obstacle(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "m", "small")
+    expected = facts_of(InspectConfig(uri=FileUri(str(folder))))
+    os.mkfifo(folder / "download.lock")
+    assert facts_of(InspectConfig(uri=FileUri(str(folder)))) == expected
+
+
 def test_numbers_that_only_pythons_json_has_are_absent(tmp_path: Path) -> None:
     """Transformers writes and reads them: ``time_step_limit`` of Mamba-2 ends at Infinity."""
     folder = write_checkpoint(tmp_path / "m", "small")
@@ -246,6 +276,23 @@ def test_numbers_that_only_pythons_json_has_are_absent(tmp_path: Path) -> None:
     found = facts_of(InspectConfig(uri=FileUri(str(folder))))
     assert found.architecture == expected.architecture is not None
     assert found.chat_template is True
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["NaN", "Infinity", "1e999", '"fp8"', '{"quant_method": "gptq", "bits": NaN}', '{"quant_method": "fp8", "a": [{"b": -Infinity}]}'],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["quantization_config", "compression_config"])
+def test_a_quantization_that_no_engine_reads_is_not_none(tmp_path: Path, key: str, raw: str) -> None:
+    """The plan would be that of a model of 16 bits, or of a usual width."""
+    folder = write_checkpoint(tmp_path / "m", "small")
+    text = (folder / "config.json").read_text().rstrip()
+    (folder / "config.json").write_text(f'{text[:-1]}, "{key}": {raw}}}')
+    failure = failure_of(InspectConfig(uri=FileUri(str(folder))))
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert "quantization_config" in failure.message
+    (folder / "config.json").write_text(f'{text[:-1]}, "{key}": null}}')
+    assert facts_of(InspectConfig(uri=FileUri(str(folder)))).quantization.method == ""
 
 
 def test_figures_that_no_document_can_hold_have_a_class(tmp_path: Path) -> None:

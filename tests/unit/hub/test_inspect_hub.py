@@ -107,6 +107,17 @@ def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (failure.failure_class, failure.retryable) == (FailureClass.HUB_UNREACHABLE, True)
 
 
+@pytest.mark.parametrize("endpoint", ["https://hub.example", "http://hub.example"])
+def test_a_dead_proxy_is_not_the_hub(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    failure = failure_of(InspectConfig(uri=HubUri("a/b"), endpoint=endpoint))
+    assert failure.message.startswith(f"The proxy to {endpoint} did not answer")
+    monkeypatch.setenv("NO_PROXY", "hub.example")
+    monkeypatch.setenv("no_proxy", "hub.example")
+    assert failure_of(InspectConfig(uri=HubUri("a/b"), endpoint=endpoint)).message.startswith(endpoint)
+
+
 def test_hub_that_does_not_answer(
     hub: RunningHub, published: InspectConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

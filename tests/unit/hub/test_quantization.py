@@ -95,7 +95,6 @@ def _groups(*groups: Any) -> dict[str, Any]:
         ({"quant_method": "awq", "bits": "four", "group_size": None, "modules_to_not_convert": "lm_head"},
          SQ(method="awq", bits=4, scheme="W4A16")),
         ({"quant_method": 5, "unrelated": 1}, SQ(method="unknown")),
-        ("nonsense", SQ()),
         ({}, SQ()),
     ],
 )  # fmt: skip
