@@ -6,8 +6,7 @@ import contextlib
 import functools
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,9 +28,12 @@ BROKEN = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupErro
 
 MANY_VALUES = f"its aliases stand for more than {VALUES_LIMIT} values; write them out"
 LONG_NUMBER = "a number in it has more than 63 bits; shorten it"
-REPEATED = "the key {!r} is there already; remove one"
 LONGEST_NUMBER = 400
 """Most characters of a number in YAML. Of one like 1:30:00 PyYAML takes time by the square of its length."""
+
+
+class Repeated(Exception):
+    """A key that comes twice in one object. The text has its line."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,14 +46,17 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Before merges, whose keys an object may have itself.
         node = super().compose_mapping_node(anchor)
-        seen: dict[tuple[str, str], int] = {}
+        seen: dict[Hashable, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
             line = key.start_mark.line + 1
-            if first := seen.get((key.tag, key.value)):
-                raise yaml.MarkedYAMLError(f"line {line}: {REPEATED.format(key.value[:80])} (line {first})")
-            seen[key.tag, key.value] = line
+            name = self.construct_object(key)  # 1 and 0x1 are the same
+            if not isinstance(name, Hashable):
+                continue  # refused later
+            if first := seen.get(name):
+                raise Repeated(f"line {line}: the key {key.value[:80]!r} is there already (line {first})")
+            seen[name] = line
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -76,6 +81,8 @@ def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
         if found := _json(content):
             return found[0]
         return yaml.load(content, _Loader)  # noqa: S506 - a safe one
+    except Repeated as error:
+        raise CommandError(f"{file}: {error}") from None
     except BROKEN as error:
         raise CommandError(f"{file}: neither JSON nor YAML: {error}; name {expected}") from None
 
@@ -83,19 +90,24 @@ def load(file: str, expected: str, limit_bytes: int = LIMIT_BYTES) -> Any:
 def _json(content: str) -> list[Any]:
     """The JSON object in ``content``, alone in a list; [] where it is something else.
 
-    YAML may begin like it. As YAML, JSON that is indented with tabs is refused. Raises LookupError for a key
-    that comes twice.
+    YAML may begin like it. As YAML, JSON that is indented with tabs is refused. Raises Repeated.
     """
     if content.lstrip("\ufeff \t\r\n").startswith("{"):
-        with contextlib.suppress(ValueError, RecursionError):
+        try:
             return [json.loads(content.removeprefix("\ufeff"), object_pairs_hook=_unrepeated)]
+        except Repeated:
+            with contextlib.suppress(*BROKEN):
+                yaml.load(content.replace("\t", " "), _Loader)  # noqa: S506 - a safe one, which knows the line
+            raise
+        except (ValueError, RecursionError):
+            pass
     return []
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise LookupError(REPEATED.format(Counter(key for key, _ in pairs).most_common(1)[0][0][:80]))
+        raise Repeated("a key comes twice in one object")
     return found
 
 
@@ -167,6 +179,8 @@ def _documents(file: str) -> list[Any]:
     content = _text(file, "a YAML file with an LLMDeployment")
     try:
         found = _json(content) or list(yaml.load_all(content, _Loader))
+    except Repeated as error:
+        raise CommandError(f"{file}: {error}") from None
     except BROKEN as error:
         where = str(error).replace('in "<unicode string>", ', "")
         raise CommandError(f"{file}: not YAML: {where}") from None

@@ -205,7 +205,11 @@ def test_a_time_that_is_too_long_is_no_error_of_tacho(tmp_path: Path) -> None:
     [
         ("kind: LLMDeployment\nspec:\n  a: 1\n  b: 2\n  a: 3\n", "line 5: the key 'a' is there already"),
         ("kind: LLMDeployment\na: [{b: 1, 'b': 2}]", "line 2: the key 'b' is there already"),
-        ('{"kind": "LLMDeployment",\n\t"a": [{"b": 1, "b": 2}]}', "the key 'b' is there already"),
+        ('{"kind": "LLMDeployment",\n\t"a": [{"b": 1, "b": 2}]}', "line 2: the key 'b' is there already"),
+        ('\ufeff{"a":\n\t{"b": "\\u00e4\\/",\n\t"b": 2}}', "line 3: the key 'b' is there already"),
+        ("a: {1: x, 0x1: y}", "line 1: the key '0x1' is there already"),
+        ("a:\n  yes: x\n  on: y", "line 3: the key 'on' is there already"),
+        ("a: {~: x, null: y}", "line 1: the key 'null' is there already"),
     ],
 )
 def test_a_key_that_comes_twice_is_refused(tmp_path: Path, content: str, words: str) -> None:
@@ -215,7 +219,15 @@ def test_a_key_that_comes_twice_is_refused(tmp_path: Path, content: str, words: 
     for read in (document.read, lambda file: document.load(file, "a measurement")):
         with pytest.raises(CommandError) as refused:
             read(str(path))
-        assert words in str(refused.value)
+        assert str(refused.value).startswith(f"{path}: {words}")
+
+
+@pytest.mark.parametrize("key", ["!!seq x", "!!omap x", "!!set x", "!!python/name:os.system x", "!!int y"])
+def test_a_key_that_cannot_be_read_is_no_error_of_tacho(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(f"{{{key}: 1, b: 2}}")
+    with pytest.raises(CommandError, match="not YAML"):
+        document.read(str(path))
 
 
 def test_a_key_of_a_merge_may_come_again(tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - tables, a row each
 from __future__ import annotations
 
 import re
