@@ -61,8 +61,10 @@ def say(line: str) -> None:
 def never_fail() -> None:
     """Makes stdout and stderr replace characters that their encoding lacks, and discard output once they are
     closed."""
+    if sys.stdin is None:  # closed by who started this; its number is not to be another file's
+        os.open(os.devnull, os.O_RDONLY)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who started this; its number is not to be a socket's
+        if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -166,6 +166,13 @@ def test_closed_streams_are_no_verdict(closed: str) -> None:
     assert subprocess.run(["bash", "-c", f"{tacho} {closed}"], check=False).returncode == 0
 
 
+def test_with_a_closed_stdin_a_model_is_inspected(tmp_path: Path) -> None:
+    """The inspection's answer had the number of its stdin, and was lost."""
+    tacho = f"{sys.executable} -m tacho_cli.main plan -f {manifest(tmp_path)} --pvc models={tmp_path}"
+    done = subprocess.run(["bash", "-c", f"{tacho} <&-"], check=False, stderr=subprocess.PIPE)
+    assert done.stderr.startswith(b"tacho: ModelNotFound")
+
+
 @pytest.mark.parametrize("command", GONE.values(), ids=GONE)
 def test_a_reader_of_everything_may_go_at_any_write(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
