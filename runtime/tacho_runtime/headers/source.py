@@ -36,6 +36,8 @@ def not_found(message: str, next_step: str) -> FailedError:
     return FailedError.of(FailureClass.MODEL_NOT_FOUND, message, next_step)
 
 
+STORAGE = "Check the claim's storage, and that nothing changes the folder while it is read."
+READABLE = "Make the files readable for any user id (chmod -R a+rX)."
 FILE_LIMIT = 20_000
 """Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
 ENTRY_LIMIT = 10 * FILE_LIMIT
@@ -149,10 +151,7 @@ class FolderSource:
         try:
             return self._files()
         except OSError as error:  # such as a file that a neighbour removed meanwhile
-            raise invalid(
-                f"{self.name} cannot be listed: {error.strerror or error}.",
-                "Check the claim's storage, and that nothing changes the folder while it is read.",
-            ) from None
+            raise invalid(f"{self.name} cannot be listed: {error.strerror or error}.", STORAGE) from None
 
     def _files(self) -> tuple[FileEntry, ...]:
         if self._only:
@@ -198,7 +197,5 @@ class FolderSource:
             with open_theirs(self.folder / path, follow=True) as file:
                 yield file
         except OSError as error:
-            raise invalid(
-                f"{self.name}/{path} cannot be read: {error.strerror}.",
-                "Make the files readable for any user id (chmod -R a+rX).",
-            ) from None
+            step = READABLE if isinstance(error, PermissionError) else STORAGE
+            raise invalid(f"{self.name}/{path} cannot be read: {error.strerror}.", step) from None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tacho_contract import codec
-from tacho_contract.failure import FailureClass
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.model import InspectConfig
 from tacho_contract.uri import FileUri, HubUri, parse_uri
 from tacho_engines.run_parts import loadable_files
@@ -256,6 +256,13 @@ def test_what_is_no_file_is_refused_before_an_engine_waits_for_it(
     failure = failure_of(InspectConfig(uri=FileUri(str(folder)), engine="vllm"))
     assert failure.failure_class == FailureClass.MODEL_INVALID
     assert f"{name} is a pipe, socket or device" in failure.message
+
+
+def test_a_disk_that_breaks_is_no_matter_of_rights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").symlink_to("/proc/self/mem")  # of which the beginning cannot be read
+    with pytest.raises(FailedError, match=r"config\.json cannot be read: Input/output error") as refused:
+        FolderSource(tmp_path, name="m").read("config.json", 0, 10)
+    assert "storage" in refused.value.failure.next_step
 
 
 def test_a_socket_that_no_engine_reads_is_no_obstacle(tmp_path: Path) -> None:
