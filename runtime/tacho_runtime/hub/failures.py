@@ -179,8 +179,8 @@ def _not_answered(error: BaseException, endpoint: str, token: str) -> FailedErro
         return unreachable(f"{endpoint} is limiting requests, and asks for a pause that has no end.")
     if isinstance(error, OSError) or any(map(_is_network, _chain(error))):
         to_proxy = names & _CONNECTING and by_proxy(urlsplit(endpoint).hostname or "")
-        who = f"The proxy to {endpoint}" if to_proxy and "SSL" not in str(error) else endpoint
-        return unreachable(f"{who} did not answer: {shortened(error, token)}")
+        server = f"The proxy to {endpoint}" if to_proxy and "SSL" not in str(error) else endpoint
+        return unreachable(f"{server} did not answer: {shortened(error, token)}")
     return unreachable(
         f"{endpoint} did not answer like a model hub ({type(error).__name__}: {shortened(error, token)}).",
         retryable=False,
