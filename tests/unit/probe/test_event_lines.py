@@ -104,6 +104,57 @@ def test_a_key_that_comes_in_two_reads_is_one(ping: bytes) -> None:
         assert stream.tokens_so_far(1.0) == pytest.approx(40, abs=1)
 
 
+NESTED = b'{"choices":[{"text":"a","logprobs":{"choices":[1]}}]}'
+
+
+def test_a_key_within_a_choice_is_no_further_token() -> None:
+    raw = in_chunks(*([NESTED, PING] * 40))
+    for step in (1, 7, 50, 10_000):
+        reads = [(at, raw[at : at + step]) for at in range(0, len(raw), step)]
+        assert received((0, HEAD), *reads).tokens_so_far(1.0) == pytest.approx(40, abs=1)
+
+
+TOKENS = b'data: {"choices":[{"text":"a"}]}\n\n' * 3 + b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_a_stream_is_read_as_the_standard_says(line_end: bytes, mark: bytes, chunk: int, step: int) -> None:
+    body = mark + TOKENS.replace(b"\n", line_end)
+    parts = [body[at : at + chunk] for at in range(0, len(body), chunk)]
+    raw = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    for head, sent in ((HEAD, raw), (STREAM, body)):
+        reads = [(at, sent[at : at + step]) for at in range(0, len(sent), step)]
+        found = received((0, head), *reads).result(whole=True)
+        assert (found.error, found.events, found.finish_reason) == ("", 3, "length")
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'event: error\ndata: {"message": "out of memory"}\n\n',
+        b"event:error\nid: 5\ndata: out of memory\n\n",
+        b'event: error\ndata: {"message":\ndata: "out of memory"}\n\n',
+        b'event: error\ndata: {"error": "out of memory"}\n\n',
+    ],
+)
+def test_an_event_of_the_type_error_is_no_short_answer(event: bytes, line_end: bytes) -> None:
+    for body in (TOKENS[:-14] + event, event, TOKENS[:-14] + event + b"data: [DONE]\n\n"):
+        stream = received((0, STREAM), (10, body.replace(b"\n", line_end)))
+        found = stream.result(whole=True)
+        assert "out of memory" in found.error
+        assert not found.tokens
+        assert not stream.is_of_another_api
+
+
+def test_an_event_of_another_type_is_none() -> None:
+    body = TOKENS.replace(b"data: {", b"event: errors\ndata: {")
+    assert received((0, STREAM), (10, body)).result(whole=True).error == ""
+
+
 MULTILINE = b'data: {"choices": [\ndata: {"text": "a", "finish_reason": null}\ndata: ]}\n\n'
 
 
