@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefresh
 
-FOLDER = Path(__file__).resolve().parent.parent / "charts" / "tacho" / "files" / "dashboards"
+from tools.pages import ROOT, settle
+
+FOLDER = ROOT / "charts/tacho/files/dashboards"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH, HEIGHT = 24, 8
 """Grafana's columns, and a panel's rows."""
@@ -175,20 +176,11 @@ def text(title: str, uid: str, graphs: tuple[Graph, ...]) -> str:
 
 
 def main() -> int:
-    check, stale = "--check" in sys.argv[1:], []
-    for name, title, graphs in (
-        ("fleet", "tacho: fleet", FLEET),
-        ("deployment", "tacho: one deployment", DEPLOYMENT),
-    ):
-        path, wanted = FOLDER / f"{name}.json", text(title, f"tacho-{name}", graphs)
-        if not check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(wanted)
-        elif not path.exists() or path.read_text() != wanted:
-            stale.append(path.name)
-    if stale:
-        print(f"{', '.join(stale)}: not what tools/dashboards.py says: run make dashboards")
-    return int(bool(stale))
+    texts = {
+        FOLDER / "fleet.json": text("tacho: fleet", "tacho-fleet", FLEET),
+        FOLDER / "deployment.json": text("tacho: one deployment", "tacho-deployment", DEPLOYMENT),
+    }
+    return settle(texts, sys.argv[1:], command="make dashboards")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from __future__ import annotations
 import ast
 import io
 import itertools
-import re
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.pages import ROOT, between_markers, table
+
 PACKAGE = ROOT / "operator/tacho_operator/core/autoscaling"
 ALGORITHM = PACKAGE / "algorithm"
 PAGE = ROOT / "docs/design/scaling.md"
@@ -157,10 +157,6 @@ def lines_of_code(module: str) -> int:
     return len({token.start[0] for token in tokens if token.type not in blank} - left_out)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
-
-
 def tables() -> dict[str, str]:
     """By the name in the page's markers."""
     head = ("constant", "value", "reason")
@@ -169,18 +165,11 @@ def tables() -> dict[str, str]:
         for part, names in PARTS.items()
     ]
     return {
-        "constants": _table(head, constants()),
-        "limits": _table(("limit", *head[1:]), limits()),
-        "lines": _table(("part", "files", "lines of code"), lines),
+        "constants": table(head, constants()),
+        "limits": table(("limit", *head[1:]), limits()),
+        "lines": table(("part", "files", "lines of code"), lines),
     }
 
 
 def page() -> str:
-    text = PAGE.read_text(encoding="utf-8")
-    for name, table in tables().items():
-        begin, end = f"<!-- begin {name}: python -m tools.generate -->", f"<!-- end {name} -->"
-        block = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
-        if not block.search(text):
-            raise ValueError(f"{PAGE.name} has no markers for {name}")
-        text = block.sub(lambda _, body=f"{begin}\n{table}\n{end}": body, text)
-    return text
+    return between_markers(PAGE.read_text(encoding="utf-8"), "python -m tools.generate", tables())

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from tacho_contract.failure import FAILURE_KINDS, FailureClass as F
+from tools.pages import ROOT, table
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = ROOT / "docs"
 CONDITIONS = DOCS / "reference/conditions.md"
 PAGE = DOCS / "how-to/troubleshoot.md"
 ANY_FAILURE = "a failure class"
@@ -155,5 +155,4 @@ def _classes(names: tuple[F, ...]) -> str:
 
 
 def _table(head: str, rows: Iterator[tuple[str, str, str]]) -> str:
-    lines = [(head, "it means", "what to do"), ("---",) * 3, *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table((head, "it means", "what to do"), rows) + "\n"

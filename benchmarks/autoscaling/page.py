@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 
 from benchmarks.autoscaling import ablation_page, example, records
@@ -29,8 +28,8 @@ from benchmarks.autoscaling.goals import (
 from benchmarks.autoscaling.records import Row
 from benchmarks.autoscaling.scenarios import SCENARIOS as ALL
 from tacho_simulate.tuning import TRIED
+from tools.pages import ROOT, settle
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs/results/scaling"
 HEAD = """# Scaling policies on the same traffic
 
@@ -332,14 +331,7 @@ def main(arguments: Sequence[str]) -> int:
     written = {FOLDER / name: text for name, text in pages(judging, ablated).items()}
     written[FOLDER / "README.md"] += "".join(example.section(records.read(example.PATH)))
     written[ablation] = ablation_page.page(ablation.read_text(), ablated, judging)
-    drifted = [path for path, text in written.items() if not path.exists() or path.read_text() != text]
-    if "--check" in arguments:
-        for path in drifted:
-            print(f"{path.relative_to(ROOT)} has drifted: run python -m benchmarks.autoscaling.page")
-        return 1 if drifted else 0
-    for path in drifted:
-        path.write_text(written[path])
-    return 0
+    return settle(written, arguments)
 
 
 if __name__ == "__main__":

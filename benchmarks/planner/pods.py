@@ -7,7 +7,6 @@ resource on the same GPU. `make generate` writes the table in docs/results/plann
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,10 +21,10 @@ from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.types import Config
+from tools import pages
 from tools.mock.specs import gpu_node
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs/results/planner.md"
+PAGE = pages.ROOT / "docs/results/planner.md"
 STATUSES = ("benchmarks/gpu/h200/pods*/*", "benchmarks/gpu/h100/pods*/*", "docs/results/h200/*")
 """Folders with a `resource.yaml` each; some pods of the first host are in the results alone."""
 FIGURES = {"decode": "One stream", "output": "Planned concurrency", "capacity": "Capacity"}
@@ -33,7 +32,6 @@ GUESSED = 1.0
 """A band of a factor of two: no step was timed on such hardware."""
 NAMES = {"llama-8b-q4_0": LLAMA_IN_Q4_0}
 """Models that a volume named otherwise."""
-TABLE = re.compile(r"(<!-- begin speed-pods: make generate -->\n).*?(<!-- end speed-pods -->)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class Pod:
 @cache
 def pods() -> tuple[Pod, ...]:
     """Every pod whose status scores its plan."""
-    found = (path for folder in STATUSES for path in sorted(ROOT.glob(f"{folder}/resource.yaml")))
+    found = (path for folder in STATUSES for path in sorted(pages.ROOT.glob(f"{folder}/resource.yaml")))
     return tuple(pod for path in found if (pod := _pod(path)) is not None)
 
 
@@ -88,7 +86,9 @@ def _pod(path: Path) -> Pod | None:
     gpus = f"{plan['gpu']['count']} x " if plan["gpu"]["count"] > 1 else ""
     model, card = _model(resource["spec"]), plan["gpu"]["product"].split("-")[1]
     kind = f"{gpus}{card}, {plan['engine']['name']}: {model}, {plan['quantizationMethod']}"
-    return Pod(str(path.parent.relative_to(ROOT)), kind, measurement["confidence"] == "Clean", then, now)
+    return Pod(
+        str(path.parent.relative_to(pages.ROOT)), kind, measurement["confidence"] == "Clean", then, now
+    )
 
 
 @cache
@@ -121,23 +121,24 @@ def _model(spec: dict[str, Any]) -> str:
 def table(found: Sequence[Pod]) -> str:
     """A row a kind, and of all pods together."""
     titles = [f"{title}, {when}" for title in FIGURES.values() for when in ("then", "now")]
-    lines = [f"| Pods | Clean | {' | '.join(titles)} |", f"|{' --- |' * (2 + len(titles))}"]
     kinds = dict.fromkeys(sorted(pod.kind for pod in found))
-    lines += [_row(kind, [pod for pod in found if pod.kind == kind]) for kind in kinds]
     clean = [pod for pod in found if pod.clean]
     timed = [pod for pod in clean if all(speed.within < GUESSED for speed in pod.now.values())]
-    lines += [_row("**All**", found), _row("**All clean ones**", clean)]
-    lines += [_row("**Clean, with steps that were timed**", timed)]
-    return "\n".join(lines)
+    rows = (
+        *(_row(kind, [pod for pod in found if pod.kind == kind]) for kind in kinds),
+        *(_row("**All**", found), _row("**All clean ones**", clean)),
+        _row("**Clean, with steps that were timed**", timed),
+    )
+    return pages.table(("Pods", "Clean", *titles), rows)
 
 
-def _row(title: str, found: Sequence[Pod]) -> str:
+def _row(title: str, found: Sequence[Pod]) -> tuple[str, ...]:
     cells = (
         _cell(speeds[figure] for speeds in when if figure in speeds)
         for figure in FIGURES
         for when in ([pod.then for pod in found], [pod.now for pod in found])
     )
-    return f"| {title} | {sum(pod.clean for pod in found)} of {len(found)} | {' | '.join(cells)} |"
+    return (title, f"{sum(pod.clean for pod in found)} of {len(found)}", *cells)
 
 
 def _cell(speeds: Iterable[Speed]) -> str:
@@ -153,7 +154,4 @@ def _cell(speeds: Iterable[Speed]) -> str:
 
 def page() -> str:
     """docs/results/planner.md with the table as it must be."""
-    made, tables = TABLE.subn(lambda marks: f"{marks[1]}{table(pods())}\n{marks[2]}", PAGE.read_text())
-    if tables != 1:
-        raise ValueError(f"{PAGE} has {tables} tables of pods")
-    return made
+    return pages.between_markers(PAGE.read_text(), "make generate", {"speed-pods": table(pods())})

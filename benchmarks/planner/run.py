@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,8 +21,8 @@ from benchmarks.planner.models import facts
 from benchmarks.planner.peers import PEERS, Answer, StartCase
 from tacho_contract.units import GIB, MIB
 from tacho_engines.hardware.gpus import rows_for
+from tools.pages import ROOT, between_markers, settle, table
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/planner/results.json"
 PAGE = ROOT / "docs/results/planner.md"
 OWN = "own measurement"
@@ -135,47 +134,46 @@ def _percent(error: float | None) -> float | None:
 
 
 def accuracy_table(found: dict[str, Any]) -> str:
-    lines = ["| Cases | Weights: median, worst | KV-cache tokens: median, worst |", "| --- | --- | --- |"]
-    for name, title in (
-        ("heldOut", "Held out"),
-        ("heldOutPublished", "Held out, published logs only"),
-        ("calibration", "Not held out"),
-    ):
-        cells = [
-            f"{part['medianPercent']} %, {part['worstPercent']} % ({part['cases']} cases)"
-            for part in (found[name]["weights"], found[name]["kvTokens"])
-        ]
-        lines.append(f"| {title} | {cells[0]} | {cells[1]} |")
-    return "\n".join(lines)
+    titles = {
+        "heldOut": "Held out",
+        "heldOutPublished": "Held out, published logs only",
+        "calibration": "Not held out",
+    }
+    rows = (
+        (title, *(_summarized(found[name][figure]) for figure in ("weights", "kvTokens")))
+        for name, title in titles.items()
+    )
+    return table(("Cases", "Weights: median, worst", "KV-cache tokens: median, worst"), rows)
+
+
+def _summarized(part: dict[str, Any]) -> str:
+    return f"{part['medianPercent']} %, {part['worstPercent']} % ({part['cases']} cases)"
 
 
 def verdict_table(found: dict[str, Any]) -> str:
-    lines = [
-        "| Estimator | Right about the start | Of these held out | Called fitting, failed "
-        "| Refused, started | No answer | Weights: median, worst error |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, row in found["sideBySide"].items():
-        held = found["sideBySideHeldOut"][name]
-        lines.append(
-            f"| {name} | {row['right']} of {row['of']} | {held['right']} of {held['of']} "
-            f"| {row['calledFittingButFailed']} | {row['refusedButStarted']} | {row['noAnswer']} "
-            f"| {row['weightsMedianErrorPercent']} %, {row['weightsWorstErrorPercent']} % |"
+    head = (
+        *("Estimator", "Right about the start", "Of these held out", "Called fitting, failed"),
+        *("Refused, started", "No answer", "Weights: median, worst error"),
+    )
+    rows = (
+        (
+            name,
+            *(f"{one['right']} of {one['of']}" for one in (row, found["sideBySideHeldOut"][name])),
+            *(row[key] for key in ("calledFittingButFailed", "refusedButStarted", "noAnswer")),
+            f"{row['weightsMedianErrorPercent']} %, {row['weightsWorstErrorPercent']} %",
         )
-    return "\n".join(lines)
+        for name, row in found["sideBySide"].items()
+    )
+    return table(head, rows)
 
 
 def case_table() -> str:
     """Every published case, side by side."""
-    lines = [
-        "| Case | Actual | tacho | hf-mem | gpustack | KAITO |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for case in filter(is_published, cases()):
-        said = answers(case)
-        cells = [_cell(said[name], case) for name in ("tacho", *PEERS)]
-        lines.append(f"| {_title(case)} | {_actual(case)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = (
+        (_title(case), _actual(case), *(_cell(answer, case) for answer in answers(case).values()))
+        for case in filter(is_published, cases())
+    )
+    return table(("Case", "Actual", "tacho", "hf-mem", "gpustack", "KAITO"), rows)
 
 
 def _title(case: Case) -> str:
@@ -202,47 +200,27 @@ def _cell(answer: Answer, case: Case) -> str:
 
 def page(text: str, found: dict[str, Any]) -> str:
     """``text`` with the tables between their markers written anew."""
-    for name, table in (
-        ("accuracy", accuracy_table(found)),
-        ("starts", starts.table(found["starts"])),
-        ("verdicts", verdict_table(found)),
-        ("cases", case_table()),
-    ):
-        begin, end = f"<!-- begin {name}: python -m benchmarks.planner.run -->", f"<!-- end {name} -->"
-        before, _, rest = text.partition(begin)
-        _, found_end, after = rest.partition(end)
-        if not found_end:
-            raise ValueError(f"docs/results/planner.md has no markers for {name}")
-        text = f"{before}{begin}\n{table}\n{end}{after}"
-    return text
-
-
-def documents() -> dict[Path, str]:
-    """What the two files should hold."""
-    found = results()
-    return {
-        RESULTS: json.dumps(found, indent=1, ensure_ascii=False) + "\n",
-        PAGE: page(PAGE.read_text(encoding="utf-8"), found),
+    parts = {
+        "accuracy": accuracy_table(found),
+        "starts": starts.table(found["starts"]),
+        "verdicts": verdict_table(found),
+        "cases": case_table(),
     }
+    return between_markers(text, "python -m benchmarks.planner.run", parts)
 
 
 def main(arguments: Sequence[str]) -> int:
-    wanted = documents()
+    found = results()
+    texts = {
+        RESULTS: json.dumps(found, indent=1, ensure_ascii=False) + "\n",
+        PAGE: page(PAGE.read_text(encoding="utf-8"), found),
+    }
+    code = settle(texts, arguments)
     if "--check" in arguments:
-        stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
-        for path in stale:
-            print(f"{path.relative_to(ROOT)} has drifted: run python -m benchmarks.planner.run")
-        return int(bool(stale))
-    for path, text in wanted.items():
-        path.write_text(text, encoding="utf-8")
-    found = json.loads(wanted[RESULTS])
-    print(accuracy_table(found))
-    print()
-    print(starts.table(found["starts"]))
-    print()
-    print(verdict_table(found))
+        return code
+    print(accuracy_table(found), starts.table(found["starts"]), verdict_table(found), sep="\n\n")
     print(f"\n{found['failedStarts']} failed starts, {found['failedStartsCalledFitting']} called fitting.")
-    return 0
+    return code
 
 
 if __name__ == "__main__":

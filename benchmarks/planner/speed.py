@@ -18,15 +18,12 @@ from functools import cache
 from statistics import median
 from typing import Any
 
-from benchmarks.planner.speed_rows import ROOT, Row, rows
+from benchmarks.planner.speed_rows import Row, rows
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.profile import KernelTiming, SplitTiming, StepLaw
 from tacho_engines.registry import engine_profile
-from tacho_operator.core.planner.expected_speed import (
-    UNTIMED_WITHIN,
-    Loop,
-    timing,
-)
+from tacho_operator.core.planner.expected_speed import UNTIMED_WITHIN, Loop, timing
+from tools.pages import ROOT, between_markers, settle, table
 
 PAGE = ROOT / "docs/results/planner.md"
 SPEED = engine_profile("vllm").speed
@@ -292,43 +289,38 @@ def _cell(found: dict[str, Any] | None) -> str:
 
 def summary_table() -> str:
     """By figure, as docs/results/planner.md shows it."""
-    lines = [
-        "| Figure | Goal | All timed | 16 bits | 8 bits | 4 bits on Machete | NF4 | Experts in 16 bits "
-        "| Experts in 8 bits | Experts in 4 bits | Over several GPUs | On an H100 "
-        "| Experts on other H200 hosts | Not timed |",
-        f"|{' --- |' * 14}",
-    ]
+    head = (
+        *("Figure", "Goal", "All timed", "16 bits", "8 bits", "4 bits on Machete", "NF4"),
+        *("Experts in 16 bits", "Experts in 8 bits", "Experts in 4 bits", "Over several GPUs"),
+        *("On an H100", "Experts on other H200 hosts", "Not timed"),
+    )
+    lines = []
     for figure, title in TITLES.items():
         of = [item for item in judged() if item.row.figure == figure]
         groups = (TIMED, *((kind,) for kind in (*TIMED, H100, AGAIN, UNTIMED)))
         cells = [_cell(summary(item for item in of if item.kind in group)) for group in groups]
         middle, worst = GOALS[figure]
-        lines.append(f"| {title} | {middle}, {worst} % | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append((title, f"{middle}, {worst} %", *cells))
+    return table(head, lines)
 
 
 def row_table() -> str:
     """Every row."""
-    lines = ["| Row | Model, method | Kind | Streams | Measured | Held back | Error |", f"|{' --- |' * 7}"]
-    lines.extend(
-        f"| {item.row.name} | {item.row.cell['model']}, {item.row.cell['method']} | {item.row.kind} "
-        f"| {item.row.streams} | {item.row.measured:.0f} | {item.prediction:.0f} "
-        f"| {100 * item.error:+.1f} % |"
+    lines = (
+        (
+            *(item.row.name, f"{item.row.cell['model']}, {item.row.cell['method']}", item.row.kind),
+            *(item.row.streams, f"{item.row.measured:.0f}", f"{item.prediction:.0f}"),
+            f"{100 * item.error:+.1f} %",
+        )
         for item in judged()
     )
-    return "\n".join(lines)
+    return table(("Row", "Model, method", "Kind", "Streams", "Measured", "Held back", "Error"), lines)
 
 
 def page(text: str) -> str:
     """``text`` with the tables between their markers written anew. Raises ValueError where there are none."""
-    for name, table in (("speed", summary_table()), ("speed-rows", row_table())):
-        begin, end = f"<!-- begin {name}: python -m benchmarks.planner.speed -->", f"<!-- end {name} -->"
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise ValueError(f"docs/results/planner.md has no markers for {name}")
-        text = f"{before}{begin}\n{table}\n{end}{after}"
-    return text
+    parts = {"speed": summary_table(), "speed-rows": row_table()}
+    return between_markers(text, "python -m benchmarks.planner.speed", parts)
 
 
 @cache
@@ -350,16 +342,10 @@ def constants() -> tuple[StepLaw, tuple[KernelTiming, ...]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = page(text)
+    code = settle({PAGE: page(PAGE.read_text(encoding="utf-8"))}, arguments)
     if "--check" in arguments:
-        if wanted != text:
-            print("docs/results/planner.md has drifted: run python -m benchmarks.planner.speed")
-        return int(wanted != text)
-    PAGE.write_text(wanted, encoding="utf-8")
-    print(row_table())
-    print()
-    print(summary_table())
+        return code
+    print(row_table(), summary_table(), sep="\n\n")
     law, kernels = constants()
     print(
         f"\n{law.layer_microseconds:.1f} us a layer, {law.attention_nanoseconds:.1f} ns a stream, layer and"
@@ -368,7 +354,7 @@ def main(arguments: Sequence[str]) -> int:
     print(f"traffic {law.traffic:.3f}")
     for kernel in kernels:
         print(f"{kernel.ran}: {', '.join(f'{name}={getattr(kernel, name):.4g}' for name in FITTED)}")
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from tacho_engines.transformers import memory as transformers
 from tacho_operator.core.planner.fit import fits
 from tacho_operator.core.planner.history import excess_share, history_from, stored_status
 from tacho_operator.core.types import PastMeasurement
+from tools import pages
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = ("h200", "h100")
@@ -211,11 +212,8 @@ def results() -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """Of ``results()``, as docs/results/planner.md shows it."""
-    lines = [f"| Figure | {' | '.join(PARTS.values())} |", "| --- | --- | --- | --- |"]
-    for figure, title in FIGURES.items():
-        cells = [_cell(found[part][figure]) for part in PARTS]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = ((title, *(_cell(found[part][figure]) for part in PARTS)) for figure, title in FIGURES.items())
+    return pages.table(("Figure", *PARTS.values()), rows)
 
 
 def _cell(part: dict[str, Any] | None) -> str:

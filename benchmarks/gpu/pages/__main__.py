@@ -30,7 +30,8 @@ from benchmarks.gpu.pages import (
     outstanding,
     probe,
 )
-from benchmarks.gpu.pages.recorded import RESULTS, ROOT, fill
+from benchmarks.gpu.pages.recorded import RESULTS, fill
+from tools.pages import settle
 
 
 def rendered() -> dict[Path, str]:
@@ -58,15 +59,7 @@ def rendered() -> dict[Path, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    pages = rendered()
-    drifted = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
-    if "--check" in arguments:
-        for path in drifted:
-            print(f"{path.relative_to(ROOT)} has drifted: run python -m benchmarks.gpu.pages")
-        return int(bool(drifted))
-    for path in drifted:
-        path.write_text(pages[path])
-    return 0
+    return settle(rendered(), arguments)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from tacho_operator.api.base import ApiModel
 from tacho_operator.api.crd.schema import Schema, UnsupportedKeyword, resource_schema, structural
 from tacho_operator.api.rules import RULES
-from tools.crd import FILES, LIMIT_BYTES, definition, generate, render
+from tools.crd import FILES, LIMIT_BYTES, definition, main, render
 
 REPOSITORY = Path(__file__).parents[3]
 SCHEMA = resource_schema(RULES)
@@ -164,16 +164,22 @@ def test_descriptions_stand_alone() -> None:
 
 
 def test_the_written_files_are_what_the_types_say() -> None:
-    assert generate(REPOSITORY, check=True) == []
+    assert main(["--check"]) == 0
 
 
-def test_a_stale_file_is_found_and_written(tmp_path: Path) -> None:
-    assert generate(tmp_path, check=True) == list(FILES)
-    assert generate(tmp_path, check=False) == list(FILES)
-    assert generate(tmp_path, check=True) == []
+def _drifted(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    shown = capsys.readouterr().out
+    return [name for name in FILES if f"{name} has drifted" in shown]
+
+
+def test_a_stale_file_is_found_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"], tmp_path) == 1
+    assert _drifted(capsys) == list(FILES)
+    assert main([], tmp_path) == main(["--check"], tmp_path) == 0
     file = tmp_path / next(iter(FILES))
     file.write_text(file.read_text() + "# edited\n")
-    assert generate(tmp_path, check=True) == [next(iter(FILES))]
+    assert main(["--check"], tmp_path) == 1
+    assert _drifted(capsys) == [next(iter(FILES))]
 
 
 def test_the_definition_fits_into_the_annotation_of_a_client_side_apply() -> None:
