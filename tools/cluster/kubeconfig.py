@@ -30,6 +30,14 @@ def with_token(path: Path, server: Server, token: str, namespace: str = "default
     return _write(path, server, {"token": token}, namespace)
 
 
+def rerouted(direct: Path, old: str, new: str) -> Path:
+    """A copy of the kubeconfig ``direct`` beside it, by way of the server at ``new`` in place of ``old``."""
+    path = direct.with_name(f"rerouted-{direct.name}")
+    path.touch(mode=0o600)
+    path.write_text(direct.read_text().replace(old, new))
+    return path
+
+
 def decoded(data: str) -> bytes:
     """The bytes of a kubeconfig's `…-data` field."""
     return base64.b64decode(data)

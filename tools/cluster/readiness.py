@@ -21,15 +21,3 @@ def api_server_ready(url: str, authority: Path, client: KeyPair) -> bool:
         return False
     finally:
         connection.close()
-
-
-def healthz_answers(host: str, port: int, path: str = "/healthz") -> bool:
-    """Whether a plain HTTP health endpoint answers 200."""
-    connection = http.client.HTTPConnection(host, port, timeout=2)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

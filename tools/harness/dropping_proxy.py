@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tools.cluster.kubeconfig import rerouted
+
 LOOK_SECONDS = 0.1
 CHUNK_BYTES = 65536
 
@@ -46,10 +48,7 @@ class DroppingProxy:
 
     def kubeconfig(self, direct: Path) -> Path:
         """The kubeconfig ``direct``, by way of this proxy."""
-        found = direct.with_name(f"dropping-{direct.name}")
-        found.touch(mode=0o600)
-        found.write_text(direct.read_text().replace(self._url, self.url))
-        return found
+        return rerouted(direct, self._url, self.url)
 
     def connections(self) -> int:
         """Number of those that are open and not dropped."""

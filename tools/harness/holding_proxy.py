@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tools.cluster.kubeconfig import Server
+from tools.cluster.kubeconfig import Server, rerouted
 
 ANSWER_SECONDS = 60.0
 OF_A_HOP = {"connection", "content-length", "host", "transfer-encoding"}
@@ -77,10 +77,7 @@ class HoldingProxy:
 
     def kubeconfig(self, direct: Path) -> Path:
         """The kubeconfig ``direct``, by way of this proxy."""
-        found = direct.with_name(f"held-{direct.name}")
-        found.touch(mode=0o600)
-        found.write_text(direct.read_text().replace(self._upstream.geturl(), self.url))
-        return found
+        return rerouted(direct, self._upstream.geturl(), self.url)
 
     def release(self) -> list[Request]:
         """Passes on what is held, and whatever comes later. Returns what was held, with its answers."""
