@@ -71,10 +71,9 @@ def show(entry: Manifest, found: MeasurementView, title: str, output: FigureForm
 def verdict(found: MeasurementView) -> int:
     """The exit code of a measurement: OK or NOT_MET for the SLO, PROVISIONAL if disturbed, FAILED without a
     capacity."""
-    has_target = found.slo.ttft_milliseconds or found.slo.tpot_milliseconds
     if found.provisional:
         return ExitCode.PROVISIONAL
-    if not has_target:
+    if not found.slo.has_target:
         return ExitCode.OK
     if found.capacity is None or found.capacity.basis != "SLO":
         return ExitCode.FAILED

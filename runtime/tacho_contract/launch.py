@@ -163,6 +163,10 @@ class ServiceLevel:
     tpot_milliseconds: int = 0
     percentile: int = 95
 
+    @property
+    def has_target(self) -> bool:
+        return bool(self.ttft_milliseconds or self.tpot_milliseconds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeSettings:

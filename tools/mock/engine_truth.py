@@ -58,14 +58,13 @@ def truth(
     slo = slo or ServiceLevel()
     nothing: dict[str, Any] = dict.fromkeys(_PASSING, 0)
     quiet = dataclasses.replace(law, **nothing)
-    if slo.ttft_milliseconds or slo.tpot_milliseconds:
+    if slo.has_target:
         capacity = _under(quiet, workload, slo, most)
     else:
         best = max(throughput(quiet, workload, streams) for streams in _ladder(most))
         knee = _fewest(quiet, workload, KNEE_SHARE * best, most)
         capacity = _capacity(quiet, workload, knee, "Plateau" if knee < most else "Floor")
-    limited = slo.ttft_milliseconds or slo.tpot_milliseconds
-    required, allowed = _flags(law, workload, most, capacity.concurrency if limited else most)
+    required, allowed = _flags(law, workload, most, capacity.concurrency if slo.has_target else most)
     return Truth(
         decode_tokens_per_second=single_stream(quiet, workload),
         ttft_overhead_milliseconds=law.ttft_base_ms,

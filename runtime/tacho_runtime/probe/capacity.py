@@ -70,7 +70,7 @@ def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) 
     level, boundary = capacity_level(findings, slo)
     if level is None:
         return None
-    point, limited = level.point, bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
+    point, limited = level.point, slo.has_target
     low, high = bracket(findings.tried())
     edge = SearchedEdge(
         concurrency=point.concurrency,
@@ -106,7 +106,7 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
     rated = findings.rated
     if not rated:
         return None, ""
-    if not (slo.ttft_milliseconds or slo.tpot_milliseconds):
+    if not slo.has_target:
         knee = knee_of(findings.tried())
         if knee is None:
             return None, ""

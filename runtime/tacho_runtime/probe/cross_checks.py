@@ -39,20 +39,19 @@ def client_lateness(health: ClientHealth, tpot_milliseconds: float) -> str:
 
 
 def time_outside_engine(
-    before: EngineCounters, after: EngineCounters, streams: Sequence[StreamResult]
+    before: CounterReading, after: CounterReading, streams: Sequence[StreamResult]
 ) -> str:
     """A message about the part of TTFT spent outside the engine, by the engine's own sum for these requests.
 
     "" where that part is small, the engine has no such sum, or other clients' requests are in it.
     """
     ours = [ttft for stream in streams if (ttft := stream.ttft_milliseconds) is not None]
-    known = (before.ttft_seconds_count, after.ttft_seconds_count, before.ttft_seconds_sum)
-    if None in known or after.ttft_seconds_sum is None or not ours:
+    its = engine_ttft_milliseconds((before, after))
+    first, last = before.counters.ttft_seconds_count or 0.0, after.counters.ttft_seconds_count or 0.0
+    if its is None or last - first != len(ours):
         return ""
-    counted = (after.ttft_seconds_count or 0.0) - (before.ttft_seconds_count or 0.0)
-    its = 1000 * (after.ttft_seconds_sum - (before.ttft_seconds_sum or 0.0)) / len(ours)
     mine = math.fsum(ours) / len(ours)
-    if counted != len(ours) or its < 0 or mine - its <= max(OUTSIDE_SHARE * mine, OUTSIDE_MILLISECONDS):
+    if mine - its <= max(OUTSIDE_SHARE * mine, OUTSIDE_MILLISECONDS):
         return ""
     return f"{mine - its:.0f} ms of the {mine:.0f} ms to the first token passed outside the engine"
 

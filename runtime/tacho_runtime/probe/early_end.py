@@ -22,11 +22,6 @@ TPOT_SHARE = 0.5
 NS_PER_MS = 1e6
 
 
-def cohort_size(slo: ServiceLevel) -> int:
-    """How many requests show the SLO's percentile with 95 % confidence: 59 for the 95th."""
-    return samples_for(slo.percentile)
-
-
 def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool | None:
     """True: the level certainly meets ``slo``; False: it certainly misses it; None: more requests are needed.
 
@@ -55,7 +50,7 @@ def _plainly_over(over: int, count: int, slo: ServiceLevel) -> bool:
     The test is repeated while requests arrive. A plain comparison would at some moment fail for most levels
     that just meet the SLO.
     """
-    size = cohort_size(slo)
+    size = samples_for(slo.percentile)
     if count <= size:
         return over > most_over(size, slo.percentile)
     return share_is_over(over, count, 1 - slo.percentile / 100)

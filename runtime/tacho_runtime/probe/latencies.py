@@ -172,7 +172,7 @@ def goodput_of(found: Latencies, slo: ServiceLevel, requests_per_second: float) 
 
     None without an SLO, or without such a request.
     """
-    if not (slo.ttft_milliseconds or slo.tpot_milliseconds) or not found.both:
+    if not slo.has_target or not found.both:
         return None
     good = sum(
         (not slo.ttft_milliseconds or ttft <= slo.ttft_milliseconds)

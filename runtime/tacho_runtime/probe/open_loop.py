@@ -126,7 +126,7 @@ def evaluate_open(
 ) -> OpenLoopResult | None:
     """Latencies and SLO result of an open loop; None where too few requests were answered."""
     figures = _figures(trace, workload, offered)
-    if not (slo.ttft_milliseconds or slo.tpot_milliseconds):
+    if not slo.has_target:
         return OpenLoopResult(figures=figures, goodput=None, passed=None) if figures else None
     found = outcomes(trace, workload, slo)
     if figures is None and not found.requests:

@@ -47,21 +47,15 @@ flagged only if both are exceeded. Start tokens and a calibration by words diffe
 """
 
 
-def engine_reported_rate(streams: Sequence[StreamResult]) -> float | None:
-    """Tokens per second of the same requests by the engine's own timings (llama.cpp has them); None without
-    these."""
-    tpots = [stream.engine_tpot_milliseconds for stream in streams if stream.engine_tpot_milliseconds]
-    return 1000 * len(tpots) / sum(tpots) if tpots else None
-
-
 def _cross_check(findings: ProbeFindings) -> tuple[str, bool]:
-    """(message about the engine's own timings, whether they contradict the probe's). Stalls are included in
-    both."""
-    own = engine_reported_rate(findings.single.streams)
-    tpots = [tpot for stream in findings.single.streams if (tpot := stream.tpot_milliseconds)]
-    if own is None or not tpots:
+    """(message about the engine's own timings, which llama.cpp has, whether they contradict the probe's).
+    Stalls are included in both."""
+    streams = findings.single.streams
+    owns = [tpot for stream in streams if (tpot := stream.engine_tpot_milliseconds)]
+    tpots = [tpot for stream in streams if (tpot := stream.tpot_milliseconds)]
+    if not owns or not tpots:
         return "", False
-    ours = 1000 * len(tpots) / sum(tpots)
+    own, ours = 1000 * len(owns) / sum(owns), 1000 * len(tpots) / sum(tpots)
     apart = abs(ours - own) > OWN_TIMINGS_TOLERANCE * own
     return f"by the engine's own timings one stream ran at {own:.1f} tokens per second", apart
 
@@ -211,8 +205,8 @@ def flags_of(findings: ProbeFindings, slo: ServiceLevel) -> tuple[str, ...]:
         flags.add("OtherInput")
     capacity, _ = capacity_level(findings, slo)
     _, high = bracket(findings.tried())
-    first_broken = findings.result(high.concurrency) if high else None
-    deciding = findings.result(1), capacity, saturation_level(findings.rated.values()), first_broken
+    first_broken = findings.results.get(high.concurrency) if high else None
+    deciding = findings.results.get(1), capacity, saturation_level(findings.rated.values()), first_broken
     for level in deciding:
         flags.update(level.point.flags if level else ())
     for level in _bounding(findings, slo, capacity):
@@ -231,11 +225,10 @@ def _bounding(
     """
     if capacity is None:
         return
-    has_target = bool(slo.ttft_milliseconds or slo.tpot_milliseconds)
     for level, result in sorted(findings.results.items()):
         if level > capacity.point.concurrency:
             yield result
-            if has_target and result.broken:
+            if slo.has_target and result.broken:
                 return
 
 
@@ -295,14 +288,6 @@ def _waits_outside(findings: ProbeFindings) -> str:
     return findings.results[high.concurrency].waits_outside
 
 
-def _saturation(rated: Iterable[LevelResult]) -> Saturation | None:
-    found = saturation_level(rated)
-    if found is None:
-        return None
-    point = found.point
-    return Saturation(concurrency=point.concurrency, output_tokens_per_second=point.output_tokens_per_second)
-
-
 def assemble(
     findings: ProbeFindings,
     live: LiveConfig,
@@ -328,7 +313,7 @@ def assemble(
     more = {"ClientBound": apart, NOT_STEADY: bool(unknown)}
     flags = {*flags_of(findings, live.slo), *(flag for flag, raised in more.items() if raised)}
     level, _ = capacity_level(findings, live.slo)
-    opened = findings.opened
+    opened, fastest = findings.opened, saturation_level(rated.values())
     return Measurement(
         plan_key=plan_key,
         measure_key=live.measure_key,
@@ -344,7 +329,12 @@ def assemble(
         capacity=capacity,
         open_loop=opened.figures if opened else None,
         goodput=(opened.goodput if opened else None) or (level.goodput if level else None),
-        saturation=_saturation(rated.values()),
+        saturation=Saturation(
+            concurrency=fastest.point.concurrency,
+            output_tokens_per_second=fastest.point.output_tokens_per_second,
+        )
+        if fastest
+        else None,
         curve=tuple(_wider(rated[key].point, findings.single.drift_percent) for key in sorted(rated)),
         fit=fit_of(rated.values()),
         memory=MemoryActual(kv_cache_tokens=findings.before.kv_cache_tokens),

@@ -113,11 +113,8 @@ async def measure(
         left_seconds=clock.left(),
         advice=question.advice,
     )
-    slo = question.live.slo
     top, why = level_search.top_level(
-        desired=question.streams,
-        slots=question.slots,
-        has_slo=bool(slo.ttft_milliseconds or slo.tpot_milliseconds),
+        desired=question.streams, slots=question.slots, has_slo=question.live.slo.has_target
     )
     top = question.level or top
     known = question.known

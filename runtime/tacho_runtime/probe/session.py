@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import INVALIDATING, NOT_STEADY, KnownLevels, Quality
+from tacho_contract.units import counted
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.contention import Contention, detect_contention
 from tacho_runtime.probe.engine_under_test import EngineUnderTest, LoadTrace
 from tacho_runtime.probe.latencies import SHORTEST_SHARE
-from tacho_runtime.probe.level_search import Boundary, TriedLevel
+from tacho_runtime.probe.level_search import KNEE_CLOSE, Boundary, TriedLevel
 from tacho_runtime.probe.levels import LevelResult, MeasuredLevel
 from tacho_runtime.probe.load.engine_counters import EngineCounters
 from tacho_runtime.probe.load.requests import CHANCE_TOKENS
@@ -187,9 +188,6 @@ class ProbeFindings:
                 self.known_streams.clear()
                 return
 
-    def result(self, concurrency: int) -> LevelResult | None:
-        return self.results.get(concurrency)
-
     def queue_seconds(self, concurrency: int) -> float:
         """How much longer a request of so many streams waits for its first token than one alone."""
         one, level = self.results.get(1), self.results.get(concurrency)
@@ -224,6 +222,28 @@ class ProbeFindings:
             if level == 1 or result.point.steady or (result.point.ttft_slo_ratio or 0.0) > 1
         )
         return pooled(levels)
+
+    def instead_of(self, streams: int, failing: Collection[int]) -> tuple[int, str]:
+        """(the level to measure where the search asks for ``streams``, why there is none, or ""), as that one
+        decided nothing, or its requests failed.
+
+        ``failing``: levels without a result. Where requests fail, those of more streams do, too: an engine
+        may refuse what is beyond its queue. It is an untried level halfway down to the highest that is known.
+        """
+        lowest = min(failing, default=None)
+        beyond = lowest is not None and streams >= lowest
+        if not beyond and streams not in self.results:
+            return streams, ""
+        decided = [one.concurrency for one in self.tried() if one.rated or one.slo_ratio is not None]
+        streams = lowest if lowest is not None and beyond else streams
+        known = max((one for one in decided if one < streams), default=1)
+        undecided = min(one for one in (*self.results, *failing) if one > known)
+        while (streams in self.results or streams in failing) and streams > known:
+            streams = (known + streams) // 2
+        if streams != known and undecided > KNEE_CLOSE * known:  # else a level below would tell no more
+            return streams, ""
+        why = "{} could not be measured" if undecided in failing else "{} had no steady rate"
+        return 0, why.format(counted(undecided, "stream"))
 
     def _waiting_share(self, result: LevelResult) -> float:
         one, point = self.results.get(1), result.point

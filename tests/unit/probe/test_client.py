@@ -52,8 +52,9 @@ def answered(*ttfts_ms: int) -> list[StreamResult]:
     return [StreamResult(sent_ns=0, tokens=((ttft * 1_000_000, 1.0),)) for ttft in ttfts_ms]
 
 
-def first_tokens(seconds: float | None, count: float | None) -> EngineCounters:
-    return EngineCounters(ttft_seconds_sum=seconds, ttft_seconds_count=count)
+def first_tokens(seconds: float | None, count: float | None) -> CounterReading:
+    counters = EngineCounters(ttft_seconds_sum=seconds, ttft_seconds_count=count)
+    return CounterReading(stamp_ns=0, counters=counters)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def first_tokens(seconds: float | None, count: float | None) -> EngineCounters:
         (first_tokens(1.14, 12), (), ""),
     ],
 )
-def test_time_that_was_not_the_engines(after: EngineCounters, ttfts: tuple[int, ...], said: str) -> None:
+def test_time_that_was_not_the_engines(after: CounterReading, ttfts: tuple[int, ...], said: str) -> None:
     found = time_outside_engine(first_tokens(1.0, 10), after, answered(*ttfts))
     assert said in found
     assert bool(found) == bool(said)

@@ -79,7 +79,7 @@ async def test_what_the_engine_does_wrong_at_the_end_is_told(
     assert len(findings.single.streams) == engine.asked > FIRST + 2
     assert findings.single.flags == flags
     assert ("one stream stalled" in findings.single.stall_note) == stood
-    result = findings.result(1)
+    result = findings.results.get(1)
     assert result is not None
     assert result.point.flags == flags
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tacho_contract.launch import ServiceLevel
-from tacho_runtime.probe.early_end import cohort_size, plain_verdict, tolerance_factor
+from tacho_runtime.probe.early_end import plain_verdict, tolerance_factor
 from tacho_runtime.probe.engine_under_test import Cohort, RequestProgress
 
 SLO = ServiceLevel(ttft_milliseconds=100, tpot_milliseconds=20)
@@ -90,7 +90,3 @@ def test_more_values_need_less_room_and_never_less_than_the_percentile(count: in
     assert tolerance_factor(count, percent) >= tolerance_factor(count + 1, percent) > 0
     # Tables of one-sided normal tolerance factors: 2.396 for 20 values, 95 % of them, with 95 % confidence.
     assert tolerance_factor(20, 95) == pytest.approx(2.396, rel=0.02)
-
-
-def test_a_cohort_tells_its_percentile() -> None:
-    assert [cohort_size(ServiceLevel(percentile=share)) for share in (90, 95, 99)] == [29, 59, 299]

@@ -15,7 +15,7 @@ import pytest
 from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Workload
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace
-from tacho_runtime.probe.phases.undecided_levels import instead_of
+from tacho_runtime.probe.session import ProbeFindings
 from tests.unit.probe.probing import LAW, probed
 from tools.mock.virtual_engine import VirtualEngine, VirtualLoop
 
@@ -69,7 +69,7 @@ def test_no_level_beyond_one_that_fails_is_measured(asked: int, failing: set[int
         8: SimpleNamespace(concurrency=8, rated=False, slo_ratio=0.9),
     }
     found: Any = SimpleNamespace(results=levels, tried=lambda: [*levels.values()])
-    streams, why = instead_of(found, asked, failing)
+    streams, why = ProbeFindings.instead_of(found, asked, failing)
     assert streams == instead
     assert (why == "") == (instead > 0)
 

@@ -181,7 +181,7 @@ def _meets_slo(slo: ServiceLevel, ttft_milliseconds: float, tpot_milliseconds: f
     tail = -math.log(1 - slo.percentile / 100)
     first = not slo.ttft_milliseconds or tail * ttft_milliseconds <= slo.ttft_milliseconds
     further = not slo.tpot_milliseconds or max(1.0, tail / 2) * tpot_milliseconds <= slo.tpot_milliseconds
-    return bool(slo.ttft_milliseconds or slo.tpot_milliseconds) and first and further
+    return slo.has_target and first and further
 
 
 def carried(entry: MeasurementEntry) -> Capacity | None:

@@ -137,11 +137,6 @@ class Attempt:
             prefill_tokens_per_second=self.speed.prefill_tokens_per_second if self.speed else None,
         )
 
-    @property
-    def ranked_tokens_per_second(self) -> float:
-        """Predicted tokens per second of one stream, used for ranking; 0: unknown."""
-        return self.expected.decode_tokens_per_second if self.expected else 0.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:

@@ -143,7 +143,7 @@ class Loop:
         Without an SLO, the knee: MORE_STREAMS times as many streams would give less than MORE_TOKENS times
         the tokens.
         """
-        if level.tpot_milliseconds or level.ttft_milliseconds:
+        if level.has_target:
             # By halves, as each further stream makes all wait longer: plans have a time limit.
             tried = tuple(_tried(1, slots))
             kept = bisect_left(tried, True, key=lambda streams: not self.keeps(streams, level, slower))
@@ -172,7 +172,7 @@ class Loop:
         Slower steps allow fewer streams within the SLO: many fewer where a step takes hardly longer for more
         streams.
         """
-        if not (level.tpot_milliseconds or level.ttft_milliseconds):
+        if not level.has_target:
             return max(within, UNTIMED_WITHIN if self.kernel.experts else KNEE_WITHIN)
         slow, expected, fast = (
             self.tokens_per_second(max(1, self.capacity(slots, level, slower))) / slower

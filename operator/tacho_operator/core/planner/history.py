@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tacho_engines.hardware.device import CPU
 from tacho_operator.api.base import as_stored
 from tacho_operator.api.status.measurement import MeasuredEnvironment, MeasurementEntry
 from tacho_operator.api.status.status import LLMDeploymentStatus
@@ -46,7 +47,6 @@ def _overhead_ratio(row: PastMeasurement, *, fills: bool) -> float | None:
     return actual / predicted if predicted > 0 and 0 < actual <= HIGHEST * predicted else None
 
 
-CPU = "CPU"
 CONDITIONS = "conditions"
 SHARED_GPU = "SharedGPU"
 

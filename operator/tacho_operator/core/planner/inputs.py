@@ -11,7 +11,7 @@ from tacho_engines.hardware.gpus import is_foreign_gpu
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.planner.devices import gpu_labels
-from tacho_operator.core.planner.request import PlanRequest, request_of
+from tacho_operator.core.planner.request import request_of
 from tacho_operator.core.pods.nodes import eligible, memory_bytes, resource_count
 from tacho_operator.core.types import Config, NodeFacts, Observed, PlanInputs
 
@@ -35,17 +35,16 @@ def plan_inputs(spec: LLMDeploymentSpec, facts: ModelFacts, observed: Observed, 
 def nodes_read(
     spec: LLMDeploymentSpec, nodes: Iterable[NodeFacts] | None, config: Config
 ) -> tuple[NodeFacts, ...] | None:
-    """The nodes of a cluster of thousands that a plan for ``spec`` reads; None: nodes are not known."""
-    return None if nodes is None else _relevant_nodes(nodes, request_of(spec, in_pods=config.in_pods))
-
-
-def _relevant_nodes(nodes: Iterable[NodeFacts], request: PlanRequest) -> tuple[NodeFacts, ...]:
-    """The nodes whose GPUs or memory a plan can depend on: some of each kind of GPU, and the one with the
-    most memory. Without GPUs to plan, some with those of other vendors, which a plan names.
+    """The nodes whose GPUs or memory a plan for ``spec`` can depend on: some of each kind of GPU, and the one
+    with the most memory. Without GPUs to plan, some with those of other vendors, which a plan names. None:
+    nodes are not known.
 
     Only a few of equal nodes are kept. So planning time does not grow with the cluster, and most changes of
     nodes need no new plan.
     """
+    if nodes is None:
+        return None
+    request = request_of(spec, in_pods=config.in_pods)
     selector, tolerations = request.node_selector, request.tolerations
     usable = eligible(nodes, selector=selector, tolerations=tolerations, gpu=True)
     hosts = eligible(usable, selector=selector, tolerations=tolerations, gpu=False)

@@ -12,6 +12,7 @@ from tacho_engines.shared.compatibility import stored_method
 from tacho_engines.shared.images import image_version, is_unpublished
 from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.attempt import Attempt
+from tacho_operator.core.planner.expected_speed import ExpectedSpeed
 from tacho_operator.core.planner.fit import margin_bytes
 
 UNCHECKED = " No memory limit is set and no eligible node is known. Whether it fits is not checked."
@@ -209,11 +210,6 @@ def _on_gpus(attempt: Attempt, account: Account, context: Context, why: str) -> 
     )
 
 
-def ranked_by(attempt: Attempt) -> str:
-    """A clause with the predicted speed by which the plan was ranked."""
-    return "expected speed" if attempt.expected else "the order of engines"
-
-
 def within(factor: float) -> str:
     """The expected error of a predicted speed as text: ``within 5 %``, or ``a factor of 2 up or down``.
     ``factor``: the error as a share.
@@ -238,17 +234,15 @@ def _speed(attempt: Attempt) -> str:
     return (
         f" Expected {found.decode_tokens_per_second:.0f} tok/s for one stream "
         f"({within(found.decode_within)}{best}), {found.output_tokens_per_second:.0f} for "
-        f"{requests(context)} ({within(found.output_within)}), {capacity}{timed}.{_slower_together(attempt)}"
+        f"{requests(context)} ({within(found.output_within)}), {capacity}{timed}."
+        f"{_slower_together(attempt, found, context)}"
     )
 
 
-def _slower_together(attempt: Attempt) -> str:
+def _slower_together(attempt: Attempt, found: ExpectedSpeed, context: Context) -> str:
     """A sentence on why several streams together are expected to get less than one alone; "": they get more,
     in every figure.
     """
-    found, context = attempt.expected, attempt.context
-    if found is None or context is None:
-        return ""
     rates = {context.concurrency: found.output_tokens_per_second}
     if found.capacity_concurrency:
         rates[found.capacity_concurrency] = found.capacity_tokens_per_second

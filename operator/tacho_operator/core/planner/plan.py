@@ -28,7 +28,6 @@ from tacho_operator.core.planner.devices import (
 from tacho_operator.core.planner.messages import (
     foreign_warning,
     plan_message,
-    ranked_by,
     unlabelled_warning,
     warnings,
 )
@@ -198,11 +197,9 @@ def _planned(chosen: Attempt, context: Context, search: Search, device_options: 
         *unlabelled_warning(chosen, device_options.unlabelled, product_label(request.gpu_resource)),
         *foreign_warning(device_options.foreign),
     )
-    why = (
-        ""
-        if request.method and request.engine
-        else f" Chosen for {_quality(chosen)}, then {ranked_by(chosen)}."
-    )
+    ranked_by = "expected speed" if chosen.expected else "the order of engines"
+    is_set = request.method and request.engine
+    why = "" if is_set else f" Chosen for {_quality(chosen)}, then {ranked_by}."
     return ModelPlan(
         engine=engine.name,
         engine_version=placement.version,

@@ -106,7 +106,7 @@ def request_times(found: Prediction, shape: Workload, level: ServiceLevel) -> Re
         loaded_seconds=loaded,
         streams=streams,
         cohort=samples_for(level.percentile),
-        limited=bool(level.ttft_milliseconds or level.tpot_milliseconds),
+        limited=level.has_target,
     )
 
 

@@ -49,7 +49,7 @@ def rank(attempt: Attempt) -> tuple[float, ...]:
         0.0 if attempt.engine.speed.carries_load else 1.0,
         -expected_quality(attempt),
         1.0 if by_plugin(attempt) else 0.0,
-        -attempt.ranked_tokens_per_second,
+        -attempt.expected.decode_tokens_per_second if attempt.expected else 0.0,
     )
 
 

@@ -36,7 +36,7 @@ async def arrivals(bench: ProbeSession, capacity: Capacity) -> None:
 
 def closing_seconds(bench: ProbeSession) -> float:
     """Seconds to reserve for the final check of one stream."""
-    one = bench.findings.result(1)
+    one = bench.findings.results.get(1)
     return CLOSING_REQUESTS * (one.point.end_to_end_milliseconds_p50 or 0.0) / 1000 if one else 0.0
 
 

@@ -6,18 +6,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tacho_contract.measurement import NOT_STEADY
+from tacho_contract.measurement import NOT_STEADY, samples_for
 from tacho_contract.units import counted
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.capacity import capacity_level
 from tacho_runtime.probe.contention import detect_contention
 from tacho_runtime.probe.cross_checks import CLIENT_BOUND, FRONTEND_BOUND, client_lateness
-from tacho_runtime.probe.early_end import cohort_size, plain_verdict
+from tacho_runtime.probe.early_end import plain_verdict
 from tacho_runtime.probe.engine_under_test import Cohort, LevelTerms, LoadTrace, SteadyLoop
 from tacho_runtime.probe.level_search import SearchLimits
 from tacho_runtime.probe.levels import LevelResult, evaluate
-from tacho_runtime.probe.phases import arrivals, undecided_levels
+from tacho_runtime.probe.phases import arrivals
 from tacho_runtime.probe.phases.single_stream import settled_reading
 from tacho_runtime.probe.session import SPREAD, ProbeSession
 
@@ -52,7 +52,7 @@ class _Levels:
     async def time_prompts(self) -> None:
         """Measures the seconds of one prompt: each of several prompts sent at once delays the last one's
         first token by that much."""
-        one = self.bench.findings.result(1)
+        one = self.bench.findings.results.get(1)
         alone = one.point.ttft_milliseconds_p50 / 1000 if one else 0.0
         terms = LevelTerms(
             streams=PROMPTS_AT_ONCE, gap_seconds=0.0, ramp_seconds=max(1.0, 0.2 * self.bench.clock.left()),
@@ -92,7 +92,7 @@ class _Levels:
                 whole = near or not result.point.steady
             if bench.clock.left() < AGAIN_TIMES * (bench.clock.now() - began):
                 break
-        if bench.findings.result(streams) is None:
+        if streams not in bench.findings.results:
             self.failing.add(streams)
         return True
 
@@ -132,7 +132,10 @@ class _Levels:
         With an SLO its requests are followed to their end, and the search may request one more level.
         """
         spare = self.bench.clock.left() - self._kept_seconds(level) - terms.ramp_seconds
-        return spare - terms.follow_seconds - _level_seconds(terms) if self.limited else spare
+        if not self.bench.slo.has_target:
+            return spare
+        next_level = terms.ramp_seconds + time_plan.WINDOW_SECONDS + terms.follow_seconds
+        return spare - terms.follow_seconds - next_level
 
     def _kept_seconds(self, level: LevelResult) -> float:
         """Seconds that the open loop and the final check take, where ``level`` is that of the capacity.
@@ -141,7 +144,7 @@ class _Levels:
         """
         bench, point = self.bench, level.point
         kept = arrivals.needed_seconds(bench, point.concurrency, point.requests_per_second)
-        if self.limited or kept <= bench.clock.left():
+        if bench.slo.has_target or kept <= bench.clock.left():
             return kept
         return arrivals.closing_seconds(bench)
 
@@ -164,7 +167,7 @@ class _Levels:
             former=former,
             prompt_seconds=self.prompt_seconds,
             request_seconds=self._request_seconds(streams),
-            cohort=cohort_size(self.bench.slo),
+            cohort=samples_for(self.bench.slo.percentile),
             left_seconds=self.bench.clock.left(),
         )
 
@@ -200,7 +203,7 @@ class _Levels:
         this time. ``ends``: when the window closes, by the clock, where the level has time left.
         """
         bench, workload = self.bench, self.bench.shape.workload
-        limited = self.limited
+        limited = bench.slo.has_target
         if whole:
             terms = replace(terms, least_seconds=terms.window_seconds)
         # Where a service level decides, a plain verdict ends the window as soon as a rate is known at all.
@@ -227,14 +230,9 @@ class _Levels:
             # What is sent at last ends within the share, too: a budget is no longer than it says.
             sending = more - (min(terms.follow_seconds, spare) if limited else 0.0)
             longer = replace(terms, opened_ns=trace.start_ns, window_seconds=sending, least_seconds=more)
-            trace = await self.loop.level(longer, _never if limited else _ends_after(more))
+            trace = await self.loop.level(longer, _ends_after(math.inf if limited else more))
         self.running = terms.streams
         return await self._judged(trace, before)
-
-    @property
-    def limited(self) -> bool:
-        """Whether a service level bounds the capacity."""
-        return bool(self.bench.slo.ttft_milliseconds or self.bench.slo.tpot_milliseconds)
 
     async def _judged(self, trace: LoadTrace, before: MachineSample) -> LevelResult | None:
         """The result of a level, with what disturbed it; None: it has none. ``before``: the machine when the
@@ -253,7 +251,7 @@ class _Levels:
             return None
         findings.notes.extend(result.notes)
         # A halt to compile a kernel takes from a level. One that holds despite it needs no second run.
-        halted = {NOT_STEADY} if _is_certain(result, limited=self.limited) else set()
+        halted = {NOT_STEADY} if _is_certain(result, limited=bench.slo.has_target) else set()
         flags = {*result.point.flags, *(set(around.flags) - halted)}
         # A level above the capacity is what it limits.
         findings.flags.update(flags & {FRONTEND_BOUND})
@@ -271,7 +269,7 @@ class _Levels:
         requests or without a prompt may have no known rate. ``before``: the machine when the window opened.
         """
         bench = self.bench
-        if bench.slo.ttft_milliseconds or bench.slo.tpot_milliseconds:
+        if bench.slo.has_target:
             return None  # its cohort already makes a window as long as its requests take
         result = evaluate(trace, bench.shape.workload, bench.slo, near=bench.near)
         if result is None or not trace.started or trace.broken:
@@ -294,22 +292,12 @@ def _ends_after(seconds: float) -> Callable[[Cohort], bool]:
     return lambda cohort: cohort.seconds >= seconds
 
 
-def _never(_: Cohort) -> bool:
-    """Lets a window go on until its requests have ended."""
-    return False
-
-
 def _is_certain(result: LevelResult, *, limited: bool) -> bool:
     """Whether a level keeps the SLO, or without one its rate is known well."""
     if limited:
         return not result.broken
     percent = result.point.ci_percent
     return percent is not None and percent <= time_plan.DESIRED_PERCENT
-
-
-def _level_seconds(terms: LevelTerms) -> float:
-    """Seconds of a level that the search may request next."""
-    return terms.ramp_seconds + time_plan.WINDOW_SECONDS + terms.follow_seconds
 
 
 async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
@@ -338,13 +326,12 @@ async def measure_levels(bench: ProbeSession, top: int, *, full: bool) -> None:
                 findings.search_ended = step.reason
                 if not await levels.refine():
                     return
-                ended = not levels.limited
+                ended = not bench.slo.has_target
                 continue  # The search goes on where the level is not what it seemed.
             further -= 1
             if further < 0 or (ended and not levels.has_time(step.concurrency)):
                 break
-            streams = step.concurrency
-            streams, undecided = undecided_levels.instead_of(findings, streams, levels.failing)
+            streams, undecided = findings.instead_of(step.concurrency, levels.failing)
             if undecided and ended:
                 break
             if undecided:
@@ -377,7 +364,7 @@ async def measure_only(bench: ProbeSession, given: Sequence[int], *, whole_budge
         for position, streams in enumerate(several):
             share = 1 / (len(several) - position) if whole_budget else 0.0
             measured = await levels.measure(streams, share=share)
-            result = bench.findings.result(streams)
+            result = bench.findings.results.get(streams)
             if not measured or result is None:
                 out_of_time(bench, f"{streams} streams could not be measured")
             elif not result.has_rate:  # the curve leaves it out, and its flags with it

@@ -147,7 +147,7 @@ async def check_interference(
     around = await bench.disturbed(machine, during)
     after = await bench.engine.reading()
     flags = foreign(bench, before, after, streams, when)
-    if far := time_outside_engine(before.counters, after.counters, streams):
+    if far := time_outside_engine(before, after, streams):
         bench.findings.notes.append(far)
         # A way over a network is part of what is measured there.
         flags = (*flags, *([CLIENT_BOUND] if bench.near else []))

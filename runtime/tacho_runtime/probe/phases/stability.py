@@ -10,9 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from tacho_runtime.probe.contention import Contention
 from tacho_runtime.probe.latencies import FEW_REQUESTS
-from tacho_runtime.probe.load.engine_counters import CounterReading
 from tacho_runtime.probe.load.streams import StreamResult
 from tacho_runtime.probe.phases.single_stream import (
     add_single,
@@ -35,24 +33,6 @@ def drift_percent(first: DecodeRate, requests: int, late: DecodeRate) -> float:
     own = known * math.sqrt(requests) if late.ci_percent is None else late.ci_percent
     apart = 100 * abs(late.tokens_per_second / first.tokens_per_second - 1)
     return apart if apart > math.hypot(max(NARROWEST_PERCENT, known), max(NARROWEST_PERCENT, own)) else 0.0
-
-
-async def repeat_single_stream(
-    bench: ProbeSession, before: CounterReading, timeout_seconds: float
-) -> tuple[StreamResult, Contention, bool]:
-    """Sends one request alone. Returns (its stream, contention meanwhile, whether it was undisturbed).
-
-    Other clients' requests, and delays of the probe, become flags of the measurement; the caller decides
-    about contention. ``before``: the counters before the request. Raises RequestFailed.
-    """
-    workload = bench.shape.workload
-    machine = await bench.engine.machine(calibrate=True)
-    stream = await bench.engine.complete(workload.input_tokens, workload.output_tokens, timeout_seconds)
-    around, flags = await check_interference(
-        bench, machine, before, [stream], during=AT_THE_END, when="at the end"
-    )
-    bench.findings.flags.update(flags)
-    return stream, around, not (flags or around.flags)
 
 
 LATE_DECODE_SHARE = 0.05
@@ -81,16 +61,21 @@ async def final_check(bench: ProbeSession) -> None:
             f"no time was left to see whether one stream is as fast at the end ({bench.advice.more_time})"
         )
         return
-    before = await settled_reading(bench, counted=True)
-    stream, around, clean = await repeat_single_stream(bench, before, bench.clock.patience())
+    before, workload = await settled_reading(bench, counted=True), bench.shape.workload
+    machine = await bench.engine.machine(calibrate=True)
+    stream = await bench.engine.complete(
+        workload.input_tokens, workload.output_tokens, bench.clock.patience()
+    )
+    around, flags = await check_interference(
+        bench, machine, before, [stream], during=AT_THE_END, when="at the end"
+    )
+    findings.flags.update(flags)
     late = decode_of([stream])
     if late is None:
         return
     _compare(bench, decode, late, around.flags)
-    clean = (
-        clean and findings.known is None and not findings.single.flags and "NotSteady" not in findings.flags
-    )
-    if clean and not _is_known([*findings.single.streams, stream], decode):
+    disturbed = flags or around.flags or findings.single.flags or "NotSteady" in findings.flags
+    if not disturbed and findings.known is None and not _is_known([*findings.single.streams, stream], decode):
         await _more(bench, decode, [stream])
 
 
