@@ -7,7 +7,8 @@ import json
 import pytest
 import yaml
 
-from benchmarks.planner.pods import ROOT, Pod, Speed, planned_now, pods, table
+from benchmarks.planner.pods import Pod, Speed, planned_now, pods, table
+from tools.pages import ROOT
 
 
 def pod(place: str, share: float, *, clean: bool = True, within: float = 1.0) -> Pod:
