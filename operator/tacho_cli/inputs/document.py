@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import sys
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,6 +29,8 @@ BROKEN = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupErro
 
 MANY_VALUES = f"its aliases stand for more than {VALUES_LIMIT} values; write them out"
 LONG_NUMBER = "a number in it has more than 63 bits; shorten it"
+LOCATED_LIMIT = 1 << 18
+"""Most characters of a JSON file in which the line of a key that comes twice is searched, in about 2 s."""
 LONGEST_NUMBER = 400
 """Most characters of a number in YAML. Of one like 1:30:00 PyYAML takes time by the square of its length."""
 
@@ -96,8 +99,9 @@ def _json(content: str) -> list[Any]:
         try:
             return [json.loads(content.removeprefix("\ufeff"), object_pairs_hook=_unrepeated)]
         except Repeated:
-            with contextlib.suppress(*BROKEN):
-                yaml.load(content.replace("\t", " "), _Loader)  # noqa: S506 - a safe one, which knows the line
+            if len(content) <= LOCATED_LIMIT:
+                with contextlib.suppress(*BROKEN):
+                    yaml.load(content.replace("\t", " "), _Loader)  # noqa: S506 - a safe one; knows the line
             raise
         except (ValueError, RecursionError):
             pass
@@ -107,7 +111,7 @@ def _json(content: str) -> list[Any]:
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise Repeated("a key comes twice in one object")
+        raise Repeated(f"the key {Counter(key for key, _ in pairs).most_common(1)[0][0][:80]!r} comes twice")
     return found
 
 

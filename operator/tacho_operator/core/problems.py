@@ -229,8 +229,8 @@ def refusal_problem(text: str, *, invalid: bool = False) -> Problem:
         elif field is not None:
             what = f"The API server refuses a field: {field[1] or field[2]}."
             next_step = "Correct that field in spec, or in the object if something else wrote it there."
-            if above := _ABOVE_LIMIT.search(text):
-                in_spec = "" if above[1] else "spec.engine.resources, or "
+            if above := _ABOVE_LIMIT.findall(text):
+                in_spec = "" if all(above) else "spec.engine.resources, or "
                 next_step = f"Correct {in_spec}the default of the namespace's LimitRange."
         if text.startswith("status: ") and "field not declared in schema" in text:
             next_step = "Install the CRD of this operator's version."

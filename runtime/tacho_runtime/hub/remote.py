@@ -46,8 +46,6 @@ JOINED = re.compile(
 )
 """Matches invisible characters that join others, as in emoji and in Persian or Hindi words."""
 COMMIT = re.compile("[0-9a-f]{40}")
-NAMED_COMMIT = re.compile("(?=.*[a-f]|.{40})[0-9a-f]{7,40}")
-"""Matches a commit, abbreviated or not. Digits alone may be a tag, such as 20260101."""
 READ_RETRIES = 3
 PARTS_LIMIT = 64
 """Most answers in which a hub may deliver one part of a file: some send at most so many bytes at a time."""
@@ -227,7 +225,7 @@ class HubSource:
         sha = info.sha
         if not isinstance(sha, str) or not COMMIT.fullmatch(sha):
             raise self._classified(ValueError(f"it names no commit for {revision!r}"))
-        if NAMED_COMMIT.fullmatch(revision.lower()) and not sha.startswith(revision.lower()):
+        if COMMIT.fullmatch(revision.lower()) and sha != revision.lower():
             # Its digests are those of another commit's files, which would pass verification.
             raise not_found(
                 f"{self.endpoint} answers with the commit {sha} of {repository} in place of {revision}.",

@@ -74,6 +74,14 @@ def test_who_refused(text: str, reason: str) -> None:
             True,
             "Correct the default of the namespace's LimitRange.",
         ),
+        (
+            "Pod is invalid: ["
+            'spec.initContainers[0].resources.requests: Invalid value: "250m": must be less than or equal to '
+            'cpu limit of 100m, spec.containers[0].resources.requests: Invalid value: "250m": must be less '
+            "than or equal to cpu limit of 100m]",
+            True,
+            "Correct spec.engine.resources, or the default of the namespace's LimitRange",
+        ),
     ],
 )
 def test_what_a_namespace_says_of_amounts_has_its_own_advice(text: str, invalid: bool, advice: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gzip
 import os
@@ -18,11 +17,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tacho_contract.failure import FailedError, FailureClass
+from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, snapshot_dir
 from tacho_runtime.hub import cache, remote
 from tacho_runtime.hub.fetch import fetch
-from tacho_runtime.hub.remote import HubSource
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, check_whole, failed, fetched, planned, progress
 from tools.mock.hub import Stored
@@ -69,20 +67,6 @@ def test_another_commit_than_the_planned_one_is_refused(
     failure = failed(config)
     assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
     assert f"in place of {config.files.commit}" in failure.message
-
-
-@pytest.mark.parametrize(("revision", "refused"), [("abcdef1", True), ("ABCDEF1", True), ("2026010", False)])
-def test_an_abbreviated_commit_is_compared(
-    hub: RunningHub, config: FetchConfig, monkeypatch: pytest.MonkeyPatch, revision: str, *, refused: bool
-) -> None:
-    """Digits alone may be a tag."""
-    newest = hub.fake._commit
-    monkeypatch.setattr(hub.fake, "_commit", lambda repository, _revision: newest(repository, "main"))
-    with pytest.raises(FailedError, match=revision) if refused else contextlib.nullcontext():
-        HubSource(config.repository, revision, endpoint=hub.url)
-    assert (
-        HubSource(config.repository, config.files.commit[:7], endpoint=hub.url).commit == config.files.commit
-    )
     assert not any(Path(config.cache_dir).rglob("*.bin"))
 
 

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tacho_runtime.probe.load.events import EventText, events_in
 from tacho_runtime.probe.load.streams import StreamResult
 from tests.unit.probe.scripted_engine import STREAM, Answer, always, asked
 from tests.unit.probe.test_streams import DONE, HEAD, MS, Event, in_chunks, received
@@ -174,3 +175,19 @@ async def test_a_custom_engine_may_stream_events_of_another_kind(answered: Answe
 async def test_an_engine_with_events_of_several_lines_is_understood() -> None:
     end = b'data: {"choices": [{"text": "", "finish_reason": "length"}]}\n\ndata: [DONE]\n\n'
     assert "JSON" not in (await asked(always(STREAM + 8 * MULTILINE + end))).message
+
+
+@pytest.mark.timeout(20)
+def test_names_of_events_without_data_are_read_once() -> None:
+    """Each was searched to the end of all: 65 KB took 10 s."""
+    assert list(events_in(b"\nevent: error" * 200_000)) == []
+
+
+def test_a_line_end_that_comes_in_two_reads_is_one() -> None:
+    text = EventText()
+    assert [text.add(data) for data in (b"event: error\r", b"", b"\ndata: x\r\n", b"\r\n")] == [
+        b"\nevent: error\n",
+        b"",
+        b"data: x\n",
+        b"\n",
+    ]

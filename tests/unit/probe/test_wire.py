@@ -158,3 +158,33 @@ def test_a_chunk_that_is_parsed_in_two_parts_counts_once() -> None:
     assert body_of(whole) == PIECES_LIMIT * PIECE
     with pytest.raises(WireError, match="more than 20000 chunks"):
         body_of(HEAD + piece + whole[len(HEAD) :])
+
+
+@pytest.mark.parametrize("size", [b"001", b"0002;x=y", b"3 "])
+def test_a_size_that_comes_in_two_reads_is_one(size: bytes) -> None:
+    chunks = size + b"\r\n" + int(size.split(b";")[0], 16) * b"x" + b"\r\n0\r\n\r\n"
+    for cut in range(len(chunks)):
+        found = ChunkedBody()
+        assert found.content(chunks[:cut]) + found.content(chunks[cut:]) == body_of(HEAD + chunks)
+        assert found.ended
+
+
+@pytest.mark.parametrize("begin", [b"0\r\n", b"1;"])
+def test_trailers_and_sizes_have_a_bound(begin: bytes) -> None:
+    found = ChunkedBody()
+    line = b"x: " + 995 * b"y" + (b"\r\n" if begin.endswith(b"\n") else b"yy")
+    found.content(begin)
+    for _ in range(HEAD_LIMIT_BYTES // len(line)):
+        found.content(line)
+    with pytest.raises(WireError, match="no end"):
+        found.content(line)
+
+
+async def test_a_secret_that_comes_in_two_reads_is_in_no_message() -> None:
+    stream = TokenStream()
+    stream.secret = b"sk-verysecret"
+    for data in (HEAD, b"bad key sk-very", b"secret here\r\n"):
+        stream.data_received(data)
+    with pytest.raises(RequestFailed) as failed:
+        await stream.wait(1)
+    assert "secret" not in str(failed.value)

@@ -4,13 +4,12 @@ children."""
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from math import inf
 
 from tacho_contract.failure import Escalation, FailureClass, failure_kind
-from tacho_operator.api.conditions import ConditionType, Reason, find_condition
+from tacho_operator.api.conditions import Reason
 from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
@@ -130,7 +129,7 @@ def revision_problem(
         found = [evicted for pod in leaving if not pod.is_stuck(lost) and (evicted := disruption(pod))]
         found += [stuck(pod) for pod in held]
     pressing = _with_figures(observed, revision, _with_claim(observed, most_pressing(found)))
-    pressing = _with_eviction(observed, revision, pressing, pods)
+    pressing = _with_eviction(pressing, (pod for pod in pods if pod.revision == revision))
     return _with_held(pressing, held) or _own_evictions(mine)
 
 
@@ -155,20 +154,12 @@ def _with_figures(observed: Observed, revision: str, problem: Problem | None) ->
     return with_figures(problem, template.get("spec") or {}, observed.nodes or ())
 
 
-def _with_eviction(
-    observed: Observed, revision: str, problem: Problem | None, pods: Iterable[PodView]
-) -> Problem | None:
-    """``problem``, with why the cluster evicted the pod whose successor finds no node. That pod is soon gone,
-    so Ready repeats what it said of it.
-    """
+def _with_eviction(problem: Problem | None, pods: Iterable[PodView]) -> Problem | None:
+    """``problem``, with why the cluster evicted a pod that is leaving, where its successor finds no node."""
     if problem is None or problem.reason != FailureClass.UNSCHEDULABLE:
         return problem
-    evictions = (disruption(pod) for pod in pods if pod.revision == revision and pod.terminating)
+    evictions = (disruption(pod) for pod in pods if pod.terminating)
     why = next((evicted.what for evicted in evictions if evicted), "")
-    former = find_condition(observed.resource.status.conditions, ConditionType.READY)
-    if not why and former is not None:
-        found = re.search(rf"The cluster evicted pod {re.escape(revision)}-[^:. ]+: [^.]+\.", former.message)
-        why = found[0] if found else ""
     return dataclasses.replace(problem, quotation=f"{why} {problem.quotation}") if why else problem
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 BOM = b"\xef\xbb\xbf"
 _DATA = re.compile(
-    rb"(?:\n(event: ?error)[ \t]*(?:\n(?!data:)[^\n]+)*)?\n(data:[^\n]*(?:\ndata:[^\n]*)*)(\n)?"
+    rb"(?:\n(event: ?error)[ \t]*(?:\n(?!data:|event:)[^\n]+)*)?\n(data:[^\n]*(?:\ndata:[^\n]*)*)(\n)?"
 )
 _LINE = re.compile(rb"(?:^|\n)data:[ \t]*")
 """Matches the beginning of each line of an event."""

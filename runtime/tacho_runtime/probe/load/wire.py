@@ -90,11 +90,11 @@ class ChunkedBody:
 
     def content(self, data: bytes) -> bytes:
         """The content in the next bytes of the body. Raises WireError."""
-        if not self._line and not self._left:  # mostly, a read is a chunk
-            end = data.find(b"\r\n")
-            if data[:end].isalnum() and end + 4 + _size(data[:end]) == len(data) > end + 4:
-                return data[end + 2 : -2]
         pieces: list[bytes] = []
+        if not self._line and not self._left:
+            data = _whole_chunks(data, pieces)
+            if not data:  # mostly
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         data, at = self._line + data, 0
         while not self._trailers:
             if self._left:
@@ -108,15 +108,29 @@ class ChunkedBody:
             if not self._left:
                 self._trailers, at = True, end  # with the line's end
         self._line = data[at:]
+        if len(self._line) > HEAD_LIMIT_BYTES:
+            raise WireError("a chunk's size or the trailers have no end")
         self.ended = self._trailers and _NO_MORE.search(self._line) is not None
         return b"".join(pieces)
 
 
+def _whole_chunks(data: bytes, pieces: list[bytes]) -> bytes:
+    """Adds the content of the chunks at the beginning of ``data`` to ``pieces``; returns the rest."""
+    at = 0
+    while (end := data.find(b"\r\n", at)) > at and _HEX.fullmatch(data, at, end):
+        stop = end + 2 + int(data[at:end], 16)
+        if stop == end + 2 or not data.startswith(b"\r\n", stop):
+            break  # the last one, or one of which a part is to come
+        pieces.append(data[end + 2 : stop])
+        at = stop + 2
+    return data[at:]
+
+
 def _size(line: bytes) -> int:
-    """The size in the line before a chunk. Raises WireError."""
+    """The size in the line before a chunk. Raises WireError, without its text, which may be a secret's."""
     size = line.partition(b";")[0].strip()
     if not _HEX.fullmatch(size):
-        raise WireError(f"not the size of a chunk: {size[:80]!r}")
+        raise WireError("not the size of a chunk")
     return int(size, 16)
 
 
