@@ -158,8 +158,8 @@ def changed_with_its_model() -> World:
     return world
 
 
-def deleted() -> World:
-    world = serving()
+def deleted(world: World | None = None) -> World:
+    world = world or serving()
     world.raw["metadata"] |= {"deletionTimestamp": at(0), "finalizers": ["example.com/keep"]}
     for name in world.names("Pod"):
         del world.objects["Pod", name]
@@ -187,7 +187,7 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.RECONCILING, "True", _R.MEASURING): lambda: after(serving(), workload=NEW_WORKLOAD),
     (_C.RECONCILING, "True", _R.RETRYING): without_an_answer,
     (_C.RECONCILING, "False", _R.SETTLED): serving,
-    (_C.RECONCILING, "False", _R.DELETING): deleted,
+    (_C.RECONCILING, "False", _R.DELETING): lambda: deleted(after(serving(), replicas=2)),
     (_C.RECONCILING, "False", _R.FAILED): without_its_claim,
     (_C.STALLED, "False", _R.PROGRESSING): serving,
     (_C.PLANNED, "True", _R.PLAN_READY): serving,

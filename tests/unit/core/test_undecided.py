@@ -104,7 +104,8 @@ def test_children_that_were_not_read_leave_unknown_whether_it_serves() -> None:
 
 def test_the_status_of_a_resource_that_is_being_deleted_is_of_its_last_generation() -> None:
     metadata = {"name": "smol", "namespace": "ml", "uid": "u", "generation": 7}
-    former = {"observedGeneration": 2, "readyReplicas": 3, "conditions": [FORMER]}
+    working = {**FORMER, "type": "Reconciling", "status": "True", "reason": "Scaling"}
+    former = {"observedGeneration": 2, "readyReplicas": 3, "conditions": [FORMER, working]}
     found = StoredResource(raw={"metadata": metadata, "status": former}, pods=(), services=())
     status = deleting_status(found, NOW)
     assert status is not None

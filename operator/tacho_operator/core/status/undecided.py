@@ -160,10 +160,10 @@ def deleting_status(found: StoredResource, now: datetime) -> LLMDeploymentStatus
         "It is being deleted, and no pod serves.",
         "If it lasts, see its finalizers.",
     )
-    values = {
-        ConditionType.READY: _ready(found, servers, ended),
-        ConditionType.RECONCILING: ConditionValue("False", Reason.DELETING, "It is being deleted."),
-    }
+    values = {ConditionType.READY: _ready(found, servers, ended)}
+    working = find_condition(former.conditions, ConditionType.RECONCILING)
+    if working is not None and working.status == "True":
+        values[ConditionType.RECONCILING] = ConditionValue("False", Reason.DELETING, "It is being deleted.")
     changed = {**_counts(servers), "autoscaling": None}
     return _with_conditions(former, values, int(metadata.get("generation") or 0), now, changed)
 
