@@ -20,7 +20,9 @@ from tacho_operator.shell.drift import contains
 from tacho_operator.shell.execute import child_name, children, needs_write
 from tacho_operator.shell.kube import Kube
 
-STATUS_UNDONE = "the API server's answer has another status ({}), as by a webhook, or where its CRD is older"
+STATUS_UNDONE = (
+    "the API server's answer has another status ({}), as where a webhook changes it or its CRD is older"
+)
 
 STATUS_TRIES = 5
 """Writes of one status while others change the resource."""
