@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from tacho_runtime.probe.load.events import EventText, events_in
 from tacho_runtime.probe.load.streams import StreamResult
 from tests.unit.probe.scripted_engine import STREAM, Answer, always, asked
 from tests.unit.probe.test_streams import DONE, HEAD, MS, Event, in_chunks, received
@@ -105,57 +104,6 @@ def test_a_key_that_comes_in_two_reads_is_one(ping: bytes) -> None:
         assert stream.tokens_so_far(1.0) == pytest.approx(40, abs=1)
 
 
-NESTED = b'{"choices":[{"text":"a","logprobs":{"choices":[1]}}]}'
-
-
-def test_a_key_within_a_choice_is_no_further_token() -> None:
-    raw = in_chunks(*([NESTED, PING] * 40))
-    for step in (1, 7, 50, 10_000):
-        reads = [(at, raw[at : at + step]) for at in range(0, len(raw), step)]
-        assert received((0, HEAD), *reads).tokens_so_far(1.0) == pytest.approx(40, abs=1)
-
-
-TOKENS = b'data: {"choices":[{"text":"a"}]}\n\n' * 3 + b"data: [DONE]\n\n"
-
-
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("chunk", [1, 2, 7, 1000])
-@pytest.mark.parametrize("step", [1, 3, 1000])
-def test_a_stream_is_read_as_the_standard_says(line_end: bytes, mark: bytes, chunk: int, step: int) -> None:
-    body = mark + TOKENS.replace(b"\n", line_end)
-    parts = [body[at : at + chunk] for at in range(0, len(body), chunk)]
-    raw = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-    for head, sent in ((HEAD, raw), (STREAM, body)):
-        reads = [(at, sent[at : at + step]) for at in range(0, len(sent), step)]
-        found = received((0, head), *reads).result(whole=True)
-        assert (found.error, found.events, found.finish_reason) == ("", 3, "length")
-
-
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize(
-    "event",
-    [
-        b'event: error\ndata: {"message": "out of memory"}\n\n',
-        b"event:error\nid: 5\ndata: out of memory\n\n",
-        b'event: error\ndata: {"message":\ndata: "out of memory"}\n\n',
-        b'event: error\ndata: {"error": "out of memory"}\n\n',
-    ],
-)
-def test_an_event_of_the_type_error_is_no_short_answer(event: bytes, line_end: bytes) -> None:
-    for body in (TOKENS[:-14] + event, event, TOKENS[:-14] + event + b"data: [DONE]\n\n"):
-        stream = received((0, STREAM), (10, body.replace(b"\n", line_end)))
-        found = stream.result(whole=True)
-        assert "out of memory" in found.error
-        assert not found.tokens
-        assert not stream.is_of_another_api
-
-
-def test_an_event_of_another_type_is_none() -> None:
-    body = TOKENS.replace(b"data: {", b"event: errors\ndata: {")
-    assert received((0, STREAM), (10, body)).result(whole=True).error == ""
-
-
 MULTILINE = b'data: {"choices": [\ndata: {"text": "a", "finish_reason": null}\ndata: ]}\n\n'
 
 
@@ -175,19 +123,3 @@ async def test_a_custom_engine_may_stream_events_of_another_kind(answered: Answe
 async def test_an_engine_with_events_of_several_lines_is_understood() -> None:
     end = b'data: {"choices": [{"text": "", "finish_reason": "length"}]}\n\ndata: [DONE]\n\n'
     assert "JSON" not in (await asked(always(STREAM + 8 * MULTILINE + end))).message
-
-
-@pytest.mark.timeout(20)
-def test_names_of_events_without_data_are_read_once() -> None:
-    """Each was searched to the end of all: 65 KB took 10 s."""
-    assert list(events_in(b"\nevent: error" * 200_000)) == []
-
-
-def test_a_line_end_that_comes_in_two_reads_is_one() -> None:
-    text = EventText()
-    assert [text.add(data) for data in (b"event: error\r", b"", b"\ndata: x\r\n", b"\r\n")] == [
-        b"\nevent: error\n",
-        b"",
-        b"data: x\n",
-        b"\n",
-    ]

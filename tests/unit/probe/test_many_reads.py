@@ -50,7 +50,7 @@ def test_an_answer_of_one_read_for_each_token_keeps_all() -> None:
     stream.max_tokens = 3000
     later = received((1, HEAD))
     for at in range(3000):
-        stream._add_body(at, b'data: {"choices":[{"text":"a"}]}\n\n')
-        later._add_body(at, b'data: {"choices":[{"text":"a"}]}\n\n')
+        stream._add_read(at, in_chunks(b'{"choices":[{"text":"a"}]}'))
+        later._add_read(at, in_chunks(b'{"choices":[{"text":"a"}]}'))
     assert len(stream._stamps) == 3000
     assert len(later._stamps) <= STAMPS_KEPT

@@ -326,7 +326,7 @@ TOKEN = in_chunks(b'{"choices":[{"delta":{"content":"a"}}]}')
 @pytest.mark.parametrize(
     "silent",
     [
-        b"8\r\n: ping\n\n\r\n",
+        b": ping\n\n",
         ROLE,
         in_chunks(b'{"choices":[],"prompt_filter_results":[]}'),
         in_chunks(b'{"choices":[],"prompt_filter_results":[]}') + ROLE,

@@ -1,4 +1,4 @@
-"""The text of a stream of events, and in parts of it the events, as JSON objects. Pure.
+"""Finds the events of a stream, as JSON objects, in parts of its bytes. Pure.
 
 An event may have several lines, each with ``data:`` before it (the standard of server-sent events).
 """
@@ -10,74 +10,50 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-BOM = b"\xef\xbb\xbf"
-_DATA = re.compile(
-    rb"(?:\n(event: ?error)[ \t]*(?:\n(?!data:|event:)[^\n]+)*)?\n(data:[^\n]*(?:\ndata:[^\n]*)*)(\n)?"
-)
-_LINE = re.compile(rb"(?:^|\n)data:[ \t]*")
+_DATA = re.compile(rb"\n(data:[^\r\n]*(?:\r?\ndata:[^\r\n]*)*)(\r?\n)?")
+_LINE = re.compile(rb"(?:^|\r?\n)data:[ \t]*")
 """Matches the beginning of each line of an event."""
+_BLANK_LINE = (b"\n", b"\n\r")
+"""What is before an event's line end where a blank line, and so nothing of the event, precedes it."""
+_CHUNK_EDGE = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
+"""Matches the boundary between two HTTP chunks, which may be in the middle of an event."""
+_CUT_EDGE = re.compile(rb"\r\n[0-9a-fA-F]*(?:;[^\r\n]*)?\r?\Z")
+"""Matches such a boundary at the end of what has arrived."""
 
 
-class EventText:
-    """The text of a stream of events, from its bytes as they arrive: without a byte order mark, and with one
-    line end (LF), also before the first line."""
-
-    __slots__ = ("_after_return", "_begin")
-
-    def __init__(self) -> None:
-        self._begin: bytes | None = b""
-        self._after_return = False
-
-    def add(self, data: bytes) -> bytes:
-        """The text in the next bytes."""
-        if self._begin is not None:
-            data = self._begin + data
-            if len(data) < len(BOM) and BOM.startswith(data):
-                self._begin = data
-                return b""
-            data, self._begin = b"\n" + data.removeprefix(BOM), None
-        if self._after_return and data:
-            data, self._after_return = data.removeprefix(b"\n"), False
-        if b"\r" in data:
-            self._after_return = data.endswith(b"\r")
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        return data
+def unchunked(data: bytes) -> bytes:
+    """``data`` without the boundaries of HTTP chunks."""
+    return _CHUNK_EDGE.sub(b"", data)
 
 
-def events_in(text: bytes, *, cut: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number of lines, JSON object) of each complete event of ``text``; {} for ``[DONE]``, an error for
-    anything else, and for an event of the type error. ``cut``: the first event may lack its beginning.
+def events_in(data: bytes, *, cut: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number of lines, JSON object) of each complete event of ``data``; {} for ``[DONE]``, an error for
+    anything else. ``cut``: the first event may lack its beginning.
 
     Lines that are objects themselves are events without a blank line between them.
     """
-    for match in _DATA.finditer(text):
-        lines = _LINE.split(match[2])[1:]
-        joined = b"\n".join(lines)
-        whole = _object(joined) if len(lines) > 1 or match[1] else None
-        if match[1]:
-            yield (
-                len(lines),
-                {"error": (whole or {}).get("error") or joined.decode(errors="replace") or "error"},
-            )
-            continue
+    data = _CUT_EDGE.sub(b"", unchunked(data))
+    for match in _DATA.finditer(data):
+        lines = _LINE.split(match[1])[1:]
+        whole = _object(b"\n".join(lines)) if len(lines) > 1 else None
         if whole is not None:
             yield len(lines), whole
             continue
-        is_part = cut and not text[: match.start()].endswith(b"\n")
-        is_part = is_part or (len(lines) > 1 and match.end() == len(text))
+        is_part = cut and not data[: match.start()].endswith(_BLANK_LINE)
+        is_part = is_part or (len(lines) > 1 and match.end() == len(data))
         cut = False
         for place, line in enumerate(lines, 1):
             document = _object(line)
             if document is not None:
                 yield 1, document
-            elif not is_part and (match[3] or place < len(lines)):
+            elif not is_part and (match[2] or place < len(lines)):
                 yield 1, {"error": f"not a JSON object: {line[:80]!r}"}
 
 
-def lines_before(text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The events of ``text``, each with the number of lines of those before it."""
+def lines_before(data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The events of ``data``, each with the number of lines of those before it."""
     before = 0
-    for lines, document in events_in(text):
+    for lines, document in events_in(data):
         yield before, document
         before += lines
 

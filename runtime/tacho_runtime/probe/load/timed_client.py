@@ -110,7 +110,7 @@ class StreamConnection(asyncio.Protocol):
     """One request in flight, with the time stamps and bytes of its answer."""
 
     __slots__ = (
-        "_begun", "_chunks", "_ended", "_error", "_head", "_raw_bytes", "_transport",
+        "_begun", "_ended", "_error", "_head", "_raw_bytes", "_tail", "_transport",
         "connected_ns", "reads", "secret", "sent_ns",
     )  # fmt: skip
     limit_bytes = REPLY_LIMIT_BYTES
@@ -126,7 +126,7 @@ class StreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._head: wire.Framing | None = None
         self._raw_bytes = 0
-        self._chunks: wire.ChunkedBody | None = None
+        self._tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -143,39 +143,34 @@ class StreamConnection(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        stamp_ns = time.monotonic_ns()
-        self._add_read(stamp_ns, data)
+        self._add_read(time.monotonic_ns(), data)
         self._raw_bytes += len(data)
+        self._tail = self._closing(self._tail + data)
         if self._raw_bytes > self.limit_bytes:
             return self._finish(RequestFailed(f"the answer is larger than {self.limit_bytes} bytes"))
         if self._head is None:
-            data = b"".join(read for _, read in self.reads)
-        try:
-            if self._head is None and (head := wire.framing(data)) is not None:
-                self._head, data = head, data[head.head_end :]
-                self._chunks = wire.ChunkedBody() if head.chunked else None
-            if (head := self._head) is None:
-                return None
-            self._add_body(stamp_ns, self._chunks.content(data) if self._chunks else data)
-        except wire.WireError as error:
-            hidden = without(self.secret, data) != data
-            return self._finish(RequestFailed("not an HTTP/1.1 response" if hidden else str(error)))
+            raw = b"".join(read for _, read in self.reads)
+            try:
+                self._head = wire.framing(raw)
+            except wire.WireError as error:
+                hidden = without(self.secret, raw) != raw
+                return self._finish(RequestFailed("not an HTTP/1.1 response" if hidden else str(error)))
+        head = self._head
+        if head is None:
+            return None
         if self._raw_bytes > head.head_end and not self._begun.is_set() and self._has_begun():
             self._begun.set()
         whole = head.length is not None and self._raw_bytes - head.head_end >= head.length
-        if whole or (self._chunks is not None and self._chunks.ended):
+        if whole or (head.chunked and wire.has_last_chunk(self._tail)):
             self._finish(None)
         return None
 
     def _add_read(self, stamp_ns: int, data: bytes) -> None:
         self.reads.append((stamp_ns, data))
 
-    def _add_body(self, stamp_ns: int, data: bytes) -> None:
-        """Takes note of further bytes of the body."""
-
-    def _is_done(self) -> bool:
-        """Whether the body itself says that it is complete."""
-        return False
+    def _closing(self, data: bytes) -> bytes:
+        """The last bytes of the answer that are kept."""
+        return data[-TAIL_BYTES:]
 
     def _has_begun(self) -> bool:
         """Whether the body so far contains the beginning of an answer."""
@@ -184,14 +179,10 @@ class StreamConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None:
             self._finish(RequestFailed(f"the connection broke: {error}", broke=True))
-        elif self._head is not None and self._is_truncated(self._head):
+        elif self._head is not None and wire.is_truncated(self._head, self._tail):
             self._finish(RequestFailed("the connection ended within the answer", broke=True))
         else:
             self._finish(None)
-
-    def _is_truncated(self, head: wire.Framing) -> bool:
-        """Whether the answer lacks its end, although its connection has ended."""
-        return head.length is not None or (head.chunked and not self._is_done())
 
     def _finish(self, error: RequestFailed | None) -> None:
         if not self._ended.is_set():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from tacho_runtime.probe.load.events import EventText
+from tacho_runtime.probe.load.events import unchunked
 from tacho_runtime.probe.load.streams import (
     CLOSING_EVENTS,
     COUNT_DIGITS,
@@ -32,15 +32,17 @@ STAMPS_AT_START = 64
 STREAM_LIMIT_BYTES = 16 * 1024 * 1024
 """Longest accepted stream in bytes, far above any that the probe requests."""
 _CLOSING_BYTES = 64 * 1024
-_ERROR_EVENT = re.compile(rb'\nevent: ?error|\ndata:[ \t]*\{[^{}\[\]]{0,500}"error"')
+_ERROR_EVENT = re.compile(rb'\ndata:[ \t]*\{[^{}\[\]]{0,500}"error"')
 _TOTAL_KEYS = (b'"completion_tokens"', b'"predicted_n"')
 _TOTAL = re.compile(rb'"[a-z_]+" ?: ?(\d{1,%d})(?!\d)' % COUNT_DIGITS)
 _WHOLE_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*"[^"]')
 _WHOLE_END = re.compile(rb'"finish_reason"\s*:\s*"(?!%s)\w' % "|".join(FAILED_ENDS).encode())
-_CHOICES = re.compile(rb'"choices"\s{0,3}:(?!\s{0,3}(?:\[\s{0,3}\]|null))[^\n]*')
-"""Matches the rest of a line from the key that each event with a token has. In a text it cannot occur, as
-JSON escapes quotes."""
-_OF_THIS_API = (b'"choices"', b'"error"', b"\nevent: error", b"\nevent:error")
+_CHOICES = b'"choices"'
+"""The key that each event with a token has. In a text it cannot occur, as JSON escapes quotes."""
+_CHOICES_OVERLAP = len(_CHOICES) - 1
+_NO_CHOICES = re.compile(rb'"choices"\s{0,3}:\s{0,3}(?:\[\s{0,3}\]|null)')
+_NO_CHOICES_OVERLAP = 20
+_OF_THIS_API = (_CHOICES, b'"error"')
 """What an answer to a request for text has in this API: a part of it, or a failure."""
 _OTHER_EVENT = re.compile(rb"\ndata:[ \t]*(?!\[DONE\])[^\s]")
 _EMPTY_TEXT = re.compile(rb'"(?:text|content)"\s*:\s*""')
@@ -53,8 +55,8 @@ class TokenStream(StreamConnection):
 
     limit_bytes = STREAM_LIMIT_BYTES
     __slots__ = (
-        "_empty_texts", "_leading", "_line", "_named", "_opening", "_opens_empty", "_reads_here",
-        "_reads_per_stamp", "_stamps", "_tail", "_text", "max_tokens",
+        "_empty_texts", "_leading", "_named", "_opening", "_opens_empty", "_reads_here", "_reads_per_stamp",
+        "_stamps", "max_tokens",
     )  # fmt: skip
 
     def __init__(self, *, opens_empty: bool = False) -> None:
@@ -66,11 +68,7 @@ class TokenStream(StreamConnection):
         self._empty_texts = 0
         self._named = 0
         """Number of events with a choice. Others, such as a ping after each token, may come between them."""
-        self._line = b""
-        """Beginning of the present line."""
-        self._opening = self._tail = b""
-        """The first text, and the last."""
-        self._text = EventText()
+        self._opening = b""
         self._leading: int | None = None
         self.max_tokens: int | None = None
         """Most tokens that the request allows the engine to generate. None: unknown."""
@@ -79,28 +77,22 @@ class TokenStream(StreamConnection):
         # Hundreds of streams may fail at once.
         if self._head is None or (self._head.status != 200 and self._raw_bytes < HEAD_LIMIT_BYTES):
             self.reads.append((stamp_ns, data))
-
-    def _add_body(self, stamp_ns: int, data: bytes) -> None:
-        data = self._text.add(data)
-        new = (self._tail[-_OVERLAP:] + data).count(_EVENT)
-        line, end, rest = data.rpartition(b"\n")
-        if end:
-            self._named += len(_CHOICES.findall(self._line + line))
-            self._line = b""
-        self._line = (self._line + rest)[-_CLOSING_BYTES:]
+        joined = self._tail[-_OVERLAP:] + data
+        new = joined.count(_EVENT)
+        self._named += (self._tail[-_CHOICES_OVERLAP:] + data).count(_CHOICES)
+        former = self._tail[-_NO_CHOICES_OVERLAP:]
+        self._named -= len(_NO_CHOICES.findall(former + data)) - len(_NO_CHOICES.findall(former))
         before, total = self._stamps[-1][1:] if self._stamps else (0, -1)
         for key in _TOTAL_KEYS:
             if (at := data.rfind(key)) >= 0 and (match := _TOTAL.match(data, at)) is not None:
                 total = int(match[1]) or total  # 0 is before the first token, or not counted yet
         if new or (self._stamps and total != self._stamps[-1][2]):
             self._add_stamp((stamp_ns, before + new, total))
-            if b'""' in data:  # few reads have it
-                self._empty_texts += len(_EMPTY_TEXT.findall(data))
+            self._empty_texts += len(_EMPTY_TEXT.findall(data))
         if self._stamps and self._leading is None and len(self._opening) < _OPENING_BYTES:
-            # With what came before, as a read may begin between both.
+            # With what came before, as a chunk of the transfer may begin between both.
             former = self._opening or self._tail[-TAIL_BYTES // 2 :]
             self._opening = (former + data)[:_OPENING_BYTES]
-        self._tail = self._closing(self._tail + data)
 
     def _add_stamp(self, stamp: tuple[int, int, int]) -> None:
         """Adds a read. Where there are very many, one of every two, four, ... is kept.
@@ -129,9 +121,6 @@ class TokenStream(StreamConnection):
             head = closing[error.start() : error.start() + _OPENING_BYTES]
             return head + closing[len(head) - _CLOSING_BYTES :]
         return closing[-_CLOSING_BYTES:]
-
-    def _is_done(self) -> bool:
-        return b"data: [DONE]" in self._tail
 
     def _has_begun(self) -> bool:
         return self.first_token_ns is not None
@@ -215,5 +204,5 @@ class TokenStream(StreamConnection):
         )
         if not found.error or not self.secret:
             return found
-        opening, closing = (without(self.secret, data) for data in (self._opening, self._tail))
+        opening, closing = (without(self.secret, unchunked(data)) for data in (self._opening, self._tail))
         return replace(found, error=reduce_stream(0, replace(reads, opening=opening, closing=closing)).error)
