@@ -26,6 +26,8 @@ limit, engines start as many threads.
 ENV_USABLE_CPUS = "TACHO_USABLE_CPUS"
 """Environment variable of the engine: the number of CPUs that the runtime found the container may use."""
 BASE_STARTUP_SECONDS = 30 * 60
+LONGEST_STARTUP_SECONDS = 7 * 86400
+"""Longest time in seconds that a resource may set for its starts."""
 STARTUP_SECONDS_PER_GIB = 18
 """Seconds that may pass per GiB of weights: 60 MB/s, a slow network or disk."""
 

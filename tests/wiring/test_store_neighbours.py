@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.launch import BASE_STARTUP_SECONDS
+from tacho_contract.launch import BASE_STARTUP_SECONDS, LONGEST_STARTUP_SECONDS
 from tacho_contract.units import parse_time
 from tacho_operator.core.measurement.noisy_neighbours import by_node, noisy_neighbour
 from tacho_operator.core.names import REVISION_LABEL, ROLE_LABEL, ROLE_PROBE, ROLE_SERVER
@@ -56,6 +56,19 @@ def test_a_neighbour_has_owners_that_end_at_a_held_resource(
     store.put("Pod", pod("a", node="n1", metadata=CREATED | metadata))
     assert [item.limit_seconds for item in store.neighbours_on({"n1"})] == ([seconds] if seconds else [])
     assert store.neighbours_on({"n2"}) == []
+
+
+def test_no_deadline_of_a_forged_deployment_makes_a_neighbour_for_ever() -> None:
+    """A user may make a Deployment in a resource's name, and keep it by a finalizer."""
+    store, _ = told()
+    store.put("LLMDeployment", thing("smol", owner=""))
+    spec = {"progressDeadlineSeconds": 2**31 - 1}
+    store.put("Deployment", thing("forged", spec=spec, metadata=owned_by("LLMDeployment", "smol")))
+    store.put("ReplicaSet", thing("set", metadata=owned_by("Deployment", "forged")))
+    labels = {"labels": {ROLE_LABEL: ROLE_SERVER}}
+    store.put("Pod", pod("a", node="n1", metadata=CREATED | owned_by("ReplicaSet", "set") | labels))
+    (found,) = store.neighbours_on({"n1"})
+    assert found.limit_seconds == LONGEST_STARTUP_SECONDS
 
 
 def test_of_pods_that_anyone_bound_to_a_node_few_are_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:

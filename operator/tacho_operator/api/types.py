@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from tacho_contract.launch import LONGEST_STARTUP_SECONDS
 from tacho_operator.api.base import ApiModel, integer
 from tacho_operator.api.spec.engine import ContextSpec, EngineSpec, GpuSpec, ParallelismSpec, QuantizationSpec
 from tacho_operator.api.spec.podtemplate import PodTemplateSpec
@@ -77,7 +78,7 @@ class LLMDeploymentSpec(ApiModel):
     table; without a price, status has no cost."""
     endpoint: EndpointSpec | None = None
     """Access to the service. Absent: every pod in the cluster."""
-    startup_timeout_seconds: Annotated[int, integer(10, 604800)] | None = None
+    startup_timeout_seconds: Annotated[int, integer(10, LONGEST_STARTUP_SECONDS)] | None = None
     """Seconds a pod may take from its start to serving. Absent: 30 minutes and 18 seconds for each GiB of
     weights. Example: 3600."""
     pod_template: PodTemplateSpec | None = None

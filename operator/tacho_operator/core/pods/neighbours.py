@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from tacho_contract.launch import BASE_STARTUP_SECONDS
+from tacho_contract.launch import BASE_STARTUP_SECONDS, LONGEST_STARTUP_SECONDS
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import FINISHED, PodView, controller
 from tacho_operator.core.types import Manifest, Neighbour
@@ -44,7 +44,8 @@ def neighbour_of(pod: Manifest, read: Read) -> Neighbour | None:
     if resource is None:
         return None
     limit = ((deployment or {}).get("spec") or {}).get("progressDeadlineSeconds", BASE_STARTUP_SECONDS)
-    return neighbour(PodView(pod), float(limit))
+    # A Deployment that a user made in a resource's name may have a deadline of decades.
+    return neighbour(PodView(pod), float(min(limit, LONGEST_STARTUP_SECONDS)))
 
 
 def neighbour(pod: PodView, limit_seconds: float) -> Neighbour | None:
