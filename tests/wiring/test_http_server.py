@@ -300,7 +300,7 @@ async def test_slow_readers_hold_a_few_bodies_and_are_ended(
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         slow.append((reader, writer))
     await asyncio.sleep(0.2)
-    assert (await served.read("/metrics"))[0] == 429
+    assert (await served.read("/metrics"))[:2] == (429, b"too many scrapes at once\n")
     assert await served.text("/readyz") == "ok\n"
     monkeypatch.setattr(module, "SCRAPE_SECONDS", 60.0)
     async with asyncio.timeout(60):
