@@ -154,3 +154,21 @@ async def test_an_answer_of_other_types_is_logged_and_ends_no_later_posting(
         await asyncio.sleep(0)
     assert caplog.text.count("events were not posted") == 2
     assert server.posted == ["merged", "merged"]
+
+
+async def test_an_event_whose_count_was_edited_to_the_highest_is_written_on() -> None:
+    """The API server refused each later one: its count was above the highest of an int32."""
+    stored: dict[str, Any] = {"count": 2**31 - 1, "series": {"count": 2**31 - 1}}
+
+    class Taken:
+        async def create(self, _: dict[str, Any]) -> None:
+            raise Conflict(409, "it exists")
+
+        async def merge(self, _: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+            stored.update(patch)
+            return stored
+
+    await module.post_events(cast(Kube, Taken()), module.event_manifests(RAW, event("again"), NOW))
+    assert (stored["count"], stored["series"]["count"]) == (2**31 - 1, 2**31 - 1)
+    assert stored["series"]["lastObservedTime"]
+    assert stored["message"] == "again"

@@ -37,6 +37,8 @@ MOST_WAITING = 100
 """Most postings of a namespace that have not ended; later events are left out, and logged."""
 LONGEST_NOTE_BYTES = 1024
 """Longest note of an event in bytes of UTF-8; the API server refuses a longer one."""
+MOST_COUNT = 2**31 - 1
+"""The API server refuses a higher count, which an edited event could bring: later ones would not count."""
 
 
 def warning(problem: Problem) -> ResourceEvent:
@@ -141,7 +143,8 @@ async def _post(kube: Kube, manifest: Manifest) -> None:
 
 def _series(live: Manifest, moment: str) -> dict[str, Any]:
     """The fields of an event after a repetition: the series, and the older ``count`` for clients of v1."""
-    count = 1 + max((live.get("series") or {}).get("count") or 0, live.get("count") or 1)
+    known = max((live.get("series") or {}).get("count") or 0, live.get("count") or 1)
+    count = min(MOST_COUNT, known + 1)
     return {"count": count, "series": {"count": count, "lastObservedTime": moment}}
 
 
