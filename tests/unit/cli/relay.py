@@ -23,8 +23,11 @@ def encrypted(port: int, folder: Path) -> Iterator[tuple[str, Path]]:
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, forth = await asyncio.open_connection("127.0.0.1", port)
-        with contextlib.suppress(OSError, ssl.SSLError):
-            await asyncio.gather(_copy(reader, forth), _copy(back, writer))
+        try:
+            with contextlib.suppress(OSError, ssl.SSLError):
+                await asyncio.gather(_copy(reader, forth), _copy(back, writer))
+        finally:
+            writer.transport.abort()  # to be closed, it would wait for a client that may be gone
 
     listening = loop.run_until_complete(asyncio.start_server(relay, "127.0.0.1", 0, ssl=context))
     thread = threading.Thread(target=loop.run_forever)

@@ -55,6 +55,10 @@ class RunningHub:
         await runner.cleanup()
         for transport in transports:
             transport.abort()
+        shaking = asyncio.all_tasks() - {asyncio.current_task()}  # hands with clients, for TLS
+        for task in shaking:
+            task.cancel()
+        await asyncio.gather(*shaking, return_exceptions=True)
         await asyncio.sleep(0)  # in which they are closed
 
     def stop(self) -> None:
@@ -91,19 +95,30 @@ def tls_hub(tmp_path: Path, authority: Authority) -> Iterator[RunningHub]:
     running.stop()
 
 
+def refused(_request: object) -> None:
+    raise RuntimeError("the test has ended")
+
+
 @pytest.fixture(autouse=True)
 def clean_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No waiting between attempts, no proxy, no token of the person who runs the tests."""
-    before = dict(os.environ)
+    before, threads = dict(os.environ), set(threading.enumerate())
     for name in ("HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.setattr(remote, "PAUSES_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(remote, "READ_RETRIES", 0)
     yield
-    from huggingface_hub import close_session, set_client_factory
+    from huggingface_hub import close_session, get_session, set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
+    # Threads of a fetch that failed go on. Of a connection that one is making, the closed client would know
+    # nothing.
+    if going_on := [one for one in set(threading.enumerate()) - threads if not one.daemon]:
+        get_session().event_hooks["request"].append(refused)
+    for thread in going_on:
+        thread.join(20)
+        assert not thread.is_alive()
     set_client_factory(default_client_factory)  # the test's hub is another one's stranger
     close_session()
     for name in os.environ.keys() - before.keys():

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import socket
+import ssl
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,12 @@ def test_its_end_ends_the_connection_of_a_client_that_reads_no_more(tmp_path: Pa
         with contextlib.suppress(ConnectionError):
             while client.recv(1_000_000):
                 pass
+
+
+def test_its_end_ends_a_connection_on_which_nobody_has_begun_tls(tmp_path: Path) -> None:
+    running = RunningHub(tmp_path, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    host, _, port = running.url.removeprefix("https://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as client:
+        running.stop()
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(1) == b""
