@@ -37,7 +37,7 @@ def not_found(message: str, next_step: str) -> FailedError:
 
 
 STORAGE = "Check the claim's storage, and that nothing changes the folder while it is read."
-READABLE = "Make the files readable for any user id (chmod -R a+rX)."
+READABLE = "Make folders and files readable for any user id (chmod -R a+rX)."
 FILE_LIMIT = 20_000
 """Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
 ENTRY_LIMIT = 10 * FILE_LIMIT
@@ -88,7 +88,7 @@ class ModelSource(Protocol):
 
 def model_files(folder: Path, *, every: bool = False) -> Iterator[Path]:
     """Every file below ``folder`` that may belong to a model, in no order. Raises FailedError above
-    ENTRY_LIMIT entries, and OSError. Also pipes, sockets and devices.
+    ENTRY_LIMIT entries, and OSError, as where ``folder`` may not be read. Also pipes, sockets and devices.
 
     Left out, unless ``every`` file is wanted: hidden files (a repository's own, NFS's .nfs* of removed files
     that are still open), and files that engines compile and convert beside the model. Both come and go while
@@ -96,9 +96,12 @@ def model_files(folder: Path, *, every: bool = False) -> Iterator[Path]:
     """
     pending, seen = [str(folder)], 0
     while pending:
+        at = pending.pop()
         try:
-            found = os.scandir(pending.pop())
-        except OSError:  # a folder that may not be read
+            found = os.scandir(at)
+        except OSError:  # a folder that may not be read, such as lost+found
+            if at == str(folder):
+                raise
             continue
         with found as entries:
             for entry in entries:
@@ -136,6 +139,8 @@ class FolderSource:
         self._only = path.name if self.single_file else ""
 
     def _absent(self, path: Path, error: OSError) -> FailedError:
+        if isinstance(error, PermissionError):
+            return self._unreadable("found", error)
         try:
             with os.scandir(path.parent) as entries:
                 there = sorted(entry.name for entry in islice(entries, ENTRY_LIMIT))
@@ -151,7 +156,7 @@ class FolderSource:
         try:
             return self._files()
         except OSError as error:  # such as a file that a neighbour removed meanwhile
-            raise invalid(f"{self.name} cannot be listed: {error.strerror or error}.", STORAGE) from None
+            raise self._unreadable("listed", error) from None
 
     def _files(self) -> tuple[FileEntry, ...]:
         if self._only:
@@ -197,5 +202,8 @@ class FolderSource:
             with open_theirs(self.folder / path, follow=True) as file:
                 yield file
         except OSError as error:
-            step = READABLE if isinstance(error, PermissionError) else STORAGE
-            raise invalid(f"{self.name}/{path} cannot be read: {error.strerror}.", step) from None
+            raise self._unreadable("read", error, f"/{path}") from None
+
+    def _unreadable(self, how: str, error: OSError, path: str = "") -> FailedError:
+        step = READABLE if isinstance(error, PermissionError) else STORAGE
+        return invalid(f"{self.name}{path} cannot be {how}: {error.strerror or error}.", step)

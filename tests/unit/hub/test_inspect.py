@@ -159,6 +159,27 @@ def test_absent_claim_path_names_what_is_there(tmp_path: Path) -> None:
     assert "other" in failure.message
 
 
+@pytest.mark.parametrize(("closed", "how"), [("claim", "found"), ("claim/m", "listed")])
+def test_a_folder_that_may_not_be_read_is_neither_empty_nor_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str, how: str
+) -> None:
+    write_checkpoint(tmp_path / "claim/m", "small")
+    (tmp_path / closed).chmod(0)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # the folders above it are root's own
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65532)
+    try:
+        failure = failure_of(InspectConfig(uri=parse_uri("pvc://c/m"), claim_dir="claim", engine="vllm"))
+    finally:
+        os.seteuid(user)
+        (tmp_path / closed).chmod(0o700)
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    assert failure.message == f"pvc://c/m cannot be {how}: Permission denied."
+    assert "chmod -R a+rX" in failure.next_step
+
+
 @pytest.mark.parametrize(
     "uri",
     [
