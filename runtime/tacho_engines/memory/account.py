@@ -20,6 +20,8 @@ class Account:
     concurrency: float
     activation_bytes: int
     graph_bytes: int = 0
+    graph_tokens: int | None = None
+    """Most tokens of a step that has a CUDA graph, where the user sets it; None: the engine's default."""
     other_bytes: int
     """Bytes of CUDA context, communication buffers and the process itself."""
     budget_bytes: int | None

@@ -12,6 +12,8 @@ from tacho_engines.profile import DeniedOptions
 SHORTEST_ABBREVIATION = 3
 """Fewest letters of a switch with two dashes; shorter names have one dash."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+LISTS = ("cudagraph-capture-sizes",)
+"""Switches that memory and speed depend on, and that take several values."""
 
 
 def split_switch(word: str) -> tuple[str, str, bool] | None:
@@ -28,8 +30,8 @@ def split_switch(word: str) -> tuple[str, str, bool] | None:
 
 def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
     """Switches by name, normalised: ``--max_num_seqs=64`` and ``--max-num-seqs 64`` are the same key
-    ``max-num-seqs``. A switch without a value maps to "". The last of a repeated switch wins, as with
-    argparse.
+    ``max-num-seqs``. A switch without a value maps to "", one of ``LISTS`` to its values with spaces
+    between. The last of a repeated switch wins, as with argparse.
     """
     found: dict[str, str] = {}
     open_name = ""
@@ -40,8 +42,8 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
             found[name] = value
             open_name = "" if given else name
         elif open_name:
-            found[open_name] = word
-            open_name = ""
+            found[open_name] = f"{found[open_name]} {word}".strip()
+            open_name = open_name if open_name in LISTS else ""
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from tacho_contract.model import Architecture
 from tacho_contract.units import GIB, MIB
@@ -41,6 +42,8 @@ Fitted to 11 starts of 0.32 on H200s, of eight models, one over two GPUs: 0.47 t
 Seven models are within 0.12 GiB; one with five heads to a key was estimated 0.19 higher. The graphs
 then took 0.22 to 0.99. Where one kernel computes the experts, vLLM estimated 0.4 GiB less.
 """
+MEAN_TOKENS = 206
+"""Mean of the 51 sizes that are captured by default: ``WIDTH_GRAPH_BYTES`` is of steps of so many tokens."""
 SPLIT_WIDTH = 0.75
 """Share of a graph's bytes that tensor parallelism divides. Activations of an 8B are three vectors of the
 MLP's width (10.5 hidden states), and 3.5 hidden states that every GPU has in full.
@@ -69,6 +72,23 @@ def largest_size(
     return round_up(largest, 16) if largest > 256 else largest
 
 
+CAPTURED = (
+    "cudagraph-capture-sizes",
+    "compilation-config.cudagraph-capture-sizes",
+    "cc.cudagraph-capture-sizes",
+)
+"""Switches for the captured batch sizes: several values, or a list in JSON."""
+
+
+def given_sizes(arguments: Mapping[str, str], tokens: int) -> tuple[int, ...]:
+    """The batch sizes that a switch of ``CAPTURED`` names, up to the ``tokens`` of a step; (): not set.
+
+    Source: wheels 0.26.0 and 0.32.0, config/vllm.py _set_cudagraph_sizes.
+    """
+    words = re.findall(r"[^\s,\[\]]+", first_of(arguments, *CAPTURED) or "")
+    return tuple(sorted({size for word in words if 0 < (size := integer(word) or 0) <= tokens}))
+
+
 def graph_sizes(largest: int) -> int:
     """Number of captured batch sizes up to ``largest``: 1, 2, 4, every 8th up to 256, then every 16th."""
     small = sum(size <= largest for size in (1, 2, 4))
@@ -83,6 +103,14 @@ def whole_share(largest: int, tokens: int) -> float:
     51 sizes of layers and 35 of whole steps in 0.58 GiB on an H100, 0.59 on an H200; in place of 0.98.
     """
     return _sum_of_sizes(min(tokens, largest)) / max(1, _sum_of_sizes(largest))
+
+
+def given_share(sizes: Sequence[int], tokens: int) -> float:
+    """``whole_share`` of ``given_sizes``. Graphs of whole steps take memory by their tokens.
+
+    Source: four starts on an H200 with 83 sizes up to 2,560 tokens (benchmarks/gpu/h200/graphs).
+    """
+    return sum(size for size in sizes if size <= tokens) / (len(sizes) * MEAN_TOKENS)
 
 
 def _sum_of_sizes(largest: int) -> int:

@@ -13,8 +13,11 @@ from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.hardware.device import Device
 from tacho_engines.shared.switches import decimal, expanded, first_of, integer, parse_arguments
 from tacho_engines.vllm.graphs import (
+    CAPTURED,
     CONTEXT_BYTES,
     before_bytes,
+    given_share,
+    given_sizes,
     graph_bytes,
     graph_sizes,
     largest_size,
@@ -77,6 +80,8 @@ class GraphSettings:
     """Whether the graphs count against the memory budget."""
     whole: float
     """Share of the sizes, by tokens, that whole steps are captured for, not layers alone (-O1: 0)."""
+    largest: int | None
+    """Most tokens of a step that is captured, where the user sets it; None: the engine's default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +130,15 @@ COUNTS = (
     "kv-cache-memory-bytes",
     "kv-cache-memory",
 )
-SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", "max-cudagraph-capture-size")
+MAX_SIZE = "max-cudagraph-capture-size"
+ESTIMATES = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
+"""Variable that says whether the budget has room for an estimate of the CUDA graphs."""
+SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", MAX_SIZE)
 
 SWITCHES = (
     *COUNTS,
     *SIZES,
+    CAPTURED[0],
     "gpu-memory-utilization",
     "kv-cache-dtype",
     "enforce-eager",
@@ -262,7 +271,9 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
     largest = largest_size(rules, batch.sequences, arguments, gpu.capability, name)
     # A step that checks guessed tokens has several of each request.
     guesses = any(name.startswith("speculative") for name in arguments)
-    estimated = options.env.get("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS", "1") != "0"
+    sizes = given_sizes(arguments, batch.tokens)
+    whole = max(sizes, default=largest) if guesses else batch.sequences
+    estimated = options.env.get(ESTIMATES, "1") != "0"
     return VllmSettings(
         rules=rules,
         tensor=tensor,
@@ -279,9 +290,10 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
             states=_states(arguments, rules, name),
         ),
         graphs=GraphSettings(
-            sizes=0 if eager else graph_sizes(largest),
+            sizes=0 if eager else len(sizes) or graph_sizes(largest),
             inside=rules.graphs == "inside" and estimated,
-            whole=0.0 if level == 1 else whole_share(largest, largest if guesses else batch.sequences),
+            whole=0.0 if level == 1 else given_share(sizes, whole) if sizes else whole_share(largest, whole),
+            largest=max(sizes) if sizes else largest if MAX_SIZE in arguments else None,
         ),
         expert_parallel="enable-expert-parallel" in arguments,
         offload_bytes=int((decimal(first_of(arguments, "cpu-offload-gb")) or 0.0) * GIB),

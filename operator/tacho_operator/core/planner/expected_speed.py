@@ -189,11 +189,13 @@ def expected_speed(
     slots: int,
     level: ServiceLevel,
     front_ends: int | None,
+    graph_tokens: int | None = None,
 ) -> ExpectedSpeed | None:
     """The expected speed of one replica; None where the GPU's bandwidth and generation, or the engine's
     speed, are unknown.
 
-    ``front_ends``: HTTP front ends of the engine; None: enough for any load.
+    ``front_ends``: HTTP front ends of the engine; None: enough for any load. ``graph_tokens``: most tokens of
+    a step that has a CUDA graph; None: the engine's default.
     """
     device = step.placement.device
     guessed = UNTIMED_WITHIN
@@ -204,8 +206,11 @@ def expected_speed(
     if step.bound() is None or not speed.efficiency:
         return None
     law, kernel, timed = timing(speed, step.placement)
-    timed = timed and rates is None
-    if kernel.graph_tokens == GRAPH_TOKENS:
+    # With fewer tokens than by default, decoding steps would be launched too: that was not timed.
+    timed = timed and rates is None and (graph_tokens is None or graph_tokens >= GRAPH_TOKENS)
+    if graph_tokens is not None:
+        kernel = replace(kernel, graph_tokens=graph_tokens)
+    elif kernel.graph_tokens == GRAPH_TOKENS:
         kernel = replace(kernel, graph_tokens=min(GRAPH_TOKENS, 2 * slots))
     ceiling = law.front_end_tokens_per_second * front_ends if front_ends else float("inf")
     loop = Loop(step=step, law=law, kernel=kernel, ceiling=ceiling, batching=speed.batching)

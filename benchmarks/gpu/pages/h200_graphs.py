@@ -1,0 +1,162 @@
+"""docs/results/h200/graphs.md: what CUDA graphs for steps with a prompt gain, on an H200."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from benchmarks.gpu.pages.loops import levels, pair, rate
+from benchmarks.gpu.pages.recorded import RAW, fill, number, row
+from benchmarks.planner.speed import SPEED, predicted
+from benchmarks.planner.speed_rows import Row
+from tacho_operator.core.planner.expected_speed import timing
+
+FOLDER = RAW / "graphs"
+MODELS = {
+    "qwen3-30b-a3b": ("Qwen3-30B-A3B, 16 bits", "qwen3-30b-a3b", "none"),
+    "qwen2.5-3b": ("Qwen2.5-3B, 16 bits", "qwen2.5-3b", "none"),
+    "llama-3.1-8b-fp8": ("Llama-3.1-8B, FP8", "llama-3.1-8b", "fp8"),
+    "llama-3.1-8b-gptq": ("Llama-3.1-8B, GPTQ", "llama-3.1-8b-gptq", "gptq"),
+}
+"""By the files' names: title, model and method."""
+STREAMS = (16, 64, 256)
+CAPTURED = "-captured"
+MOST_TOKENS = 2560
+"""Largest captured step; of the rest the engine's default is 512."""
+
+
+def loop(name: str, streams: int) -> dict[str, Any]:
+    (found,) = levels(FOLDER / f"{name}.json", streams)
+    return found
+
+
+def expected(name: str, streams: int, graph_tokens: int | None) -> float:
+    """What the plan's law expects, in tokens a second; None: with the engine's default."""
+    _, model, method = MODELS[name]
+    cell = {"model": model, "method": method, "version": "0.26.0", "args": [], "maxModelLen": 4096}
+    of = Row(
+        name=name,
+        figure="load",
+        kind="loop",
+        cell=cell,
+        measured=0.0,
+        streams=streams,
+        input_tokens=512,
+        output_tokens=200,
+    )
+    law, kernel, _ = timing(SPEED, of.step.placement)
+    return predicted(of, law, kernel if graph_tokens is None else replace(kernel, graph_tokens=graph_tokens))
+
+
+def gain(name: str, streams: int) -> float | None:
+    """By which share more tokens a second come; None where a loop is not steady."""
+    before, after = loop(name, streams), loop(name + CAPTURED, streams)
+    return rate(after) / rate(before) - 1 if before["steady"] and after["steady"] else None
+
+
+def gains(name: str) -> list[float]:
+    """In percent, of all numbers of streams whose loops are steady."""
+    return [100 * more for streams in STREAMS if (more := gain(name, streams)) is not None]
+
+
+def off(name: str, streams: int, graph_tokens: int | None) -> float | None:
+    """By which share more is expected than a loop had; None where it is not steady."""
+    measured = loop(name + (CAPTURED if graph_tokens else ""), streams)
+    return expected(name, streams, graph_tokens) / rate(measured) - 1 if measured["steady"] else None
+
+
+def errors(graph_tokens: int | None) -> list[float]:
+    """Of all steady loops, in ascending order."""
+    found = (off(name, streams, graph_tokens) for name in MODELS for streams in STREAMS)
+    return sorted(abs(error) for error in found if error is not None)
+
+
+def signed(share: float | None) -> str:
+    return "not steady" if share is None else f"{100 * share:+.1f} %"
+
+
+def rates() -> Iterator[str]:
+    for name, (title, _, _) in MODELS.items():
+        for streams in STREAMS:
+            before, after = loop(name, streams), loop(name + CAPTURED, streams)
+            yield row(
+                title,
+                str(streams),
+                number(rate(before)) + ("" if before["steady"] else ", not steady"),
+                number(rate(after)),
+                signed(gain(name, streams)) if before["steady"] and after["steady"] else "-",
+                f"{pair(before['ttft_ms'])} / {pair(after['ttft_ms'])}",
+                f"{pair(before['tpot_ms'], 1)} / {pair(after['tpot_ms'], 1)}",
+            )
+
+
+def laws() -> Iterator[str]:
+    for name, (title, _, _) in MODELS.items():
+        for streams in STREAMS:
+            cells = (
+                f"{number(expected(name, streams, tokens))} ({signed(off(name, streams, tokens))})"
+                for tokens in (None, MOST_TOKENS)
+            )
+            yield row(title, str(streams), *cells)
+
+
+def logged(name: str, pattern: str) -> str:
+    text = (FOLDER / f"{name}.log").read_text(encoding="utf-8")
+    found = re.findall(pattern, text)
+    assert found, (name, pattern)
+    return str(found[-1])
+
+
+GRAPHS = r"Graph capturing finished in \d+ secs, took ([\d.]+) GiB"
+SECONDS = r"Graph capturing finished in (\d+) secs"
+CACHE = r"GPU KV cache size: ([\d,]+) tokens"
+
+
+def memory() -> Iterator[str]:
+    for name, (title, _, _) in MODELS.items():
+        both = (name, name + CAPTURED)
+        yield row(
+            title,
+            *(" / ".join(logged(each, pattern) for each in both) for pattern in (GRAPHS, SECONDS, CACHE)),
+        )
+
+
+def sizes() -> list[int]:
+    """The captured batch sizes."""
+    named = logged("qwen2.5-3b" + CAPTURED, r"'cudagraph_capture_sizes': \[([\d, ]+)\]")
+    return [int(size) for size in named.split(", ")]
+
+
+def switch() -> str:
+    return f"--compilation-config.cudagraph_capture_sizes=[{','.join(map(str, sizes()))}]"
+
+
+def page() -> str:
+    spans = {
+        key: f"{min(gains(name)):.0f} to {max(gains(name)):.0f}"
+        for key, name in zip(("experts", "small", "fp8", "gptq"), MODELS, strict=True)
+    }
+    moe, small = "qwen3-30b-a3b", "qwen2.5-3b"
+    return fill(
+        "h200_graphs",
+        rates=rates(),
+        switch=switch(),
+        laws=laws(),
+        memory=memory(),
+        **spans,
+        p95=loop(moe, 64)["tpot_ms"]["p95"],
+        p95_captured=loop(moe + CAPTURED, 64)["tpot_ms"]["p95"],
+        median=100 * median(errors(MOST_TOKENS)),
+        worst=100 * errors(MOST_TOKENS)[-1],
+        default_median=100 * median(errors(None)),
+        default_worst=100 * errors(None)[-1],
+        late=number(loop(small + CAPTURED, 256)["ttft_ms"]["p50"]),
+        soon=number(loop(small, 256)["ttft_ms"]["p50"]),
+        front=number(rate(loop(small + CAPTURED, 256))),
+        estimate=logged(moe + CAPTURED, r"Estimated CUDA graph memory: ([\d.]+) GiB"),
+        took=logged(moe + CAPTURED, GRAPHS),
+        estimate_default=logged(moe, r"Estimated CUDA graph memory: ([\d.]+) GiB"),
+    )
