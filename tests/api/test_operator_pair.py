@@ -61,15 +61,19 @@ def pair(
         TACHO_POD_NAME=STANDBY_POD,
         TACHO_POD_ADDRESS="127.0.0.1",
     )
-    leader.start()
-    eventually("the first leads", lambda: leader.leads() or None)
-    standby.start()
-    eventually("the second is ready", lambda: standby.ready() or None)
-    yield leader, standby
-    for one in (leader, standby):
-        one.kill()
-        print(one.log.read_text()[-20000:])
-    api.kubectl("delete", "lease", ACCOUNT, "-n", NAMESPACE)  # the next test's operator would wait for it
+    begun: list[Operator] = []
+    try:
+        for one, is_up in ((leader, leader.leads), (standby, standby.ready)):
+            begun.append(one)
+            one.start()
+            eventually("the first leads, the second is ready", lambda is_up=is_up: is_up() or None)
+        yield leader, standby
+    finally:
+        for one in begun:
+            one.kill()
+            print(one.log.read_text()[-20000:])
+        # The next test's operator would wait for it.
+        api.kubectl("delete", "lease", ACCOUNT, "-n", NAMESPACE, "--ignore-not-found")
 
 
 def names(api: Cluster, namespace: str) -> set[str]:
