@@ -197,7 +197,7 @@ class HubCache:
         self._strays = self._partials()
 
     def release(self) -> None:
-        """Closes the folders that ``hold`` opened. Its paths lead to whatever is opened next then."""
+        """Closes the folders that ``hold`` opened; none of this cache's paths leads anywhere then."""
         self._held.close()
 
     @contextlib.contextmanager

@@ -74,7 +74,6 @@ class ModelFetch:
         self._config, self._token = config, token
         hub = (config.endpoint or os.environ.get("HF_ENDPOINT", "")).rstrip("/")
         self._cache = HubCache(config.cache_dir, config.repository, config.files.commit, hub)
-        self._downloads: set[Future[None]] = set()
         self._began = time.monotonic()
         self.progress = FetchProgress(state="Listing", bytes_total=config.files.total_bytes)
 
@@ -107,13 +106,6 @@ class ModelFetch:
                 error.filename = os.path.realpath(error.filename)
             raise
         finally:
-            for download in self._downloads:  # a failure does not wait for them
-                download.add_done_callback(self._release)
-            self._release()
-
-    def _release(self, _ended: object = None) -> None:
-        """Closes the cache's folders, unless a thread still writes to them: it would write to others."""
-        if all(download.done() for download in self._downloads):
             self._cache.release()
 
     def _run_fetch(self) -> str:
@@ -227,7 +219,6 @@ class ModelFetch:
         futures: set[Future[None]] = {
             pool.submit(downloader.download, target, present[target.path]) for target in targets
         }
-        self._downloads = futures
         try:
             while futures:
                 done, futures = wait(futures, timeout=INTERVAL_SECONDS, return_when=FIRST_EXCEPTION)
