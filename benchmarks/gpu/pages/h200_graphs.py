@@ -124,6 +124,24 @@ def memory() -> Iterator[str]:
         )
 
 
+def gain_errors() -> list[float]:
+    """By how many percentage points each gain is off, in ascending order."""
+    found = []
+    for name in MODELS:
+        for streams in STREAMS:
+            measured = gain(name, streams)
+            if measured is not None:
+                planned = expected(name, streams, MOST_TOKENS) / expected(name, streams, None) - 1
+                found.append(100 * abs(planned - measured))
+    return sorted(found)
+
+
+def more(pattern: str) -> list[float]:
+    """By how much a figure of the log is higher with the switch, for each model, in ascending order."""
+    pairs = ((logged(name + CAPTURED, pattern), logged(name, pattern)) for name in MODELS)
+    return sorted(float(after) - float(before) for after, before in pairs)
+
+
 def sizes() -> list[int]:
     """The captured batch sizes."""
     named = logged("qwen2.5-3b" + CAPTURED, r"'cudagraph_capture_sizes': \[([\d, ]+)\]")
@@ -140,6 +158,9 @@ def page() -> str:
         for key, name in zip(("experts", "small", "fp8", "gptq"), MODELS, strict=True)
     }
     moe, small = "qwen3-30b-a3b", "qwen2.5-3b"
+    elsewhere = [level for level in levels(RAW / "speed-four/qwen2.5-3b-none.json") if level["streams"] > 1]
+    assert rate(elsewhere[-1]) > rate(loop(small + CAPTURED, 256))
+    longer = [seconds for seconds in more(SECONDS) if seconds > 0]
     return fill(
         "h200_graphs",
         rates=rates(),
@@ -155,7 +176,13 @@ def page() -> str:
         default_worst=100 * errors(None)[-1],
         late=number(loop(small + CAPTURED, 256)["ttft_ms"]["p50"]),
         soon=number(loop(small, 256)["ttft_ms"]["p50"]),
-        front=number(rate(loop(small + CAPTURED, 256))),
+        late_8b=number(loop("llama-3.1-8b-fp8" + CAPTURED, 256)["ttft_ms"]["p50"]),
+        soon_8b=number(loop("llama-3.1-8b-fp8", 256)["ttft_ms"]["p50"]),
+        other=", ".join(number(rate(level)) for level in elsewhere),
+        gain_median=median(gain_errors()),
+        gain_worst=gain_errors()[-1],
+        more_gib=f"{more(GRAPHS)[0]:.2f} to {more(GRAPHS)[-1]:.2f}",
+        more_seconds=f"{longer[0]:.0f} to {longer[-1]:.0f}",
         estimate=logged(moe + CAPTURED, r"Estimated CUDA graph memory: ([\d.]+) GiB"),
         took=logged(moe + CAPTURED, GRAPHS),
         estimate_default=logged(moe, r"Estimated CUDA graph memory: ([\d.]+) GiB"),

@@ -21,7 +21,10 @@ class Account:
     activation_bytes: int
     graph_bytes: int = 0
     graph_tokens: int | None = None
-    """Most tokens of a step that has a CUDA graph, where the user sets it; None: the engine's default."""
+    """Most tokens of a step that has a CUDA graph, where the user sets it; None: the engine's default.
+
+    0: steps are padded to the tokens of a larger graph.
+    """
     other_bytes: int
     """Bytes of CUDA context, communication buffers and the process itself."""
     budget_bytes: int | None

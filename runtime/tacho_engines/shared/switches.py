@@ -43,8 +43,13 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
             open_name = "" if given else name
         elif open_name:
             found[open_name] = f"{found[open_name]} {word}".strip()
-            open_name = open_name if open_name in LISTS else ""
+            open_name = open_name if _takes_several(open_name) else ""
     return found
+
+
+def _takes_several(name: str) -> bool:
+    """Whether a switch, abbreviated perhaps, is one of ``LISTS``."""
+    return len(name) >= SHORTEST_ABBREVIATION and any(switch.startswith(name) for switch in LISTS)
 
 
 def expanded(found: Mapping[str, str], known: Collection[str]) -> dict[str, str]:

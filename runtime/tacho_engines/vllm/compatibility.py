@@ -8,7 +8,6 @@ from tacho_contract.codec import WHOLE_NUMBER_LIMIT
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement
-from tacho_engines.profile import GRAPH_TOKENS
 from tacho_engines.shared.compatibility import (
     arithmetic,
     cache_refusal,
@@ -25,14 +24,14 @@ from tacho_engines.shared.compatibility import (
 from tacho_engines.shared.images import is_upstreams, version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
 from tacho_engines.vllm.arguments import in_half
-from tacho_engines.vllm.graphs import CAPTURED, before_bytes, given_sizes
+from tacho_engines.vllm.graphs import before_bytes, refused_sizes
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import (
     COUNTS,
     ESTIMATES,
     KV_ELEMENT_BYTES,
-    MAX_SIZE,
     SIZES,
+    VllmSettings,
     outside_budget,
     planned_settings,
     switches,
@@ -297,19 +296,34 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
         value = decimal(arguments[name]) if name in arguments else 0.0
         if value is None or value < 0:
             return f"--{name} takes a number from 0 on, not {arguments[name][:40]!r}"
-    named, most = first_of(arguments, *CAPTURED), integer(arguments.get(MAX_SIZE))
-    captured = given_sizes(arguments, WHOLE_NUMBER_LIMIT)
-    if named is not None and not captured:
-        return f"--{CAPTURED[0]} takes whole numbers above 0, not {named[:40]!r}"
-    if captured and most not in (None, captured[-1]):
-        return f"--{MAX_SIZE} is the largest of --{CAPTURED[0]}, where both are set"
+    tokens, sequences = (integer(arguments.get(n)) for n in ("max-num-batched-tokens", "max-num-seqs"))
+    if refusal := refused_sizes(arguments, tokens or WHOLE_NUMBER_LIMIT):
+        return refusal
     share = first_of(arguments, "gpu-memory-utilization")
     if share is not None and not 0 < (decimal(share) or 0.0) <= 1:
         return f"--gpu-memory-utilization is above 0 and at most 1, not {share[:40]!r}"
-    tokens, sequences = (integer(arguments.get(n)) for n in ("max-num-batched-tokens", "max-num-seqs"))
     if tokens and sequences and tokens < sequences:
         return f"--max-num-batched-tokens {tokens} is below --max-num-seqs {sequences}"
     return ""
+
+
+ESTIMATED_TOKENS = 1024
+"""Most tokens of CUDA graphs that vLLM's first runner estimates well with experts: 0.58 GiB for 1.04, of
+gpt-oss-20b (benchmarks/gpu/h200/speed-four).
+"""
+
+
+def _reserves_too_much(placement: Placement, settings: VllmSettings) -> bool:
+    """Whether an estimate of the CUDA graphs takes much of the KV cache: the first runner, with experts."""
+    graphs = settings.graphs
+    return (
+        graphs.sizes > 0
+        and graphs.inside
+        and settings.rules.runner == "v1"
+        and settings.cache.fixed_bytes is None
+        and placement.architecture.experts > 0
+        and (graphs.largest or 0) > ESTIMATED_TOKENS
+    )
 
 
 def settings_refusal(placement: Placement) -> EngineRefusal | None:
@@ -334,13 +348,12 @@ def settings_refusal(placement: Placement) -> EngineRefusal | None:
             f"--gpu-memory-utilization asks for {gib(budget)} of the {gib(total)} of {gpu.product}, and "
             f"{gib(outside)} are needed beside it; {max(0, total - outside) / total - 0.005:.2f} leaves room",
         )
-    first_runner = settings.graphs.inside and settings.rules.runner == "v1"
-    if first_runner and placement.architecture.experts and (settings.graphs.largest or 0) > GRAPH_TOKENS:
+    if _reserves_too_much(placement, settings):
         return EngineRefusal(
             failure_class=FailureClass.INVALID_CONFIG,
-            message=f"vLLM {placement.version} reserves far more for CUDA graphs of over {GRAPH_TOKENS} "
-            "tokens than they take in such a model (28.0 GiB for 1.4, measured)",
-            next_step=f"Set {ESTIMATES}=0 in engine.env, or capture {GRAPH_TOKENS} tokens at most.",
+            message=f"vLLM {placement.version} may reserve far more for CUDA graphs of over "
+            f"{ESTIMATED_TOKENS} tokens than they take: 28.0 GiB for 1.4 of a Qwen3-30B-A3B in 0.26",
+            next_step=f"Set {ESTIMATES}=0 in engine.env, or capture {ESTIMATED_TOKENS} tokens at most.",
         )
     limit = placement.options.memory_limit_bytes
     kept = (offloaded_bytes(placement, settings) + settings.swap_bytes) * max(1, placement.count)

@@ -63,7 +63,7 @@ def largest_size(
     ``--max-cudagraph-capture-size`` replaces it. Source: vLLM config/vllm.py _set_cudagraph_sizes; for some
     architectures models/config.py (with graph law ``sizes`` the bytes of a size are a bound for 51 of them).
     """
-    requested = integer(first_of(arguments, "max-cudagraph-capture-size"))
+    requested = integer(arguments.get(MAX_SIZE))
     most = rules.blackwell_graph_tokens if capability[0] == BLACKWELL else 512
     default = min(2 * sequences, most) if rules.runner != "v0" else min(sequences, 256)
     if rules.graph_law == "shape":
@@ -77,16 +77,41 @@ CAPTURED = (
     "compilation-config.cudagraph-capture-sizes",
     "cc.cudagraph-capture-sizes",
 )
-"""Switches for the captured batch sizes: several values, or a list in JSON."""
+"""Switches for the captured batch sizes: the first takes several values, the others a list in JSON."""
+MAX_SIZE = "max-cudagraph-capture-size"
 
 
 def given_sizes(arguments: Mapping[str, str], tokens: int) -> tuple[int, ...]:
-    """The batch sizes that a switch of ``CAPTURED`` names, up to the ``tokens`` of a step; (): not set.
+    """The batch sizes that a switch of ``CAPTURED`` names, up to the ``tokens`` of a step; (): none.
 
     Source: wheels 0.26.0 and 0.32.0, config/vllm.py _set_cudagraph_sizes.
     """
-    words = re.findall(r"[^\s,\[\]]+", first_of(arguments, *CAPTURED) or "")
-    return tuple(sorted({size for word in words if 0 < (size := integer(word) or 0) <= tokens}))
+    words = re.findall(r"\d{1,18}", first_of(arguments, *CAPTURED) or "")
+    return tuple(sorted({int(word) for word in words if 0 < int(word) <= tokens}))
+
+
+def default_sizes(largest: int) -> tuple[int, ...]:
+    """The batch sizes up to ``largest`` that are captured where no list names others."""
+    return tuple(
+        size for size in (1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)) if size <= largest
+    )
+
+
+def refused_sizes(arguments: Mapping[str, str], tokens: int) -> str:
+    """Why vLLM refuses the batch sizes to capture; "": it does not. ``tokens``: most of a step.
+
+    Source: wheels 0.26.0 and 0.32.0, config/vllm.py _set_cudagraph_sizes.
+    """
+    named = first_of(arguments, *CAPTURED)
+    if named is None:
+        return ""
+    form = r"\d+( \d+)*" if CAPTURED[0] in arguments else r"\[\s*\d+(\s*,\s*\d+)*\s*\]"
+    sizes, most = given_sizes(arguments, tokens), integer(arguments.get(MAX_SIZE))
+    if not re.fullmatch(form, named) or not sizes:
+        return f"--{CAPTURED[0]} takes whole numbers from 1 to the tokens of a step, not {named[:40]!r}"
+    if most not in (None, sizes[-1]):
+        return f"--{MAX_SIZE} is the largest of --{CAPTURED[0]}, where both are set"
+    return ""
 
 
 def graph_sizes(largest: int) -> int:

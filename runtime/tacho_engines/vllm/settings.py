@@ -11,11 +11,14 @@ from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
 from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.hardware.device import Device
+from tacho_engines.profile import GRAPH_TOKENS
 from tacho_engines.shared.switches import decimal, expanded, first_of, integer, parse_arguments
 from tacho_engines.vllm.graphs import (
     CAPTURED,
     CONTEXT_BYTES,
+    MAX_SIZE,
     before_bytes,
+    default_sizes,
     given_share,
     given_sizes,
     graph_bytes,
@@ -82,6 +85,12 @@ class GraphSettings:
     """Share of the sizes, by tokens, that whole steps are captured for, not layers alone (-O1: 0)."""
     largest: int | None
     """Most tokens of a step that is captured, where the user sets it; None: the engine's default."""
+    padded: bool = False
+    """Whether sizes are missing that are captured by default, so that steps are padded to larger ones."""
+
+
+NO_GRAPHS = GraphSettings(sizes=0, inside=False, whole=0.0, largest=None)
+"""Of eager mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +138,11 @@ COUNTS = (
     "pp",
     "kv-cache-memory-bytes",
     "kv-cache-memory",
+    MAX_SIZE,
 )
-MAX_SIZE = "max-cudagraph-capture-size"
 ESTIMATES = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 """Variable that says whether the budget has room for an estimate of the CUDA graphs."""
-SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", MAX_SIZE)
+SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size")
 
 SWITCHES = (
     *COUNTS,
@@ -268,12 +277,6 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
     eager = level == 0 or arguments.get("enforce-eager", "false").lower() != "false"
     eager |= placement.method.method == INT8
     name = placement.architecture.name
-    largest = largest_size(rules, batch.sequences, arguments, gpu.capability, name)
-    # A step that checks guessed tokens has several of each request.
-    guesses = any(name.startswith("speculative") for name in arguments)
-    sizes = given_sizes(arguments, batch.tokens)
-    whole = max(sizes, default=largest) if guesses else batch.sequences
-    estimated = options.env.get(ESTIMATES, "1") != "0"
     return VllmSettings(
         rules=rules,
         tensor=tensor,
@@ -289,17 +292,37 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
             in_flight_steps=_in_flight(rules, pipeline, "no-async-scheduling" not in arguments),
             states=_states(arguments, rules, name),
         ),
-        graphs=GraphSettings(
-            sizes=0 if eager else len(sizes) or graph_sizes(largest),
-            inside=rules.graphs == "inside" and estimated,
-            whole=0.0 if level == 1 else given_share(sizes, whole) if sizes else whole_share(largest, whole),
-            largest=max(sizes) if sizes else largest if MAX_SIZE in arguments else None,
-        ),
+        graphs=NO_GRAPHS if eager else _graphs(arguments, placement, rules, batch, layers_alone=level == 1),
         expert_parallel="enable-expert-parallel" in arguments,
         offload_bytes=int((decimal(first_of(arguments, "cpu-offload-gb")) or 0.0) * GIB),
         swap_bytes=_swap_bytes(arguments, rules, tensor * pipeline),
         compiled=not eager,
         max_model_len=max_model_len,
+    )
+
+
+def _graphs(
+    arguments: Mapping[str, str], placement: Placement, rules: VllmRules, batch: Batch, *, layers_alone: bool
+) -> GraphSettings:
+    """The CUDA graphs that a server captures: by default, up to a largest size, or of listed sizes."""
+    capability, name = placement.device.capability, placement.architecture.name
+    largest = largest_size(rules, batch.sequences, arguments, capability, name)
+    listed = first_of(arguments, *CAPTURED) is not None
+    if listed or MAX_SIZE in arguments:
+        largest = min(largest, batch.tokens)
+    sizes = given_sizes(arguments, batch.tokens) if listed else ()
+    if MAX_SIZE in arguments and not listed and largest > GRAPH_TOKENS:
+        sizes = default_sizes(largest)
+    # A step that checks guessed tokens has several of each request.
+    guesses = any(switch.startswith("speculative") for switch in arguments)
+    whole = max(sizes, default=largest) if guesses else batch.sequences
+    share = given_share(sizes, whole) if sizes else whole_share(largest, whole)
+    return GraphSettings(
+        sizes=len(sizes) if listed or sizes else graph_sizes(largest),
+        inside=rules.graphs == "inside" and placement.options.env.get(ESTIMATES, "1") != "0",
+        whole=0.0 if layers_alone else share,
+        largest=max(sizes, default=largest if MAX_SIZE in arguments else None),
+        padded=listed and not {*default_sizes(GRAPH_TOKENS)} <= {*sizes},
     )
 
 

@@ -206,8 +206,8 @@ def expected_speed(
     if step.bound() is None or not speed.efficiency:
         return None
     law, kernel, timed = timing(speed, step.placement)
-    # With fewer tokens than by default, decoding steps would be launched too: that was not timed.
-    timed = timed and rates is None and (graph_tokens is None or graph_tokens >= GRAPH_TOKENS)
+    # With fewer graphs than by default, decoding steps are launched, or padded: neither was timed.
+    timed = timed and rates is None and (graph_tokens is None or graph_tokens >= kernel.graph_tokens)
     if graph_tokens is not None:
         kernel = replace(kernel, graph_tokens=graph_tokens)
     elif kernel.graph_tokens == GRAPH_TOKENS:
