@@ -6,6 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+@dataclass(frozen=True, slots=True)
+class CapturedSteps:
+    """The steps that have a CUDA graph, where the user says which."""
+
+    tokens: int
+    """Most tokens of such a step."""
+    usual: bool
+    """Whether those are among them that have one by default. Else steps are launched, or padded to others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """Predicted memory in bytes, by part.
@@ -20,11 +30,8 @@ class Account:
     concurrency: float
     activation_bytes: int
     graph_bytes: int = 0
-    graph_tokens: int | None = None
-    """Most tokens of a step that has a CUDA graph, where the user sets it; None: the engine's default.
-
-    0: steps are padded to the tokens of a larger graph.
-    """
+    captured: CapturedSteps | None = None
+    """None: the engine's default."""
     other_bytes: int
     """Bytes of CUDA context, communication buffers and the process itself."""
     budget_bytes: int | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tacho_contract.codec import WHOLE_NUMBER_LIMIT
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import gib
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement
@@ -30,6 +29,7 @@ from tacho_engines.vllm.settings import (
     COUNTS,
     ESTIMATES,
     KV_ELEMENT_BYTES,
+    NO_GRAPHS,
     SIZES,
     VllmSettings,
     outside_budget,
@@ -296,33 +296,29 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
         value = decimal(arguments[name]) if name in arguments else 0.0
         if value is None or value < 0:
             return f"--{name} takes a number from 0 on, not {arguments[name][:40]!r}"
-    tokens, sequences = (integer(arguments.get(n)) for n in ("max-num-batched-tokens", "max-num-seqs"))
-    if refusal := refused_sizes(arguments, tokens or WHOLE_NUMBER_LIMIT):
-        return refusal
     share = first_of(arguments, "gpu-memory-utilization")
     if share is not None and not 0 < (decimal(share) or 0.0) <= 1:
         return f"--gpu-memory-utilization is above 0 and at most 1, not {share[:40]!r}"
+    tokens, sequences = (integer(arguments.get(n)) for n in ("max-num-batched-tokens", "max-num-seqs"))
     if tokens and sequences and tokens < sequences:
         return f"--max-num-batched-tokens {tokens} is below --max-num-seqs {sequences}"
     return ""
 
 
 ESTIMATED_TOKENS = 1024
-"""Most tokens of CUDA graphs that vLLM's first runner estimates well with experts: 0.58 GiB for 1.04, of
-gpt-oss-20b (benchmarks/gpu/h200/speed-four).
-"""
+"""Most tokens of CUDA graphs that vLLM's first runner estimates well with experts (h200/speed-four)."""
 
 
 def _reserves_too_much(placement: Placement, settings: VllmSettings) -> bool:
     """Whether an estimate of the CUDA graphs takes much of the KV cache: the first runner, with experts."""
     graphs = settings.graphs
     return (
-        graphs.sizes > 0
-        and graphs.inside
+        graphs.inside
         and settings.rules.runner == "v1"
         and settings.cache.fixed_bytes is None
         and placement.architecture.experts > 0
-        and (graphs.largest or 0) > ESTIMATED_TOKENS
+        and graphs.captured is not None
+        and graphs.captured.tokens > ESTIMATED_TOKENS
     )
 
 
@@ -348,6 +344,9 @@ def settings_refusal(placement: Placement) -> EngineRefusal | None:
             f"--gpu-memory-utilization asks for {gib(budget)} of the {gib(total)} of {gpu.product}, and "
             f"{gib(outside)} are needed beside it; {max(0, total - outside) / total - 0.005:.2f} leaves room",
         )
+    wrong = refused_sizes(switches(placement.options), settings.batch.tokens)
+    if wrong and settings.graphs is not NO_GRAPHS:
+        return refused(FailureClass.INVALID_CONFIG, wrong)
     if _reserves_too_much(placement, settings):
         return EngineRefusal(
             failure_class=FailureClass.INVALID_CONFIG,

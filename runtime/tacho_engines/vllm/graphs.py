@@ -104,12 +104,11 @@ def refused_sizes(arguments: Mapping[str, str], tokens: int) -> str:
     """
     named = first_of(arguments, *CAPTURED)
     if named is None:
-        return ""
+        return f"--{MAX_SIZE} is 1 at least" if integer(arguments.get(MAX_SIZE)) == 0 else ""
     form = r"\d+( \d+)*" if CAPTURED[0] in arguments else r"\[\s*\d+(\s*,\s*\d+)*\s*\]"
-    sizes, most = given_sizes(arguments, tokens), integer(arguments.get(MAX_SIZE))
-    if not re.fullmatch(form, named) or not sizes:
-        return f"--{CAPTURED[0]} takes whole numbers from 1 to the tokens of a step, not {named[:40]!r}"
-    if most not in (None, sizes[-1]):
+    if not re.fullmatch(form, named):
+        return f"--{CAPTURED[0]} takes whole numbers, not {named[:40]!r}"
+    if integer(arguments.get(MAX_SIZE)) not in (None, max(given_sizes(arguments, tokens), default=0)):
         return f"--{MAX_SIZE} is the largest of --{CAPTURED[0]}, where both are set"
     return ""
 

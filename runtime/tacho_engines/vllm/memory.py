@@ -320,7 +320,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         concurrency=found.cache.concurrency,
         activation_bytes=found.activation_bytes,
         graph_bytes=found.graph_bytes,
-        graph_tokens=0 if settings.graphs.padded else settings.graphs.largest,
+        captured=settings.graphs.captured,
         other_bytes=found.non_torch_bytes
         + CONTEXT_BYTES
         + before_bytes(settings.rules, settings.tensor * settings.pipeline),

@@ -11,6 +11,7 @@ from tacho_contract.model import ModelFacts
 from tacho_contract.units import GIB
 from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.hardware.device import Device
+from tacho_engines.memory.account import CapturedSteps
 from tacho_engines.profile import GRAPH_TOKENS
 from tacho_engines.shared.switches import decimal, expanded, first_of, integer, parse_arguments
 from tacho_engines.vllm.graphs import (
@@ -83,13 +84,11 @@ class GraphSettings:
     """Whether the graphs count against the memory budget."""
     whole: float
     """Share of the sizes, by tokens, that whole steps are captured for, not layers alone (-O1: 0)."""
-    largest: int | None
-    """Most tokens of a step that is captured, where the user sets it; None: the engine's default."""
-    padded: bool = False
-    """Whether sizes are missing that are captured by default, so that steps are padded to larger ones."""
+    captured: CapturedSteps | None
+    """Where the user says which steps are captured; None: the engine's default."""
 
 
-NO_GRAPHS = GraphSettings(sizes=0, inside=False, whole=0.0, largest=None)
+NO_GRAPHS = GraphSettings(sizes=0, inside=False, whole=0.0, captured=None)
 """Of eager mode."""
 
 
@@ -138,11 +137,10 @@ COUNTS = (
     "pp",
     "kv-cache-memory-bytes",
     "kv-cache-memory",
-    MAX_SIZE,
 )
 ESTIMATES = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 """Variable that says whether the budget has room for an estimate of the CUDA graphs."""
-SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size")
+SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", MAX_SIZE)
 
 SWITCHES = (
     *COUNTS,
@@ -307,11 +305,14 @@ def _graphs(
     """The CUDA graphs that a server captures: by default, up to a largest size, or of listed sizes."""
     capability, name = placement.device.capability, placement.architecture.name
     largest = largest_size(rules, batch.sequences, arguments, capability, name)
-    listed = first_of(arguments, *CAPTURED) is not None
-    if listed or MAX_SIZE in arguments:
-        largest = min(largest, batch.tokens)
+    listed, captured = first_of(arguments, *CAPTURED) is not None, None
     sizes = given_sizes(arguments, batch.tokens) if listed else ()
-    if MAX_SIZE in arguments and not listed and largest > GRAPH_TOKENS:
+    if listed or MAX_SIZE in arguments:
+        usual = min(largest_size(rules, batch.sequences, {}, capability, name), batch.tokens)
+        largest = max(sizes, default=0) if listed else min(largest, batch.tokens)
+        among = {*default_sizes(usual)} <= {*sizes} if listed else largest >= usual
+        captured = CapturedSteps(largest, among)
+    if captured and not listed and largest > GRAPH_TOKENS:
         sizes = default_sizes(largest)
     # A step that checks guessed tokens has several of each request.
     guesses = any(switch.startswith("speculative") for switch in arguments)
@@ -321,8 +322,7 @@ def _graphs(
         sizes=len(sizes) if listed or sizes else graph_sizes(largest),
         inside=rules.graphs == "inside" and placement.options.env.get(ESTIMATES, "1") != "0",
         whole=0.0 if layers_alone else share,
-        largest=max(sizes, default=largest if MAX_SIZE in arguments else None),
-        padded=listed and not {*default_sizes(GRAPH_TOKENS)} <= {*sizes},
+        captured=captured,
     )
 
 

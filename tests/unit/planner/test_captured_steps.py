@@ -12,9 +12,10 @@ from benchmarks.gpu.pages import h200_graphs as page
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import placement
 from tacho_contract.units import GIB
+from tacho_engines.memory.account import CapturedSteps
 from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.vllm import memory as vllm
-from tacho_engines.vllm.compatibility import refused_switch, settings_refusal
+from tacho_engines.vllm.compatibility import settings_refusal
 from tacho_engines.vllm.graphs import default_sizes
 from tacho_engines.vllm.settings import ESTIMATES, read_settings, switches
 from tacho_operator.api.status.plan import Predicted
@@ -40,14 +41,15 @@ def graphs(*arguments, **more):
 )
 def test_named_sizes_are_those_that_are_captured(arguments):
     found = graphs(*arguments)
-    assert (found.sizes, found.largest) == (83, 2560)
-    assert graphs(*arguments, "--max-num-batched-tokens=1024", "--max-num-seqs=64").largest == 1024
+    assert (found.sizes, found.captured) == (83, CapturedSteps(2560, usual=True))
+    fewer = graphs(*arguments, "--max-num-batched-tokens=1024", "--max-num-seqs=64")
+    assert fewer.captured == CapturedSteps(1024, usual=True)
     assert graphs(*arguments, "--enforce-eager").sizes == 0
 
 
 def test_a_list_ends_with_the_next_switch_and_other_switches_take_one_value():
     found = graphs("--cudagraph-capture-sizes", "4", "2", "4", "--max-num-seqs", "8")
-    assert (found.sizes, found.largest, found.padded) == (2, 4, True)
+    assert (found.sizes, found.captured) == (2, CapturedSteps(4, usual=False))
     assert parse_arguments(["--max-num-seqs", "8", "9", "--cudagraph-cap", "1", "2"]) == {
         "max-num-seqs": "8",
         "cudagraph-cap": "1 2",
@@ -60,8 +62,8 @@ def test_a_largest_size_means_the_same_as_its_sizes():
     assert graphs("--max-cudagraph-capture-size=2560") == graphs(
         f"--compilation-config.cudagraph_capture_sizes=[{listed}]"
     )
-    assert graphs().largest is None
-    assert graphs("--max-cudagraph-capture-size=100000").largest == 8192
+    assert graphs().captured is None
+    assert graphs("--max-cudagraph-capture-size=100000").captured == CapturedSteps(8192, usual=True)
     assert default_sizes(512) == tuple(SIZES[:51])
 
 
@@ -107,29 +109,31 @@ def test_an_estimate_of_28_gib_is_refused_with_what_turns_it_off():
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"cudagraph-capture-sizes": ""}, "takes whole numbers"),
-        ({"cudagraph-capture-sizes": "all"}, "takes whole numbers"),
-        ({"cudagraph-capture-sizes": "1 2 512", "max-cudagraph-capture-size": "2560"}, "is the largest of"),
-        ({"cudagraph-capture-sizes": "1 2 512", "max-cudagraph-capture-size": "512"}, ""),
-        ({"cudagraph-capture-sizes": "1k"}, "takes whole numbers"),
-        ({"cudagraph-capture-sizes": "1,2"}, "takes whole numbers"),
-        ({"compilation-config.cudagraph-capture-sizes": "1 2"}, "takes whole numbers"),
-        ({"cudagraph-capture-sizes": "4096", "max-num-batched-tokens": "2048"}, "takes whole numbers"),
-        (
-            {
-                "cudagraph-capture-sizes": "1 1024 4096",
-                "max-cudagraph-capture-size": "1024",
-                "max-num-batched-tokens": "2048",
-            },
-            "",
-        ),
-        ({"max-cudagraph-capture-size": "0"}, "takes a whole number above 0"),
-        ({"cc.cudagraph-capture-sizes": "[1, 2]"}, ""),
+        (("--cudagraph-capture-sizes",), "takes whole numbers"),
+        (("--cudagraph-capture-sizes", "all"), "takes whole numbers"),
+        (("--cudagraph-capture-sizes", "1k"), "takes whole numbers"),
+        (("--cudagraph-capture-sizes", "1,2"), "takes whole numbers"),
+        (("--compilation-config.cudagraph_capture_sizes=1 2",), "takes whole numbers"),
+        (("-cc.cudagraph_capture_sizes=[]",), "takes whole numbers"),
+        (("-cc.cudagraph_capture_sizes=[1, 2]",), ""),
+        (("--cudagraph-capture-sizes", "4096", "--max-num-batched-tokens=2048"), ""),
+        (("--cudagraph-capture-sizes", "1", "512", "--max-cudagraph-capture-size=2560"), "is the largest of"),
+        (("--cudagraph-capture-sizes", "1", "512", "--max-cudagraph-capture-size=512"), ""),
+        (("--cudagraph-capture-sizes", "1", "1024", "20000", "--max-cudagraph-capture-size=1024"), ""),
+        (("--cudagraph-capture-sizes", "1", "20000", "--max-cudagraph-capture-size=20000"), "is the largest"),
+        (("--max-cudagraph-capture-size=0",), "is 1 at least"),
+        (("--max-cudagraph-capture-size=0", "--enforce-eager"), ""),
+        (("--cudagraph-capture-sizes", "all", "-O0"), ""),
     ],
 )
 def test_sizes_that_vllm_refuses(arguments, reason):
-    found = refused_switch(arguments, "0.26.0")
-    assert reason in found if reason else not found
+    """Read from config/vllm.py of the wheel 0.26.0, _set_cudagraph_sizes: eager mode reads none."""
+    found = settings_refusal(placed(*arguments))
+    assert reason in found.message if reason and found else (not reason and found is None)
+
+
+def test_no_size_within_a_step_captures_nothing():
+    assert graphs("--cudagraph-capture-sizes", "4096", "--max-num-batched-tokens=2048").sizes == 0
 
 
 def predicted(*arguments: str, model: str = "qwen2.5-3b") -> Predicted:
@@ -155,11 +159,18 @@ def test_a_step_with_a_graph_is_not_launched_kernel_by_kernel():
         (("--max-cudagraph-capture-size=2560",), 20),
         (("--max-cudagraph-capture-size=512",), 20),
         (("--max-cudagraph-capture-size=32",), 100),
+        (("--max-cudagraph-capture-size=128", "--max-num-seqs=64"), 20),
         (("--cudagraph-capture-sizes", "1", "2560"), 100),
     ],
 )
 def test_fewer_graphs_than_by_default_were_not_timed(arguments, within):
     assert predicted(*arguments).output_within_percent == within
+
+
+def test_a_step_that_is_padded_is_not_launched_kernel_by_kernel():
+    padded = predicted(page.switch().replace(",496,", ","))
+    assert padded.expected_output_tokens_per_second == predicted(*NAMED).expected_output_tokens_per_second
+    assert padded.output_within_percent == 100
 
 
 def test_the_page_shows_a_switch_that_a_plan_reads():

@@ -265,7 +265,7 @@ class Evaluator:
             slots=max(running, min(cached, limit)),
             level=self.request.service_level,
             front_ends=front_ends,
-            graph_tokens=account.graph_tokens,
+            captured=account.captured,
         )
 
     def _context_request(self, placement: Placement) -> ContextRequest:

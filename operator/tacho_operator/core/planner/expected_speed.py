@@ -11,6 +11,7 @@ from statistics import NormalDist
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.base import Placement
 from tacho_engines.hardware.gpus import guessed_rates, is_slice
+from tacho_engines.memory.account import CapturedSteps
 from tacho_engines.profile import GRAPH_TOKENS, EngineSpeed, KernelTiming, SplitTiming, StepLaw
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import parse_arguments
@@ -189,13 +190,13 @@ def expected_speed(
     slots: int,
     level: ServiceLevel,
     front_ends: int | None,
-    graph_tokens: int | None = None,
+    captured: CapturedSteps | None = None,
 ) -> ExpectedSpeed | None:
     """The expected speed of one replica; None where the GPU's bandwidth and generation, or the engine's
     speed, are unknown.
 
-    ``front_ends``: HTTP front ends of the engine; None: enough for any load. ``graph_tokens``: most tokens of
-    a step that has a CUDA graph; None: the engine's default.
+    ``front_ends``: HTTP front ends of the engine; None: enough for any load. ``captured``: the steps
+    that have a CUDA graph; None: the engine's default.
     """
     device = step.placement.device
     guessed = UNTIMED_WITHIN
@@ -206,10 +207,9 @@ def expected_speed(
     if step.bound() is None or not speed.efficiency:
         return None
     law, kernel, timed = timing(speed, step.placement)
-    # With fewer graphs than by default, decoding steps are launched, or padded: neither was timed.
-    timed = timed and rates is None and (graph_tokens is None or graph_tokens >= kernel.graph_tokens)
-    if graph_tokens is not None:
-        kernel = replace(kernel, graph_tokens=graph_tokens)
+    timed = timed and rates is None and (captured is None or captured.usual)
+    if captured is not None:
+        kernel = replace(kernel, graph_tokens=captured.tokens)
     elif kernel.graph_tokens == GRAPH_TOKENS:
         kernel = replace(kernel, graph_tokens=min(GRAPH_TOKENS, 2 * slots))
     ceiling = law.front_end_tokens_per_second * front_ends if front_ends else float("inf")
