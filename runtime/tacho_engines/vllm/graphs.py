@@ -134,7 +134,12 @@ def given_share(sizes: Sequence[int], tokens: int) -> float:
 
     Source: four starts on an H200 with 83 sizes up to 2,560 tokens (benchmarks/gpu/h200/graphs).
     """
-    return sum(size for size in sizes if size <= tokens) / (len(sizes) * MEAN_TOKENS)
+    return sum(size for size in sizes if size <= tokens) / (max(1, len(sizes)) * MEAN_TOKENS)
+
+
+def more_share(largest: int, tokens: int) -> float:
+    """``given_share`` of all sizes up to ``largest``, of which there may be any number."""
+    return _sum_of_sizes(min(tokens, largest)) / (graph_sizes(largest) * MEAN_TOKENS)
 
 
 def _sum_of_sizes(largest: int) -> int:

@@ -25,6 +25,7 @@ from tacho_engines.vllm.graphs import (
     graph_bytes,
     graph_sizes,
     largest_size,
+    more_share,
     whole_share,
 )
 from tacho_engines.vllm.versions import VllmRules, rules_of
@@ -312,16 +313,14 @@ def _graphs(
         largest = max(sizes, default=0) if listed else min(largest, batch.tokens)
         among = {*default_sizes(usual)} <= {*sizes} if listed else largest >= usual
         captured = CapturedSteps(largest, among)
-    if captured and not listed and largest > GRAPH_TOKENS:
-        sizes = default_sizes(largest)
     # A step that checks guessed tokens has several of each request.
     guesses = any(switch.startswith("speculative") for switch in arguments)
-    whole = max(sizes, default=largest) if guesses else batch.sequences
-    share = given_share(sizes, whole) if sizes else whole_share(largest, whole)
+    whole = largest if guesses else batch.sequences
+    share = more_share if captured and largest > GRAPH_TOKENS else whole_share
     return GraphSettings(
-        sizes=len(sizes) if listed or sizes else graph_sizes(largest),
+        sizes=len(sizes) if listed else graph_sizes(largest),
         inside=rules.graphs == "inside" and placement.options.env.get(ESTIMATES, "1") != "0",
-        whole=0.0 if layers_alone else share,
+        whole=0.0 if layers_alone else given_share(sizes, whole) if listed else share(largest, whole),
         captured=captured,
     )
 

@@ -64,6 +64,9 @@ def test_a_largest_size_means_the_same_as_its_sizes():
     )
     assert graphs().captured is None
     assert graphs("--max-cudagraph-capture-size=100000").captured == CapturedSteps(8192, usual=True)
+    most = 9 * 10**17  # of a number of sizes that fits into no memory
+    huge = graphs(f"--max-cudagraph-capture-size={most}", f"--max-num-batched-tokens={most}")
+    assert huge.captured == CapturedSteps(most, usual=True)
     assert default_sizes(512) == tuple(SIZES[:51])
 
 
