@@ -79,7 +79,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Arguments that make the engine faster without more memory. Empty: the engine's own defaults."""
+    """Arguments that make the engine faster. Empty: the engine's own defaults."""
 
     arguments: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -169,9 +169,15 @@ class PlannerAdapter:
         return ()
 
     def tuned(self, _placement: Placement, _streamed_tokens_per_second: float | None, /) -> Tuning:
-        """Arguments that make the engine faster than its defaults; the user's own take precedence.
+        """Arguments that make the engine faster without more memory; the user's own take precedence.
 
         The second argument is expected for all requests of the plan together; None: unknown.
+        """
+        return Tuning()
+
+    def larger_graphs(self, _placement: Placement, /) -> Tuning:
+        """Arguments that capture CUDA graphs of more steps than by default, which takes memory. The planner
+        decides whether they pay.
         """
         return Tuning()
 

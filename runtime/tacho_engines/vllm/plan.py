@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacho_engines.base import Context, Placement, PlannerAdapter
 from tacho_engines.memory.account import Account
-from tacho_engines.vllm import arguments, compatibility, host, memory, parallel, recorded
+from tacho_engines.vllm import arguments, compatibility, host, memory, parallel, prompt_graphs, recorded
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import planned_settings
 
@@ -19,6 +19,7 @@ class VllmPlan(PlannerAdapter):
     fallbacks = staticmethod(compatibility.fallbacks)
     splits = staticmethod(parallel.splits)
     tuned = staticmethod(arguments.tuned)
+    larger_graphs = staticmethod(prompt_graphs.larger_graphs)
     arguments = staticmethod(arguments.arguments)
     warnings = staticmethod(recorded.warnings)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.units import counted
 from tacho_engines.base import Context, EngineRefusal, Placement, PlannerAdapter, Tuning
 from tacho_engines.memory.account import Account
 from tacho_engines.profile import EngineProfile, MethodSupport
@@ -34,6 +35,10 @@ from tacho_operator.core.types import Config, PastMeasurement
 
 DEFAULT_CONCURRENCY = 16
 HOST_CONCURRENCY = 4
+LEAST_GAIN = 0.05
+"""Gain in tokens per second from which larger CUDA graphs are worth their memory. The gain is expected within
+3 points in the median (docs/results/h200/graphs.md).
+"""
 UNPREDICTED_CONCURRENCY = 16
 
 
@@ -210,26 +215,60 @@ class Evaluator:
         tight = least_margin and not too_long and _fits_with_least_margin(account, sized, found.excess)
         if tight:
             context = sized
+        found = replace(found, context=context, tight=tight, least_margin=least_margin, sized_context=sized)
+        found = self._served(adapter, found, sized, account, Tuning())
+        if context is None:
+            return replace(
+                found, nearest=requested.nearest(fitting), beyond_tokens=trained if too_long else 0
+            )
+        return found if tight else self._with_larger_graphs(adapter, found, context)
+
+    def _served(
+        self,
+        adapter: PlannerAdapter,
+        found: Attempt,
+        context: Context,
+        account: Account | None,
+        graphs: Tuning,
+    ) -> Attempt:
+        """``found`` with this account, the speed that follows from it, and the engine's arguments, of which
+        ``graphs`` holds those for CUDA graphs.
+        """
+        placement = _with_arguments(found.placement, graphs.arguments)
         step = self._step(adapter, placement, account) if account else None
-        unlimited = self._expected(found.engine, step, sized, account, None)
-        tuning = adapter.tuned(placement, unlimited.output_tokens_per_second if unlimited else None)
-        found = replace(
+        expected = self._expected(found.engine, step, context, account, None)
+        tuning = adapter.tuned(placement, expected.output_tokens_per_second if expected else None)
+        if tuning.front_ends is not None:
+            expected = self._expected(found.engine, step, context, account, tuning.front_ends)
+        set_for_speed = graphs.arguments + tuning.arguments
+        return replace(
             found,
-            context=context,
-            tight=tight,
-            least_margin=least_margin,
-            sized_context=sized,
             account=account,
             speed=step.bound() if step else None,
-            expected=unlimited
-            if tuning.front_ends is None
-            else self._expected(found.engine, step, sized, account, tuning.front_ends),
-            arguments=adapter.arguments(placement, sized) + tuning.arguments,
-            tuning=tuning,
+            expected=expected,
+            arguments=adapter.arguments(placement, context) + set_for_speed,
+            tuning=replace(tuning, arguments=set_for_speed, reasons=graphs.reasons + tuning.reasons),
         )
-        if context is not None:
+
+    def _with_larger_graphs(self, adapter: PlannerAdapter, found: Attempt, context: Context) -> Attempt:
+        """``found`` with larger CUDA graphs, where the same context fits with them and the gain is worth
+        their memory; else as it is.
+        """
+        graphs = adapter.larger_graphs(found.placement)
+        if not graphs.arguments:
             return found
-        return replace(found, nearest=requested.nearest(fitting), beyond_tokens=trained if too_long else 0)
+        wider = _with_arguments(found.placement, graphs.arguments)
+        account = adapter.account(wider, context)
+        if account is None or not fits(account, context.concurrency, found.excess):
+            return found
+        faster = self._served(adapter, found, context, account, graphs)
+        gain = _gain(found.expected, faster.expected)
+        if gain < LEAST_GAIN or adapter.settings_refusal(wider) is not None:
+            return found
+        first, *others = faster.tuning.reasons
+        of = counted(context.concurrency, "request")
+        first = f"{first}: {100 * gain:.0f} % more tokens a second are expected with {of}"
+        return replace(faster, tuning=replace(faster.tuning, reasons=(first, *others)))
 
     def _step(self, adapter: PlannerAdapter, placement: Placement, account: Account) -> DecodeStep:
         whole = account.read_bytes + account.offloaded_bytes
@@ -300,3 +339,16 @@ def _fits_with_least_margin(account: Account | None, least: Context, excess: flo
     if account is None or account.known_within_bytes is None:
         return False
     return fits(account, least.concurrency, excess, tight=True)
+
+
+def _with_arguments(placement: Placement, added: tuple[str, ...]) -> Placement:
+    """``placement`` with arguments of the plan before the user's, as the engine gets them."""
+    options = placement.options
+    return replace(placement, options=replace(options, arguments=added + options.arguments))
+
+
+def _gain(before: ExpectedSpeed | None, after: ExpectedSpeed | None) -> float:
+    """By which share more tokens a second are expected; 0.0: unknown."""
+    if before is None or after is None:
+        return 0.0
+    return after.output_tokens_per_second / before.output_tokens_per_second - 1

@@ -1,0 +1,247 @@
+"""CUDA graphs of steps with prompts: set where they were measured, pay and fit; never against the user."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from benchmarks.gpu.pages import h200_graphs as page
+from benchmarks.planner.placements import host, placement
+from tacho_contract.units import GIB
+from tacho_engines.base import Context, EngineRefusal, Tuning
+from tacho_engines.registry import planner_adapter
+from tacho_engines.vllm.prompt_graphs import OTHERS, SIZES, SWITCH, larger_graphs
+from tacho_operator.core.planner import attempt
+from tacho_operator.core.planner.types import ModelPlan
+from tests.properties import examples
+from tests.unit.planner.choosing import H100, L4, fitting, plan as plan_of
+from tools.mock.specs import cpu_node, gpu_node
+
+H200 = gpu_node("h200", "NVIDIA-H200", 1)
+A100 = gpu_node("a100", "NVIDIA-A100-SXM4-80GB", 1)
+VLLM = planner_adapter("vllm")
+KEPT = "--max-cudagraph-capture-size=512"
+
+
+def captured(model: str = "qwen2.5-3b", version: str = "0.32.0", **more: object) -> Tuning:
+    return larger_graphs(placement("vllm", model, "none", **{"device": "H200", "version": version, **more}))
+
+
+def plan(
+    *args: str, model: str = "qwen2.5-3b", node: object = H200, concurrency: int = 16, **fields: object
+) -> ModelPlan:
+    fields = {"quantization": {"method": "none"}, **fields}
+    engine = {"name": "vllm", "extraArgs": list(args), **fields.pop("engine", {})}
+    context = {"maxModelLen": 4096, "concurrency": concurrency}
+    return fitting(model, [node], **{"engine": engine, "context": context, **fields})
+
+
+def is_set(found: ModelPlan) -> bool:
+    assert ("CUDA graphs also for steps" in found.message) == any(SWITCH in word for word in found.arguments)
+    return any(SWITCH in word for word in found.arguments)
+
+
+@pytest.mark.parametrize(("model", "more"), [("qwen3-30b-a3b", 22), ("qwen2.5-3b", 21)])
+def test_steps_with_prompts_are_captured_where_that_gains_much(model, more):
+    found, without = plan(model=model), plan(KEPT, model=model)
+    assert is_set(found)
+    assert f"{SWITCH}=[{','.join(map(str, SIZES))}]" in found.arguments
+    after, before = (each.predicted.expected_output_tokens_per_second for each in (found, without))
+    assert round(100 * (after / before - 1)) == more
+    assert (
+        "Set for speed: CUDA graphs also for steps with prompts, of up to 2560 tokens: "
+        f"{more} % more tokens a second are expected with 16 requests; {KEPT} in engine.extraArgs leaves "
+        "them out."
+    ) in found.message
+    assert found.predicted.graph_bytes > without.predicted.graph_bytes
+
+
+def test_the_sizes_are_those_that_were_measured():
+    assert list(SIZES) == page.sizes()
+    assert captured().arguments == (page.switch(),)
+
+
+@pytest.mark.parametrize(
+    "given_too",
+    [
+        *(f"--{other}={{}}" for other in OTHERS if len(other) > 2),
+        *("-O1", "-O=2", '-cc={"mode":3}', "-cc.mode=3", "--compilation-config.mode=3"),
+        *("--speculative-config.num_speculative_tokens=3", "--comp={}", "--opt=1", "--enforce-eager"),
+        *(KEPT, "--max-cudagraph-capture-size=4096", "--cudagraph-capture-sizes=8"),
+        *("-cc.cudagraph_capture_sizes=[8]", "--compilation_config.cudagraph_capture_sizes=[8]"),
+    ],
+)
+def test_any_switch_of_the_user_for_graphs_keeps_what_it_says(given_too):
+    assert captured(arguments=(given_too,)) == Tuning()
+
+
+def test_a_plan_keeps_to_the_users_sizes():
+    assert not is_set(plan("--max-cudagraph-capture-size=1024"))
+    assert not is_set(plan("--enforce-eager"))
+    assert is_set(plan("--max-num-seqs=64", "--seed=1"))
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"version": "0.25.1"},
+        {"version": "0.27.1"},
+        {"version": "0.31.0"},
+        {"version": "0.33.0"},
+        {"version": "0.26.0", "model": "qwen3-30b-a3b"},
+        {"version": "0.26.0", "env": {"VLLM_USE_V2_MODEL_RUNNER": "0"}},
+        {"device": "L4"},
+        {"device": "NVIDIA-A100-SXM4-80GB"},
+        {"device": "B200"},
+        {"device": host(64 * GIB), "count": 0},
+        {"model": "nemotron-h-8b"},
+        {"model": "gpt-oss-20b"},
+        {"pipeline": 2, "count": 2},
+        {"arguments": ("--max-num-batched-tokens=512", "--max-num-seqs=64")},
+    ],
+    ids=str,
+)
+def test_where_it_was_not_measured_the_engine_keeps_its_default(where):
+    assert captured(**where) == Tuning()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"version": "0.26.0"},
+        {"version": "0.26.1"},
+        {"version": "0.32.1"},
+        {"model": "qwen3-30b-a3b"},
+        {"device": "NVIDIA-H100-80GB-HBM3"},
+        {"tensor": 2, "count": 2},
+    ],
+    ids=str,
+)
+def test_where_it_was_measured_it_may_be_set(where):
+    assert captured(**where).arguments
+
+
+def test_no_size_is_larger_than_a_step():
+    (switch,) = captured(arguments=("--max-num-batched-tokens=1000", "--max-num-seqs=64")).arguments
+    assert switch.endswith(",896,960]")
+
+
+@pytest.mark.parametrize(
+    ("node", "fields"),
+    [(L4, {}), (A100, {}), (cpu_node(memory="64Gi"), {}), (H200, {"concurrency": 1})],
+    ids=["L4", "A100", "CPU", "one request"],
+)
+def test_plans_without_it(node, fields):
+    assert not is_set(plan(node=node, model="qwen2.5-0.5b", **fields))
+
+
+def test_a_large_model_gains_too_little():
+    found = plan(model="llama-3.1-70b", quantization={"method": "fp8"})
+    assert captured(model="llama-3.1-70b").arguments
+    assert not is_set(found)
+
+
+def test_a_gain_just_below_the_least_is_none(monkeypatch):
+    assert is_set(plan())
+    monkeypatch.setattr(attempt, "LEAST_GAIN", 0.22)
+    assert not is_set(plan())
+    monkeypatch.setattr(attempt, "LEAST_GAIN", 0.20)
+    assert is_set(plan())
+
+
+def test_one_front_end_that_is_full_gains_nothing():
+    """256 streams of a 0.5B are more than it carries, with and without larger graphs."""
+    few = plan(model="qwen2.5-0.5b", concurrency=256)
+    assert few.predicted.expected_output_tokens_per_second == 17_000
+    assert not is_set(few)
+    many = plan(model="qwen2.5-0.5b", concurrency=256, engine={"resources": {"requests": {"cpu": "8"}}})
+    assert is_set(many)
+    at = many.arguments.index("--api-server-count")
+    assert many.arguments[at + 1] == "4"
+    assert 17_000 < many.predicted.expected_output_tokens_per_second <= 4 * 17_000
+    assert "leaves them out; 4 HTTP front ends" in many.message
+
+
+def fits(concurrency: int, *args: str) -> bool:
+    """Whether so many requests of 4096 tokens to a 30B with experts fit into one H100."""
+    return isinstance(
+        plan_of(
+            "qwen3-30b-a3b",
+            [H100],
+            engine={"name": "vllm", "extraArgs": list(args)},
+            context={"maxModelLen": 4096, "concurrency": concurrency},
+            quantization={"method": "none"},
+            gpu={"count": 1},
+        ),
+        ModelPlan,
+    )
+
+
+def test_a_context_that_fits_by_vllms_own_graphs_alone_is_planned_with_them():
+    most = next(number for number in range(8, 64) if not fits(number + 1, KEPT))
+    assert not fits(most, page.switch())
+    tightest = plan(model="qwen3-30b-a3b", node=H100, concurrency=most, gpu={"count": 1})
+    assert not is_set(tightest)
+    larger = next(number for number in range(most, 0, -1) if fits(number, page.switch()))
+    assert is_set(plan(model="qwen3-30b-a3b", node=H100, concurrency=larger, gpu={"count": 1}))
+
+
+def test_what_earlier_starts_took_in_addition_counts(monkeypatch):
+    """As much again as all that is estimated leaves the larger graphs no room."""
+    larger = next(number for number in range(64, 0, -1) if fits(number, page.switch()))
+    wish = {"model": "qwen3-30b-a3b", "node": H100, "concurrency": larger, "gpu": {"count": 1}}
+    assert is_set(plan(**wish))
+    real = attempt.fits
+    monkeypatch.setattr(
+        attempt,
+        "fits",
+        lambda account, concurrency, excess=0.0, **more: real(
+            account, concurrency, 1.0 if account.captured else excess, **more
+        ),
+    )
+    assert not is_set(plan(**wish))
+
+
+def test_what_vllm_refuses_is_not_set(monkeypatch):
+    adapter = type(VLLM)
+    refused = EngineRefusal(failure_class="InvalidConfig", message="of the test")
+    own = adapter.settings_refusal
+    monkeypatch.setattr(
+        adapter,
+        "settings_refusal",
+        staticmethod(lambda at: refused if page.switch() in at.options.arguments else own(at)),
+    )
+    assert not is_set(plan())
+
+
+@examples(0.6)
+@given(
+    model=st.sampled_from(("qwen2.5-0.5b", "qwen2.5-3b", "llama-3.1-8b", "qwen3-30b-a3b")),
+    version=st.sampled_from(("0.26.0", "0.32.0")),
+    node=st.sampled_from((H200, H100)),
+    length=st.sampled_from((None, 4096, 32768)),
+    concurrency=st.sampled_from((None, 16, 64)),
+)
+def test_a_plan_never_has_less_context_for_larger_graphs(model, version, node, length, concurrency):
+    context = {"maxModelLen": length, "concurrency": concurrency}
+    fields = {
+        "context": {name: value for name, value in context.items() if value},
+        "quantization": {"method": "none"},
+        "gpu": {"count": 1},
+    }
+    image = f"vllm/vllm-openai:v{version}"
+    found, kept = (
+        plan_of(model, [node], engine={"name": "vllm", "image": image, "extraArgs": args}, **fields)
+        for args in ([], [KEPT])
+    )
+    assert isinstance(found, ModelPlan) == isinstance(kept, ModelPlan)
+    if not isinstance(found, ModelPlan):
+        return
+    assert (found.max_model_len, found.concurrency) == (kept.max_model_len, kept.concurrency)
+    assert is_set(found) or found.predicted.graph_bytes == kept.predicted.graph_bytes
+    product = node.labels["nvidia.com/gpu.product"]
+    started = placement("vllm", model, "none", product, version=version, arguments=found.arguments)
+    read = VLLM.account(started, Context(found.max_model_len, found.concurrency))
+    assert read.graph_bytes == found.predicted.graph_bytes
+    assert read.cache_bytes == found.predicted.kv_cache_bytes
+    assert read.budget_bytes == found.predicted.budget_bytes
