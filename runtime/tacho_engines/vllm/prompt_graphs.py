@@ -36,7 +36,7 @@ def larger_graphs(placement: Placement) -> Tuning:
     """
     device, architecture = placement.device, placement.architecture
     measured = any(version_key(placement.version)[:2] == version_key(each) for each in MEASURED)
-    if device.on_host or not measured or device.capability[0] != HOPPER or placement.pipeline > 1:
+    if not measured or device.capability[0] != HOPPER or placement.pipeline > 1:
         return Tuning()
     settings = planned_settings(placement, SMALLEST)
     chosen = settings.graphs is NO_GRAPHS or settings.graphs.captured is not None

@@ -46,7 +46,8 @@ def lines(version: str) -> Iterator[tuple[str, ...]]:
     """The arguments as the pod's process gets them."""
     for asked in placements(version):
         for context in (Context(256, 1), Context(8192, 16), Context(1024, 3000)):
-            frozen = planner_adapter("vllm").arguments(asked, context)
+            adapter = planner_adapter("vllm")
+            frozen = adapter.arguments(asked, context) + adapter.larger_graphs(asked).arguments
             for entrypoint in ENTRYPOINTS:
                 config = runtime_config(
                     revision="r",

@@ -9,10 +9,11 @@ from benchmarks.gpu.pages import h200_graphs as page
 from benchmarks.planner.placements import host, placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context, EngineRefusal, Tuning
-from tacho_engines.registry import planner_adapter
-from tacho_engines.vllm.prompt_graphs import OTHERS, SIZES, SWITCH, larger_graphs
+from tacho_engines.registry import planner_adapter, runtime_adapter
+from tacho_engines.vllm.prompt_graphs import SIZES, SWITCH, larger_graphs
 from tacho_operator.core.planner import attempt
 from tacho_operator.core.planner.types import ModelPlan
+from tests.launching import runtime_config
 from tests.properties import examples
 from tests.unit.planner.choosing import H100, L4, fitting, plan as plan_of
 from tools.mock.specs import cpu_node, gpu_node
@@ -64,7 +65,8 @@ def test_the_sizes_are_those_that_were_measured():
 @pytest.mark.parametrize(
     "given_too",
     [
-        *(f"--{other}={{}}" for other in OTHERS if len(other) > 2),
+        *("--compilation-config={}", "--optimization-level=2", "--performance-mode=interactivity"),
+        *("--enable-lora", "--enable-dbo", "--ubatch-size=2", "--enforce-eager=false"),
         *("-O1", "-O=2", '-cc={"mode":3}', "-cc.mode=3", "--compilation-config.mode=3"),
         *("--speculative-config.num_speculative_tokens=3", "--comp={}", "--opt=1", "--enforce-eager"),
         *(KEPT, "--max-cudagraph-capture-size=4096", "--cudagraph-capture-sizes=8"),
@@ -245,3 +247,39 @@ def test_a_plan_never_has_less_context_for_larger_graphs(model, version, node, l
     assert read.graph_bytes == found.predicted.graph_bytes
     assert read.cache_bytes == found.predicted.kv_cache_bytes
     assert read.budget_bytes == found.predicted.budget_bytes
+
+
+def test_a_shared_gpu_keeps_room_for_the_larger_graphs_outside_its_budget():
+    """vLLM 0.26 allocates them there, so that the utilization that the plan sets is lower with them."""
+    node = gpu_node(
+        "shared",
+        "NVIDIA-H100-80GB-HBM3-SHARED",
+        4,
+        memory_mib=81559,
+        compute="9.0",
+        **{"nvidia.com/gpu.replicas": "4"},
+    )
+    engine = {"image": "vllm/vllm-openai:v0.26.0"}
+    found, kept = (plan(*args, node=node, engine=engine) for args in ((), (KEPT,)))
+    assert is_set(found)
+    shares = [
+        float(each.arguments[each.arguments.index("--gpu-memory-utilization") + 1]) for each in (found, kept)
+    ]
+    assert shares[0] < shares[1]
+    assert found.predicted.budget_bytes < kept.predicted.budget_bytes
+
+
+def test_the_engine_gets_the_sizes_as_one_word_before_the_users_arguments():
+    found = plan("--seed=1")
+    config = runtime_config(
+        engine="vllm",
+        revision="r",
+        plan_key="k",
+        model_path="/m",
+        served_name="m",
+        max_model_len=4096,
+        concurrency=16,
+        entrypoint=("vllm", "serve"),
+        extra_args=(*found.arguments, "--seed=1"),
+    )
+    assert runtime_adapter("vllm").command(config, "/m")[-2:] == (page.switch(), "--seed=1")
