@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -28,17 +29,22 @@ MOST_TOKENS = 2560
 """Largest captured step; of the rest the engine's default is 512."""
 
 
-def loop(name: str, streams: int) -> dict[str, Any]:
-    (found,) = levels(FOLDER / f"{name}.json", streams)
+def loop(name: str, streams: int, folder: Path = FOLDER) -> dict[str, Any]:
+    (found,) = levels(folder / f"{name}.json", streams)
     return found
 
 
 def expected(name: str, streams: int, graph_tokens: int | None) -> float:
     """What the plan's law expects, in tokens a second; None: with the engine's default."""
     _, model, method = MODELS[name]
-    cell = {"model": model, "method": method, "version": "0.26.0", "args": [], "maxModelLen": 4096}
+    return by_law(model, method, "0.26.0", streams, graph_tokens)
+
+
+def by_law(model: str, method: str, version: str, streams: int, graph_tokens: int | None) -> float:
+    """What the plan's law expects of a version of vLLM."""
+    cell = {"model": model, "method": method, "version": version, "args": [], "maxModelLen": 4096}
     of = Row(
-        name=name,
+        name=model,
         figure="load",
         kind="loop",
         cell=cell,
@@ -103,8 +109,8 @@ def laws() -> Iterator[str]:
             yield row(title, str(streams), *cells)
 
 
-def logged(name: str, pattern: str) -> str:
-    text = (FOLDER / f"{name}.log").read_text(encoding="utf-8")
+def logged(name: str, pattern: str, folder: Path = FOLDER) -> str:
+    text = (folder / f"{name}.log").read_text(encoding="utf-8")
     found = re.findall(pattern, text)
     assert found, (name, pattern)
     return str(found[-1])
