@@ -17,9 +17,6 @@ from typing import Any
 import yaml
 
 from benchmarks.planner.models import LLAMA_IN_Q4_0, facts
-from tacho_engines.profile import GRAPH_TOKENS
-from tacho_engines.vllm.graphs import MAX_SIZE
-from tacho_engines.vllm.prompt_graphs import SWITCH
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
@@ -33,8 +30,6 @@ STATUSES = ("benchmarks/gpu/h200/pods*/*", "benchmarks/gpu/h100/pods*/*", "docs/
 FIGURES = {"decode": "One stream", "output": "Planned concurrency", "capacity": "Capacity"}
 GUESSED = 1.0
 """A band of a factor of two: no step was timed on such hardware."""
-OWN_GRAPHS = f"--{MAX_SIZE}={GRAPH_TOKENS}"
-"""The argument with which a plan leaves vLLM its own CUDA graphs: no pod had larger ones."""
 NAMES = {"llama-8b-q4_0": LLAMA_IN_Q4_0}
 """Models that a volume named otherwise."""
 
@@ -98,19 +93,8 @@ def _pod(path: Path) -> Pod | None:
 
 @cache
 def planned_now(spec: str, engine_and_gpu: str) -> ModelPlan:
-    """The present plan of a resource, for the engine's image and the GPU that it was planned for.
-
-    Its CUDA graphs are those that the pod ran with: the engine's own.
-    """
+    """The present plan of a resource, for the engine's image and the GPU that it was planned for."""
     fields, (engine, gpu) = json.loads(spec), json.loads(engine_and_gpu)
-    found = _plan(fields, engine, gpu)
-    if any(argument.startswith(SWITCH) for argument in found.arguments):
-        arguments = [*fields["engine"].get("extraArgs", ()), OWN_GRAPHS]
-        found = _plan({**fields, "engine": {**fields["engine"], "extraArgs": arguments}}, engine, gpu)
-    return found
-
-
-def _plan(fields: dict[str, Any], engine: dict[str, Any], gpu: dict[str, Any]) -> ModelPlan:
     node = gpu_node(
         "node",
         gpu["product"],

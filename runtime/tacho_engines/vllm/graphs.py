@@ -129,16 +129,22 @@ def whole_share(largest: int, tokens: int) -> float:
     return _sum_of_sizes(min(tokens, largest)) / max(1, _sum_of_sizes(largest))
 
 
-def given_share(sizes: Sequence[int], tokens: int) -> float:
-    """``whole_share`` of ``given_sizes``. Graphs of whole steps take memory by their tokens.
+def given_share(sizes: Sequence[int], tokens: int, *, alike: bool) -> float:
+    """``whole_share`` of ``given_sizes``. Graphs of whole steps take memory by their tokens, unless all count
+    ``alike``, as in the second runner's estimate with experts.
 
-    Source: four starts on an H200 with 83 sizes up to 2,560 tokens (benchmarks/gpu/h200/graphs).
+    Source: starts on H200s with 83 sizes up to 2,560 tokens, four of 0.26 (benchmarks/gpu/h200/graphs) and
+    with experts one of 0.32 (benchmarks/gpu/h200/vllm-0.32-graphs).
     """
+    if alike:
+        return sum(size <= tokens for size in sizes) / max(1, len(sizes))
     return sum(size for size in sizes if size <= tokens) / (max(1, len(sizes)) * MEAN_TOKENS)
 
 
-def more_share(largest: int, tokens: int) -> float:
+def more_share(largest: int, tokens: int, *, alike: bool) -> float:
     """``given_share`` of all sizes up to ``largest``, of which there may be any number."""
+    if alike:
+        return graph_sizes(min(tokens, largest)) / max(1, graph_sizes(largest))
     return _sum_of_sizes(min(tokens, largest)) / (graph_sizes(largest) * MEAN_TOKENS)
 
 

@@ -316,11 +316,17 @@ def _graphs(
     # A step that checks guessed tokens has several of each request.
     guesses = any(switch.startswith("speculative") for switch in arguments)
     whole = largest if guesses else batch.sequences
-    share = more_share if captured and largest > GRAPH_TOKENS else whole_share
+    alike = placement.architecture.experts > 0 and rules.runner == "v2" and rules.graphs == "inside"
+    if listed:
+        share = given_share(sizes, whole, alike=alike)
+    elif captured and largest > GRAPH_TOKENS:
+        share = more_share(largest, whole, alike=alike)
+    else:
+        share = whole_share(largest, whole)
     return GraphSettings(
         sizes=len(sizes) if listed else graph_sizes(largest),
         inside=rules.graphs == "inside" and placement.options.env.get(ESTIMATES, "1") != "0",
-        whole=0.0 if layers_alone else given_share(sizes, whole) if listed else share(largest, whole),
+        whole=0.0 if layers_alone else share,
         captured=captured,
     )
 

@@ -26,12 +26,13 @@ ENTRYPOINTS = (("vllm", "serve"), ("python3", "-m", "vllm.entrypoints.openai.api
 
 
 def placements(version: str) -> Iterator[Placement]:
-    """Methods, old and new GPUs, one and several, shared memory budgets, the host."""
+    """Methods, old and new GPUs, one and several, shared memory budgets, experts, the host."""
     for method, model in CHECKPOINTS.items():
         for device in ("T4", "L4", "H200"):
             for options in OPTIONS:
                 yield placement("vllm", facts(model), method, device, version=version, **options)
         yield placement("vllm", facts(model), method, "L4", version=version, tensor=2, pipeline=2, count=4)
+    yield placement("vllm", facts("qwen3-30b-a3b"), "none", "H200", version=version)
     for options in (
         {},
         {"trust_remote_code": True},

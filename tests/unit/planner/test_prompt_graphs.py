@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from statistics import median
+
 import pytest
 from hypothesis import given, strategies as st
 
-from benchmarks.gpu.pages import h200_graphs as page
+from benchmarks.gpu.pages import h200_graphs as page, h200_graphs_newest as newest
 from benchmarks.planner.placements import host, placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context, EngineRefusal, Tuning
 from tacho_engines.registry import planner_adapter, runtime_adapter
+from tacho_engines.vllm.graphs import default_sizes
 from tacho_engines.vllm.prompt_graphs import SIZES, SWITCH, larger_graphs
 from tacho_operator.core.planner import attempt
+from tacho_operator.core.planner.expected_speed import expected_speed
 from tacho_operator.core.planner.types import ModelPlan
 from tests.launching import runtime_config
 from tests.properties import examples
@@ -24,12 +29,12 @@ VLLM = planner_adapter("vllm")
 KEPT = "--max-cudagraph-capture-size=512"
 
 
-def captured(model: str = "qwen2.5-3b", version: str = "0.32.0", **more: object) -> Tuning:
+def captured(model: str = "qwen3-30b-a3b", version: str = "0.32.0", **more: object) -> Tuning:
     return larger_graphs(placement("vllm", model, "none", **{"device": "H200", "version": version, **more}))
 
 
 def plan(
-    *args: str, model: str = "qwen2.5-3b", node: object = H200, concurrency: int = 16, **fields: object
+    *args: str, model: str = "qwen3-30b-a3b", node: object = H200, concurrency: int = 16, **fields: object
 ) -> ModelPlan:
     fields = {"quantization": {"method": "none"}, **fields}
     engine = {"name": "vllm", "extraArgs": list(args), **fields.pop("engine", {})}
@@ -42,7 +47,7 @@ def is_set(found: ModelPlan) -> bool:
     return any(SWITCH in word for word in found.arguments)
 
 
-@pytest.mark.parametrize(("model", "more"), [("qwen3-30b-a3b", 22), ("qwen2.5-3b", 21)])
+@pytest.mark.parametrize(("model", "more"), [("qwen3-30b-a3b", 22), ("phi-mini-moe-as-qwen3", 32)])
 def test_steps_with_prompts_are_captured_where_that_gains_much(model, more):
     found, without = plan(model=model), plan(KEPT, model=model)
     assert is_set(found)
@@ -86,18 +91,19 @@ def test_a_plan_keeps_to_the_users_sizes():
 @pytest.mark.parametrize(
     "where",
     [
-        {"version": "0.25.1"},
-        {"version": "0.27.1"},
+        {"version": "0.26.0"},
         {"version": "0.31.0"},
         {"version": "0.33.0"},
-        {"version": "0.26.0", "model": "qwen3-30b-a3b"},
-        {"version": "0.26.0", "env": {"VLLM_USE_V2_MODEL_RUNNER": "0"}},
+        {"env": {"VLLM_USE_V2_MODEL_RUNNER": "0"}},
         {"device": "L4"},
         {"device": "NVIDIA-A100-SXM4-80GB"},
         {"device": "B200"},
         {"device": host(64 * GIB), "count": 0},
+        {"model": "qwen2.5-3b"},
+        {"model": "llama-3.1-8b"},
         {"model": "nemotron-h-8b"},
         {"model": "gpt-oss-20b"},
+        {"tensor": 2, "count": 2},
         {"pipeline": 2, "count": 2},
         {"arguments": ("--max-num-batched-tokens=512", "--max-num-seqs=64")},
     ],
@@ -110,17 +116,36 @@ def test_where_it_was_not_measured_the_engine_keeps_its_default(where):
 @pytest.mark.parametrize(
     "where",
     [
-        {"version": "0.26.0"},
-        {"version": "0.26.1"},
+        {},
         {"version": "0.32.1"},
-        {"model": "qwen3-30b-a3b"},
         {"device": "NVIDIA-H100-80GB-HBM3"},
-        {"tensor": 2, "count": 2},
+        {"env": {"VLLM_USE_V2_MODEL_RUNNER": "1"}},
     ],
     ids=str,
 )
 def test_where_it_was_measured_it_may_be_set(where):
     assert captured(**where).arguments
+
+
+def test_experts_with_recurrent_states_keep_the_engines_default():
+    own = placement("vllm", "qwen3-30b-a3b", "none", device="H200", version="0.32.0")
+    group, *others = own.architecture.layer_groups
+    states = (dataclasses.replace(group, state_bytes=1 << 20), *others)
+    recurrent = dataclasses.replace(own.architecture, layer_groups=states)
+    assert larger_graphs(own).arguments
+    assert larger_graphs(dataclasses.replace(own, architecture=recurrent)) == Tuning()
+
+
+def test_with_experts_a_largest_size_takes_as_much_as_its_sizes():
+    listed, largest = (
+        placement("vllm", "qwen3-30b-a3b", "none", device="H200", version="0.32.0", arguments=(argument,))
+        for argument in (
+            f"{SWITCH}=[{','.join(map(str, default_sizes(2560)))}]",
+            "--max-cudagraph-capture-size=2560",
+        )
+    )
+    accounts = [VLLM.account(each, Context(4096, 16)) for each in (listed, largest)]
+    assert accounts[0] == accounts[1]
 
 
 def test_no_size_is_larger_than_a_step():
@@ -130,34 +155,49 @@ def test_no_size_is_larger_than_a_step():
 
 @pytest.mark.parametrize(
     ("node", "fields"),
-    [(L4, {}), (A100, {}), (cpu_node(memory="64Gi"), {}), (H200, {"concurrency": 1})],
-    ids=["L4", "A100", "CPU", "one request"],
+    [
+        (L4, {}),
+        (A100, {}),
+        (H100, {}),
+        (cpu_node(memory="64Gi"), {"gpu": {"count": 0}}),
+        (H200, {"concurrency": 1}),
+    ],
+    ids=["L4", "A100", "H100", "CPU", "one request"],
 )
 def test_plans_without_it(node, fields):
-    assert not is_set(plan(node=node, model="qwen2.5-0.5b", **fields))
+    assert not is_set(plan(node=node, model="granite-moe-as-qwen3", **fields))
 
 
-def test_a_large_model_gains_too_little():
-    found = plan(model="llama-3.1-70b", quantization={"method": "fp8"})
-    assert captured(model="llama-3.1-70b").arguments
-    assert not is_set(found)
+def test_large_experts_gain_too_little():
+    assert captured(model="mixtral-as-qwen3").arguments
+    assert not is_set(plan(model="mixtral-as-qwen3"))
+
+
+def test_what_was_not_timed_is_not_set(monkeypatch):
+    def untimed(*given, **named):
+        found = expected_speed(*given, **named)
+        return found and dataclasses.replace(found, ran="")
+
+    monkeypatch.setattr(attempt, "expected_speed", untimed)
+    assert not is_set(plan())
 
 
 def test_a_gain_just_below_the_least_is_none(monkeypatch):
     assert is_set(plan())
     monkeypatch.setattr(attempt, "LEAST_GAIN", 0.22)
     assert not is_set(plan())
-    monkeypatch.setattr(attempt, "LEAST_GAIN", 0.20)
+    monkeypatch.setattr(attempt, "LEAST_GAIN", 0.21)
     assert is_set(plan())
 
 
-def test_one_front_end_that_is_full_gains_nothing():
-    """256 streams of a 0.5B are more than it carries, with and without larger graphs."""
-    few = plan(model="qwen2.5-0.5b", concurrency=256)
+def test_a_model_that_then_needs_more_front_ends_gets_them():
+    """256 streams of small experts are more than one carries, with larger graphs alone."""
+    wish = {"model": "granite-moe-as-qwen3", "concurrency": 256}
+    few, kept = plan(**wish), plan(KEPT, **wish)
+    assert kept.predicted.expected_output_tokens_per_second < 17_000
     assert few.predicted.expected_output_tokens_per_second == 17_000
-    assert not is_set(few)
-    many = plan(model="qwen2.5-0.5b", concurrency=256, engine={"resources": {"requests": {"cpu": "8"}}})
-    assert is_set(many)
+    assert is_set(few)
+    many = plan(**wish, engine={"resources": {"requests": {"cpu": "8"}}})
     at = many.arguments.index("--api-server-count")
     assert many.arguments[at + 1] == "4"
     assert 17_000 < many.predicted.expected_output_tokens_per_second <= 4 * 17_000
@@ -165,11 +205,11 @@ def test_one_front_end_that_is_full_gains_nothing():
 
 
 def fits(concurrency: int, *args: str) -> bool:
-    """Whether so many requests of 4096 tokens to a 30B with experts fit into one H100."""
+    """Whether so many requests of 4096 tokens to a 30B with experts fit into one H200."""
     return isinstance(
         plan_of(
             "qwen3-30b-a3b",
-            [H100],
+            [H200],
             engine={"name": "vllm", "extraArgs": list(args)},
             context={"maxModelLen": 4096, "concurrency": concurrency},
             quantization={"method": "none"},
@@ -180,18 +220,18 @@ def fits(concurrency: int, *args: str) -> bool:
 
 
 def test_a_context_that_fits_by_vllms_own_graphs_alone_is_planned_with_them():
-    most = next(number for number in range(8, 64) if not fits(number + 1, KEPT))
+    most = next(number for number in range(150, 200) if not fits(number + 1, KEPT))
     assert not fits(most, page.switch())
-    tightest = plan(model="qwen3-30b-a3b", node=H100, concurrency=most, gpu={"count": 1})
+    tightest = plan(concurrency=most, gpu={"count": 1})
     assert not is_set(tightest)
     larger = next(number for number in range(most, 0, -1) if fits(number, page.switch()))
-    assert is_set(plan(model="qwen3-30b-a3b", node=H100, concurrency=larger, gpu={"count": 1}))
+    assert is_set(plan(concurrency=larger, gpu={"count": 1}))
 
 
 def test_what_earlier_starts_took_in_addition_counts(monkeypatch):
     """As much again as all that is estimated leaves the larger graphs no room."""
-    larger = next(number for number in range(64, 0, -1) if fits(number, page.switch()))
-    wish = {"model": "qwen3-30b-a3b", "node": H100, "concurrency": larger, "gpu": {"count": 1}}
+    larger = next(number for number in range(200, 0, -1) if fits(number, page.switch()))
+    wish = {"concurrency": larger, "gpu": {"count": 1}}
     assert is_set(plan(**wish))
     real = attempt.fits
     monkeypatch.setattr(
@@ -218,7 +258,7 @@ def test_what_vllm_refuses_is_not_set(monkeypatch):
 
 @examples(0.6)
 @given(
-    model=st.sampled_from(("qwen2.5-0.5b", "qwen2.5-3b", "llama-3.1-8b", "qwen3-30b-a3b")),
+    model=st.sampled_from(("llama-3.1-8b", "qwen3-30b-a3b", "olmoe-as-qwen3", "ernie-21b-as-qwen3")),
     version=st.sampled_from(("0.26.0", "0.32.0")),
     node=st.sampled_from((H200, H100)),
     length=st.sampled_from((None, 4096, 32768)),
@@ -249,26 +289,6 @@ def test_a_plan_never_has_less_context_for_larger_graphs(model, version, node, l
     assert read.budget_bytes == found.predicted.budget_bytes
 
 
-def test_a_shared_gpu_keeps_room_for_the_larger_graphs_outside_its_budget():
-    """vLLM 0.26 allocates them there, so that the utilization that the plan sets is lower with them."""
-    node = gpu_node(
-        "shared",
-        "NVIDIA-H100-80GB-HBM3-SHARED",
-        4,
-        memory_mib=81559,
-        compute="9.0",
-        **{"nvidia.com/gpu.replicas": "4"},
-    )
-    engine = {"image": "vllm/vllm-openai:v0.26.0"}
-    found, kept = (plan(*args, node=node, engine=engine) for args in ((), (KEPT,)))
-    assert is_set(found)
-    shares = [
-        float(each.arguments[each.arguments.index("--gpu-memory-utilization") + 1]) for each in (found, kept)
-    ]
-    assert shares[0] < shares[1]
-    assert found.predicted.budget_bytes < kept.predicted.budget_bytes
-
-
 def test_the_engine_gets_the_sizes_as_one_word_before_the_users_arguments():
     found = plan("--seed=1")
     config = runtime_config(
@@ -283,3 +303,22 @@ def test_the_engine_gets_the_sizes_as_one_word_before_the_users_arguments():
         extra_args=(*found.arguments, "--seed=1"),
     )
     assert runtime_adapter("vllm").command(config, "/m")[-2:] == (page.switch(), "--seed=1")
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/how-to/measure.md", "docs/design/planner.md"])
+def test_gains_in_prose_are_those_of_the_loops(file):
+    text = " ".join((page.RAW.parents[2] / file).read_text(encoding="utf-8").split())
+    assert f"{newest.gains(newest.MOE)} %" in text
+    assert f"{newest.more_capacity(newest.MOE):.1f} times the capacity" in text
+    if "design" in file:
+        errors = newest.errors(newest.MOST_TOKENS, newest.MOE)
+        assert f"{median(errors):.1f} % off in the median, {errors[-1]:.1f} % at most, of those loops" in text
+
+
+@pytest.mark.parametrize("name", newest.SEARCHED)
+def test_the_kv_cache_is_what_a_start_had(name):
+    """Within 0.25 %. With experts it is 0.49 % too small where whole steps count by their tokens."""
+    for arguments, log in (((), name), ((page.switch(),), name + page.CAPTURED)):
+        started = placement("vllm", name, "none", "H200", version="0.32.0", arguments=arguments)
+        tokens = int(newest.said(log, page.CACHE).replace(",", ""))
+        assert VLLM.account(started, Context(4096, 16)).cache_tokens == pytest.approx(tokens, rel=0.0025), log

@@ -36,8 +36,8 @@ from tacho_operator.core.types import Config, PastMeasurement
 DEFAULT_CONCURRENCY = 16
 HOST_CONCURRENCY = 4
 LEAST_GAIN = 0.05
-"""Gain in tokens per second from which larger CUDA graphs are worth their memory. The gain is expected within
-3 points in the median (docs/results/h200/graphs.md).
+"""Gain in tokens per second from which larger CUDA graphs are worth their memory. What is expected with them
+was within 12 % of the loops of a model with experts (docs/results/h200/vllm-0.32-graphs.md).
 """
 UNPREDICTED_CONCURRENCY = 16
 
@@ -348,7 +348,7 @@ def _with_arguments(placement: Placement, added: tuple[str, ...]) -> Placement:
 
 
 def _gain(before: ExpectedSpeed | None, after: ExpectedSpeed | None) -> float:
-    """By which share more tokens a second are expected; 0.0: unknown."""
-    if before is None or after is None:
+    """By which share more tokens a second are expected; 0.0: unknown, or not timed on such hardware."""
+    if before is None or after is None or not after.ran:
         return 0.0
     return after.output_tokens_per_second / before.output_tokens_per_second - 1
