@@ -310,6 +310,8 @@ def test_gains_in_prose_are_those_of_the_loops(file):
     text = " ".join((page.RAW.parents[2] / file).read_text(encoding="utf-8").split())
     assert f"{newest.gains(newest.MOE)} %" in text
     assert f"{newest.more_capacity(newest.MOE):.1f} times the capacity" in text
+    if "README" in file:
+        assert f"{newest.off(newest.SMALL, 256, None):.0%} too high".replace("%", " %") in text
     if "design" in file:
         errors = newest.errors(newest.MOST_TOKENS, newest.MOE)
         assert f"{median(errors):.1f} % off in the median, {errors[-1]:.1f} % at most, of those loops" in text
