@@ -175,7 +175,7 @@ class PlannerAdapter:
         """
         return Tuning()
 
-    def larger_graphs(self, _placement: Placement, /) -> Tuning:
+    def larger_graphs(self, _placement: Placement, _context: Context, /) -> Tuning:
         """Arguments that capture CUDA graphs of more steps than by default, which takes memory. The planner
         decides whether they pay.
         """

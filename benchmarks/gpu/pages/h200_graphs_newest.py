@@ -59,6 +59,30 @@ def gains(name: str) -> str:
     return f"{min(found):.0f} to {max(found):.0f}"
 
 
+def halves(level: dict[str, Any]) -> tuple[float, float]:
+    """Tokens a second of each half of a window, by Little's law from the requests that were sent in it."""
+    columns = level["raw"]["columns"]
+    sent, latency, tokens = (columns.index(each) for each in ("sent_s", "end_to_end_ms", "tokens"))
+    middle = level["window_seconds"] / 2
+    found = []
+    for first in (True, False):
+        rows = [each for each in level["raw"]["rows"] if (each[sent] < middle) == first]
+        seconds = sum(each[latency] for each in rows) / 1000
+        found.append(level["streams"] * sum(each[tokens] for each in rows) / seconds)
+    return found[0], found[1]
+
+
+def least_gain(name: str, streams: int) -> float:
+    """The gain of the half in which it is less, in percent: what disturbs a loop for a while counts half."""
+    before, after = (halves(at(each, streams)) for each in (name, name + CAPTURED))
+    return 100 * min(late / early - 1 for early, late in zip(before, after, strict=True))
+
+
+def least_gains(name: str) -> str:
+    found = [least_gain(name, streams) for streams in STREAMS]
+    return f"{min(found):.0f} to {max(found):.0f}"
+
+
 def cell(level: dict[str, Any]) -> str:
     return number(rate(level)) + ("" if level["steady"] else ", not steady")
 
@@ -189,11 +213,17 @@ def page() -> str:
         laws=laws(),
         memory=memory(),
         experts=gains(MOE),
+        least=least_gains(MOE),
+        early_rate=number(halves(at(MOE, 64))[0]),
+        late_rate=number(halves(at(MOE, 64))[1]),
+        found_8b=number(edge(DENSE + CAPTURED)["capacity"]["outputTokensPerSecond"]),
+        edge_8b=number(edge(DENSE)["capacity"]["outputTokensPerSecond"]),
         dense=gains(DENSE),
         small=gains(SMALL),
         times=more_capacity(MOE),
-        p95=moe[0]["tpot_ms"]["p95"],
-        p95_captured=moe[1]["tpot_ms"]["p95"],
+        p50=moe[0]["tpot_ms"]["p50"],
+        p50_captured=moe[1]["tpot_ms"]["p50"],
+        failed=int(said(MOE + CAPTURED, r"OOM on device 0 while trying to allocate (\d+)")) / 2**30,
         soon_8b=number(first[0]["ttft_ms"]["p50"]),
         late_8b=number(first[1]["ttft_ms"]["p50"]),
         soon=number(small[0]["ttft_ms"]["p50"]),

@@ -1,18 +1,18 @@
 """CUDA graphs of steps with prompts, which vLLM does not capture by default.
 
 By default a step of over 512 tokens has none, as most steps with a prompt: the host launches each kernel
-while the GPU waits. A model with experts gained 33 to 49 % by larger graphs, and its latency fell. Dense
-models gained less, and their first tokens came later (docs/results/h200/vllm-0.32-graphs.md).
+while the GPU waits. A model with experts gained 30 to 46 % by larger graphs. Dense models gained less with
+one front end, and with 256 streams their first tokens came later (docs/results/h200/vllm-0.32-graphs.md).
 """
 
 from __future__ import annotations
 
-from tacho_engines.base import Placement, Tuning
+from tacho_engines.base import Context, Placement, Tuning
 from tacho_engines.profile import GRAPH_TOKENS
-from tacho_engines.shared.images import version_key
+from tacho_engines.shared.images import image_version, version_key
 from tacho_engines.shared.switches import SHORTEST_ABBREVIATION
-from tacho_engines.vllm.compatibility import SMALLEST
 from tacho_engines.vllm.graphs import LARGEST_OF, MAX_SIZE, default_sizes
+from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import NO_GRAPHS, planned_settings, switches
 
 MEASURED = "0.32"
@@ -24,26 +24,31 @@ SIZES = (*default_sizes(GRAPH_TOKENS), *range(576, 2561, 64))
 SWITCH = "--compilation-config.cudagraph_capture_sizes"
 OTHERS = (
     *("compilation-config", "cc", "optimization-level", "O", "enforce-eager", "performance-mode"),
-    *("speculative", "enable-lora", "enable-dbo", "ubatch-size"),
+    *("spec", "sc", "enable-lora", "enable-dbo", "ubatch-size"),
 )
 """Switches, or how they begin, with which vLLM's own sizes are kept: they change what is captured."""
 FIRST_RUNNER = "VLLM_USE_V2_MODEL_RUNNER"
 """Variable that selects vLLM's first runner where it is 0."""
 
 
-def larger_graphs(placement: Placement) -> Tuning:
-    """The argument that captures ``SIZES``, where it was measured: a model with experts on one GPU. Empty
-    elsewhere.
+def larger_graphs(placement: Placement, context: Context) -> Tuning:
+    """The argument that captures ``SIZES``, where it was measured: a model with experts in 16 bits, on one
+    GPU. Empty elsewhere.
 
-    vLLM's own are kept where the user chose others, and for models with recurrent states.
+    vLLM's own are kept where the user chose others or the share of the memory, where the image's tag names
+    no version, and for models with recurrent states. Attention has buffers of up to the largest size, which
+    neither vLLM's budget nor the plan counts: they need what the default budget leaves free.
     """
     device, architecture, options = placement.device, placement.architecture, placement.options
-    measured = version_key(placement.version)[:2] == version_key(MEASURED)
+    named = not placement.image or image_version(PROFILE, placement.image)
+    measured = named and version_key(placement.version)[:2] == version_key(MEASURED)
+    whole = placement.method.method == "none" and placement.facts.quantization.method in ("", "none")
     one = placement.tensor == placement.pipeline == 1
-    if not measured or device.capability[0] != HOPPER or not one or not architecture.experts:
+    if not (measured and whole and one and architecture.experts and device.capability[0] == HOPPER):
         return Tuning()
-    settings = planned_settings(placement, SMALLEST)
+    settings = planned_settings(placement, context)
     chosen = settings.graphs is NO_GRAPHS or settings.graphs.captured is not None
+    chosen = chosen or settings.utilization_given or settings.cache.fixed_bytes is not None
     chosen = chosen or any(_changes_graphs(name) for name in switches(options))
     chosen = chosen or options.env.get(FIRST_RUNNER, "1") == "0"
     recurrent = any(group.state_bytes for group in architecture.layer_groups)

@@ -48,7 +48,7 @@ def lines(version: str) -> Iterator[tuple[str, ...]]:
     for asked in placements(version):
         for context in (Context(256, 1), Context(8192, 16), Context(1024, 3000)):
             adapter = planner_adapter("vllm")
-            frozen = adapter.arguments(asked, context) + adapter.larger_graphs(asked).arguments
+            frozen = adapter.arguments(asked, context) + adapter.larger_graphs(asked, context).arguments
             for entrypoint in ENTRYPOINTS:
                 config = runtime_config(
                     revision="r",

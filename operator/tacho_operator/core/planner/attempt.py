@@ -35,9 +35,9 @@ from tacho_operator.core.types import Config, PastMeasurement
 
 DEFAULT_CONCURRENCY = 16
 HOST_CONCURRENCY = 4
-LEAST_GAIN = 0.05
-"""Gain in tokens per second from which larger CUDA graphs are worth their memory. What is expected with them
-was within 12 % of the loops of a model with experts (docs/results/h200/vllm-0.32-graphs.md).
+LEAST_GAIN = 0.15
+"""Gain in tokens per second from which larger CUDA graphs are set: more than the error of what is expected
+with them, 12.1 % at most in loops of a model with experts (docs/results/h200/vllm-0.32-graphs.md).
 """
 UNPREDICTED_CONCURRENCY = 16
 
@@ -254,7 +254,7 @@ class Evaluator:
         """``found`` with larger CUDA graphs, where the same context fits with them and the gain is worth
         their memory; else as it is.
         """
-        graphs = adapter.larger_graphs(found.placement)
+        graphs = adapter.larger_graphs(found.placement, context)
         if not graphs.arguments:
             return found
         wider = _with_arguments(found.placement, graphs.arguments)
