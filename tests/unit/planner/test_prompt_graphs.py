@@ -198,6 +198,14 @@ def test_large_experts_gain_too_little():
     assert not is_set(plan(model="mixtral-as-qwen3"))
 
 
+def test_a_gain_within_the_error_of_the_law_is_too_little():
+    found = plan(model="phi-3.5-moe-as-qwen3", concurrency=64)
+    forced = plan(page.switch(), model="phi-3.5-moe-as-qwen3", concurrency=64)
+    rates = (each.predicted.expected_output_tokens_per_second for each in (forced, found))
+    assert next(rates) / next(rates) == pytest.approx(1.11, abs=0.01)
+    assert not is_set(found)
+
+
 def test_what_was_not_timed_is_not_set(monkeypatch):
     def untimed(*given, **named):
         found = expected_speed(*given, **named)
