@@ -44,7 +44,7 @@ def at(name: str, streams: int) -> dict[str, Any]:
     return loop(name, streams, FOLDER)
 
 
-def said(name: str, pattern: str) -> str:
+def of_log(name: str, pattern: str) -> str:
     return logged(name, pattern, FOLDER)
 
 
@@ -191,12 +191,12 @@ def memory() -> Iterator[str]:
     for name in SEARCHED:
         both = (name, name + CAPTURED)
         patterns = (POOL, ESTIMATE, SECONDS, CACHE)
-        yield row(MODELS[name], *(" / ".join(said(each, pattern) for each in both) for pattern in patterns))
+        yield row(MODELS[name], *(" / ".join(of_log(each, pattern) for each in both) for pattern in patterns))
 
 
 def lost(name: str) -> float:
     """Percent of the KV-cache tokens that the larger graphs take."""
-    before, after = (float(said(each, CACHE).replace(",", "")) for each in (name, name + CAPTURED))
+    before, after = (float(of_log(each, CACHE).replace(",", "")) for each in (name, name + CAPTURED))
     return 100 * (1 - after / before)
 
 
@@ -223,7 +223,7 @@ def page() -> str:
         times=more_capacity(MOE),
         p50=moe[0]["tpot_ms"]["p50"],
         p50_captured=moe[1]["tpot_ms"]["p50"],
-        failed=int(said(MOE + CAPTURED, r"OOM on device 0 while trying to allocate (\d+)")) / 2**30,
+        failed=int(of_log(MOE + CAPTURED, r"OOM on device 0 while trying to allocate (\d+)")) / 2**30,
         soon_8b=number(first[0]["ttft_ms"]["p50"]),
         late_8b=number(first[1]["ttft_ms"]["p50"]),
         soon=number(small[0]["ttft_ms"]["p50"]),
@@ -240,6 +240,6 @@ def page() -> str:
         default_median=median(errors(None, *SEARCHED)),
         default_worst=errors(None, *SEARCHED)[-1],
         lost=f"{min(map(lost, SEARCHED)):.1f} to {max(map(lost, SEARCHED)):.1f}",
-        took=said(MOE + CAPTURED, POOL),
-        estimate=said(MOE + CAPTURED, ESTIMATE),
+        took=of_log(MOE + CAPTURED, POOL),
+        estimate=of_log(MOE + CAPTURED, ESTIMATE),
     )

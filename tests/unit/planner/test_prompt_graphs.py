@@ -357,5 +357,5 @@ def test_the_kv_cache_is_what_a_start_had(name):
     """Within 0.25 %. With experts it is 0.49 % too small where whole steps count by their tokens."""
     for arguments, log in (((), name), ((page.switch(),), name + page.CAPTURED)):
         started = placement("vllm", name, "none", "H200", version="0.32.0", arguments=arguments)
-        tokens = int(newest.said(log, page.CACHE).replace(",", ""))
+        tokens = int(newest.of_log(log, page.CACHE).replace(",", ""))
         assert VLLM.account(started, Context(4096, 16)).cache_tokens == pytest.approx(tokens, rel=0.0025), log
