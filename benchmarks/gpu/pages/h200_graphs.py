@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -57,15 +57,21 @@ def by_law(model: str, method: str, version: str, streams: int, graph_tokens: in
     return predicted(of, law, kernel if graph_tokens is None else replace(kernel, graph_tokens=graph_tokens))
 
 
-def gain(name: str, streams: int) -> float | None:
+def gain(name: str, streams: int, folder: Path = FOLDER) -> float | None:
     """By which share more tokens a second come; None where a loop is not steady."""
-    before, after = loop(name, streams), loop(name + CAPTURED, streams)
+    before, after = loop(name, streams, folder), loop(name + CAPTURED, streams, folder)
     return rate(after) / rate(before) - 1 if before["steady"] and after["steady"] else None
 
 
-def gains(name: str) -> list[float]:
+def gains(name: str, folder: Path = FOLDER) -> list[float]:
     """In percent, of all numbers of streams whose loops are steady."""
-    return [100 * more for streams in STREAMS if (more := gain(name, streams)) is not None]
+    return [100 * more for streams in STREAMS if (more := gain(name, streams, folder)) is not None]
+
+
+def span(percents: Iterable[float]) -> str:
+    """The least and the most, in whole percent."""
+    found = sorted(percents)
+    return f"{found[0]:.0f} to {found[-1]:.0f}"
 
 
 def off(name: str, streams: int, graph_tokens: int | None) -> float | None:
@@ -84,16 +90,20 @@ def signed(share: float | None) -> str:
     return "not steady" if share is None else f"{100 * share:+.1f} %"
 
 
-def rates() -> Iterator[str]:
-    for name, (title, _, _) in MODELS.items():
+def rates(titles: Mapping[str, str], folder: Path = FOLDER) -> Iterator[str]:
+    """Rows of what each server has by default and captured. ``titles``: by the files' names."""
+    for name, title in titles.items():
         for streams in STREAMS:
-            before, after = loop(name, streams), loop(name + CAPTURED, streams)
+            before, after = (loop(each, streams, folder) for each in (name, name + CAPTURED))
+            more = gain(name, streams, folder)
             yield row(
                 title,
                 str(streams),
-                number(rate(before)) + ("" if before["steady"] else ", not steady"),
-                number(rate(after)),
-                signed(gain(name, streams)) if before["steady"] and after["steady"] else "-",
+                *(
+                    number(rate(each)) + ("" if each["steady"] else ", not steady")
+                    for each in (before, after)
+                ),
+                "-" if more is None else signed(more),
                 f"{pair(before['ttft_ms'])} / {pair(after['ttft_ms'])}",
                 f"{pair(before['tpot_ms'], 1)} / {pair(after['tpot_ms'], 1)}",
             )
@@ -160,8 +170,7 @@ def switch() -> str:
 
 def page() -> str:
     spans = {
-        key: f"{min(gains(name)):.0f} to {max(gains(name)):.0f}"
-        for key, name in zip(("experts", "small", "fp8", "gptq"), MODELS, strict=True)
+        key: span(gains(name)) for key, name in zip(("experts", "small", "fp8", "gptq"), MODELS, strict=True)
     }
     moe, small = "qwen3-30b-a3b", "qwen2.5-3b"
     elsewhere = [level for level in levels(RAW / "speed-four/qwen2.5-3b-none.json") if level["streams"] > 1]
@@ -169,7 +178,7 @@ def page() -> str:
     longer = [seconds for seconds in more(SECONDS) if seconds > 0]
     return fill(
         "h200_graphs",
-        rates=rates(),
+        rates=rates({name: title for name, (title, _, _) in MODELS.items()}),
         switch=switch(),
         laws=laws(),
         memory=memory(),

@@ -13,12 +13,15 @@ from benchmarks.gpu.pages.h200_graphs import (
     SECONDS,
     STREAMS,
     by_law,
+    gains,
     logged,
     loop,
+    rates,
     signed,
+    span,
     switch,
 )
-from benchmarks.gpu.pages.loops import pair, rate
+from benchmarks.gpu.pages.loops import rate
 from benchmarks.gpu.pages.recorded import RAW, fill, number, read, row
 from benchmarks.planner.models import facts
 from tacho_operator.api.status.plan import Predicted
@@ -48,17 +51,6 @@ def of_log(name: str, pattern: str) -> str:
     return logged(name, pattern, FOLDER)
 
 
-def gain(name: str, streams: int) -> float | None:
-    """By which share more tokens a second come; None where a loop is not steady."""
-    before, after = at(name, streams), at(name + CAPTURED, streams)
-    return rate(after) / rate(before) - 1 if before["steady"] and after["steady"] else None
-
-
-def gains(name: str) -> str:
-    found = [100 * more for streams in STREAMS if (more := gain(name, streams)) is not None]
-    return f"{min(found):.0f} to {max(found):.0f}"
-
-
 def halves(level: dict[str, Any]) -> tuple[float, float]:
     """Tokens a second of each half of a window, by Little's law from the requests that were sent in it."""
     columns = level["raw"]["columns"]
@@ -79,28 +71,7 @@ def least_gain(name: str, streams: int) -> float:
 
 
 def least_gains(name: str) -> str:
-    found = [least_gain(name, streams) for streams in STREAMS]
-    return f"{min(found):.0f} to {max(found):.0f}"
-
-
-def cell(level: dict[str, Any]) -> str:
-    return number(rate(level)) + ("" if level["steady"] else ", not steady")
-
-
-def rates() -> Iterator[str]:
-    for name, title in MODELS.items():
-        for streams in STREAMS:
-            before, after = at(name, streams), at(name + CAPTURED, streams)
-            more = gain(name, streams)
-            yield row(
-                title,
-                str(streams),
-                cell(before),
-                cell(after),
-                "-" if more is None else signed(more),
-                f"{pair(before['ttft_ms'])} / {pair(after['ttft_ms'])}",
-                f"{pair(before['tpot_ms'], 1)} / {pair(after['tpot_ms'], 1)}",
-            )
+    return span(least_gain(name, streams) for streams in STREAMS)
 
 
 def edge(name: str) -> dict[str, Any]:
@@ -208,18 +179,18 @@ def page() -> str:
     moe = at(MOE, 64), at(MOE + CAPTURED, 64)
     return fill(
         "h200_graphs_newest",
-        rates=rates(),
+        rates=rates(MODELS, FOLDER),
         capacities=capacities(),
         laws=laws(),
         memory=memory(),
-        experts=gains(MOE),
+        experts=span(gains(MOE, FOLDER)),
         least=least_gains(MOE),
         early_rate=number(halves(at(MOE, 64))[0]),
         late_rate=number(halves(at(MOE, 64))[1]),
         found_8b=number(edge(DENSE + CAPTURED)["capacity"]["outputTokensPerSecond"]),
         edge_8b=number(edge(DENSE)["capacity"]["outputTokensPerSecond"]),
-        dense=gains(DENSE),
-        small=gains(SMALL),
+        dense=span(gains(DENSE, FOLDER)),
+        small=span(gains(SMALL, FOLDER)),
         times=more_capacity(MOE),
         p50=moe[0]["tpot_ms"]["p50"],
         p50_captured=moe[1]["tpot_ms"]["p50"],
