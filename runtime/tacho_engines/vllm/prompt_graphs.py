@@ -10,10 +10,9 @@ from __future__ import annotations
 from tacho_engines.base import Context, Placement, Tuning
 from tacho_engines.profile import GRAPH_TOKENS
 from tacho_engines.shared.images import image_version, version_key
-from tacho_engines.shared.switches import SHORTEST_ABBREVIATION
 from tacho_engines.vllm.graphs import LARGEST_OF, MAX_SIZE, default_sizes
 from tacho_engines.vllm.profile import PROFILE
-from tacho_engines.vllm.settings import NO_GRAPHS, planned_settings, switches
+from tacho_engines.vllm.settings import planned_settings
 
 MEASURED = "0.32"
 """Version of vLLM with which the sizes were measured. 0.26 estimates the graphs of experts far too high."""
@@ -22,24 +21,18 @@ HOPPER = 9
 SIZES = (*default_sizes(GRAPH_TOKENS), *range(576, 2561, 64))
 """The captured sizes in tokens: vLLM's own, and 32 more."""
 SWITCH = "--compilation-config.cudagraph_capture_sizes"
-OTHERS = (
-    *("compilation-config", "cc", "optimization-level", "O", "enforce-eager", "performance-mode"),
-    *("spec", "sc", "enable-lora", "enable-dbo", "ubatch-size"),
-)
-"""Switches, or how they begin, with which vLLM's own sizes are kept: they change what is captured."""
-FIRST_RUNNER = "VLLM_USE_V2_MODEL_RUNNER"
-"""Variable that selects vLLM's first runner where it is 0."""
 
 
 def larger_graphs(placement: Placement, context: Context) -> Tuning:
     """The argument that captures ``SIZES``, where it was measured: a model with experts in 16 bits, on one
     GPU. Empty elsewhere.
 
-    vLLM's own are kept where the user chose others or the share of the memory, where the image's tag names
-    no version, and for models with recurrent states. Attention has buffers of up to the largest size, which
-    neither vLLM's budget nor the plan counts: they need what the default budget leaves free.
+    vLLM's own are kept where the user chose others or the share of the memory, and where the image's tag
+    names no version. Attention has buffers of up to the largest size, which neither vLLM's budget nor the
+    plan counts: they need what the default budget leaves free. With other switches, and for models whose
+    graphs differ, no speed was timed, so that the planner expects no gain.
     """
-    device, architecture, options = placement.device, placement.architecture, placement.options
+    device, architecture = placement.device, placement.architecture
     named = not placement.image or image_version(PROFILE, placement.image)
     measured = named and version_key(placement.version)[:2] == version_key(MEASURED)
     whole = placement.method.method == "none" and placement.facts.quantization.method in ("", "none")
@@ -47,22 +40,13 @@ def larger_graphs(placement: Placement, context: Context) -> Tuning:
     if not (measured and whole and one and architecture.experts and device.capability[0] == HOPPER):
         return Tuning()
     settings = planned_settings(placement, context)
-    chosen = settings.graphs is NO_GRAPHS or settings.graphs.captured is not None
-    chosen = chosen or settings.utilization_given or settings.cache.fixed_bytes is not None
-    chosen = chosen or any(_changes_graphs(name) for name in switches(options))
-    chosen = chosen or options.env.get(FIRST_RUNNER, "1") == "0"
-    recurrent = any(group.state_bytes for group in architecture.layer_groups)
+    chosen = settings.graphs.captured is not None or settings.utilization_given
+    chosen = chosen or settings.cache.fixed_bytes is not None
     sizes = tuple(size for size in SIZES if size <= settings.batch.tokens)
-    if chosen or recurrent or architecture.name in LARGEST_OF or sizes[-1] <= GRAPH_TOKENS:
+    if chosen or architecture.name in LARGEST_OF or sizes[-1] <= GRAPH_TOKENS:
         return Tuning()
     reasons = (
         f"CUDA graphs also for steps with prompts, of up to {sizes[-1]} tokens",
         f"--{MAX_SIZE}={GRAPH_TOKENS} in engine.extraArgs leaves them out",
     )
     return Tuning(arguments=(f"{SWITCH}=[{','.join(map(str, sizes))}]",), reasons=reasons)
-
-
-def _changes_graphs(name: str) -> bool:
-    """Whether a switch is one of ``OTHERS``, abbreviated perhaps."""
-    short = len(name) >= SHORTEST_ABBREVIATION and any(other.startswith(name) for other in OTHERS)
-    return short or name.startswith(OTHERS)

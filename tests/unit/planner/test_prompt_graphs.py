@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from benchmarks.gpu.pages import h200_graphs as page, h200_graphs_newest as newest
+from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context, EngineRefusal, Tuning
@@ -17,11 +18,12 @@ from tacho_engines.vllm.graphs import default_sizes
 from tacho_engines.vllm.prompt_graphs import SIZES, SWITCH, larger_graphs
 from tacho_operator.core.planner import attempt
 from tacho_operator.core.planner.expected_speed import expected_speed
-from tacho_operator.core.planner.types import ModelPlan
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.launching import runtime_config
 from tests.properties import examples
 from tests.unit.planner.choosing import H100, L4, fitting, plan as plan_of
-from tools.mock.specs import cpu_node, gpu_node
+from tools.mock.specs import CONFIG, cpu_node, gpu_node, spec
 
 H200 = gpu_node("h200", "NVIDIA-H200", 1)
 A100 = gpu_node("a100", "NVIDIA-A100-SXM4-80GB", 1)
@@ -88,7 +90,13 @@ def test_the_sizes_are_those_that_were_measured():
     ],
 )
 def test_any_switch_of_the_user_for_graphs_keeps_what_it_says(given_too):
-    assert captured(arguments=(given_too,)) == Tuning()
+    found = plan_of("qwen3-30b-a3b", [H200], engine={"name": "vllm", "extraArgs": [given_too]})
+    assert isinstance(found, PlanFailure) or not is_set(found)
+
+
+def test_a_variable_of_the_user_that_selects_the_first_runner_keeps_its_graphs():
+    env = [{"name": "VLLM_USE_V2_MODEL_RUNNER", "value": "0"}]
+    assert not is_set(plan(engine={"env": env}))
 
 
 def test_a_plan_keeps_to_the_users_sizes():
@@ -103,7 +111,6 @@ def test_a_plan_keeps_to_the_users_sizes():
         {"version": "0.26.0"},
         {"version": "0.31.0"},
         {"version": "0.33.0"},
-        {"env": {"VLLM_USE_V2_MODEL_RUNNER": "0"}},
         {"device": "L4"},
         {"device": "NVIDIA-A100-SXM4-80GB"},
         {"device": "B200"},
@@ -131,7 +138,6 @@ def test_where_it_was_not_measured_the_engine_keeps_its_default(where):
         {},
         {"version": "0.32.1"},
         {"device": "NVIDIA-H100-80GB-HBM3"},
-        {"env": {"VLLM_USE_V2_MODEL_RUNNER": "1"}},
     ],
     ids=str,
 )
@@ -153,12 +159,21 @@ def test_a_planned_context_decides_how_large_a_step_is():
 
 
 def test_experts_with_recurrent_states_keep_the_engines_default():
-    own = placement("vllm", "qwen3-30b-a3b", "none", device="H200", version="0.32.0")
+    own = facts("qwen3-30b-a3b")
     group, *others = own.architecture.layer_groups
-    states = (dataclasses.replace(group, state_bytes=1 << 20), *others)
-    recurrent = dataclasses.replace(own.architecture, layer_groups=states)
-    assert larger_graphs(own, CONTEXT).arguments
-    assert larger_graphs(dataclasses.replace(own, architecture=recurrent), CONTEXT) == Tuning()
+    recurrent = (dataclasses.replace(group, kind="recurrent", state_bytes=1 << 20), *others)
+    architecture = dataclasses.replace(own.architecture, layer_groups=recurrent)
+    plans = (
+        plan_model(
+            spec(engine={"name": "vllm"}, context={"maxModelLen": 4096}, quantization={"method": "none"}),
+            each,
+            nodes=[H200],
+            history=(),
+            config=CONFIG,
+        )
+        for each in (own, dataclasses.replace(own, architecture=architecture))
+    )
+    assert [is_set(found) for found in plans] == [True, False]
 
 
 def test_with_experts_a_largest_size_takes_as_much_as_its_sizes():
@@ -262,19 +277,13 @@ def test_a_context_that_fits_by_vllms_own_graphs_alone_is_planned_with_them():
 
 
 def test_what_earlier_starts_took_in_addition_counts(monkeypatch):
-    """As much again as all that is estimated leaves the larger graphs no room."""
-    larger = next(number for number in range(200, 0, -1) if fits(number, page.switch()))
-    wish = {"concurrency": larger, "gpu": {"count": 1}}
-    assert is_set(plan(**wish))
-    real = attempt.fits
-    monkeypatch.setattr(
-        attempt,
-        "fits",
-        lambda account, concurrency, excess=0.0, **more: real(
-            account, concurrency, 1.0 if account.captured else excess, **more
-        ),
-    )
-    assert not is_set(plan(**wish))
+    """With as much again as is estimated, vLLM's own graphs fit for more requests than larger ones."""
+    monkeypatch.setattr(attempt, "excess_share", lambda *_, **__: 1.0)
+    most = next(number for number in range(100, 200) if not fits(number + 1, KEPT))
+    assert not fits(most, page.switch())
+    assert not is_set(plan(concurrency=most, gpu={"count": 1}))
+    monkeypatch.setattr(attempt, "excess_share", lambda *_, **__: 0.0)
+    assert is_set(plan(concurrency=most, gpu={"count": 1}))
 
 
 def test_what_vllm_refuses_is_not_set(monkeypatch):
