@@ -68,10 +68,14 @@ class Faults:
     """Whether they are compressed."""
     no_ranges: bool = False
     """Requests for a part of a file get all of it."""
+    file_status: int = 0
+    """HTTP status of files and their parts; 0: the usual one."""
     shift: int = 0
     """Bytes by which a part of a file begins later than requested."""
     part_bytes: int = 0
     """Most bytes of a part of a file that one answer has, whatever is requested; 0: no limit."""
+    content_range: str | None = None
+    """What every Content-Range is instead of the part's own; "": there is none."""
     next_page: str = ""
     """Address at which every listing is said to go on."""
     corrupt: int = 0
@@ -314,8 +318,10 @@ class FakeHub:
             if start >= file.size:
                 raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{file.size}"})
             end = min(end, start + (self.faults.part_bytes or file.size) - 1)
-            headers = headers | {"Content-Range": f"bytes {start}-{end}/{file.size}"}
-        response = web.StreamResponse(status=status, headers=headers)
+            sent = self.faults.content_range
+            sent = f"bytes {start}-{end}/{file.size}" if sent is None else sent
+            headers = headers | ({"Content-Range": sent} if sent else {})
+        response = web.StreamResponse(status=self.faults.file_status or status, headers=headers)
         if self.faults.surplus and request.method != "HEAD":
             response.enable_chunked_encoding()
         else:
