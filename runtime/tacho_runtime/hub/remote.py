@@ -19,7 +19,7 @@ from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid, not_found
 from tacho_runtime.hub.addresses import by_proxy, is_inward
 from tacho_runtime.hub.cache import is_digest
-from tacho_runtime.hub.failures import classify, unreachable
+from tacho_runtime.hub.failures import ABBREVIATED, WHOLE_COMMIT, classify, unreachable
 from tacho_runtime.hub.parts import COMPLETE_STATUS, PARTIAL_STATUS, is_last, sent_part
 
 if TYPE_CHECKING:
@@ -232,7 +232,28 @@ class HubSource:
                 f"{self.endpoint} answers with the commit {sha} of {repository} in place of {revision}.",
                 "Name a hub that serves that commit in spec.model.hub, or change spec.model.revision.",
             )
+        if ABBREVIATED.fullmatch(revision.lower()) and not sha.startswith(revision.lower()):
+            self._require_name(revision, sha)
         self.commit = sha
+
+    def _require_name(self, revision: str, commit: str) -> None:
+        """Raises FailedError where ``revision`` names no branch or tag, and begins no name of ``commit``.
+
+        It has the form of an abbreviated commit, in place of which a hub may answer with its newest one.
+        """
+        try:
+            found = self._call(lambda: self.api.list_repo_refs(self.repository), PAUSES_SECONDS)
+        except FailedError as error:
+            if error.failure.retryable:
+                raise
+        else:
+            if any(ref.name == revision for ref in (*found.branches, *found.tags)):
+                return
+        raise not_found(
+            f"{self.endpoint} answers with the commit {commit} of {self.repository} in place of {revision}, "
+            "and lists no such branch or tag.",
+            WHOLE_COMMIT,
+        )
 
     def _call(self, call: Callable[[], T], pauses_seconds: tuple[float, ...] = ()) -> T:
         try:
