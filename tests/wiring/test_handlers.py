@@ -40,6 +40,27 @@ async def test_kopf_takes_nothing_else_of_the_process(
     beside.cancel()
 
 
+async def test_the_end_of_kopf_runs_its_cleanup_once_which_logs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without that line of its cleanup, tasks of kopf may be left behind."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(KUBECONFIG)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    caplog.set_level("DEBUG", logger=handlers.__name__)
+    taken = asyncio.Event()
+    running = asyncio.create_task(
+        KopfRunner(kubeconfig=str(path), take_signals=taken.set).watch("", lambda *_: None)
+    )
+    async with asyncio.timeout(30):
+        await taken.wait()
+    assert "kopf ended" not in caplog.messages
+    running.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(running, return_exceptions=True)
+    assert caplog.messages.count("kopf ended") == 1
+
+
 async def test_what_fails_is_started_anew_after_growing_pauses_and_logged_once_per_type_of_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

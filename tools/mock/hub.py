@@ -68,10 +68,14 @@ class Faults:
     """Whether they are compressed."""
     no_ranges: bool = False
     """Requests for a part of a file get all of it."""
+    file_status: int = 0
+    """HTTP status of files and their parts; 0: the usual one."""
     shift: int = 0
     """Bytes by which a part of a file begins later than requested."""
     part_bytes: int = 0
     """Most bytes of a part of a file that one answer has, whatever is requested; 0: no limit."""
+    content_range: str = "bytes {start}-{end}/{size}"
+    """Form of the Content-Range of a part; "": there is none."""
     next_page: str = ""
     """Address at which every listing is said to go on."""
     corrupt: int = 0
@@ -104,6 +108,7 @@ class FakeHub:
     ) -> None:
         self.root, self.mode, self.faults = root, mode, faults or Faults()
         self.tokens: dict[str, str] = {"*": token} if token else {}
+        self.branches = ["main"]
         self.log: list[dict[str, Any]] = []
         self.bytes_sent: Counter[str] = Counter()
         self.sending = 0
@@ -121,6 +126,7 @@ class FakeHub:
         for root in ("", MIRROR):
             app.router.add_get(rf"{root}/api/models/{repository}", self._info)
             app.router.add_get(rf"{root}/api/models/{repository}/revision/{{revision}}", self._info)
+            app.router.add_get(rf"{root}/api/models/{repository}/refs", self._refs)
             app.router.add_get(rf"{root}/api/models/{repository}/tree/{{revision}}", self._tree)
             files = rf"{root}/{repository}/resolve/{{revision}}/{{path:.+}}"
             app.router.add_get(files, self._file)  # HEAD as well
@@ -164,7 +170,8 @@ class FakeHub:
         if current is None:
             raise _error(404, "RepoNotFound", "Repository not found")
         known = self._commits[repository]
-        commit = current[0] if revision in ("main", "HEAD") else revision
+        commit = next((one for one in known if one.startswith(revision)), revision)
+        commit = current[0] if revision in (*self.branches, "HEAD") else commit
         if commit not in known:
             raise _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return commit, known[commit]
@@ -257,6 +264,10 @@ class FakeHub:
             }
         )
 
+    async def _refs(self, _request: web.Request) -> web.Response:
+        found = [{"name": name, "ref": name, "targetCommit": "0" * 40} for name in self.branches]
+        return web.json_response({"branches": found, "converts": [], "tags": []})
+
     async def _tree(self, request: web.Request) -> web.Response:
         self._authorize(request, file=False)
         _, files = self._commit(request.match_info["repository"], request.match_info["revision"])
@@ -314,8 +325,9 @@ class FakeHub:
             if start >= file.size:
                 raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{file.size}"})
             end = min(end, start + (self.faults.part_bytes or file.size) - 1)
-            headers = headers | {"Content-Range": f"bytes {start}-{end}/{file.size}"}
-        response = web.StreamResponse(status=status, headers=headers)
+            sent = self.faults.content_range.format(start=start, end=end, size=file.size)
+            headers = headers | ({"Content-Range": sent} if sent else {})
+        response = web.StreamResponse(status=self.faults.file_status or status, headers=headers)
         if self.faults.surplus and request.method != "HEAD":
             response.enable_chunked_encoding()
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any
 
@@ -56,6 +57,10 @@ PART_BYTES = {b":": 176, b",": 64, b"[": 96, b"{": 96}
 """
 
 
+BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+"""Encodings by the bytes at the beginning of a text; that of UTF-32 begins with one of UTF-16."""
+
+
 def memory_bytes(text: bytes, *, ascii_only: bool = True) -> int:
     """Bytes of memory that the JSON ``text`` takes at most, with itself, while it is parsed.
 
@@ -72,12 +77,19 @@ def parse_json(text: bytes, what: str, *, by_python: bool = False) -> dict[str, 
     """``text`` as a JSON object; the error names it ``what``.
 
     NaN and Infinity are not JSON. ``by_python``: Python's json wrote it, and may write them. Configs of
-    Mamba-2 have a bare Infinity in ``time_step_limit``.
+    Mamba-2 have a bare Infinity in ``time_step_limit``. Only UTF-8 without a byte-order mark is read: no
+    engine reads another encoding.
     """
     if memory_bytes(text) > MEMORY_LIMIT_BYTES:
         raise invalid(f"{what} describes more than any real model has.")
+    if mark := next((name for start, name in BYTE_ORDER_MARKS.items() if text.startswith(start)), ""):
+        raise invalid(
+            f"{what} begins with the byte-order mark of {mark}, at which engines fail.",
+            f"Save {what} as UTF-8 without a byte-order mark (BOM).",
+        )
     try:
-        document = json.loads(text, parse_constant=None if by_python else _refuse_constant)
+        # Of bytes, json would guess the encoding.
+        document = json.loads(text.decode(), parse_constant=None if by_python else _refuse_constant)
     except (ValueError, RecursionError, MemoryError) as error:
         detail = "nested too deep" if isinstance(error, RecursionError) else str(error)[:120]
         raise invalid(f"{what} is not JSON ({detail}).") from None

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -86,13 +86,15 @@ class ModelSource(Protocol):
         """Reads at most ``length`` bytes from ``start``; fewer only at the file's end."""
 
 
-def model_files(folder: Path, *, every: bool = False) -> Iterator[Path]:
+def model_files(
+    folder: Path, *, every: bool = False, closed: Callable[[str], None] = lambda _: None
+) -> Iterator[Path]:
     """Every file below ``folder`` that may belong to a model, in no order. Raises FailedError above
     ENTRY_LIMIT entries, and OSError, as where ``folder`` may not be read. Also pipes, sockets and devices.
 
     Left out, unless ``every`` file is wanted: hidden files (a repository's own, NFS's .nfs* of removed files
     that are still open), and files that engines compile and convert beside the model. Both come and go while
-    the model stays the same.
+    the model stays the same. ``closed`` is called with each folder below that may not be read.
     """
     pending, seen = [str(folder)], 0
     while pending:
@@ -102,6 +104,7 @@ def model_files(folder: Path, *, every: bool = False) -> Iterator[Path]:
         except OSError:  # a folder that may not be read, such as lost+found
             if at == str(folder):
                 raise
+            closed(at)
             continue
         with found as entries:
             for entry in entries:
@@ -127,6 +130,8 @@ class FolderSource:
     def __init__(self, path: Path, *, name: str, confined_to: Path | None = None) -> None:
         """``name``: the folder's name in messages. ``confined_to``: the claim, which links must not leave."""
         self.name = name
+        self._closed: list[str] = []
+        """Folders below that may not be read, so that no file of theirs is listed."""
         self._confined_to = confined_to.resolve() if confined_to else None
         try:
             mode = path.stat().st_mode
@@ -162,7 +167,8 @@ class FolderSource:
         if self._only:
             return (self._entry(self.folder / self._only, self._only),)
         found: list[FileEntry] = []
-        for path in model_files(self.folder):
+        self._closed.clear()
+        for path in model_files(self.folder, closed=self._closed.append):
             relative = path.relative_to(self.folder).as_posix()
             if path.is_file():
                 found.append(self._entry(path, relative))
@@ -184,6 +190,23 @@ class FolderSource:
                 f"{self.name}/{relative} links to a place outside of the claim.", "Remove the link."
             )
         return FileEntry(relative, path.stat().st_size)
+
+    def with_closed(self, error: FailedError) -> FailedError:
+        """``error`` of files that are missing, with the folders below that may not be read.
+
+        Which of them the model needs is not known. A volume's lost+found may never be read.
+        """
+        if not self._closed:
+            return error
+        names = listed(sorted(os.path.relpath(at, self.folder) for at in self._closed), 4)
+        step = error.failure.next_step
+        return FailedError(
+            replace(
+                error.failure,
+                message=f"{error.failure.message} Folders that cannot be read: {names}.",
+                next_step=f"{READABLE} If the model is not in them: {step[:1].lower()}{step[1:]}",
+            )
+        )
 
     def read(self, path: str, start: int, length: int) -> bytes:
         with self._readable(path) as file:

@@ -22,14 +22,13 @@ from tacho_runtime.files import open_theirs
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.failures import shortened, unreachable
+from tacho_runtime.hub.parts import COMPLETE_STATUS, PARTIAL_STATUS
 from tacho_runtime.hub.remote import FILE, REQUEST_TIMEOUT_SECONDS
 
 LOG = logging.getLogger(__name__)
 
 ATTEMPTS_WITHOUT_PROGRESS = 5
 ATTEMPTS_AT_CONTENT = 2
-COMPLETE_STATUS = (200, 203)
-"""HTTP statuses of a complete answer; 203 comes from proxies that change headers."""
 MEND = (
     "Something between the hub and the pod changes files, or its storage is damaged: check the mirror or "
     "proxy in spec.model.hub, and upload the file again where the repository is yours."
@@ -227,8 +226,8 @@ class Downloader:
                 return False
             hf_raise_for_status(response)
             if start:
-                part = response.headers.get("Content-Range", "") if response.status_code == 206 else ""
-                if not part.startswith(f"bytes {start}-"):
+                part = response.headers.get("Content-Range", "")
+                if response.status_code != PARTIAL_STATUS or not part.startswith(f"bytes {start}-"):
                     return False
             elif response.status_code not in COMPLETE_STATUS:
                 raise ValueError(f"HTTP {response.status_code} to a request for {target.path}")

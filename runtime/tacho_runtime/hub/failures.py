@@ -13,6 +13,9 @@ from tacho_contract.failure import FailedError, FailureClass
 from tacho_runtime.hub.addresses import by_proxy
 
 _QUERY = re.compile(r"(?<=\S)\?[^\s'\"]+")
+ABBREVIATED = re.compile("[0-9a-f]{7,39}")
+"""Matches the beginning of a commit as a hub resolves it; a branch or a tag, as 20260131, may be like it."""
+WHOLE_COMMIT = "Correct spec.model.revision: of a commit, put all 40 digits there."
 RETRYABLE_STATUS = {408, 425, 429}
 BROKEN_DISK = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.EUCLEAN)
 """Errors of reads and writes of an opened file, which name no file. Those of connections are others."""
@@ -137,7 +140,7 @@ def unreachable(message: str, *, retryable: bool = True) -> FailedError:
 def _absent(code: str, repository: str, revision: str, endpoint: str, has_token: bool) -> FailedError:
     if code == "RevisionNotFound":
         message = f"{repository} on {endpoint} has no revision {revision!r}."
-        step = "Correct spec.model.revision."
+        step = WHOLE_COMMIT if ABBREVIATED.fullmatch(revision.lower()) else "Correct spec.model.revision."
     elif code == "EntryNotFound":
         message = f"{repository}@{revision} on {endpoint} listed a file that it does not have."
         step = "Try again; if it stays, the repository is damaged."

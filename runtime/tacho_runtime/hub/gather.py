@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from tacho_contract.failure import FailedError
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import startup_budget_seconds
 from tacho_contract.model import FULL, InspectConfig, ModelFacts, ModelFiles
 from tacho_contract.units import file_size
@@ -52,12 +52,12 @@ def find_facts(
     ``allow_seconds`` is called with the time limit for reading every byte, before that reading begins.
     """
     entries = source.files()
-    if not entries:
-        raise not_found(f"{config.uri} is empty.", "Put the model there, or correct spec.model.uri.")
-    loadable = loadable_files(config.engine) if config.parse else ALL_FILES
-    loadable = replace(loadable, code=config.trust_remote_code)
-    index = None if config.files or SAFETENSORS not in loadable.formats else _index(source, entries)
-    selection = select(entries, config.files, loadable, index)
+    try:
+        selection = _selection(config, source, entries)
+    except FailedError as error:
+        if error.failure.failure_class == FailureClass.MODEL_NOT_FOUND and isinstance(source, FolderSource):
+            raise source.with_closed(error) from None
+        raise
     if len(selection.weights) > SHARD_LIMIT:
         raise invalid(f"The model has {len(selection.weights)} shards; more than {SHARD_LIMIT} are not read.")
     total_bytes = sum(entry.size_bytes for entry in selection.files)
@@ -90,6 +90,16 @@ def find_facts(
     allow_seconds(startup_budget_seconds(facts.files.total_bytes))
     whole = full_digest(source, _identifying(source, selection))
     return replace(facts, files=replace(facts.files, content_digest=whole))
+
+
+def _selection(config: InspectConfig, source: ModelSource, entries: tuple[FileEntry, ...]) -> Selection:
+    """The files of the model to load. Raises FailedError where there are none, or those of several models."""
+    if not entries:
+        raise not_found(f"{config.uri} has no files.", "Put the model there, or correct spec.model.uri.")
+    loadable = loadable_files(config.engine) if config.parse else ALL_FILES
+    loadable = replace(loadable, code=config.trust_remote_code)
+    index = None if config.files or SAFETENSORS not in loadable.formats else _index(source, entries)
+    return select(entries, config.files, loadable, index)
 
 
 def _index(source: ModelSource, entries: tuple[FileEntry, ...]) -> frozenset[str] | None:

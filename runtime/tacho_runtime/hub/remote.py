@@ -19,7 +19,8 @@ from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid, not_found
 from tacho_runtime.hub.addresses import by_proxy, is_inward
 from tacho_runtime.hub.cache import is_digest
-from tacho_runtime.hub.failures import classify, unreachable
+from tacho_runtime.hub.failures import ABBREVIATED, WHOLE_COMMIT, classify, unreachable
+from tacho_runtime.hub.parts import COMPLETE_STATUS, PARTIAL_STATUS, is_last, sent_part
 
 if TYPE_CHECKING:
     import httpx2
@@ -172,7 +173,7 @@ def _limit_answers(endpoint: str) -> Callable[[httpx2.Response], None]:
     def bound(response: httpx2.Response) -> None:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise _endless(f"{endpoint} compresses its answers, though asked for plain ones.")
-        if response.status_code in (200, 203, 206) and FILE in response.request.extensions:
+        if response.status_code in (*COMPLETE_STATUS, PARTIAL_STATUS) and FILE in response.request.extensions:
             return  # a redirect keeps the extensions
         if isinstance(response.stream, httpx2.SyncByteStream):
             response.stream = Bounded(response.stream)
@@ -231,7 +232,28 @@ class HubSource:
                 f"{self.endpoint} answers with the commit {sha} of {repository} in place of {revision}.",
                 "Name a hub that serves that commit in spec.model.hub, or change spec.model.revision.",
             )
+        if ABBREVIATED.fullmatch(revision.lower()) and not sha.startswith(revision.lower()):
+            self._require_name(revision, sha)
         self.commit = sha
+
+    def _require_name(self, revision: str, commit: str) -> None:
+        """Raises FailedError where ``revision`` names no branch or tag, and begins no name of ``commit``.
+
+        It has the form of an abbreviated commit, in place of which a hub may answer with its newest one.
+        """
+        try:
+            found = self._call(lambda: self.api.list_repo_refs(self.repository), PAUSES_SECONDS)
+        except FailedError as error:
+            if error.failure.retryable:
+                raise
+        else:
+            if any(ref.name == revision for ref in (*found.branches, *found.tags)):
+                return
+        raise not_found(
+            f"{self.endpoint} answers with the commit {commit} of {self.repository} in place of {revision}, "
+            "and lists no such branch or tag.",
+            WHOLE_COMMIT,
+        )
 
     def _call(self, call: Callable[[], T], pauses_seconds: tuple[float, ...] = ()) -> T:
         try:
@@ -326,11 +348,10 @@ class HubSource:
             extensions={FILE: True},
         ) as response:
             hf_raise_for_status(response)
+            sent = response.headers.get("Content-Range", "")
+            part = sent_part(path, start, response.status_code, sent)
             # A server that ignores Range sends the file from its beginning.
-            skip = start if response.status_code == 200 else 0
-            sent = response.headers.get("Content-Range", f"bytes {start}-")
-            if response.status_code == 206 and not sent.startswith(f"bytes {start}-"):
-                raise ValueError(f"it sent {sent[:80]} of {path} for bytes {start}-{start + length - 1}")
+            skip = start if part is None else 0
             piece = bytearray()
             for chunk in response.iter_raw():
                 dropped = min(skip, len(chunk))
@@ -338,9 +359,8 @@ class HubSource:
                 piece += chunk[dropped:]
                 if len(piece) >= length:
                     break
-        total = sent.rpartition("/")[2]
-        whole = response.status_code != 206 or (total.isdecimal() and start + len(piece) >= int(total))
-        return bytes(memoryview(piece)[:length]), whole
+        found = bytes(memoryview(piece)[:length])
+        return found, is_last(part, len(found))
 
 
 def _sound_path(path: object) -> bool:

@@ -64,17 +64,22 @@ def check_content(model: PlannedModel, root: str, reading: HashProgress | None =
         reading = reading or HashProgress()
         found = full_digest(source, chosen, reading)
         if found != model.content_digest and not reading.stopped.is_set():
-            raise changed(
-                f"The files in {root} have another content than was planned with; {_newest(source, chosen)}."
+            raise source.with_closed(
+                changed(
+                    f"The files in {root} have another content than was planned with; "
+                    f"{_newest(source, chosen)}."
+                )
             )
 
 
 def _check_headers(model: PlannedModel, source: FolderSource, chosen: list[FileEntry]) -> None:
     if files_digest(chosen) != model.files_digest:
         names = listed([f"{entry.path} ({entry.size_bytes} bytes)" for entry in chosen], NAMES_SHOWN)
-        raise changed(
-            f"{source.name} has other files than the {model.weights_bytes} bytes of the plan. Found: "
-            f"{names or 'none of them'}."
+        raise source.with_closed(
+            changed(
+                f"{source.name} has other files than the {model.weights_bytes} bytes of the plan. Found: "
+                f"{names or 'none of them'}."
+            )
         )
     if model_digest(source, chosen) != model.headers_digest:
         raise changed(

@@ -10,7 +10,7 @@ import pytest
 
 from tacho_contract.units import format_time
 from tacho_operator.api.defaults import GRACE_SECONDS
-from tacho_operator.core.status.snapshot import FINALIZER_SECONDS
+from tacho_operator.core.status.leaving_children import FINALIZER_SECONDS
 from tests.unit.core.measured_world import measured_world
 from tools.harness.resources import changed
 from tools.harness.world import MOCK_SPEC, World
@@ -36,6 +36,10 @@ def test_a_finalizer_that_keeps_a_child_is_named(kind: str) -> None:
     world = leaving(kind, FOREIGN)
     decision = world.reconcile(FINALIZER_SECONDS - 1)
     assert world.brief("Stalled")[0] == "False", "its controller may be at work"
+    assert world.brief("Reconciling") == ("True", "Deleting")
+    kept = world.condition("Reconciling")["message"]
+    assert kept.startswith(f"A finalizer keeps {kind} ")
+    assert FOREIGN in kept
     assert decision.requeue_after_seconds is not None
     assert decision.requeue_after_seconds < 2
     world.reconcile(decision.requeue_after_seconds)
@@ -51,6 +55,7 @@ def test_a_finalizer_that_keeps_a_child_is_named(kind: str) -> None:
     del world.objects[kind, name]
     world.settle(world.serve_all)
     assert world.brief("Stalled")[0] == "False"
+    assert world.brief("Reconciling") == ("False", "Settled")
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet"])
@@ -116,6 +121,13 @@ def test_what_a_former_revision_leaves_behind_stalls_nothing(kind: str) -> None:
     world.reconcile(FINALIZER_SECONDS + 1)
     assert world.brief("Stalled")[0] == "False"
     assert world.brief("Ready") == ("True", "Serving")
+    assert world.brief("Reconciling") == ("False", "Deleting"), "it is named, and nothing waits for it"
+    message = world.condition("Reconciling")["message"]
+    assert message.startswith(f"A finalizer keeps {kind} smol-former, which is being deleted.")
+    assert FOREIGN in message
+    del world.objects[kind, "smol-former"]
+    world.reconcile(1)
+    assert world.brief("Reconciling") == ("False", "Settled")
 
 
 def test_pods_of_a_former_revision_that_run_on_are_told() -> None:

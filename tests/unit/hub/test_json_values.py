@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import tracemalloc
 
 import pytest
 
-from tacho_contract.failure import FailedError
+from tacho_contract.failure import FailedError, FailureClass
 from tacho_runtime.headers.json_values import TEXT_LIMIT, memory_bytes, parse_json, text
 
 
@@ -40,6 +42,22 @@ def test_more_than_any_model_describes_is_not_parsed() -> None:
     document = b"{" + b",".join(b'"%05x":0' % n for n in range(900_000)) + b"}"
     with pytest.raises(FailedError, match="more than any real model"):
         parse_json(document, "config.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("by_python", [True, False])
+def test_another_encoding_than_engines_read_is_refused(encoding: str, by_python: bool) -> None:
+    """transformers opens a config.json as UTF-8, and its json refuses a byte-order mark."""
+    document = '{"model_type": "llama"}'.encode(encoding)
+    with pytest.raises(ValueError, match=r"BOM|decode|Expecting"):
+        json.loads(document.decode("utf-8"))
+    with pytest.raises(FailedError) as raised:
+        parse_json(document, "config.json", by_python=by_python)
+    failure = raised.value.failure
+    assert failure.failure_class == FailureClass.MODEL_INVALID
+    has_mark = document.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    assert ("byte-order mark of UTF-" in failure.message) == has_mark
+    assert ("without a byte-order mark" in failure.next_step) == has_mark
 
 
 def test_of_a_long_text_the_beginning_is_read() -> None:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tacho_runtime.probe.load.events import events_in
 from tacho_runtime.probe.load.streams import StreamResult
 from tests.unit.probe.scripted_engine import STREAM, Answer, always, asked
 from tests.unit.probe.test_streams import DONE, HEAD, MS, Event, in_chunks, received
@@ -77,6 +78,47 @@ def test_lines_that_are_objects_themselves_are_events() -> None:
     raw = HEAD + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     found = received((10, raw)).result(whole=True)
     assert (found.error, found.events, found.finish_reason) == ("", 3, "length")
+
+
+LINE = b'{"choices":[{"text":"a","finish_reason":null}]}'
+USED = b'{"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":4}}'
+FORMS = {
+    "no space": b"data:%b\n\n",
+    "CRLF": b"data: %b\r\n\r\n",
+    "a comment before": b": ping\n\ndata: %b\n\n",
+    "a comment in the event": b": ping\ndata: %b\n\n",
+    "other fields before": b"event: message\r\nid: 7\r\ndata: %b\r\n\r\n",
+    "other fields after": b"data: %b\nid: 7\nretry: 100\n\n",
+    "a space after": b"data: %b \n\n",
+}
+AMID = (b"", b": ping\n", b"id: 7\n", b":\nevent\n")
+
+
+def in_form(form: bytes, last: bytes, *, chunked: bool) -> StreamResult:
+    """Four tokens, the usage, and the last event."""
+    pieces = [*(form % line for line in (*[LINE] * 4, USED)), last]
+    head = HEAD if chunked else HEAD.replace(b"Transfer-Encoding: chunked\r\n", b"")
+    sent = [b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece for piece in pieces]
+    return figures([(10 * at, (head if at == 1 else b"") + piece) for at, piece in enumerate(sent, 1)])
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_events_in_every_form_that_servers_and_proxies_send_are_the_same(form: bytes, chunked: bool) -> None:
+    for last in (form % DONE, b"data: [DONE]", b"data:[DONE]\n"):  # also without a blank line at the end
+        found = in_form(form, last, chunked=chunked)
+        assert (found.error, found.events, found.finish_reason) == ("", 4, "length")
+        assert (found.output_tokens, found.prompt_tokens) == (4, 8)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("amid", AMID)
+def test_a_line_that_is_no_data_does_not_divide_an_event(amid: bytes, chunked: bool) -> None:
+    """A proxy keeps its connection by comments, wherever a line has ended."""
+    event = b"data: {\n" + amid + b"data: " + LINE[1:] + b"\n\n"
+    sent = b"%x\r\n%b\r\n" % (len(event), event) if chunked else event
+    (found,) = events_in(HEAD + sent)
+    assert found == (2, json.loads(LINE))
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def test_an_open_connection_has_sent_the_last_chunk_or_not(tail: bytes, ended: b
         (True, None, b"data: {}\n\n\r\n0\r\nServer-Timing: x\r\n\r\n", False),
         (True, None, b"data: {}\n\n\r\n00;last\r\n\r\n", False),
         (True, None, b"e\r\ndata: [DONE]\n\n\r\n", False),
+        (True, None, b"d\r\ndata:[DONE]\n\n\r\n", False),
         # Searched in all of a long end, it took 12 s.
         (True, None, b"data: {}\n\n\r\n0\r\n" + b"x: y\r\n" * 400 + b"\r\n", True),
         (False, 100, b'{"choices": [', True),

@@ -15,7 +15,7 @@ from tacho_operator.api.conditions import (
     set_condition,
 )
 from tacho_operator.api.defaults import scaling_mode
-from tacho_operator.api.status.status import Condition
+from tacho_operator.api.status.status import Condition, ConditionStatus
 from tacho_operator.core.autoscaling.status_view import RECOMMEND
 from tacho_operator.core.gate.judge import Kind
 from tacho_operator.core.problems import DETAILS, Problem
@@ -28,7 +28,9 @@ from tacho_operator.core.status.snapshot import Snapshot
 
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
 
-
+_STAYS = "Its successor comes after it. If it stays, Stalled says what to do."
+_NOT_NEEDED = "The service does not need it. Let the finalizer's controller finish, or remove the finalizer."
+"""Next steps for a child in deletion that a finalizer keeps."""
 ACCEPTED = "Accepted"
 """Outcome in status of a revision that has served."""
 
@@ -108,6 +110,10 @@ def reconciling(snapshot: Snapshot) -> ConditionValue:
 def _reconciling(snapshot: Snapshot) -> ConditionValue:
     if snapshot.stalling_problem is not None:
         return ConditionValue("False", Reason.FAILED, "User action is required.", "See Stalled.")
+    if snapshot.work in (None, Reason.DELETING) and (leaving := snapshot.leaving) is not None:
+        status: ConditionStatus = "True" if leaving.needed else "False"
+        step = _STAYS if leaving.needed else _NOT_NEEDED
+        return ConditionValue(status, Reason.DELETING, leaving.kept.what, step, leaving.kept.quotation)
     if snapshot.work is None:
         return ConditionValue("False", Reason.SETTLED, "The cluster matches spec.")
     if (found := snapshot.unanswered) is not None:

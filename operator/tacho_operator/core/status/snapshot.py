@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from tacho_contract.units import parse_time
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.defaults import GRACE_SECONDS
 from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
@@ -21,11 +19,10 @@ from tacho_operator.core.pods.deadlines import (
     deadline_seconds,
     reports_progress,
     start_limits,
-    time_left,
     unreachable,
 )
 from tacho_operator.core.pods.view import PodView, deployment_sizes, named, replica_sets_of, views
-from tacho_operator.core.problems import Problem, deletion_blocked, refused_child
+from tacho_operator.core.problems import Problem, refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.planning import Planning
@@ -38,13 +35,11 @@ from tacho_operator.core.rollout.reading import (
     schedule_timeout_seconds,
     without_spare_gpu,
 )
+from tacho_operator.core.status.leaving_children import LeavingChild, leaving_children
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
 from tacho_operator.core.status.reachability import exposure, misleading_service, misleads, reached
 from tacho_operator.core.status.unknown_fields import unknown_note
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
-
-FINALIZER_SECONDS = 60.0
-"""Seconds that a finalizer's controller has, before a child in deletion counts as a problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +95,8 @@ class Snapshot:
     """The API server's error where it refused to change a Deployment; "": it refused no change."""
     unanswered: ChildRefusal | None = None
     """The child that the API server neither accepted nor refused in several tries; None: none is left."""
+    leaving: LeavingChild | None = None
+    """A child that a finalizer keeps while it is being deleted, one that is needed first; None: none is."""
     token_note: str = ""
     """A sentence on a changed tokenSecretRef, which running pods do not use; "" without a change."""
     unmarked: str = ""
@@ -170,6 +167,8 @@ class Snapshot:
             return Reason.RETRYING
         if self.inspecting:
             return Reason.INSPECTING
+        if self.leaving is not None and self.leaving.needed:
+            return Reason.DELETING
         if not self.rollout.active and self.replicas:
             return Reason.STARTING
         if self.rollout.candidate or self.rollout.settling:
@@ -193,8 +192,9 @@ def take_snapshot(
     described = rollout.active or reconcile_plan.desired_revision
     own = [pod for pod in live_pods(servers) if pod.revision == described]
     lost = lost_nodes(observed.nodes)
-    leaving = tuple(_blocked_deletions(observed, reconcile_plan, servers, now))
-    held, reports = [problem for problem, left in leaving if left is None], observed.reports
+    leaving = tuple(leaving_children(observed, reconcile_plan, servers, now))
+    needed, reports = [child for child in leaving if child.needed], observed.reports
+    held = [child.problem for child in needed if child.seconds_left is None]
     probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
         resource=resource,
@@ -209,6 +209,7 @@ def take_snapshot(
         ignored_write=ignored_write(observed, now),
         scale_refused=_scale_refused(observed),
         unanswered=observed.unanswered,
+        leaving=next(iter(needed or leaving), None),
         token_note=_token_note(resource, subject),
         unmarked=reconcile_plan.markers.refused,
         unknown_note=unknown_note(observed.raw["spec"], resource.spec),
@@ -235,13 +236,13 @@ def take_snapshot(
         or bool(reconcile_plan.measuring.live.again.request)
         or reports_progress(live_pods((*servers, *probes))),
         deadline_seconds=_deadline_seconds(
-            observed, (*servers, *probes), [left for _, left in leaving if left is not None], now
+            observed, (*servers, *probes), (child.seconds_left for child in needed), now
         ),
     )
 
 
 def _deadline_seconds(
-    observed: Observed, pods: Iterable[PodView], others: Iterable[float], now: datetime
+    observed: Observed, pods: Iterable[PodView], others: Iterable[float | None], now: datetime
 ) -> float | None:
     of_pods = deadline_seconds(
         pods,
@@ -327,41 +328,6 @@ def _refused_children(observed: Observed) -> list[Problem]:
         if item.role not in (names.ROLE_PROBE, names.ROLE_AVOID)
         and not (item.taken and _is_service(observed, item))
     ]
-
-
-def _blocked_deletions(
-    observed: Observed, reconcile_plan: ReconcilePlan, servers: Sequence[PodView], now: datetime
-) -> Iterator[tuple[Problem, float | None]]:
-    """Problems of children whose deletion is blocked, each with the seconds until it counts as a problem;
-    None: it does now.
-
-    Kubernetes creates no pod for a Deployment or ReplicaSet that is being deleted, and a foreground deletion
-    first deletes the pods. Revisions that shall have no pods are left out, unless pods run on and hold GPUs.
-    """
-    rollout = reconcile_plan.rollout
-    sized = (name for name, size in rollout.replicas.items() if size)
-    running = (pod.revision for pod in live_pods(servers))
-    needed = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized, *running} - {""}
-    # Read once: a user may have made 200 such children, and thousands of pods.
-    first: dict[str, str] = {}
-    last: dict[str, datetime] = {}
-    for pod in servers:
-        first.setdefault(pod.revision, pod.name)
-        if (pod_ends := pod.ends) is not None:
-            last[pod.revision] = max(pod_ends, last.get(pod.revision, pod_ends))
-    for child in (*observed.deployments, *observed.replica_sets, *observed.services):
-        metadata = child["metadata"]
-        ends, finalizers = parse_time(metadata.get("deletionTimestamp")), metadata.get("finalizers")
-        name = (metadata.get("labels") or {}).get(names.REVISION_LABEL, "")
-        if ends is None or not finalizers or (child["kind"] != "Service" and name not in needed):
-            continue
-        waits = ""
-        if "foregroundDeletion" in finalizers:
-            waits, frozen = first.get(name, ""), reconcile_plan.revisions.get(name)
-            grace = (frozen.pod_template["spec"] if frozen else {}).get("terminationGracePeriodSeconds")
-            ends += timedelta(seconds=GRACE_SECONDS if grace is None else grace)
-            ends = max(ends, last.get(name, ends))
-        yield deletion_blocked(child, waits), time_left(ends, FINALIZER_SECONDS, now)
 
 
 def _scale_refused(observed: Observed) -> str:

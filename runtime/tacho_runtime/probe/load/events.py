@@ -1,6 +1,7 @@
 """Finds the events of a stream, as JSON objects, in parts of its bytes. Pure.
 
-An event may have several lines, each with ``data:`` before it (the standard of server-sent events).
+An event may have several lines, each with ``data:`` before it (the standard of server-sent events). Lines end
+with LF or CRLF. The CR alone that the standard allows, too, is not read: no server is known to send it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 _DATA = re.compile(rb"\n(data:[^\r\n]*(?:\r?\ndata:[^\r\n]*)*)(\r?\n)?")
 _LINE = re.compile(rb"(?:^|\r?\n)data:[ \t]*")
 """Matches the beginning of each line of an event."""
+_OTHER_LINE = re.compile(rb"(?<=\n)(?::|(?:event|id|retry)\b)[^\r\n]*\r?\n")
+"""Matches comments, which proxies send to keep a connection, and other fields: also amid an event's lines."""
 _BLANK_LINE = (b"\n", b"\n\r")
 """What is before an event's line end where a blank line, and so nothing of the event, precedes it."""
 _CHUNK_EDGE = re.compile(rb"\r\n[0-9a-fA-F]+(?:;[^\r\n]*)?\r\n")
@@ -32,7 +35,7 @@ def events_in(data: bytes, *, cut: bool = False) -> Iterator[tuple[int, dict[str
 
     Lines that are objects themselves are events without a blank line between them.
     """
-    data = _CUT_EDGE.sub(b"", unchunked(data))
+    data = _OTHER_LINE.sub(b"", _CUT_EDGE.sub(b"", unchunked(data)))
     for match in _DATA.finditer(data):
         lines = _LINE.split(match[1])[1:]
         whole = _object(b"\n".join(lines)) if len(lines) > 1 else None
@@ -61,7 +64,7 @@ def lines_before(data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
 def _object(line: bytes) -> dict[str, Any] | None:
     """The JSON object in ``line``; {} for ``[DONE]``, None where it is something else."""
     try:
-        document = json.loads(line) if line != b"[DONE]" else {}
+        document = json.loads(line) if line.rstrip(b" \t") != b"[DONE]" else {}
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

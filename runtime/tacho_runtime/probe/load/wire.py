@@ -24,6 +24,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n")
 _RETRY_AFTER = re.compile(rb"\r\nretry-after:[ \t]*(\d{1,9})[ \t]*\r\n")
 _LAST_CHUNK = re.compile(rb"(?:^|\r\n)0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n$")
 """Pattern of the last chunk of a chunked body, with optional extensions and trailers."""
+_DONE = re.compile(rb"data:[ \t]*\[DONE\]")
 _WITH_TRAILERS = re.compile(rb"\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[^\r\n:]+:[^\r\n]*\r\n)*\r\n$")
 """The same where a line begins for certain: the connection is still open, and more may come."""
 _REQUEST = h11.Request(method="GET", target="/", headers=[("Host", "engine")])
@@ -96,7 +97,7 @@ def is_truncated(head: Framing, tail: bytes) -> bool:
     """
     has_length = head.chunked or head.length is not None
     return has_length and not (
-        head.chunked and (b"data: [DONE]" in tail or _LAST_CHUNK.search(tail[-CLOSING_BYTES:]))
+        head.chunked and (_DONE.search(tail) or _LAST_CHUNK.search(tail[-CLOSING_BYTES:]))
     )
 
 
