@@ -97,6 +97,8 @@ class KernelTiming:
     since: str = ""
     before: str = ""
     """The engine's versions that the row applies to, from ``since`` and below ``before``; "": all."""
+    version: str = ""
+    """Engine version that was measured; "": that of the ``StepLaw``."""
     products: tuple[str, ...] = ()
     """GPU products that were measured; (): those of the ``StepLaw``."""
     experts: bool = False

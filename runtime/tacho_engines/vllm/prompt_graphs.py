@@ -1,8 +1,9 @@
 """CUDA graphs of steps with prompts, which vLLM does not capture by default.
 
 By default a step of over 512 tokens has none, as most steps with a prompt: the host launches each kernel
-while the GPU waits. A model with experts gained 30 to 46 % by larger graphs. Dense models gained less with
-one front end, and with 256 streams their first tokens came later (docs/results/h200/vllm-0.32-graphs.md).
+while the GPU waits. By larger graphs a model with experts gained 30 to 46 % in 16 bits, and 2.4 times the
+tokens in FP8. Dense models gained less with one front end, and with 256 streams their first tokens came later
+(docs/results/h200/vllm-0.32-graphs.md and vllm-0.32-fp8.md).
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from tacho_engines.vllm.settings import planned_settings
 
 MEASURED = "0.32"
 """Version of vLLM with which the sizes were measured. 0.26 estimates the graphs of experts far too high."""
-HOPPER = 9
-"""Major compute capability of the GPUs on which they were."""
+PRODUCTS = ("NVIDIA-H200",)
+"""GPUs on which they were."""
+METHODS = ("none", "fp8")
+"""Methods of which checkpoints in 16 bits were."""
 SIZES = (*default_sizes(GRAPH_TOKENS), *range(576, 2561, 64))
 """The captured sizes in tokens: vLLM's own, and 32 more."""
 SWITCH = "--compilation-config.cudagraph_capture_sizes"
 
 
 def larger_graphs(placement: Placement, context: Context) -> Tuning:
-    """The argument that captures ``SIZES``, where it was measured: a model with experts in 16 bits, on one
-    GPU. Empty elsewhere.
+    """The argument that captures ``SIZES``, where it was measured: a model with experts in 16 bits, or
+    in FP8 that vLLM makes of them, on one GPU. Empty elsewhere.
 
     vLLM's own are kept where the user chose others or the share of the memory, and where the image's tag
     names no version. Attention has buffers of up to the largest size, which neither vLLM's budget nor the
@@ -35,9 +38,10 @@ def larger_graphs(placement: Placement, context: Context) -> Tuning:
     device, architecture = placement.device, placement.architecture
     named = not placement.image or image_version(PROFILE, placement.image)
     measured = named and version_key(placement.version)[:2] == version_key(MEASURED)
-    whole = placement.method.method == "none" and placement.facts.quantization.method in ("", "none")
+    stored = placement.facts.quantization.method
+    whole = placement.method.method in METHODS and stored in ("", "none")
     one = placement.tensor == placement.pipeline == 1
-    if not (measured and whole and one and architecture.experts and device.capability[0] == HOPPER):
+    if not (measured and whole and one and architecture.experts and device.product in PRODUCTS):
         return Tuning()
     settings = planned_settings(placement, context)
     chosen = settings.graphs.captured is not None or settings.utilization_given

@@ -52,6 +52,10 @@ weights to 16 bits.
 
 IN_TURN = 468.0
 """Microseconds a layer in which a host launches kernels one by one."""
+FP8_IN_TURN = 679.0
+"""The same in FP8 with vLLM 0.32, fitted to loops on five H200 hosts by ``python -m benchmarks.gpu.pages``
+(docs/results/h200/vllm-0.32-fp8.md).
+"""
 EXPERTS_IN_TURN = 1_146.0
 """The same of a layer with experts."""
 
@@ -86,6 +90,18 @@ LAW = StepLaw(
             decode_within=0.09,
             output_within=0.20,
             ran="as vLLM 0.26 ran models of 0.6B to 32B on an H200 and of 0.6B to 8B on an H100",
+        ),
+        KernelTiming(
+            methods=("fp8",),
+            since="0.32",
+            version="0.32",
+            layer_microseconds=3.86,
+            batch_layer_microseconds=14.1,
+            launch_microseconds=FP8_IN_TURN,
+            arithmetic=1.077,
+            decode_within=0.08,
+            output_within=0.20,
+            ran="as vLLM 0.32 ran an 8B in FP8 on five H200 hosts",
         ),
         KernelTiming(
             methods=("fp8",),

@@ -66,6 +66,13 @@ def test_steps_with_prompts_are_captured_where_that_gains_much(model, more):
     assert found.predicted.graph_bytes > without.predicted.graph_bytes
 
 
+def test_experts_in_fp8_gain_more():
+    found, without = (plan(*kept, quantization={"method": "fp8"}) for kept in ((), (KEPT,)))
+    assert is_set(found)
+    after, before = (each.predicted.expected_output_tokens_per_second for each in (found, without))
+    assert round(100 * (after / before - 1)) == 50
+
+
 def test_the_sizes_are_those_that_were_measured():
     assert list(SIZES) == page.sizes()
     assert captured().arguments == (page.switch(),)
@@ -115,7 +122,10 @@ def test_a_plan_keeps_to_the_users_sizes():
         {"device": "NVIDIA-A100-SXM4-80GB"},
         {"device": "B200"},
         {"device": host(64 * GIB), "count": 0},
-        {"method": "fp8"},
+        {"device": "NVIDIA-H100-80GB-HBM3"},
+        {"device": "NVIDIA-H100-80GB-HBM3", "method": "fp8"},
+        {"model": "qwen3-30b-a3b-block-fp8", "method": "fp8"},
+        {"model": "llama-3.1-8b", "method": "fp8"},
         {"arguments": ("--gpu-memory-utilization=0.95",)},
         {"arguments": ("--kv-cache-memory-bytes=60000000000",)},
         {"model": "qwen2.5-3b"},
@@ -137,7 +147,7 @@ def test_where_it_was_not_measured_the_engine_keeps_its_default(where):
     [
         {},
         {"version": "0.32.1"},
-        {"device": "NVIDIA-H100-80GB-HBM3"},
+        {"method": "fp8"},
     ],
     ids=str,
 )

@@ -272,6 +272,7 @@ def _split(kernel: KernelTiming, split: SplitTiming) -> KernelTiming:
     """``kernel`` on GPUs that split each layer."""
     return replace(
         kernel,
+        version="",
         products=split.products,
         layer_microseconds=kernel.layer_microseconds + split.layer_microseconds,
         batch_layer_microseconds=kernel.batch_layer_microseconds + split.batch_layer_microseconds,
@@ -292,7 +293,7 @@ def _untimed(law: StepLaw, kernel: KernelTiming, placement: Placement) -> list[s
     GPU of the same generation.
     """
     version, product = placement.version, placement.device.product
-    timed = version_key(law.version)
+    timed = version_key(kernel.version or law.version)
     found = [] if version_key(version)[: len(timed)] == timed else [f"version {version}"]
     return found if product in (kernel.products or law.products) else [*found, product]
 
