@@ -31,9 +31,7 @@ HOSTS = {
 }
 """Files of steady loops of the 8B in FP8 by the host of H200s that ran them."""
 H100 = "the H100s"
-H100_FILES = tuple(
-    RAW.parent / f"h100/vllm-0.32/{part}/llama-3.1-8b-fp8.json" for part in ("0.32", "again")
-)
+H100_FILES = tuple(RAW.parent / f"h100/vllm-0.32/{part}/llama-3.1-8b-fp8.json" for part in ("0.32", "again"))
 
 
 def loops(name: str, streams: int) -> list[dict[str, Any]]:
@@ -161,6 +159,14 @@ def experts() -> Iterator[str]:
                     yield row(title, str(streams), number(rate(level)), f"{number(of)} ({error})")
 
 
+def plain() -> float:
+    """By how many percent the law is off a loop in 16 bits at most."""
+    return max(
+        abs(100 * (expected(DENSE, "none", streams) / rate(only(f"{DENSE}-16-bits", streams)) - 1))
+        for streams in STREAMS[DENSE]
+    )
+
+
 def weights(form: str) -> float:
     return float(logged(DENSE + form, r"Model loading took ([\d.]+) GiB", FOLDER))
 
@@ -199,6 +205,7 @@ def page() -> str:
         launch_before=number(IN_TURN),
         before=median(before),
         before_worst=before[-1],
+        plain=plain(),
         after=median(after),
         after_worst=after[-1],
     )

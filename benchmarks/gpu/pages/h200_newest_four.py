@@ -7,7 +7,9 @@ from pathlib import Path
 
 from benchmarks.gpu.goals import comparison
 from benchmarks.gpu.pages import probe
+from benchmarks.gpu.pages.h200_graphs import by_law, span
 from benchmarks.gpu.pages.h200_newest import memory, planned_fits, speed, started
+from benchmarks.gpu.pages.loops import levels, rate
 from benchmarks.gpu.pages.recorded import RAW, fill, number, read, row
 from benchmarks.planner.cases import predict
 from tacho_contract.launch import ServiceLevel
@@ -53,6 +55,15 @@ def _entry(file: Path) -> MeasurementEntry:
     return MeasurementEntry.model_validate(read(file) | {"state": STALE})
 
 
+def too_fast(model: str) -> list[float]:
+    """By how many percent more the plan's law expects than each steady loop of this model in 16 bits had."""
+    return [
+        100 * (by_law(f"qwen3-{model}", "none", "0.32.0", level["streams"], None) / rate(level) - 1)
+        for level in levels(FOLDER / f"goals/{model}.json")
+        if level["steady"]
+    ]
+
+
 def page() -> str:
     far = started(FOLDER.name)[FAR]
     return fill(
@@ -63,5 +74,6 @@ def page() -> str:
         held_planned=predict(far.case).non_torch_bytes / GIB,
         speed=(cells for cells in speed(FOLDER) if "-tp" in cells),
         levels=probe.page(comparison(FOLDER / "goals")),
+        small=span(too_fast("0.6b")),
         revisions=_revisions(),
     )

@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 from hypothesis import given, strategies as st
 
-from benchmarks.gpu.pages import h200_graphs as page, h200_graphs_newest as newest
+from benchmarks.gpu.pages import h200_graphs as page, h200_graphs_newest as newest, h200_newest_four as four
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
 from tacho_contract.units import GIB
@@ -364,6 +364,7 @@ def test_gains_in_prose_are_those_of_the_loops(file):
     assert f"{newest.more_capacity(newest.MOE):.1f} times the capacity" in text
     if "README" in file:
         assert f"{newest.off(newest.SMALL, 256, None):.0%} too high".replace("%", " %") in text
+        assert f"{page.span(four.too_fast('0.6b'))} %" in text
     if "design" in file:
         errors = newest.errors(newest.MOST_TOKENS, newest.MOE)
         assert f"{median(errors):.1f} % off in the median, {errors[-1]:.1f} % at most, of those loops" in text
