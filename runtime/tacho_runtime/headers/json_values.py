@@ -77,14 +77,14 @@ def parse_json(text: bytes, what: str, *, by_python: bool = False) -> dict[str, 
     """``text`` as a JSON object; the error names it ``what``.
 
     NaN and Infinity are not JSON. ``by_python``: Python's json wrote it, and may write them. Configs of
-    Mamba-2 have a bare Infinity in ``time_step_limit``. Only UTF-8 without a byte-order mark is read: no
-    engine reads another encoding.
+    Mamba-2 have a bare Infinity in ``time_step_limit``. Only UTF-8 without a byte-order mark is read, as
+    RFC 8259 has it.
     """
     if memory_bytes(text) > MEMORY_LIMIT_BYTES:
         raise invalid(f"{what} describes more than any real model has.")
     if mark := next((name for start, name in BYTE_ORDER_MARKS.items() if text.startswith(start)), ""):
         raise invalid(
-            f"{what} begins with the byte-order mark of {mark}, at which engines fail.",
+            f"{what} begins with the byte-order mark of {mark}, which JSON must not have.",
             f"Save {what} as UTF-8 without a byte-order mark (BOM).",
         )
     try:
