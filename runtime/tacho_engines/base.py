@@ -73,6 +73,8 @@ class Placement:
     pipeline: int = 1
     version: str
     """Version of the engine."""
+    version_assumed: bool = False
+    """Whether the image's tag names no version, and that of the default image is assumed."""
     image: str
     options: EngineOptions
 

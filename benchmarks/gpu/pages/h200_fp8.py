@@ -20,16 +20,25 @@ FOLDER = RAW / "vllm-0.32-fp8"
 DENSE, MOE = "llama-3.1-8b", "qwen3-30b-a3b"
 MODELS = {DENSE: "Llama-3.1-8B", MOE: "Qwen3-30B-A3B"}
 TENSOR, CHANNEL, BLOCK = "-per-tensor", "-per-channel", "-per-block"
-FORMS = {TENSOR: "per tensor", CHANNEL: "per channel", BLOCK: "per block", "-16-bits": "16 bits"}
+SMALL_WEIGHTS = "-per-tensor-small-weights"
+FORMS = {
+    TENSOR: "per tensor",
+    SMALL_WEIGHTS: "per tensor, small weights",
+    CHANNEL: "per channel",
+    BLOCK: "per block",
+    "-16-bits": "16 bits",
+}
 STREAMS = {DENSE: (16, 64, 256), MOE: (16, 64)}
 HOSTS = {
     "[the first](vllm-0.32.md)": ("vllm-0.32/speed/llama-3.1-8b-fp8.json",),
     "[of four](vllm-0.32-four.md)": ("vllm-0.32-four/goals/8b-fp8.json",),
     "[with other experts](vllm-0.32-unseen.md)": ("vllm-0.32-unseen/goals/8b-fp8.json",),
     "[with graphs](vllm-0.32-graphs.md)": ("vllm-0.32-graphs/llama-3.1-8b-fp8.json",),
-    "this one": (f"vllm-0.32-fp8/{DENSE}{TENSOR}.json", f"vllm-0.32-fp8/{DENSE}{CHANNEL}.json"),
+    "this one": tuple(f"vllm-0.32-fp8/{DENSE}{form}.json" for form in (TENSOR, CHANNEL, SMALL_WEIGHTS)),
 }
 """Files of steady loops of the 8B in FP8 by the host of H200s that ran them."""
+ELSEWHERE = "vllm-0.32-experts/qwen3-30b-a3b-fp8.json"
+"""Loops of the model with experts per tensor, on another host."""
 H100 = "the H100s"
 H100_FILES = tuple(RAW.parent / f"h100/vllm-0.32/{part}/llama-3.1-8b-fp8.json" for part in ("0.32", "again"))
 
@@ -141,6 +150,15 @@ def gained(name: str, streams: int) -> float:
     return 100 * (rate(only(name + CAPTURED, streams)) / max(map(rate, loops(name, streams))) - 1)
 
 
+def times() -> tuple[float, float]:
+    """How many times the tokens with 64 streams captured experts have, beside another host's default and
+    this one's.
+    """
+    captured = rate(only(MOE + TENSOR + CAPTURED, 64))
+    (elsewhere,) = levels(ELSEWHERE, 64)
+    return captured / rate(elsewhere), captured / rate(only(MOE + TENSOR, 64))
+
+
 def hosts() -> Iterator[str]:
     for host, found in held_out().items():
         yield row(host, str(len(found)), _span(errors(host, IN_TURN)), _span(found))
@@ -192,7 +210,10 @@ def page() -> str:
         fewer=f"{-gained(DENSE + TENSOR, 256):.0f}",
         early=number(only(DENSE + TENSOR, 256)["ttft_ms"]["p50"]),
         late=number(only(DENSE + TENSOR + CAPTURED, 256)["ttft_ms"]["p50"]),
-        times=rate(captured) / rate(moe),
+        fewer_times=times()[0],
+        times=times()[1],
+        elsewhere=number(rate(levels(ELSEWHERE, 64)[0])),
+        per_channel=number(rate(only(MOE + CHANNEL, 64))),
         moe=number(rate(moe)),
         captured=number(rate(captured)),
         tpot=moe["tpot_ms"]["p50"],

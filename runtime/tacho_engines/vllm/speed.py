@@ -1,6 +1,6 @@
 """Constants of vLLM's step time on the GPUs on which it was measured.
 
-All are fitted by ``python -m benchmarks.planner.speed`` to the measurements that it prints.
+All but FP8_IN_TURN are fitted by ``python -m benchmarks.planner.speed`` to the measurements that it prints.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ weights to 16 bits.
 
 IN_TURN = 468.0
 """Microseconds a layer in which a host launches kernels one by one."""
-FP8_IN_TURN = 679.0
+FP8_IN_TURN = 682.0
 """The same in FP8 with vLLM 0.32, fitted to loops on five H200 hosts by ``python -m benchmarks.gpu.pages``
 (docs/results/h200/vllm-0.32-fp8.md).
 """
@@ -236,7 +236,7 @@ LAW = StepLaw(
         ),
     ),
 )
-"""Constants of vLLM 0.26 on an H200, fitted to models of 0.6B to 32B.
+"""Constants of vLLM 0.26 on an H200, fitted to models of 0.6B to 32B, and one of 0.32 in FP8.
 
 Machete and bitsandbytes unpack 4-bit weights; for several streams bitsandbytes expands them to 16 bits first.
 For one stream each of its warps takes 1,024 elements of a row at once (0.50.2, csrc/gemm_4bit_simt.cu), so

@@ -16,7 +16,7 @@ from tacho_engines.base import Context, EngineRefusal, Placement, PlannerAdapter
 from tacho_engines.memory.account import Account
 from tacho_engines.profile import EngineProfile, MethodSupport
 from tacho_engines.registry import planner_adapter
-from tacho_engines.shared.images import engine_image
+from tacho_engines.shared.images import engine_image, image_version
 from tacho_operator.core.planner.devices import DeviceOption
 from tacho_operator.core.planner.expected_speed import ExpectedSpeed, expected_speed
 from tacho_operator.core.planner.fit import (
@@ -168,6 +168,7 @@ class Evaluator:
             device=option.device,
             count=gpus,
             version=version,
+            version_assumed=not image_version(engine, image),
             image=image,
             options=self.request.options,
         )

@@ -295,6 +295,8 @@ def _untimed(law: StepLaw, kernel: KernelTiming, placement: Placement) -> list[s
     version, product = placement.version, placement.device.product
     timed = version_key(kernel.version or law.version)
     found = [] if version_key(version)[: len(timed)] == timed else [f"version {version}"]
+    if placement.version_assumed:
+        found = ["the image's version"]
     return found if product in (kernel.products or law.products) else [*found, product]
 
 
