@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from statistics import median
 
@@ -103,3 +104,9 @@ def test_figures_in_prose_are_those_of_the_loops(file):
         assert f"within {page.sizes(page.held_out().values())[-1]:.0f} %" in text
     if "design" in file:
         assert f"FP8 with vLLM 0.32 {FP8_IN_TURN:.0f} |" in text
+
+
+def test_of_the_newer_law_only_launching_is_its_own():
+    newer, older = (kernel(version)[0] for version in ("0.32.0", "0.26.0"))
+    own = ("since", "version", "products", "launch_microseconds", "ran")
+    assert dataclasses.replace(newer, **{name: getattr(older, name) for name in own}) == older
