@@ -108,7 +108,7 @@ class FakeHub:
     ) -> None:
         self.root, self.mode, self.faults = root, mode, faults or Faults()
         self.tokens: dict[str, str] = {"*": token} if token else {}
-        self.branches = ["main"]
+        self.branches, self.tags = ["main"], list[str]()
         self.log: list[dict[str, Any]] = []
         self.bytes_sent: Counter[str] = Counter()
         self.sending = 0
@@ -171,7 +171,7 @@ class FakeHub:
             raise _error(404, "RepoNotFound", "Repository not found")
         known = self._commits[repository]
         commit = next((one for one in known if one.startswith(revision)), revision)
-        commit = current[0] if revision in (*self.branches, "HEAD") else commit
+        commit = current[0] if revision in (*self.branches, *self.tags, "HEAD") else commit
         if commit not in known:
             raise _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return commit, known[commit]
@@ -264,9 +264,13 @@ class FakeHub:
             }
         )
 
-    async def _refs(self, _request: web.Request) -> web.Response:
-        found = [{"name": name, "ref": name, "targetCommit": "0" * 40} for name in self.branches]
-        return web.json_response({"branches": found, "converts": [], "tags": []})
+    async def _refs(self, request: web.Request) -> web.Response:
+        self._authorize(request, file=False)
+        branches, tags = (
+            [{"name": name, "ref": name, "targetCommit": "0" * 40} for name in names]
+            for names in (self.branches, self.tags)
+        )
+        return web.json_response({"branches": branches, "converts": [], "tags": tags})
 
     async def _tree(self, request: web.Request) -> web.Response:
         self._authorize(request, file=False)
@@ -275,12 +279,8 @@ class FakeHub:
         folders = sorted({parent.as_posix() for f in files for parent in Path(f.path).parents} - {"."})
         entries += [{"type": "directory", "oid": "0" * 40, "size": 0, "path": folder} for folder in folders]
         for file in files:
-            entry: dict[str, Any] = {
-                "type": "file",
-                "oid": file.etag[:40],
-                "size": file.size,
-                "path": file.path,
-            }
+            entry: dict[str, Any] = {"type": "file", "oid": file.etag[:40], "size": file.size}
+            entry["path"] = file.path
             if file.large:
                 entry["lfs"] = {"oid": file.etag, "size": file.size, "pointerSize": 134}
             entries.append(entry)

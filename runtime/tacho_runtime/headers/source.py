@@ -40,6 +40,8 @@ STORAGE = "Check the claim's storage, and that nothing changes the folder while 
 READABLE = "Make folders and files readable for any user id (chmod -R a+rX)."
 FILE_LIMIT = 20_000
 """Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
+LOST_AND_FOUND = "lost+found"
+"""Name of a folder at the top of a file system, into which its repair puts files that have lost theirs."""
 ENTRY_LIMIT = 10 * FILE_LIMIT
 """Most entries of a folder that are looked at, hidden ones too: a neighbour may put millions there."""
 SMALL_FILE_LIMIT_BYTES = 25_000_000
@@ -94,17 +96,20 @@ def model_files(
 
     Left out, unless ``every`` file is wanted: hidden files (a repository's own, NFS's .nfs* of removed files
     that are still open), and files that engines compile and convert beside the model. Both come and go while
-    the model stays the same. ``closed`` is called with each folder below that may not be read.
+    the model stays the same. ``closed`` is called with each folder below that may not be read, except
+    ``lost+found`` at the top. Folders that vanish or fail otherwise are passed over.
     """
     pending, seen = [str(folder)], 0
     while pending:
         at = pending.pop()
         try:
             found = os.scandir(at)
-        except OSError:  # a folder that may not be read, such as lost+found
+        except OSError as error:
             if at == str(folder):
                 raise
-            closed(at)
+            # A volume's own lost+found is root's, and holds no model.
+            if isinstance(error, PermissionError) and at != os.path.join(folder, LOST_AND_FOUND):
+                closed(at)
             continue
         with found as entries:
             for entry in entries:
@@ -194,7 +199,7 @@ class FolderSource:
     def with_closed(self, error: FailedError) -> FailedError:
         """``error`` of files that are missing, with the folders below that may not be read.
 
-        Which of them the model needs is not known. A volume's lost+found may never be read.
+        Which of them the model needs is not known.
         """
         if not self._closed:
             return error

@@ -22,7 +22,7 @@ from tacho_runtime.files import open_theirs
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.hub.cache import DownloadTarget, HubCache
 from tacho_runtime.hub.failures import shortened, unreachable
-from tacho_runtime.hub.parts import COMPLETE_STATUS, PARTIAL_STATUS
+from tacho_runtime.hub.parts import COMPLETE_STATUS, continues
 from tacho_runtime.hub.remote import FILE, REQUEST_TIMEOUT_SECONDS
 
 LOG = logging.getLogger(__name__)
@@ -226,8 +226,8 @@ class Downloader:
                 return False
             hf_raise_for_status(response)
             if start:
-                part = response.headers.get("Content-Range", "")
-                if response.status_code != PARTIAL_STATUS or not part.startswith(f"bytes {start}-"):
+                sent = response.headers.get("Content-Range", "")
+                if not continues(target.path, start, response.status_code, sent):
                     return False
             elif response.status_code not in COMPLETE_STATUS:
                 raise ValueError(f"HTTP {response.status_code} to a request for {target.path}")

@@ -17,6 +17,8 @@ ABBREVIATED = re.compile("[0-9a-f]{7,39}")
 """Matches the beginning of a commit as a hub resolves it; a branch or a tag, as 20260131, may be like it."""
 WHOLE_COMMIT = "Correct spec.model.revision: of a commit, put all 40 digits there."
 RETRYABLE_STATUS = {408, 425, 429}
+NOT_IMPLEMENTED = 501
+"""HTTP status of a server that does not know a kind of request, now or later."""
 BROKEN_DISK = (errno.EIO, errno.EROFS, errno.ESTALE, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.EUCLEAN)
 """Errors of reads and writes of an opened file, which name no file. Those of connections are others."""
 _TRUST = (
@@ -152,7 +154,7 @@ def _absent(code: str, repository: str, revision: str, endpoint: str, has_token:
 
 
 def _answered(status: int, endpoint: str, cause: BaseException, token: str) -> FailedError:
-    retryable = status in RETRYABLE_STATUS or status >= 500
+    retryable = status in RETRYABLE_STATUS or (status >= 500 and status != NOT_IMPLEMENTED)
     limited = "is limiting requests" if status == 429 else f"answered HTTP {status}"
     return unreachable(f"{endpoint} {limited}: {shortened(cause, token)}", retryable=retryable)
 

@@ -8,11 +8,15 @@ from typing import NamedTuple
 COMPLETE_STATUS = (200, 203)
 """HTTP statuses of a complete answer; 203 comes from proxies that change headers."""
 PARTIAL_STATUS = 206
-CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII | re.IGNORECASE)
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})(?:/(\d{1,18})|/.*)?", re.ASCII | re.IGNORECASE)
+"""Matches also what servers and proxies send without a total, or with a total that is no number."""
 
 
 class SentPart(NamedTuple):
-    """Bytes of a file: places of the first and the last, and how many the file has if that is known."""
+    """Bytes of a file: places of the first and the last, and how many the file has if that is known.
+
+    ``last`` may be one too large, as of a server that counts up to the end.
+    """
 
     first: int
     last: int
@@ -27,7 +31,8 @@ def sent_part(path: str, start: int, status: int, content_range: str) -> SentPar
     """The part of ``path`` that an answer to a request for the bytes from ``start`` holds; None: all of it.
 
     Raises ValueError where the answer does not say which bytes it holds, or holds others. Without a
-    Content-Range they may be any: a proxy may have dropped the header, or the requested range.
+    Content-Range they may be any: a proxy may have dropped the header, or the requested range. A total that
+    is missing or impossible is unknown.
     """
     if status in COMPLETE_STATUS:
         return None
@@ -35,10 +40,18 @@ def sent_part(path: str, start: int, status: int, content_range: str) -> SentPar
     match = CONTENT_RANGE.fullmatch(content_range)
     if status != PARTIAL_STATUS or match is None:
         raise ValueError(f"it sent HTTP {status} and {sent} for bytes of {path} from {start} on")
-    part = SentPart(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
-    if part.first != start or part.length < 1 or (part.total is not None and part.last >= part.total):
+    first, last, total = int(match[1]), int(match[2]), int(match[3] or 0)
+    if first != start or last < first:
         raise ValueError(f"it sent {sent} for bytes of {path} from {start} on")
-    return part
+    return SentPart(first, last, total if total > last else None)
+
+
+def continues(path: str, start: int, status: int, content_range: str) -> bool:
+    """Whether an answer to a request for the bytes of ``path`` from ``start`` holds these, and not all."""
+    try:
+        return sent_part(path, start, status, content_range) is not None
+    except ValueError:
+        return False
 
 
 def is_last(part: SentPart | None, received: int) -> bool:

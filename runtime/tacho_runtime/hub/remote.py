@@ -47,6 +47,8 @@ JOINED = re.compile(
 )
 """Matches invisible characters that join others, as in emoji and in Persian or Hindi words."""
 COMMIT = re.compile("[0-9a-f]{40}")
+DATE = re.compile("[0-9]{8}")
+"""Matches a date, as 20260131, which is likelier a tag than the beginning of a commit."""
 READ_RETRIES = 3
 PARTS_LIMIT = 64
 """Most answers in which a hub may deliver one part of a file: some send at most so many bytes at a time."""
@@ -237,21 +239,26 @@ class HubSource:
         self.commit = sha
 
     def _require_name(self, revision: str, commit: str) -> None:
-        """Raises FailedError where ``revision`` names no branch or tag, and begins no name of ``commit``.
+        """Raises FailedError where ``revision``, which does not begin ``commit``, names no branch or tag.
 
-        It has the form of an abbreviated commit, in place of which a hub may answer with its newest one.
+        It has the form of an abbreviated commit, in place of which a hub may answer with its newest one. Of a
+        mirror without a list of names, a date is taken for a name.
         """
+        why = "It lists no such branch or tag."
         try:
             found = self._call(lambda: self.api.list_repo_refs(self.repository), PAUSES_SECONDS)
         except FailedError as error:
             if error.failure.retryable:
                 raise
+            if DATE.fullmatch(revision):
+                return
+            why = "Its list of branches and tags cannot be read."
         else:
             if any(ref.name == revision for ref in (*found.branches, *found.tags)):
                 return
         raise not_found(
-            f"{self.endpoint} answers with the commit {commit} of {self.repository} in place of {revision}, "
-            "and lists no such branch or tag.",
+            f"{self.endpoint} answers with the commit {commit} of {self.repository} in place of {revision}. "
+            f"{why}",
             WHOLE_COMMIT,
         )
 

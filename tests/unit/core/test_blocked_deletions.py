@@ -31,6 +31,28 @@ def leaving(kind: str, *finalizers: str, spec: dict[str, Any] | None = None) -> 
     return world
 
 
+def with_a_former(kind: str, *finalizers: str) -> World:
+    """A resource that serves, and a child of a former revision that was deleted just now."""
+    world = leaving(kind, *finalizers)
+    (name,) = world.names(kind)
+    former = copy.deepcopy(world.objects[kind, name])
+    del world.objects[kind, name]
+    world.settle(world.serve_all)
+    former["metadata"]["labels"]["tacho.dev/revision"] = former["metadata"]["name"] = "smol-former"
+    former["metadata"]["deletionTimestamp"] = format_time(world.now)
+    world.objects[kind, "smol-former"] = former
+    return world
+
+
+def former_pod(world: World) -> dict[str, Any]:
+    """Adds a pod of that revision."""
+    left = copy.deepcopy(world.pods("server")[0])
+    left["metadata"]["labels"]["tacho.dev/revision"] = "smol-former"
+    left["metadata"] |= {"name": "smol-former-x", "uid": "smol-former-x"}
+    world.objects["Pod", "smol-former-x"] = left
+    return left
+
+
 @pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet", "Service"])
 def test_a_finalizer_that_keeps_a_child_is_named(kind: str) -> None:
     world = leaving(kind, FOREIGN)
@@ -40,6 +62,7 @@ def test_a_finalizer_that_keeps_a_child_is_named(kind: str) -> None:
     kept = world.condition("Reconciling")["message"]
     assert kept.startswith(f"A finalizer keeps {kind} ")
     assert FOREIGN in kept
+    assert "which is being deleted. If it stays, Stalled says what to do." in kept
     assert decision.requeue_after_seconds is not None
     assert decision.requeue_after_seconds < 2
     world.reconcile(decision.requeue_after_seconds)
@@ -111,38 +134,84 @@ def test_a_pod_that_is_deleted_late_has_its_time_from_then_on() -> None:
 
 @pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet"])
 def test_what_a_former_revision_leaves_behind_stalls_nothing(kind: str) -> None:
-    world = leaving(kind, FOREIGN)
-    (name,) = world.names(kind)
-    former = copy.deepcopy(world.objects[kind, name])
-    del world.objects[kind, name]
-    world.settle(world.serve_all)
-    former["metadata"]["labels"]["tacho.dev/revision"] = former["metadata"]["name"] = "smol-former"
-    world.objects[kind, "smol-former"] = former
-    world.reconcile(FINALIZER_SECONDS + 1)
+    world = with_a_former(kind, FOREIGN)
+    world.reconcile(FINALIZER_SECONDS - 1)
+    assert world.brief("Reconciling") == ("False", "Settled"), "its controller may be at work"
+    world.reconcile(2)
     assert world.brief("Stalled")[0] == "False"
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Reconciling") == ("False", "Deleting"), "it is named, and nothing waits for it"
     message = world.condition("Reconciling")["message"]
     assert message.startswith(f"A finalizer keeps {kind} smol-former, which is being deleted.")
     assert FOREIGN in message
+    assert "It is not needed. Let the finalizer's controller finish, or remove the finalizer." in message
     del world.objects[kind, "smol-former"]
     world.reconcile(1)
     assert world.brief("Reconciling") == ("False", "Settled")
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet"])
+def test_a_former_revision_whose_pods_drain_is_not_told(kind: str) -> None:
+    """Whoever removes the finalizer of a foreground deletion leaves its pods without an owner."""
+    world = with_a_former(kind, "foregroundDeletion")
+    pod = former_pod(world)
+    pod["metadata"]["deletionTimestamp"] = format_time(world.now + timedelta(seconds=2 * GRACE_SECONDS))
+    world.reconcile(2 * GRACE_SECONDS + FINALIZER_SECONDS - 1)
+    assert world.brief("Reconciling") == ("False", "Settled"), "it drains"
+    world.reconcile(2)
+    assert world.brief("Reconciling") == ("False", "Deleting")
+    message = world.condition("Reconciling")["message"]
+    assert message.startswith("Pod smol-former-x does not end;")
+    assert "Check its node and its finalizers." in message
+    assert "remove the finalizer" not in message
+    assert world.brief("Stalled")[0] == "False"
+
+
+def test_a_child_that_is_needed_is_named_first() -> None:
+    world = with_a_former("Deployment", FOREIGN)
+    world.reconcile(FINALIZER_SECONDS + 1)
+    (name,) = world.names("Service")
+    world.objects["Service", name]["metadata"] |= {
+        "deletionTimestamp": format_time(world.now),
+        "finalizers": [FOREIGN],
+    }
+    world.reconcile(1)
+    assert world.brief("Reconciling") == ("True", "Deleting")
+    assert world.condition("Reconciling")["message"].startswith(f"A finalizer keeps Service {name}")
+
+
+def test_one_that_is_not_needed_hides_no_work() -> None:
+    world = with_a_former("Deployment", FOREIGN)
+    world.reconcile(FINALIZER_SECONDS + 1)
+    world.change(replicas=2)
+    world.reconcile(1)
+    assert world.brief("Reconciling") == ("True", "Scaling")
+
+
+def test_what_keeps_a_revision_from_its_start_is_named_in_place_of_the_start() -> None:
+    world = World()
+    world.first_pods()
+    assert world.brief("Reconciling") == ("True", "Starting")
+    (name,) = world.names("Deployment")
+    world.objects["Deployment", name]["metadata"] |= {
+        "deletionTimestamp": format_time(world.now),
+        "finalizers": [FOREIGN],
+    }
+    world.reconcile(1)
+    assert world.brief("Reconciling") == ("True", "Deleting")
+
+
 def test_pods_of_a_former_revision_that_run_on_are_told() -> None:
     """They held their GPUs for ever, and only their number was told."""
-    world = leaving("Deployment", FOREIGN)
-    (name,) = world.names("Deployment")
-    (pod,) = world.pods("server")
-    former, left = copy.deepcopy(world.objects["Deployment", name]), copy.deepcopy(pod)
-    del world.objects["Deployment", name]
-    world.settle(world.serve_all)
-    former["metadata"]["labels"]["tacho.dev/revision"] = former["metadata"]["name"] = "smol-former"
-    left["metadata"]["labels"]["tacho.dev/revision"] = "smol-former"
-    left["metadata"] |= {"name": "smol-former-x", "uid": "smol-former-x"}
-    world.objects |= {("Deployment", "smol-former"): former, ("Pod", "smol-former-x"): left}
-    world.reconcile(FINALIZER_SECONDS + 1)
+    world = with_a_former("Deployment", FOREIGN)
+    left = former_pod(world)
+    world.reconcile(1)
+    assert world.brief("Reconciling") == ("True", "Deleting")
+    kept = world.condition("Reconciling")["message"]
+    assert kept.startswith("A finalizer keeps Deployment smol-former")
+    assert "deleted. Its pods hold GPUs until it is gone. If it stays, Stalled says what to do." in kept
+    assert "successor" not in kept
+    world.reconcile(FINALIZER_SECONDS)
     assert world.brief("Stalled") == ("True", "DeletionBlocked")
     assert world.condition("Stalled")["message"].startswith("A finalizer keeps Deployment smol-former")
     assert world.brief("Ready") == ("True", "Serving")

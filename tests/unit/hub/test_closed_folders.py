@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import PlannedModel
 from tacho_contract.model import FULL, InspectConfig
 from tacho_contract.uri import parse_uri
+from tacho_runtime.headers.source import FolderSource, not_found
 from tacho_runtime.supervisor.model_files import check_content
 from tests.unit.hub.inspecting import facts_of, failure_of
 from tools.mock.checkpoints import write_checkpoint
@@ -74,9 +77,51 @@ def test_one_that_no_model_needs_is_not_named(tmp_path: Path, closing: Closing) 
     (tmp_path / "claim/lost+found").mkdir()
     with closing("lost+found"):
         assert facts_of(at("pvc://c")).tensors
-    (tmp_path / "claim/lost+found").rmdir()
     (tmp_path / "claim/model.safetensors").unlink()
-    assert "cannot be read" not in failure_of(at("pvc://c")).message
+    with closing("lost+found"):
+        failure = failure_of(at("pvc://c"))
+    assert "cannot be read" not in failure.message
+    assert "chmod" not in failure.next_step
+
+
+def test_only_at_the_top_is_a_folder_of_that_name_the_volumes_own(tmp_path: Path, closing: Closing) -> None:
+    (tmp_path / "claim/m/lost+found").mkdir(parents=True)
+    with closing("m/lost+found"):
+        failure = failure_of(at("pvc://c"))
+    assert "Folders that cannot be read: m/lost+found." in failure.message
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOENT])
+def test_a_folder_that_fails_otherwise_is_not_one_that_may_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    scan = os.scandir
+
+    def scandir(path: str) -> Any:
+        if str(path).endswith("fp8"):
+            raise OSError(number, os.strerror(number), path)
+        return scan(path)
+
+    (tmp_path / "claim/m/fp8").mkdir(parents=True)
+    (tmp_path / "claim/m/notes.txt").write_text("where it is")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tacho_runtime.headers.source.os.scandir", scandir)
+    failure = failure_of(at())
+    assert failure.failure_class == FailureClass.MODEL_NOT_FOUND
+    assert "cannot be read" not in failure.message
+    assert "chmod" not in failure.next_step
+
+
+def test_a_folder_that_has_been_opened_since_is_not_named(tmp_path: Path, closing: Closing) -> None:
+    (tmp_path / "claim/m/fp8").mkdir(parents=True)
+    source = FolderSource(Path("claim/m"), name="m")
+    absent = not_found("It is absent.", "Put it there.")
+    with closing("m/fp8"):
+        source.files()
+        source.files()
+        assert source.with_closed(absent).failure.message.endswith("Folders that cannot be read: fp8.")
+    source.files()
+    assert source.with_closed(absent) is absent
 
 
 @pytest.mark.parametrize("compared", ["headers_digest", "content_digest"])

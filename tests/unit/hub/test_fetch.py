@@ -150,7 +150,11 @@ def test_no_log_repeats_a_token_that_storage_answers_with(
     assert TOKEN[:8] not in caplog.text
 
 
-def test_partial_file_is_continued(hub: RunningHub, config: FetchConfig) -> None:
+@pytest.mark.parametrize(
+    "form", ["bytes {start}-{end}/{size}", "Bytes {start}-{end}", "bytes {start}-{size}/-1"]
+)
+def test_partial_file_is_continued(hub: RunningHub, config: FetchConfig, form: str) -> None:
+    hub.fake.faults.content_range = form
     partial_of(config, 4_000_000)
     hub.fake.bytes_sent.clear()
     assert fetched(config).resumed_bytes == 4_000_000

@@ -60,6 +60,19 @@ def test_another_encoding_than_engines_read_is_refused(encoding: str, by_python:
     assert ("without a byte-order mark" in failure.next_step) == has_mark
 
 
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [
+        (codecs.BOM_UTF8, "UTF-8"),
+        (codecs.BOM_UTF16_LE, "UTF-16"),
+        (codecs.BOM_UTF16_BE, "UTF-16"),
+    ],
+)
+def test_each_byte_order_mark_is_named(mark: bytes, name: str) -> None:
+    with pytest.raises(FailedError, match=f"the byte-order mark of {name}, which JSON must not have"):
+        parse_json(mark + b"{}", "config.json")
+
+
 def test_of_a_long_text_the_beginning_is_read() -> None:
     """A family's name of a megabyte was looked at for each of 2,000 layers: a minute."""
     assert text("a\x1bb" * TEXT_LIMIT) == "ab" * (TEXT_LIMIT // 3) + "a"

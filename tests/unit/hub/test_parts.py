@@ -6,7 +6,7 @@ import pytest
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import InspectConfig
-from tacho_runtime.hub.parts import is_last, sent_part
+from tacho_runtime.hub.parts import continues, is_last, sent_part
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
 from tools.mock.checkpoints import facts_for
@@ -19,7 +19,7 @@ def test_another_part_than_requested_is_refused(hub: RunningHub, published: Insp
     assert "it sent 'bytes 1-" in failure.message
 
 
-NO_PLACE = ("", "bytes", "bytes 0-", "bytes 0-7", "bytes */900", "bytes 8-7/900", "bytes 0-7/7", "kB 0-7/9")
+NO_PLACE = ("", "bytes", "bytes 0-", "bytes */900", "bytes 8-7/900", "kB 0-7/9", "bytes 0-7 of 9")
 
 
 @pytest.mark.parametrize("content_range", NO_PLACE)
@@ -34,12 +34,46 @@ def test_a_part_that_names_no_place_is_refused(
     assert (content_range or "no Content-Range") in failure.message
 
 
-def test_a_part_with_more_bytes_than_it_names_is_refused(hub: RunningHub, published: InspectConfig) -> None:
+@pytest.mark.parametrize("total", ["/900", "", "/*", "/-1", "/3"])
+def test_a_part_with_more_bytes_than_it_names_is_refused(
+    hub: RunningHub, published: InspectConfig, total: str
+) -> None:
     """The rest would be taken for what follows the part."""
-    hub.fake.faults.content_range = "bytes 0-3/900"
+    hub.fake.faults.content_range = f"bytes 0-3{total}"
     failure = failure_of(published)
     assert failure.failure_class == FailureClass.HUB_UNREACHABLE
     assert "where its Content-Range has 4" in failure.message
+
+
+IMPOSSIBLE_TOTALS = (
+    "bytes {start}-{end}",
+    "bytes {start}-{end}/-1",
+    "bytes {start}-{end}/",
+    "bytes {start}-{size}/{size}",
+)
+
+
+@pytest.mark.parametrize("content_range", IMPOSSIBLE_TOTALS)
+def test_a_part_with_an_impossible_total_is_read(
+    hub: RunningHub, published: InspectConfig, content_range: str
+) -> None:
+    """Its bytes are those that were requested. Some servers count wrongly, or leave the total out."""
+    hub.fake.faults.content_range = content_range
+    assert facts_of(published).tensors == facts_for("small").tensors
+
+
+@pytest.mark.parametrize("total", ["", "/", "/-1", "/*", "/unknown", "/19", "/0", "/" + "9" * 19])
+def test_an_impossible_total_is_unknown(total: str) -> None:
+    part = sent_part("a", 10, 206, f"bytes 10-19{total}")
+    assert part == (10, 19, None)
+    assert not is_last(part, 10)
+
+
+def test_a_download_continues_with_what_holds_the_bytes_that_follow() -> None:
+    for content_range in ("bytes 10-19/20", "Bytes 10-19/20", "bytes 10-19", "bytes 10-20/20"):
+        assert continues("a", 10, 206, content_range)
+    for status, content_range in ((200, "bytes 10-19/20"), (206, "bytes 0-19/20"), (206, ""), (207, "")):
+        assert not continues("a", 10, status, content_range)
 
 
 @pytest.mark.parametrize("status", [201, 207])

@@ -91,7 +91,7 @@ FORMS = {
     "other fields after": b"data: %b\nid: 7\nretry: 100\n\n",
     "a space after": b"data: %b \n\n",
 }
-AMID = (b"", b": ping\n", b"id: 7\n", b":\nevent\n")
+AMID = (b"", b": ping\n", b"id: 7\n", b":\nevent\n", b"retry: 100\n")
 
 
 def in_form(form: bytes, last: bytes, *, chunked: bool) -> StreamResult:

@@ -29,9 +29,11 @@ class LeavingChild:
     problem: Problem
     """The same, or the pod that has to end first."""
     seconds_left: float | None
-    """Seconds until it counts as a problem; None: it does now, if it is needed."""
+    """Seconds until its time is over; None: it is, and the child counts as a problem if it is needed."""
     needed: bool
-    """Whether the service needs a new one, or it is of a former revision whose pods run on."""
+    """Whether the service needs it or its place, or it is ``former``."""
+    former: bool
+    """Whether it is of a former revision whose pods run on."""
 
 
 def leaving_children(
@@ -39,13 +41,13 @@ def leaving_children(
 ) -> Iterator[LeavingChild]:
     """Deployments, ReplicaSets and Services whose deletion a finalizer blocks.
 
-    Kubernetes creates no pod for a Deployment or ReplicaSet that is being deleted, and a foreground deletion
+    Kubernetes creates no pod for a Deployment or ReplicaSet that is being deleted. A foreground deletion
     first deletes the pods. Pods of a former revision that run on hold GPUs.
     """
     rollout = reconcile_plan.rollout
     sized = (name for name, size in rollout.replicas.items() if size)
-    running = (pod.revision for pod in live_pods(servers))
-    needed = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized, *running} - {""}
+    current = {rollout.active or reconcile_plan.desired_revision, rollout.candidate, *sized} - {""}
+    former = {pod.revision for pod in live_pods(servers)} - current - {""}
     # Read once: a user may have made 200 such children, and thousands of pods.
     first: dict[str, str] = {}
     last: dict[str, datetime] = {}
@@ -68,5 +70,6 @@ def leaving_children(
             kept=deletion_blocked(child),
             problem=deletion_blocked(child, waits),
             seconds_left=time_left(ends, FINALIZER_SECONDS, now),
-            needed=child["kind"] == "Service" or name in needed,
+            needed=child["kind"] == "Service" or name in current | former,
+            former=child["kind"] != "Service" and name in former,
         )

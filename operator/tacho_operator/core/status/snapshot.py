@@ -96,7 +96,10 @@ class Snapshot:
     unanswered: ChildRefusal | None = None
     """The child that the API server neither accepted nor refused in several tries; None: none is left."""
     leaving: LeavingChild | None = None
-    """A child that a finalizer keeps while it is being deleted, one that is needed first; None: none is."""
+    """A child that a finalizer keeps while it is being deleted, one that is needed first; None: none is.
+
+    One that is not needed is here once its time is over. For it alone no pass is due at that moment.
+    """
     token_note: str = ""
     """A sentence on a changed tokenSecretRef, which running pods do not use; "" without a change."""
     unmarked: str = ""
@@ -194,6 +197,7 @@ def take_snapshot(
     lost = lost_nodes(observed.nodes)
     leaving = tuple(leaving_children(observed, reconcile_plan, servers, now))
     needed, reports = [child for child in leaving if child.needed], observed.reports
+    overdue = [child for child in leaving if child.seconds_left is None]
     held = [child.problem for child in needed if child.seconds_left is None]
     probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
@@ -209,7 +213,7 @@ def take_snapshot(
         ignored_write=ignored_write(observed, now),
         scale_refused=_scale_refused(observed),
         unanswered=observed.unanswered,
-        leaving=next(iter(needed or leaving), None),
+        leaving=next(iter(needed or overdue), None),
         token_note=_token_note(resource, subject),
         unmarked=reconcile_plan.markers.refused,
         unknown_note=unknown_note(observed.raw["spec"], resource.spec),
