@@ -5,6 +5,8 @@ All but FP8_IN_TURN are fitted by ``python -m benchmarks.planner.speed`` to the 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tacho_engines.profile import KernelTiming, SplitTiming, StepLaw
 from tacho_engines.vllm.graphs import CAPTURED
 
@@ -59,6 +61,18 @@ FP8_IN_TURN = 682.0
 EXPERTS_IN_TURN = 1_146.0
 """The same of a layer with experts."""
 
+FP8 = KernelTiming(
+    methods=("fp8",),
+    products=HELD_ON,
+    layer_microseconds=3.86,
+    batch_layer_microseconds=14.1,
+    launch_microseconds=IN_TURN,
+    arithmetic=1.077,
+    decode_within=0.08,
+    output_within=0.20,
+    ran="as vLLM 0.26 ran models of 2.7B to 8B in FP8 on an H200 and of 3B to 32B on an H100",
+)
+
 LAW = StepLaw(
     capability=HOPPER,
     products=("NVIDIA-H200",),
@@ -91,29 +105,15 @@ LAW = StepLaw(
             output_within=0.20,
             ran="as vLLM 0.26 ran models of 0.6B to 32B on an H200 and of 0.6B to 8B on an H100",
         ),
-        KernelTiming(
-            methods=("fp8",),
+        replace(
+            FP8,
             since="0.32",
             version="0.32",
-            layer_microseconds=3.86,
-            batch_layer_microseconds=14.1,
+            products=(),
             launch_microseconds=FP8_IN_TURN,
-            arithmetic=1.077,
-            decode_within=0.08,
-            output_within=0.20,
             ran="as vLLM 0.32 ran an 8B in FP8 on five H200 hosts",
         ),
-        KernelTiming(
-            methods=("fp8",),
-            products=HELD_ON,
-            layer_microseconds=3.86,
-            batch_layer_microseconds=14.1,
-            launch_microseconds=IN_TURN,
-            arithmetic=1.077,
-            decode_within=0.08,
-            output_within=0.20,
-            ran="as vLLM 0.26 ran models of 2.7B to 8B in FP8 on an H200 and of 3B to 32B on an H100",
-        ),
+        FP8,
         KernelTiming(
             methods=("compressed-tensors",),
             schemes=("W8A8-int",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from statistics import median
 
@@ -34,7 +33,6 @@ def test_a_host_is_judged_by_the_others_within_the_band():
     before = page.sizes(page.errors(host, IN_TURN) for host in page.HOSTS)
     found, _ = kernel("0.32.0")
     assert held[-1] < 100 * found.output_within < before[-1]
-    assert found.decode_within == kernel("0.26.0")[0].decode_within
     assert median(held) < median(before)
 
 
@@ -104,9 +102,3 @@ def test_figures_in_prose_are_those_of_the_loops(file):
         assert f"within {page.sizes(page.held_out().values())[-1]:.0f} %" in text
     if "design" in file:
         assert f"FP8 with vLLM 0.32 {FP8_IN_TURN:.0f} |" in text
-
-
-def test_of_the_newer_law_only_launching_is_its_own():
-    newer, older = (kernel(version)[0] for version in ("0.32.0", "0.26.0"))
-    own = ("since", "version", "products", "launch_microseconds", "ran")
-    assert dataclasses.replace(newer, **{name: getattr(older, name) for name in own}) == older
