@@ -25,10 +25,16 @@ def leaving(kind: str, *finalizers: str, spec: dict[str, Any] | None = None) -> 
         (owner,) = world.names("Deployment")
         labels = dict(world.objects["Deployment", owner]["metadata"]["labels"])
         world.objects[kind, owner] = {"metadata": {"name": owner, "uid": "rs", "labels": labels}}
-    (name,) = world.names(kind)
-    stamp = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    world.objects[kind, name]["metadata"] |= {"deletionTimestamp": stamp, "finalizers": list(finalizers)}
+    delete(world, kind, *finalizers)
     return world
+
+
+def delete(world: World, kind: str, *finalizers: str) -> str:
+    """Its only child of that kind, of which finalizers keep the object; returns its name."""
+    (name,) = world.names(kind)
+    stamp = format_time(world.now)
+    world.objects[kind, name]["metadata"] |= {"deletionTimestamp": stamp, "finalizers": list(finalizers)}
+    return name
 
 
 def with_a_former(kind: str, *finalizers: str) -> World:
@@ -170,11 +176,7 @@ def test_a_former_revision_whose_pods_drain_is_not_told(kind: str) -> None:
 def test_a_child_that_is_needed_is_named_first() -> None:
     world = with_a_former("Deployment", FOREIGN)
     world.reconcile(FINALIZER_SECONDS + 1)
-    (name,) = world.names("Service")
-    world.objects["Service", name]["metadata"] |= {
-        "deletionTimestamp": format_time(world.now),
-        "finalizers": [FOREIGN],
-    }
+    name = delete(world, "Service", FOREIGN)
     world.reconcile(1)
     assert world.brief("Reconciling") == ("True", "Deleting")
     assert world.condition("Reconciling")["message"].startswith(f"A finalizer keeps Service {name}")
@@ -192,11 +194,7 @@ def test_what_keeps_a_revision_from_its_start_is_named_in_place_of_the_start() -
     world = World()
     world.first_pods()
     assert world.brief("Reconciling") == ("True", "Starting")
-    (name,) = world.names("Deployment")
-    world.objects["Deployment", name]["metadata"] |= {
-        "deletionTimestamp": format_time(world.now),
-        "finalizers": [FOREIGN],
-    }
+    delete(world, "Deployment", FOREIGN)
     world.reconcile(1)
     assert world.brief("Reconciling") == ("True", "Deleting")
 
