@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from statistics import fmean, median
 from typing import Any
 
-from benchmarks.gpu.pages.h200_graphs import CAPTURED, MOST_TOKENS, logged, signed
+from benchmarks.gpu.pages.h200_graphs import CAPTURED, MOST_TOKENS, by_law, logged, signed
 from benchmarks.gpu.pages.loops import levels, pair, rate
 from benchmarks.gpu.pages.recorded import RAW, fill, number, row
-from benchmarks.planner.speed import SPEED, least_squares, predicted
-from benchmarks.planner.speed_rows import Row
+from benchmarks.planner.speed import least_squares
 from tacho_engines.vllm.speed import FP8_IN_TURN, IN_TURN
-from tacho_operator.core.planner.expected_speed import timing
 
 FOLDER = RAW / "vllm-0.32-fp8"
 DENSE, MOE = "llama-3.1-8b", "qwen3-30b-a3b"
@@ -53,43 +50,17 @@ def steady(host: str) -> list[dict[str, Any]]:
     return [level for file in files for level in levels(file) if level["steady"] and level["streams"] > 1]
 
 
-def expected(
-    model: str,
-    method: str,
-    streams: int,
-    *,
-    launch: float | None = None,
-    graph_tokens: int | None = None,
-    gpu: str = "NVIDIA-H200",
-) -> float:
-    """What the law expects with vLLM 0.32, in tokens a second. ``launch``: its microseconds a layer, of the
-    law of 0.26; None: those that a plan has. ``graph_tokens``: of the largest CUDA graph; None: the default.
-    """
+def expected(streams: int, launch: float | None, gpu: str) -> float:
+    """Of the 8B in FP8, by the law of 0.32, or by that of 0.26 with ``launch`` microseconds a layer."""
     version = "0.32.0" if launch is None else "0.26.0"
-    cell = {"model": model, "method": method, "version": version, "args": [], "maxModelLen": 4096, "gpu": gpu}
-    of = Row(
-        name=model,
-        figure="load",
-        kind="loop",
-        cell=cell,
-        measured=0.0,
-        streams=streams,
-        input_tokens=512,
-        output_tokens=200,
-    )
-    law, kernel, _ = timing(SPEED, of.step.placement)
-    changed = {"launch_microseconds": launch, "graph_tokens": graph_tokens}
-    return predicted(
-        of, law, replace(kernel, **{name: value for name, value in changed.items() if value is not None})
-    )
+    return by_law(DENSE, "fp8", version, streams, launch=launch, gpu=gpu)
 
 
 def errors(host: str, launch: float | None) -> list[float]:
     """By which share more is expected of each steady loop of a host, as a logarithm."""
     gpu = "NVIDIA-H100-80GB-HBM3" if host == H100 else "NVIDIA-H200"
     by_streams = {
-        streams: expected(DENSE, "fp8", streams, launch=launch, gpu=gpu)
-        for streams in {level["streams"] for level in steady(host)}
+        streams: expected(streams, launch, gpu) for streams in {level["streams"] for level in steady(host)}
     }
     return [math.log(by_streams[level["streams"]] / rate(level)) for level in steady(host)]
 
@@ -171,7 +142,7 @@ def experts() -> Iterator[str]:
         for end, tokens in (("", None), (CAPTURED, MOST_TOKENS)):
             for streams in STREAMS[MOE]:
                 for level in loops(MOE + form + end, streams):
-                    of = expected(MOE, "fp8", streams, graph_tokens=tokens)
+                    of = by_law(MOE, "fp8", "0.32.0", streams, tokens)
                     title = FORMS[form] + (", captured" if end else "")
                     error = signed(of / rate(level) - 1)
                     yield row(title, str(streams), number(rate(level)), f"{number(of)} ({error})")
@@ -180,7 +151,7 @@ def experts() -> Iterator[str]:
 def plain() -> float:
     """By how many percent the law is off a loop in 16 bits at most."""
     return max(
-        abs(100 * (expected(DENSE, "none", streams) / rate(only(f"{DENSE}-16-bits", streams)) - 1))
+        abs(100 * (by_law(DENSE, "none", "0.32.0", streams) / rate(only(f"{DENSE}-16-bits", streams)) - 1))
         for streams in STREAMS[DENSE]
     )
 

@@ -40,9 +40,22 @@ def expected(name: str, streams: int, graph_tokens: int | None) -> float:
     return by_law(model, method, "0.26.0", streams, graph_tokens)
 
 
-def by_law(model: str, method: str, version: str, streams: int, graph_tokens: int | None) -> float:
-    """What the plan's law expects of a version of vLLM."""
-    cell = {"model": model, "method": method, "version": version, "args": [], "maxModelLen": 4096}
+def by_law(
+    model: str,
+    method: str,
+    version: str,
+    streams: int,
+    graph_tokens: int | None = None,
+    *,
+    launch: float | None = None,
+    gpu: str = "NVIDIA-H200",
+) -> float:
+    """What the plan's law expects of a version of vLLM.
+
+    ``graph_tokens``: of the largest CUDA graph; ``launch``: microseconds in which a host launches the kernels
+    of a layer. None: those of the law.
+    """
+    cell = {"model": model, "method": method, "version": version, "args": [], "maxModelLen": 4096, "gpu": gpu}
     of = Row(
         name=model,
         figure="load",
@@ -54,7 +67,9 @@ def by_law(model: str, method: str, version: str, streams: int, graph_tokens: in
         output_tokens=200,
     )
     law, kernel, _ = timing(SPEED, of.step.placement)
-    return predicted(of, law, kernel if graph_tokens is None else replace(kernel, graph_tokens=graph_tokens))
+    changed = {"graph_tokens": graph_tokens, "launch_microseconds": launch}
+    own = {name: value for name, value in changed.items() if value is not None}
+    return predicted(of, law, replace(kernel, **own))
 
 
 def gain(name: str, streams: int, folder: Path = FOLDER) -> float | None:
