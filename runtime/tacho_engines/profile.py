@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any, Literal
@@ -119,6 +120,12 @@ class KernelTiming:
     """Microseconds for which the host launches the kernels of each layer, in a step that computes a prompt
     too: such a step has no whole CUDA graph. 0: unknown, and no more than the GPU takes.
     """
+    prompt_step_microseconds: float = 0.0
+    """The same of all layers together, where their number does not count."""
+    host_step_microseconds: float = 0.0
+    """Longest that a host took for a step of one stream. What the GPU computes sooner may wait for the host."""
+    server_tokens_per_second: float = math.inf
+    """Most streamed tokens per second of one server, by any number of HTTP front ends."""
     graph_tokens: int = GRAPH_TOKENS
     """Most tokens of a step that has a CUDA graph, whose kernels are not launched one by one. If it is
     GRAPH_TOKENS, twice the requests that run at once are the most, too.

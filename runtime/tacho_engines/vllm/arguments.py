@@ -15,7 +15,7 @@ from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import expanded, parse_arguments
 from tacho_engines.vllm import host
 from tacho_engines.vllm.settings import planned_settings, switches
-from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND
+from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND, NEWEST
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
 """Value of --quantization for methods applied while loading; for all others the checkpoint decides."""
@@ -87,6 +87,8 @@ def in_half(placement: Placement) -> bool:
 FRONT_END_SWITCH = "api-server-count"
 SINCE = "0.26"
 """First version known to have an argument for several front ends (tests/fixtures/vllm/options-0.26.0.txt)."""
+UNTIL = NEWEST
+"""From this version on more front ends carry no more tokens (docs/results/h200/vllm-0.32-dense.md)."""
 SERVERS = 4
 CORES = SERVERS + 2
 """CPUs that a pod needs for several front ends: these, the engine's loop, and tacho's runtime. On several
@@ -115,7 +117,7 @@ def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tun
     if placement.device.on_host or any(name in given for name in (FRONT_END_SWITCH, *OTHER_SWITCHES)):
         return Tuning()
     if (
-        version_key(placement.version) < version_key(SINCE)
+        not version_key(SINCE) <= version_key(placement.version) < version_key(UNTIL)
         or (streamed_tokens_per_second or 0) <= FRONT_END_TOKENS_PER_SECOND
         or (options.cpu_cores or 0) < CORES + workers
         or (options.memory_limit_bytes is not None and options.memory_limit_bytes < SERVERS * SERVER_BYTES)

@@ -1,6 +1,6 @@
 """Constants of vLLM's step time on the GPUs on which it was measured.
 
-All but FP8_IN_TURN are fitted by ``python -m benchmarks.planner.speed`` to the measurements that it prints.
+Those of vLLM 0.26 are fitted by ``python -m benchmarks.planner.speed`` to the measurements that it prints.
 """
 
 from __future__ import annotations
@@ -54,13 +54,28 @@ weights to 16 bits.
 
 IN_TURN = 468.0
 """Microseconds a layer in which a host launches kernels one by one."""
-FP8_IN_TURN = 682.0
-"""The same in FP8 with vLLM 0.32, fitted to loops on five H200 hosts by ``python -m benchmarks.gpu.pages``
-(docs/results/h200/vllm-0.32-fp8.md).
+NEWEST = "0.32"
+NEWEST_PROMPT_STEP = 22_020.0
+"""Microseconds that a host takes for a step with a prompt with vLLM 0.32, for 16 to 64 layers alike. This and
+the next are fitted to loops of dense models on seven H200 hosts by ``python -m benchmarks.gpu.pages``
+(docs/results/h200/vllm-0.32-dense.md).
 """
+NEWEST_TOKENS_PER_SECOND = 11_340.0
+"""Streamed tokens per second of a server of vLLM 0.32. More front ends carry no more."""
+NEWEST_HOST_STEP = 2_900.0
+"""Microseconds of a step of one stream on the slowest host, of a Llama-3.2-1B. Another took 1,610 with OLMoE."""
 EXPERTS_IN_TURN = 1_146.0
 """The same of a layer with experts."""
 
+IN_16 = KernelTiming(
+    methods=("none",),
+    products=HELD_ON,
+    launch_microseconds=IN_TURN,
+    arithmetic=IN_16_BITS,
+    decode_within=0.09,
+    output_within=0.20,
+    ran="as vLLM 0.26 ran models of 0.6B to 32B on an H200 and of 0.6B to 8B on an H100",
+)
 FP8 = KernelTiming(
     methods=("fp8",),
     products=HELD_ON,
@@ -72,6 +87,36 @@ FP8 = KernelTiming(
     output_within=0.20,
     ran="as vLLM 0.26 ran models of 2.7B to 8B in FP8 on an H200 and of 3B to 32B on an H100",
 )
+MACHETE = KernelTiming(
+    methods=("awq", "gptq", "compressed-tensors"),
+    schemes=("W4A16",),
+    products=HELD_ON,
+    unpacking=94.0,
+    layer_microseconds=27.1,
+    batch_layer_microseconds=40.9,
+    launch_microseconds=IN_TURN,
+    arithmetic=IN_16_BITS,
+    decode_within=0.08,
+    output_within=0.20,
+    ran="as vLLM 0.26 ran models of 1.5B to 8B in 4 bits on an H200 and of 8B and 32B on an H100",
+)
+
+
+def newest(kernel: KernelTiming) -> KernelTiming:
+    """The same kernel with vLLM 0.32, whose host takes other times."""
+    return replace(
+        kernel,
+        since=NEWEST,
+        version=NEWEST,
+        launch_microseconds=0.0,
+        prompt_step_microseconds=NEWEST_PROMPT_STEP,
+        host_step_microseconds=NEWEST_HOST_STEP,
+        server_tokens_per_second=NEWEST_TOKENS_PER_SECOND,
+        decode_within=0.09,
+        output_within=0.25,
+        ran="as vLLM 0.32 ran models of 1B to 32B on seven H200 hosts and an 8B on an H100",
+    )
+
 
 LAW = StepLaw(
     capability=HOPPER,
@@ -96,24 +141,8 @@ LAW = StepLaw(
         ran="as vLLM 0.26 ran models of 7B to 70B over 2 and 4 H200s",
     ),
     kernels=(
-        KernelTiming(
-            methods=("none",),
-            products=HELD_ON,
-            launch_microseconds=IN_TURN,
-            arithmetic=IN_16_BITS,
-            decode_within=0.09,
-            output_within=0.20,
-            ran="as vLLM 0.26 ran models of 0.6B to 32B on an H200 and of 0.6B to 8B on an H100",
-        ),
-        replace(
-            FP8,
-            since="0.32",
-            version="0.32",
-            products=(),
-            launch_microseconds=FP8_IN_TURN,
-            ran="as vLLM 0.32 ran an 8B in FP8 on five H200 hosts",
-        ),
-        FP8,
+        replace(IN_16, before=NEWEST),
+        replace(FP8, before=NEWEST),
         KernelTiming(
             methods=("compressed-tensors",),
             schemes=("W8A8-int",),
@@ -125,19 +154,7 @@ LAW = StepLaw(
             output_within=0.20,
             ran="as vLLM 0.26 ran models of 3B to 8B in W8A8 on an H200",
         ),
-        KernelTiming(
-            methods=("awq", "gptq", "compressed-tensors"),
-            schemes=("W4A16",),
-            products=HELD_ON,
-            unpacking=94.0,
-            layer_microseconds=27.1,
-            batch_layer_microseconds=40.9,
-            launch_microseconds=IN_TURN,
-            arithmetic=IN_16_BITS,
-            decode_within=0.08,
-            output_within=0.20,
-            ran="as vLLM 0.26 ran models of 1.5B to 8B in 4 bits on an H200 and of 8B and 32B on an H100",
-        ),
+        replace(MACHETE, before=NEWEST),
         KernelTiming(
             methods=("bnb-nf4",),
             unpacking=538.0,
@@ -234,9 +251,10 @@ LAW = StepLaw(
             output_within=1.00,
             ran="as vLLM 0.26 ran one stream of gpt-oss on an H200, and several of other models in 16 bits",
         ),
+        *(newest(kernel) for kernel in (IN_16, FP8, MACHETE)),
     ),
 )
-"""Constants of vLLM 0.26 on an H200, fitted to models of 0.6B to 32B, and one of 0.32 in FP8.
+"""Constants of vLLM 0.26 on an H200, fitted to models of 0.6B to 32B, and three of 0.32.
 
 Machete and bitsandbytes unpack 4-bit weights; for several streams bitsandbytes expands them to 16 bits first.
 For one stream each of its warps takes 1,024 elements of a row at once (0.50.2, csrc/gemm_4bit_simt.cu), so

@@ -16,6 +16,7 @@ from tools.mock.specs import CONFIG, spec
 
 FAST = 30_000.0
 SWITCH = "--api-server-count"
+IMAGE = "vllm/vllm-openai:v0.26.0"
 
 
 def tuned(rate: float | None = FAST, device: object = "H200", **asked: object) -> Tuning:
@@ -28,11 +29,12 @@ def plan(
     model: str = "qwen3-0.6b",
     cpu: str | None = "8",
     concurrency: int = 256,
+    image: str = IMAGE,
     config: Config = CONFIG,
 ) -> ModelPlan:
     resources = {"resources": {"requests": {"cpu": cpu}}} if cpu else {}
     asked = spec(
-        engine={"name": "vllm", "extraArgs": list(args), **resources},
+        engine={"name": "vllm", "image": image, "extraArgs": list(args), **resources},
         quantization={"method": "none"},
         gpu={"products": ["H200"], "count": 1},
         context={"maxModelLen": 1024, "concurrency": concurrency},
@@ -58,8 +60,9 @@ def test_a_small_model_with_many_requests_gets_four_front_ends_and_is_told_why()
         {"concurrency": 16},
         {"cpu": None},
         {"cpu": "5500m"},
+        {"image": "vllm/vllm-openai:v0.32.0"},
     ],
-    ids=["an 8B gained nothing", "few requests", "nobody promised CPUs", "too few CPUs"],
+    ids=["an 8B gained nothing", "few requests", "nobody promised CPUs", "too few CPUs", "vLLM 0.32"],
 )
 def test_where_nothing_is_gained_or_known_the_engine_keeps_its_default(asked):
     found = plan(**asked)
@@ -84,7 +87,7 @@ def test_a_package_of_this_python_starts_one_front_end_whatever_it_is_told():
 
 def test_the_limit_of_the_container_counts_where_nothing_is_requested():
     asked = spec(
-        engine={"name": "vllm", "resources": {"limits": {"cpu": "6"}}},
+        engine={"name": "vllm", "image": IMAGE, "resources": {"limits": {"cpu": "6"}}},
         quantization={"method": "none"},
         gpu={"products": ["H200"], "count": 1},
         context={"maxModelLen": 4096, "concurrency": 256},
@@ -99,6 +102,7 @@ def test_the_limit_of_the_container_counts_where_nothing_is_requested():
     "asked",
     [
         {"version": "0.25.1"},
+        {"version": "0.32.0"},
         {"device": host(64 * GIB), "count": 0},
         {"memory_limit_bytes": 8 * GIB - 1},
         {"env": {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}},

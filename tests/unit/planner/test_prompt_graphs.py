@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 from hypothesis import given, strategies as st
 
-from benchmarks.gpu.pages import h200_graphs as page, h200_graphs_newest as newest, h200_newest_four as four
+from benchmarks.gpu.pages import h200_graphs as page, h200_graphs_newest as newest
 from benchmarks.planner.models import facts
 from benchmarks.planner.placements import host, placement
 from tacho_contract.units import GIB
@@ -248,7 +248,7 @@ def test_a_gain_just_below_the_least_is_none(monkeypatch):
     assert is_set(plan())
 
 
-def test_a_model_that_then_needs_more_front_ends_gets_them():
+def test_more_tokens_than_a_front_end_carries_bring_no_more_front_ends():
     """256 streams of small experts are more than one carries, with larger graphs alone."""
     wish = {"model": "granite-moe-as-qwen3", "concurrency": 256}
     few, kept = plan(**wish), plan(KEPT, **wish)
@@ -256,10 +256,9 @@ def test_a_model_that_then_needs_more_front_ends_gets_them():
     assert few.predicted.expected_output_tokens_per_second == 17_000
     assert is_set(few)
     many = plan(**wish, engine={"resources": {"requests": {"cpu": "8"}}})
-    at = many.arguments.index("--api-server-count")
-    assert many.arguments[at + 1] == "4"
-    assert 17_000 < many.predicted.expected_output_tokens_per_second <= 4 * 17_000
-    assert "leaves them out; 4 HTTP front ends" in many.message
+    assert is_set(many)
+    assert "--api-server-count" not in many.arguments
+    assert many.predicted.expected_output_tokens_per_second == 17_000
 
 
 def fits(concurrency: int, *args: str) -> bool:
@@ -362,9 +361,6 @@ def test_gains_in_prose_are_those_of_the_loops(file):
     text = " ".join((page.RAW.parents[2] / file).read_text(encoding="utf-8").split())
     assert f"{newest.least_gains(newest.MOE)} %" in text
     assert f"{newest.more_capacity(newest.MOE):.1f} times the capacity" in text
-    if "README" in file:
-        assert f"{newest.off(newest.SMALL, 256, None):.0%} too high".replace("%", " %") in text
-        assert f"{page.span(four.too_fast('0.6b'))} %" in text
     if "design" in file:
         errors = newest.errors(newest.MOST_TOKENS, newest.MOE)
         assert f"{median(errors):.1f} % off in the median, {errors[-1]:.1f} % at most, of those loops" in text

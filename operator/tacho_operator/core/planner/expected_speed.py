@@ -111,6 +111,11 @@ class Loop:
         launching, overlap = self.step.launch_seconds(streams, prompts, self.kernel), self.kernel.overlap
         return float((computed**overlap + launching**overlap) ** (1 / overlap))
 
+    @property
+    def most(self) -> float:
+        """Highest throughput of the server's processes, in tokens per second."""
+        return min(self.ceiling, self.kernel.server_tokens_per_second)
+
     def _prompts(self, streams: int) -> float:
         """Seconds per step that the prompts of ``streams`` streams take."""
         return streams * self.step.prompt_seconds(self.law, self.kernel) / self.step.output_tokens
@@ -119,7 +124,7 @@ class Loop:
         """Output tokens per second of ``streams`` streams together, the time for their prompts included."""
         tokens = self.step.output_tokens
         request = self.first_token(streams) + (tokens - 1) * self.gap(streams)
-        return min(self.ceiling, streams * tokens / request)
+        return min(self.most, streams * tokens / request)
 
     def keeps(self, streams: int, level: ServiceLevel, slower: float = 1.0) -> bool:
         """Whether ``streams`` streams are expected to meet the SLO at its percentile, if everything takes
@@ -129,9 +134,9 @@ class Loop:
         for one step and is computed in the next. The delay in the engine's HTTP front ends is unknown and
         left out.
         """
-        gap = max(self.gap(streams), streams / self.ceiling)
+        gap = max(self.gap(streams), streams / self.most)
         late = NormalDist().inv_cdf(level.percentile / 100) * self._prompts(streams) / streams**0.5
-        first = max(self.first_token(streams), 2 * streams / self.ceiling)
+        first = max(self.first_token(streams), 2 * streams / self.most)
         milliseconds = 1e3 * slower
         return (not level.tpot_milliseconds or milliseconds * (gap + late) <= level.tpot_milliseconds) and (
             not level.ttft_milliseconds or milliseconds * first <= level.ttft_milliseconds
@@ -214,6 +219,7 @@ def expected_speed(
         kernel = replace(kernel, graph_tokens=min(GRAPH_TOKENS, 2 * slots))
     ceiling = law.front_end_tokens_per_second * front_ends if front_ends else float("inf")
     loop = Loop(step=step, law=law, kernel=kernel, ceiling=ceiling, batching=speed.batching)
+    kernel = _on_host(kernel, loop.gap(1))
     capacity = loop.capacity(slots, level)
     output_within = kernel.output_within if timed else guessed
     return ExpectedSpeed(
@@ -277,10 +283,20 @@ def _split(kernel: KernelTiming, split: SplitTiming) -> KernelTiming:
         layer_microseconds=kernel.layer_microseconds + split.layer_microseconds,
         batch_layer_microseconds=kernel.batch_layer_microseconds + split.batch_layer_microseconds,
         launch_microseconds=max(kernel.launch_microseconds, split.launch_microseconds),
+        prompt_step_microseconds=0.0,
+        host_step_microseconds=0.0,
         decode_within=max(kernel.decode_within, split.decode_within),
         output_within=max(kernel.output_within, split.output_within),
         ran=split.ran,
     )
+
+
+def _on_host(kernel: KernelTiming, gap: float) -> KernelTiming:
+    """``kernel`` for steps of one stream of ``gap`` seconds: so short ones may wait for the host."""
+    if gap >= kernel.host_step_microseconds / 1e6:
+        return kernel
+    limit = f"; steps of under {kernel.host_step_microseconds / 1e3:g} ms may wait for the host"
+    return replace(kernel, decode_within=UNTIMED_WITHIN, output_within=UNTIMED_WITHIN, ran=kernel.ran + limit)
 
 
 def _halfway(within: float) -> float:

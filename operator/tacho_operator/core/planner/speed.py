@@ -146,7 +146,8 @@ class DecodeStep:
         tokens = streams + prompts * (self.input_tokens - 1)
         if tokens <= kernel.graph_tokens:
             return 0.0
-        return self.placement.architecture.layers * kernel.launch_microseconds / 1e6
+        layers = self.placement.architecture.layers
+        return (kernel.prompt_step_microseconds + layers * kernel.launch_microseconds) / 1e6
 
     @property
     def _rate(self) -> float:

@@ -1,0 +1,356 @@
+"""docs/results/h200/vllm-0.32-dense.md: dense models with vLLM 0.32, and the law of their speed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import fmean, median
+from typing import Any
+
+from benchmarks.gpu.pages.h200_graphs import logged
+from benchmarks.gpu.pages.loops import levels, pair, rate
+from benchmarks.gpu.pages.recorded import RAW, fill, number, row, share
+from benchmarks.planner.placements import placement
+from benchmarks.planner.speed import SPEED, WEIGHTS, least_squares, loop_of, predicted
+from benchmarks.planner.speed_rows import STORED, Row
+from tacho_contract.units import GIB
+from tacho_engines.base import Context
+from tacho_engines.registry import planner_adapter
+from tacho_engines.vllm.speed import HELD_ON, IN_16, newest
+from tacho_operator.core.planner.expected_speed import timing
+
+FOLDER = RAW / "vllm-0.32-dense"
+SERVERS = {
+    "llama-3.2-1b-none": ("Llama-3.2-1B", "16 bits"),
+    "qwen2.5-1.5b-none": ("Qwen2.5-1.5B", "16 bits"),
+    "qwen2.5-3b-none": ("Qwen2.5-3B", "16 bits"),
+    "qwen2.5-7b-none": ("Qwen2.5-7B", "16 bits"),
+    "qwen3-8b-none": ("Qwen3-8B", "16 bits"),
+    "qwen2.5-32b-none": ("Qwen2.5-32B", "16 bits"),
+    "qwen2.5-3b-fp8": ("Qwen2.5-3B", "FP8"),
+    "qwen2.5-7b-fp8": ("Qwen2.5-7B", "FP8"),
+    "qwen2.5-3b-gptq-stored": ("Qwen2.5-3B", "GPTQ"),
+    "qwen2.5-7b-gptq-stored": ("Qwen2.5-7B", "GPTQ"),
+    "llama-3.1-8b-awq-stored": ("Llama-3.1-8B", "AWQ"),
+    "qwen2.5-32b-awq-stored": ("Qwen2.5-32B", "AWQ"),
+}
+"""The servers of this host, by the files' names."""
+SHORT = {
+    "llama-3.1-8b-w4a16-stored": ("Llama-3.1-8B", "W4A16"),
+    "llama-3.1-8b-bnb-nf4": ("Llama-3.1-8B", "NF4"),
+    "qwen2.5-3b-bnb-nf4": ("Qwen2.5-3B", "NF4"),
+}
+"""Those that had a short loop alone."""
+
+
+def served(name: str) -> tuple[str, str]:
+    """The model of a file and the method of its plan. A quantized checkpoint is named after its form."""
+    if name.endswith("-stored"):
+        model = name.removesuffix("-stored")
+        return model, STORED[model.rpartition("-")[2]]
+    found = re.fullmatch(r"(.+?)-(none|fp8|bnb-nf4)", name)
+    assert found, name
+    return found[1], found[2]
+
+
+EIGHT, FP8 = ("llama-3.1-8b", "none"), ("llama-3.1-8b", "fp8")
+AWQ, GPTQ = ("llama-3.1-8b-awq", "awq"), ("llama-3.1-8b-gptq", "gptq")
+THIS = "this one"
+HOSTS: dict[str, dict[str, tuple[str, str]]] = {
+    "[the first](vllm-0.32.md)": {
+        "vllm-0.32/goals/8b-bf16": EIGHT,
+        "vllm-0.32/speed/llama-3.1-8b-fp8": FP8,
+        "vllm-0.32/speed/llama-3.1-8b-awq-stored": AWQ,
+        "vllm-0.32/speed/llama-3.1-8b-gptq-stored": GPTQ,
+    },
+    "[with experts](vllm-0.32-experts.md)": {
+        "vllm-0.32-experts/llama-3.1-8b-gptq-stored": GPTQ,
+    },
+    "[of four](vllm-0.32-four.md)": {
+        "vllm-0.32-four/goals/8b-bf16": EIGHT,
+        "vllm-0.32-four/goals/8b-fp8": FP8,
+    },
+    "[with other experts](vllm-0.32-unseen.md)": {"vllm-0.32-unseen/goals/8b-fp8": FP8},
+    "[with graphs](vllm-0.32-graphs.md)": {
+        "vllm-0.32-graphs/llama-3.1-8b": EIGHT,
+        "vllm-0.32-graphs/llama-3.1-8b-fp8": FP8,
+        "vllm-0.32-graphs/qwen2.5-3b": ("qwen2.5-3b", "none"),
+    },
+    "[of FP8](vllm-0.32-fp8.md)": {
+        "vllm-0.32-fp8/llama-3.1-8b-16-bits": EIGHT,
+        "vllm-0.32-fp8/llama-3.1-8b-per-tensor": FP8,
+        "vllm-0.32-fp8/llama-3.1-8b-per-channel": FP8,
+        "vllm-0.32-fp8/llama-3.1-8b-per-tensor-small-weights": FP8,
+    },
+    THIS: {f"vllm-0.32-dense/{name}": served(name) for name in SERVERS},
+}
+"""Files of loops with one front end, by the host of H200s that ran them: the model and the method of each."""
+H100 = "the H100s"
+H100_RAW = RAW.parent / "h100/vllm-0.32"
+ON_H100 = {
+    **{f"0.32/llama-3.1-8b-{name}": of for name, of in (("none", EIGHT), ("fp8", FP8), ("awq-stored", AWQ))},
+    "again/llama-3.1-8b-fp8": FP8,
+}
+"""Judged alone: nothing is fitted to H100s."""
+MANY_FRONT_ENDS = {
+    "vllm-0.32-four/goals/0.6b": ("qwen3-0.6b", "none"),
+    "vllm-0.32-graphs/qwen2.5-3b-4-front-ends": ("qwen2.5-3b", "none"),
+}
+"""Loops of four front ends: in no fit."""
+CONSTANTS = ("prompt_step_microseconds", "server_tokens_per_second")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One measured loop."""
+
+    host: str
+    row: Row
+    steady: bool
+    level: dict[str, Any]
+
+    @property
+    def several(self) -> bool:
+        return self.row.streams > 1
+
+    @property
+    def group(self) -> tuple[str, str, str, bool]:
+        """Loops that say much the same: together they have one vote."""
+        return self.host, self.row.model, self.row.cell["method"], self.several
+
+    def off(self, constants: dict[str, float] | None = None) -> float:
+        """By which share more is expected, as a logarithm. ``constants``: of 0.32; None: the plan's."""
+        law, kernel, _ = timing(SPEED, self.row.step.placement)
+        if constants is not None:
+            kernel = replace(kernel, **constants)
+        return math.log(predicted(self.row, law, kernel) / self.row.measured)
+
+    def off_before(self) -> float:
+        """The same by the law of 0.26."""
+        early = replace(self.row, cell={**self.row.cell, "version": "0.26.0"})
+        law, kernel, _ = timing(SPEED, early.step.placement)
+        return math.log(predicted(early, law, kernel) / self.row.measured)
+
+
+def loops_of(
+    host: str, folder: Any, files: dict[str, tuple[str, str]], gpu: str = "NVIDIA-H200"
+) -> Iterator[Loop]:
+    for file, (model, method) in files.items():
+        cell = {
+            "model": model,
+            "method": method,
+            "version": "0.32.0",
+            "args": [],
+            "maxModelLen": 4096,
+            "gpu": gpu,
+        }
+        for level in levels(folder / f"{file}.json"):
+            one = level["streams"] == 1
+            row_of = Row(
+                name=file,
+                figure="one stream" if one else "load",
+                kind="loop",
+                cell=cell,
+                measured=1000 / level["tpot_ms"]["p50"] if one else rate(level),
+                streams=level["streams"],
+                input_tokens=512,
+                output_tokens=200,
+            )
+            yield Loop(host, row_of, level["steady"], level)
+
+
+@cache
+def loops() -> tuple[Loop, ...]:
+    return tuple(loop for host, files in HOSTS.items() for loop in loops_of(host, RAW, files))
+
+
+def steady() -> list[Loop]:
+    return [loop for loop in loops() if loop.steady]
+
+
+def fitted(judged: Sequence[Loop]) -> dict[str, float]:
+    """Constants of 0.32 by least squares, each group of the same weight and one stream of three times it."""
+    groups: dict[tuple[str, str, str, bool], list[Loop]] = {}
+    for loop in judged:
+        groups.setdefault(loop.group, []).append(loop)
+
+    def loss(values: dict[str, float]) -> float:
+        return sum(
+            WEIGHTS[found[0].row.figure] * fmean(loop.off(values) ** 2 for loop in found)
+            for found in groups.values()
+        )
+
+    return least_squares({name: getattr(newest(IN_16), name) for name in CONSTANTS}, loss)
+
+
+def held_out(by: Callable[[Loop], str]) -> dict[str, list[tuple[Loop, float]]]:
+    """The steady loops of each host or model, and their errors by a law that is fitted to all others."""
+    found: dict[str, list[tuple[Loop, float]]] = {}
+    for name in dict.fromkeys(map(by, steady())):
+        law = fitted([loop for loop in steady() if by(loop) != name])
+        found[name] = [(loop, loop.off(law)) for loop in steady() if by(loop) == name]
+    return found
+
+
+@cache
+def by_host() -> dict[str, list[tuple[Loop, float]]]:
+    return held_out(lambda loop: loop.host)
+
+
+@cache
+def by_model() -> dict[str, list[tuple[Loop, float]]]:
+    return held_out(lambda loop: loop.row.model)
+
+
+def percent(error: float) -> float:
+    return 100 * (math.exp(error) - 1)
+
+
+def sizes(errors: Iterable[float]) -> list[float]:
+    """Errors without their signs, in percent, ascending."""
+    return sorted(abs(percent(error)) for error in errors)
+
+
+def span(errors: Sequence[float]) -> str:
+    """The least and the largest, in whole percent."""
+    if not errors:
+        return "-"
+    return f"{percent(min(errors)):+.0f} to {percent(max(errors)):+.0f} %"
+
+
+def several(groups: dict[str, list[tuple[Loop, float]]]) -> list[float]:
+    """Sizes of the held-out errors of several streams."""
+    return sizes(error for found in groups.values() for loop, error in found if loop.several)
+
+
+def waits_for_host(loop: Loop) -> bool:
+    """Whether the GPU computes a step of one stream sooner than the slowest host."""
+    law, kernel, _ = timing(SPEED, loop.row.step.placement)
+    return loop_of(loop.row, law, kernel).gap(1) < kernel.host_step_microseconds / 1e6
+
+
+def judged(groups: dict[str, list[tuple[Loop, float]]], title: Callable[[str], str]) -> Iterator[str]:
+    for name, found in groups.items():
+        of = [(loop, error) for loop, error in found if loop.several]
+        yield row(
+            title(name),
+            str(len(of)),
+            span([loop.off_before() for loop, _ in of]),
+            span([error for _, error in of]),
+        )
+
+
+def rates() -> Iterator[str]:
+    for name, (title, weights) in (SERVERS | SHORT).items():
+        for loop in loops_of(THIS, FOLDER, {name: served(name)}):
+            level = loop.level
+            yield row(
+                title,
+                weights,
+                str(level["streams"]),
+                number(loop.row.measured),
+                pair(level["ttft_ms"]),
+                pair(level["tpot_ms"], 1),
+                f"{percent(loop.off_before()):+.0f} %",
+                f"{percent(loop.off()):+.0f} %" if name in SERVERS else "-",
+                "" if level["steady"] else "not steady",
+            )
+
+
+def weights() -> Iterator[str]:
+    for name, (title, form) in (SERVERS | SHORT).items():
+        model, method = served(name)
+        at = placement("vllm", model, method, "NVIDIA-H200", version="0.32.0")
+        account = planner_adapter("vllm").account(at, Context(4096, 1))
+        assert account is not None
+        planned = account.weights_bytes / GIB
+        found = float(logged(name, r"Model loading took ([\d.]+) GiB", FOLDER))
+        yield row(title, form, f"{planned:.2f}", f"{found:.2f}", share(planned, found))
+
+
+def front_ends() -> Iterator[str]:
+    for loop in loops_of("", RAW, MANY_FRONT_ENDS):
+        steady = "" if loop.steady else ", not steady"
+        yield row(
+            loop.row.model.capitalize(),
+            str(loop.row.streams),
+            number(loop.row.measured) + steady,
+            f"{percent(loop.off_before()):+.0f} %",
+            f"{percent(loop.off()):+.0f} %",
+        )
+
+
+def on_h100() -> tuple[list[Loop], list[Loop]]:
+    """Of the steady loops on H100s: one stream, and several."""
+    found = [loop for loop in loops_of(H100, H100_RAW, ON_H100, HELD_ON[1]) if loop.steady]
+    return [loop for loop in found if not loop.several], [loop for loop in found if loop.several]
+
+
+def fits() -> Iterator[str]:
+    yield from judged(by_host(), str)
+    of = on_h100()[1]
+    yield row(H100, str(len(of)), span([loop.off_before() for loop in of]), span([loop.off() for loop in of]))
+
+
+def unsteady() -> list[Loop]:
+    """Loops that are no truth: their streams are not their rate x their latency."""
+    return [loop for loop in loops() if not loop.steady and loop.several]
+
+
+def beyond(found: Iterable[Loop], percents: float) -> int:
+    """How many are expected too high or too low by more than a factor of 1 + ``percents`` / 100."""
+    return sum(abs(loop.off()) > math.log(1 + percents / 100) for loop in found)
+
+
+def timed_well() -> list[Loop]:
+    """All loops of several streams of models that do not wait for a host."""
+    return [loop for loop in loops() if loop.several and not waits_for_host(loop)]
+
+
+def page() -> str:
+    constants = fitted(steady())
+    newer = newest(IN_16)
+    for name, value in constants.items():
+        assert abs(getattr(newer, name) / value - 1) < 0.001, (name, value)
+    before = sizes(loop.off_before() for loop in steady() if loop.several)
+    hosts, models = several(by_host()), several(by_model())
+    alone = [loop for loop in steady() if not loop.several]
+    one, many = (sizes(loop.off() for loop in found) for found in on_h100())
+    small = next(loop for loop in loops() if "llama-3.2-1b" in loop.row.name and not loop.several)
+    times = [(end - first) / (tokens - 1) for _, first, end, tokens, *_ in small.level["raw"]["rows"]]
+    return fill(
+        "h200_newest_dense",
+        rates=rates(),
+        hosts=fits(),
+        models=judged(by_model(), str.capitalize),
+        weights=weights(),
+        front_ends=front_ends(),
+        prompt_step=newer.prompt_step_microseconds / 1e3,
+        tokens=number(newer.server_tokens_per_second),
+        before=median(before),
+        before_worst=before[-1],
+        before_far=sum(each > 20 for each in before),
+        count=len(before),
+        by_host=median(hosts),
+        by_host_worst=hosts[-1],
+        by_host_far=sum(each > 20 for each in hosts),
+        by_model=median(models),
+        by_model_worst=models[-1],
+        by_model_far=sum(each > 20 for each in models),
+        alone_count=len(alone),
+        alone=median(sizes(loop.off() for loop in alone)),
+        alone_far=span([loop.off() for loop in alone if waits_for_host(loop)]),
+        alone_near=sizes(loop.off() for loop in alone if not waits_for_host(loop))[-1],
+        fastest=min(times),
+        slowest=max(times),
+        h100_one=one[-1],
+        h100=median(many),
+        h100_worst=many[-1],
+        unsteady=len(unsteady()),
+        unsteady_far=beyond(unsteady(), 20),
+        all=len(timed_well()),
+        outside=beyond(timed_well(), 100 * newer.output_within),
+    )
