@@ -11,7 +11,7 @@ from tacho_operator.core.types import ChildRefusal, NodeFacts
 from tools.harness.pod_states import container_state, insufficient
 from tools.harness.resources import CLAIM_SPEC, changed, facts
 from tools.harness.world import MOCK_SPEC, World, copied, world_of
-from tools.mock.specs import cpu_node, smollm2
+from tools.mock.specs import cpu_node, gpu_node, smollm2
 
 
 def test_a_model_that_does_not_fit_starts_no_engine_pod() -> None:
@@ -150,6 +150,23 @@ def test_a_candidate_does_not_wait_for_a_gpu_of_an_active_revision_on_the_cpu() 
     insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
     world.reconcile(700)
     assert world.brief("RolloutAccepted") == ("False", "Unschedulable")
+
+
+def test_a_candidate_does_not_wait_for_a_gpu_of_another_product() -> None:
+    """NoSpareGPU advised to scale to 0, which frees GPUs that the candidate does not select."""
+    products = ("NVIDIA-A100-SXM4-80GB", "NVIDIA-H100-80GB-HBM3")
+    world = World(changed(MOCK_SPEC, gpu={"count": 1, "products": [products[0]]}))
+    world.nodes = tuple(gpu_node(name, product=name) for name in products)
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(gpu={"count": 1, "products": [products[1]]})
+    world.reconcile(1)
+    world.deployment_controller()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had taints.")
+    world.reconcile(700)
+    assert world.brief("RolloutAccepted") == ("False", "Unschedulable")
+    assert "run fewer replicas" not in world.condition("Stalled")["message"]
 
 
 def test_quota_on_the_inspect_pod_is_named() -> None:

@@ -202,14 +202,9 @@ def recent_disruption(pods: Iterable[PodView], revision: str, now: datetime) -> 
     return None
 
 
-def without_spare_gpu(
-    resource: LLMDeployment, problem: Problem | None, active_gpus: int | None
-) -> Problem | None:
-    """``problem``, changed to NoSpareGPU where a candidate waits for a GPU that the active revision holds.
-
-    ``active_gpus``: GPUs of each of that revision's pods; None: unknown.
-    """
-    if problem is None or active_gpus == 0 or gpu_resource(resource.spec) not in problem.missing_resources:
+def without_spare_gpu(resource: LLMDeployment, problem: Problem | None) -> Problem | None:
+    """``problem``, changed to NoSpareGPU where a candidate waits for a GPU that the active revision holds."""
+    if problem is None or gpu_resource(resource.spec) not in problem.missing_resources:
         return problem
     reason = FailureClass.NO_SPARE_GPU
     return dataclasses.replace(problem, reason=reason, next_step=failure_kind(reason).next_step)
