@@ -41,6 +41,26 @@ def test_what_no_node_has_enough_of(message: str, missing: tuple[str, ...]) -> N
     assert found.quotation == message.rstrip(".")
 
 
+@pytest.mark.parametrize(
+    ("message", "next_step"),
+    [
+        ("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.", "See kubectl desc"),
+        ('0/3 nodes are available: persistentvolumeclaim "models" is being deleted.', "See kubectl desc"),
+        ("0/3 nodes are available: 3 node(s) had volume node affinity conflict.", "See kubectl desc"),
+        ("0/3 nodes are available: 3 node(s) didn't match PersistentVolume's node affinity.", "See kubectl"),
+        ("0/1 nodes are available: 1 node(s) did not have enough free storage.", "See kubectl desc"),
+        ("0/3 nodes: 1 node(s) had volume node affinity conflict, 2 Insufficient cpu.", "Add or free a node"),
+        ("0/3 nodes are available: 3 node(s) had untolerated taints.", "Add or free a node"),
+        ("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.", "Add or free a n"),
+    ],
+)
+def test_of_a_claim_that_no_node_can_use_no_node_is_to_be_added(message: str, next_step: str) -> None:
+    """The next step was to add a node or to change spec.gpu."""
+    found = diagnose(unscheduled(message), lost_nodes=(), schedule_overdue=True)
+    assert found is not None
+    assert found.next_step.startswith(next_step)
+
+
 LABEL = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
 NOT_SELECTED = "node(s) didn't match Pod's node affinity/selector"
 
