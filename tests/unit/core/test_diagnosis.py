@@ -72,6 +72,8 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         ("img:1", "not found"),
     ),
     "pull backed off": (waiting("ImagePullBackOff", "back-off"), "ImagePullError", True, ("img:1",)),
+    "registry away, as CRI-O says": (waiting("RegistryUnavailable"), "ImagePullError", True, ("img:1",)),
+    "bad signature": (waiting("SignatureValidationFailed"), "ImagePullError", True, ("img:1",)),
     "bad image name": (waiting("InvalidImageName", "bad"), "ImagePullError", True, ("img:1",)),
     "secret of the engine missing": (
         waiting("CreateContainerConfigError", 'secret "k" not found'),

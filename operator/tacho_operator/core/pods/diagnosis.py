@@ -22,7 +22,10 @@ from tacho_operator.core.problems import Problem, after_restarts
 from tacho_operator.core.types import Manifest
 
 _PULL_WAITING = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+    {
+        *("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"),
+        *("RegistryUnavailable", "SignatureValidationFailed"),  # of CRI-O, between two pauses
+    }
 )
 
 
