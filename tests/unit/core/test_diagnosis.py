@@ -172,6 +172,16 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         False,
         ("limits.memory",),
     ),
+    "out of memory in a container that a webhook added": (
+        pod(
+            containerStatuses=[
+                {"name": "istio-proxy", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+            ]
+        ),
+        "HostOutOfMemory",
+        False,
+        ("istio-proxy in pod p. That limit is not in spec",),
+    ),
     "out of memory, with an explanation of its own": (
         ended(exitCode=137, reason="OOMKilled", message=HUB),
         "HubUnreachable",
