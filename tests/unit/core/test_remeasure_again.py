@@ -25,6 +25,7 @@ from tests.unit.core.remeasuring import (
     step,
 )
 from tools.harness.resources import resource
+from tools.harness.world import World
 
 ROWS: dict[str, Row] = {
     "figures are provisional": Row({"measurements": (MOVED,)}, looks_again=PROVISIONAL_RETRY_SECONDS - 100),
@@ -106,6 +107,27 @@ def test_a_request_is_answered_by_clean_figures_or_by_two_crashes() -> None:
     assert answered(probes=crashed) == "before"
     assert answered(probes=crashed, note=note("CannotJudge", 1, request="now", crashes=1)) == "now"
     assert answered(probes=crashed, note=note("CannotJudge", 1, request="other", crashes=1)) == "before"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("Complete", "MeasurementComplete"), ("Failed", "MeasurementFailed")]
+)
+def test_a_request_is_answered_once_where_the_server_itself_got_nothing(state: str, reason: str) -> None:
+    """The annotation did nothing, although the page of conditions says that it starts another attempt."""
+    world = World()
+    world.first_pods()
+    world.serves(world.pods("server")[0], state="Failed", message="no level was steady")
+    world.reconcile(20)
+    assert world.brief("Measured") == ("False", "MeasurementFailed")
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "now"}
+    world.reconcile(1)
+    (probe,) = world.pods("probe")
+    world.serves(probe, state=state)
+    for _ in range(3):
+        world.reconcile(20)
+    assert world.brief("Measured")[1] == reason
+    assert not world.pods("probe")
+    assert world.brief("Reconciling") == ("False", "Settled")
 
 
 def test_what_a_serving_pod_is_to_answer_starts_no_throwaway_pod() -> None:

@@ -207,13 +207,15 @@ def remeasure(case: RemeasureInput) -> RemeasurePlan:
 
 
 def _next_step(case: RemeasureInput) -> RemeasurePlan:
-    why = case.cause
+    why = None if case.live.probe.policy == "Disabled" else case.cause
     stopped = RemeasurePlan(delete=references(case.probes), cause=why, answered=case.answered)
-    if case.live.probe.policy == "Disabled" or why is None:
-        return replace(stopped, cause=None)
-    for report in case.server_reports if why == Cause.MISSING else ():
+    # Without a cause there may be figures of other hardware, where a pod of this one failed to measure.
+    lacking = why == Cause.MISSING or (why is None and current(case.measurements) is None)
+    for report in case.server_reports if lacking and not case.request else ():
         if (failed := probe_failure(report, case.live)) is not None:
             return replace(stopped, outcome=failed)
+    if why is None:
+        return stopped
     tries_left = case.attempts < ATTEMPTS
     if why == Cause.UNFINISHED and tries_left and (crowded := case.crowded):
         failed = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(crowded))
@@ -330,7 +332,7 @@ def _delete_measured(
     """Deletes a probe pod that has measured; its result is stored if it is better than the former one."""
     resumed = _resumed_pods(case, probe)
     if confidence_of(flags_of(found)) == CLEAN:
-        answered = case.requested if why == Cause.REQUESTED else case.answered
+        answered = case.requested if case.request else case.answered
         return RemeasurePlan(
             delete=(*references([probe]), *others),
             cause=why if why == Cause.UNFINISHED else None,
@@ -353,7 +355,7 @@ def _delete(
         outcome=_failure_of(note),
         note=write_note(note, case.active.name, case.live.measure_key),
         # A request that cannot be answered is answered by that; the next one is tried anew.
-        answered=case.requested if final and why == Cause.REQUESTED else case.answered,
+        answered=case.requested if final and case.request else case.answered,
         requeue_after_seconds=wait_seconds(note, case.now),
     )
 
@@ -377,13 +379,10 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
     if probe.phase in FINISHED or (problem is not None and problem.needs_user_action):
         why = problem.message if problem else f"Pod {probe.name} ended without a measurement."
         return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
-    silent = unreachable([probe], case.reports.keys(), case.now) is not None
     late_altogether = overdue(probe, case.now, case.limit_seconds)
-    if silent:
-        message = unreachable_message(probe)
-        return ProbeFailure(
-            reason=Reason.REPORT_UNREACHABLE, message=message, may_recover=not late_altogether
-        )
+    if unreachable([probe], case.reports.keys(), case.now) is not None:
+        why, is_early = unreachable_message(probe), not late_altogether
+        return ProbeFailure(reason=Reason.REPORT_UNREACHABLE, message=why, may_recover=is_early)
     if late_altogether:
         return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=too_late, crashed=True)
     return None
