@@ -67,6 +67,10 @@ ROWS: dict[str, Row] = {
     ),
     "somebody asks": Row({"resource": ASKED, "measurements": (CLEAN,)}, does="starts"),
     "somebody asked before": Row({"resource": ASKED, "answered": "now", "measurements": (CLEAN,)}),
+    "somebody asks while nothing serves": Row(
+        {"resource": ASKED, "measurements": (CLEAN,), "servers": ()},
+        says="CannotJudge: A probe pod starts only while a serving pod is ready",
+    ),
     "somebody asks where it had failed": Row(
         {"resource": ASKED, "measurements": (CLEAN,), "note": note("MeasurementFailed", 1)}, does="starts"
     ),

@@ -51,6 +51,7 @@ _TRIED_AGAIN = frozenset(
 pods pulled the same image, so node or registry is the cause.
 """
 
+UNSERVED = "A probe pod starts only while a serving pod is ready and reports."
 TURN_SECONDS = 300.0
 """Seconds between two reconciles of a resource whose probe pod waits for its turn."""
 
@@ -250,10 +251,10 @@ def _create(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> 
     if wait != 0.0:
         return replace(kept, requeue_after_seconds=wait)
     # A ready pod without these figures is what makes a probe pod worth its resources.
-    if not case.server_reports:
+    if not case.server_reports and why != Cause.REQUESTED:
         return kept
-    if case.refused:
-        refused = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(case.refused))
+    if hindrance := case.refused if case.server_reports else UNSERVED:
+        refused = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(hindrance))
         return replace(kept, outcome=refused)
     if not case.turn:
         return replace(kept, queued=True, requeue_after_seconds=TURN_SECONDS)
