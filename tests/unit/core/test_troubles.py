@@ -139,6 +139,24 @@ def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> 
     assert old not in world.names("Deployment")
 
 
+def test_a_candidate_that_waits_for_a_gpu_beside_a_scaler_is_not_helped_by_replicas() -> None:
+    """The message said to run fewer replicas, which autoscaling ignores."""
+    world = World(changed(MOCK_SPEC, gpu={"count": 1}, autoscaling={"maxReplicas": 4}))
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.roll_out()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    world.reconcile(700)
+    assert world.brief("Stalled") == ("True", "NoSpareGPU")
+    assert "or remove spec.autoscaling and set replicas to 0 until" in world.condition("Stalled")["message"]
+    world.change(replicas=0, autoscaling=None)
+    world.settle()
+    world.change(replicas=1)
+    world.settle(world.serve_all)
+    assert world.brief("Ready") == ("True", "Serving")
+
+
 def test_a_candidate_does_not_wait_for_a_gpu_of_an_active_revision_on_the_cpu() -> None:
     world = World(changed(MOCK_SPEC, gpu={"count": 0}))
     world.come_up()
