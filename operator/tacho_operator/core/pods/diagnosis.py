@@ -198,7 +198,7 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
         return problem.from_failure(failure, _container_text(pod, container), restarts=container.restarts)
     if end.reason == "OOMKilled":
         in_spec = "Raise spec.engine.resources.limits.memory, or lower spec.context."
-        other = f"That limit is not in spec: see kubectl describe pod {pod.name}, and what added the container."
+        other = f"That limit is not in spec. See kubectl describe pod {pod.name}."
         return Problem(
             reason=FailureClass.HOST_OUT_OF_MEMORY,
             what=f"Killed, as it exceeded its memory limit: {_container_text(pod, container)}.",
