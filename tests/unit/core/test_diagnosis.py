@@ -81,6 +81,21 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         True,
         ("Container engine of pod p lacks a Secret", "Create it", 'Details: secret "k"'),
     ),
+    "folder of a subPath that the kubelet cannot make, as on NFS": (
+        waiting(
+            "CreateContainerConfigError",
+            'failed to create subPath directory for volumeMount "tacho-cache" of container "engine"',
+        ),
+        "PodNotPrepared",
+        True,
+        ("Check that volume: the kubelet makes the folder", "tacho-cache"),
+    ),
+    "container that the kubelet cannot configure": (
+        waiting("CreateContainerConfigError", "services have not yet been read at least once"),
+        "PodNotPrepared",
+        True,
+        ("See kubectl describe pod p.", "not yet been read"),
+    ),
     "hub token missing": (
         waiting("CreateContainerConfigError", 'secret "hf" not found', "inspect"),
         "AuthRequired",
