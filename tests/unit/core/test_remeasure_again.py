@@ -134,6 +134,24 @@ def test_a_request_is_answered_once_where_the_server_itself_got_nothing(state: s
     assert world.brief("Reconciling") == ("False", "Settled")
 
 
+@pytest.mark.parametrize("request_of", ["now", "disrupt-1"])
+def test_a_request_beside_a_candidate_is_told_to_wait_for_it(request_of: str) -> None:
+    """Nothing was said of it, for as long as the candidate found no node."""
+    world = World()
+    world.come_up()
+    world.roll_out()
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: request_of}
+    world.reconcile(1)
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert world.condition("Measured")["message"].endswith(
+        "The requested measurement is not done yet. Details: It begins once the revision of the present spec "
+        "serves."
+    )
+    assert world.brief("Reconciling") == ("True", "RollingOut")
+    world.settle(world.serve_all)
+    assert "not done yet" not in world.condition("Measured")["message"]
+
+
 def test_what_a_serving_pod_is_to_answer_starts_no_throwaway_pod() -> None:
     disrupting = resource(SPEC, annotations={names.MEASURE_AGAIN_ANNOTATION: "disrupt-1"})
     found = step(resource=disrupting, measurements=(CLEAN,), answered="before")
