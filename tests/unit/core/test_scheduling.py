@@ -13,6 +13,10 @@ from tacho_operator.core.problems import Problem
 from tacho_operator.core.status.condition_value import condition_message
 from tacho_operator.core.types import NodeFacts
 from tests.unit.core.test_diagnosis import unscheduled
+from tools.harness.pod_states import insufficient
+from tools.harness.resources import changed
+from tools.harness.world import MOCK_SPEC, World
+from tools.mock.specs import gpu_node
 
 
 def test_waiting_for_a_node_too_long_needs_a_person() -> None:
@@ -144,3 +148,23 @@ def test_a_request_beyond_every_selected_node_is_told_with_figures(
     found = with_figures(before, spec, NODES)
     assert found.what == (f"No node has enough {missing} {figures} for a pod." if figures else "before")
     assert found.next_step.startswith(next_step)
+
+
+def test_more_gpus_than_any_node_has_are_not_held_by_the_active_revision() -> None:
+    """NoSpareGPU said 8 requested, 4 at most, and advised to scale to 0, which gives no node more."""
+    product = "NVIDIA-H100-80GB-HBM3"
+    world = World(changed(MOCK_SPEC, gpu={"count": 1, "products": [product]}))
+    world.nodes = (gpu_node("node-1", product, 4),)
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(gpu={"count": 8, "products": [product]})
+    world.reconcile(1)
+    world.deployment_controller()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    world.reconcile(700)
+    assert world.brief("Stalled") == ("True", "Unschedulable")
+    message = world.condition("Stalled")["message"]
+    assert message.startswith(
+        "No node has enough nvidia.com/gpu (8 requested, 4 at most) for a pod. Add or free"
+    )

@@ -72,7 +72,7 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
 
 
 def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts]) -> Problem:
-    """``problem``, with the requested amount and the largest on a node, where no node has enough."""
+    """``problem``, with the requested amount and the largest on a node, where no node can have enough."""
     selector: Manifest = pod_spec.get("nodeSelector") or {}
     selected = [node for node in nodes if selector.items() <= node.labels.items()]
     figures, larger = [], set()
@@ -88,7 +88,11 @@ def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts
         return problem
     step = _LARGER_NODE if larger <= _COMPUTE else problem.next_step
     return dataclasses.replace(
-        problem, what=f"No node has enough {', '.join(figures)} for a pod.", next_step=step
+        problem,
+        what=f"No node has enough {', '.join(figures)} for a pod.",
+        next_step=step,
+        # What no node ever has, nothing that ends can free.
+        missing_resources=tuple(name for name in problem.missing_resources if name not in larger),
     )
 
 
