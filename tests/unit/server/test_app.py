@@ -68,6 +68,19 @@ async def test_every_form_of_a_prompt(prompt: object) -> None:
     assert [list(generation.prompt) for generation in backend.seen] == [[120]]
 
 
+@pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
+async def test_null_stands_for_a_fields_default(path: str) -> None:
+    """As in OpenAI's API: some clients send each field that was not set as null."""
+    shared = ("model", "max_tokens", "temperature", "top_p", "seed", "n", "stop", "stream", "presence_penalty")
+    nulls: dict[str, Any] = dict.fromkeys((*shared, "logprobs", "user", "top_k"))
+    given: dict[str, Any] = {"prompt": "x", "echo": None} if path == COMPLETIONS else {**HELLO, "tools": None}
+    backend = Scripted("a")
+    async with client_of(backend) as client:
+        answer = await client.post(path, json={**nulls, **given, "stream_options": {"include_usage": None}})
+    assert answer.json().get("error") is None
+    assert (backend.seen[0].sampling.temperature, backend.seen[0].sampling.top_p) == (1.0, 1.0)
+
+
 async def test_several_prompts_and_copies_are_choices_of_one_answer() -> None:
     backend = Scripted("ab")
     async with client_of(backend) as client:
