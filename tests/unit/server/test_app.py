@@ -108,6 +108,19 @@ async def test_an_echo_comes_before_the_first_token_and_is_not_counted_as_genera
     assert answer["usage"]["completion_tokens"] == 1
 
 
+async def test_the_tokens_of_a_stream_say_where_in_the_text_they_begin() -> None:
+    body = {"prompt": ["xy", "z"], "echo": True, "logprobs": 0, "max_tokens": 2}
+    async with client_of(Scripted("ab")) as client:
+        whole = (await client.post(COMPLETIONS, json=body)).json()["choices"]
+        chunks = events(await client.post(COMPLETIONS, json={**body, "stream": True}))
+    choices = [chunk["choices"][0] for chunk in chunks]
+    streamed = [
+        [at for each in choices if each["index"] == index for at in each["logprobs"]["text_offset"]]
+        for index in (0, 1)
+    ]
+    assert streamed == [each["logprobs"]["text_offset"] for each in whole] == [[0, 1, 2, 3], [0, 1, 2]]
+
+
 async def test_a_text_is_scored_up_to_a_length_whose_memory_is_planned() -> None:
     backend = Scripted("answer")
     backend.abilities = dataclasses.replace(backend.abilities, scored_tokens=4)
