@@ -223,8 +223,10 @@ async def test_a_key_opens_everything_but_health() -> None:
         assert (await client.get("/health")).status_code == 200
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer secré".encode()}):
             assert (await client.get("/v1/models", headers=headers)).status_code == 401
-        right = {"Authorization": "Bearer secret"}
-        assert (await client.get("/v1/models", headers=right)).json()["data"][0]["max_model_len"] == 64
+        for scheme in ("Bearer", "bearer"):  # RFC 9110, 11.1: in any case
+            right = {"Authorization": f"{scheme} secret"}
+            answer = await client.get("/v1/models", headers=right)
+            assert answer.json()["data"][0]["max_model_len"] == 64
 
 
 @pytest.mark.parametrize(
