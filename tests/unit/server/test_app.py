@@ -71,7 +71,17 @@ async def test_every_form_of_a_prompt(prompt: object) -> None:
 @pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
 async def test_null_stands_for_a_fields_default(path: str) -> None:
     """As in OpenAI's API: some clients send each field that was not set as null."""
-    shared = ("model", "max_tokens", "temperature", "top_p", "seed", "n", "stop", "stream", "presence_penalty")
+    shared = (
+        "model",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "seed",
+        "n",
+        "stop",
+        "stream",
+        "presence_penalty",
+    )
     nulls: dict[str, Any] = dict.fromkeys((*shared, "logprobs", "user", "top_k"))
     given: dict[str, Any] = {"prompt": "x", "echo": None} if path == COMPLETIONS else {**HELLO, "tools": None}
     backend = Scripted("a")
