@@ -132,7 +132,9 @@ class CTranslate2Backend:
         begin = time.monotonic()
         self._generator = self._load_generator(folder)
         self._vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        self._end_tokens = tuple(token for token in end_tokens(source) if 0 <= token < len(self._vocabulary))
+        # A folder in CTranslate2's own format states no ids.
+        ends = end_tokens(source) or (self._tokenizer.end_token,)
+        self._end_tokens = tuple(one for one in ends if one is not None and 0 <= one < len(self._vocabulary))
         self._report(folder, time.monotonic() - begin)
 
     def _load_generator(self, folder: Path) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +52,8 @@ class AnswerFormat:
     chat: bool
     logprobs: bool
     name: Name
+    ends: Counter[int] = field(default_factory=Counter)
+    """Where the text of each choice ends so far, by its index, in characters of its tokens."""
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.identity, "object": kind, "created": self.created, "model": self.model}
@@ -64,7 +66,7 @@ class AnswerFormat:
     async def chunk(self, piece: Piece, usage: Usage | None = None) -> bytes:
         """The chunk of a piece, with the token counts so far where they are given, as JSON."""
         tokens = piece.scored if piece.token is None else (piece.token,)
-        logprobs = await self._logprobs(tokens) if self.logprobs and tokens else NO_LOGPROBS
+        logprobs = await self._logprobs(tokens, piece.index) if self.logprobs and tokens else NO_LOGPROBS
         choice: dict[str, Any] = {"index": piece.index, "finish_reason": piece.finish}
         if self.chat:
             kind, choice["delta"] = "chat.completion.chunk", {"content": piece.text}
@@ -88,7 +90,7 @@ class AnswerFormat:
         return _answer(self._head(kind), listed, usage)
 
     async def _choice(self, index: int, choice: AnswerChoice) -> bytes:
-        logprobs = await self._logprobs(choice.tokens) if self.logprobs else NO_LOGPROBS
+        logprobs = await self._logprobs(choice.tokens, index) if self.logprobs else NO_LOGPROBS
         found: dict[str, Any] = {"index": index, "finish_reason": choice.finish}
         if self.chat:
             found["message"] = {"role": "assistant", "content": choice.text, "refusal": None}
@@ -97,13 +99,13 @@ class AnswerFormat:
         return _with_value(found, "logprobs", logprobs)
 
     # --- log-probabilities -----------------------------------------------------------------------
-    async def _logprobs(self, tokens: Sequence[Token]) -> bytes:
-        """The log-probabilities as JSON. Made in parts: 250,000 at once took the event loop 5 s."""
+    async def _logprobs(self, tokens: Sequence[Token], index: int) -> bytes:
+        """The log-probabilities of a choice's next tokens as JSON. Made in parts: 250,000 at once took the
+        event loop 5 s."""
         parts: defaultdict[str, list[bytes]] = defaultdict(list)
         step = max(1, PART_LOGPROBS // (1 + max((len(token.top) for token in tokens), default=0)))
-        at = 0
         for begin in range(0, max(1, len(tokens)), step):
-            columns, at = self._columns(tokens[begin : begin + step], at)
+            columns = self._columns(tokens[begin : begin + step], index)
             for name, values in columns.items():
                 parts[name].append(_json(values)[1:-1])
             if len(tokens) > step:
@@ -111,23 +113,21 @@ class AnswerFormat:
         fields = [b'"%s":[%s]' % (name.encode(), b",".join(values)) for name, values in parts.items()]
         return b"{" + b",".join([*fields, *([b'"refusal":null'] if self.chat else [])]) + b"}"
 
-    def _columns(self, tokens: Sequence[Token], at: int) -> tuple[dict[str, list[Any]], int]:
-        """(the lists of an answer's log-probabilities, where the text after them begins). ``at``: where the
-        text of ``tokens`` begins."""
+    def _columns(self, tokens: Sequence[Token], index: int) -> dict[str, list[Any]]:
+        """The lists of log-probabilities of a choice's next tokens."""
         if self.chat:
-            return {"content": [self._chat_logprob(token) for token in tokens]}, at
+            return {"content": [self._chat_logprob(token) for token in tokens]}
         names = [self.name(token.token) for token in tokens]
         offsets = []
         for name in names:
-            offsets.append(at)
-            at += len(name)
-        columns: dict[str, list[Any]] = {
+            offsets.append(self.ends[index])
+            self.ends[index] += len(name)
+        return {
             "tokens": names,
             "token_logprobs": [None if token.logprob is None else _shown(token.logprob) for token in tokens],
             "top_logprobs": [self._alternatives(token) for token in tokens],
             "text_offset": offsets,
         }
-        return columns, at
 
     def _alternatives(self, token: Token) -> dict[str, float] | None:
         """Log-probabilities of the most likely tokens and the chosen one; None where nothing precedes it."""

@@ -30,6 +30,8 @@ from tacho_server.service import Service
 T = TypeVar("T")
 OPEN_PATHS = ("/health",)
 """Paths that need no API key."""
+BEARER = "bearer "
+"""Beginning of a header with a key, in any case (RFC 9110, 11.1)."""
 SENT_BYTES = 64 * 1024
 """Bytes of an answer that are sent before the client must have read those before them."""
 
@@ -233,7 +235,8 @@ def _add_key_check(app: FastAPI, key: str) -> None:
 
     @app.middleware("http")
     async def check(request: Request, call_next: Any) -> Response:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        header = request.headers.get("authorization", "")
+        given = header[len(BEARER) :] if header.lower().startswith(BEARER) else header
         # Headers are bytes, which were read as Latin-1; the client sent the key as UTF-8.
         if request.scope["path"] in OPEN_PATHS or hmac.compare_digest(given.encode("latin-1"), key.encode()):
             response: Response = await call_next(request)

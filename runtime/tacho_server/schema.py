@@ -36,12 +36,16 @@ def _few(value: Any) -> Any:
 
 
 class _Strict(BaseModel):
+    """An object whose fields are all known. Null stands for a field's default, as in OpenAI's API."""
+
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
-    def _bounded(cls, value: Any) -> Any:
-        return _few(value)
+    def _given(cls, value: Any) -> Any:
+        if not isinstance(value := _few(value), dict):
+            return value
+        return {name: each for name, each in value.items() if each is not None}
 
 
 class StreamOptions(_Strict):

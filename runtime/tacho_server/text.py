@@ -18,6 +18,10 @@ CONTEXT_TOKENS = 6
 """Number of earlier tokens that are decoded together with new ones, as tokenizers drop a leading space or
 join characters.
 """
+CUT_TOKENS = 3
+"""Most of them that are left out where they begin amid a character, which has at most four bytes. Of bytes in
+a row with a cut character, SentencePiece's tokenizers show none.
+"""
 HELD_TOKENS = 8
 """Most tokens without text that are held back. A character has at most four bytes, so more are no character.
 Without a limit, decoding would take ever longer.
@@ -47,14 +51,22 @@ class Detokenizer:
         return self._added_text(final=True)
 
     def _added_text(self, *, final: bool) -> str:
-        begin = max(0, self._shown - CONTEXT_TOKENS)
-        before = self._tokenizer.decode(self._tokens[begin : self._shown]) if self._shown > begin else ""
+        begin, before = self._context()
         now = self._tokenizer.decode(self._tokens[begin:])
         may_grow = not final and len(self._tokens) - self._shown < HELD_TOKENS
         if may_grow and (len(now) <= len(before) or now.endswith(INCOMPLETE)):
             return ""
         self._shown = len(self._tokens)
         return now[len(before) :]
+
+    def _context(self) -> tuple[int, str]:
+        """(where the tokens begin that are decoded before the new ones, their text)."""
+        first = max(0, self._shown - CONTEXT_TOKENS)
+        for begin in (*range(first, min(first + CUT_TOKENS + 1, self._shown)), first):
+            text = self._tokenizer.decode(self._tokens[begin : self._shown]) if self._shown else ""
+            if not text.startswith(INCOMPLETE):
+                break
+        return begin, text
 
 
 LONG_CHARACTERS = 12

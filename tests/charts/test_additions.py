@@ -148,6 +148,17 @@ def test_a_label_that_is_set_twice_is_there_once_and_the_later_wins(helm: Helm) 
     assert monitor["metadata"]["labels"]["team"] == "own"
 
 
+def test_a_common_label_is_on_every_object(helm: Helm) -> None:
+    """A cluster that admits only what names its owner refused the pod of helm test."""
+    common = {"commonLabels": {"owner": "ml"}, "serviceMonitor": {"enabled": True}, "replicas": 2}
+    without = [
+        (item["kind"], item["metadata"]["name"])
+        for item in helm.template(common, tests=True)
+        if item["metadata"]["labels"].get("owner") != "ml"
+    ]
+    assert without == []
+
+
 def test_more_variables_reach_the_operator_and_none_twice(helm: Helm) -> None:
     proxy = {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}
     (deployment,) = kinds(helm.template({"extraEnv": [proxy]}), "Deployment")

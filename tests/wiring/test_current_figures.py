@@ -159,3 +159,18 @@ async def test_a_reconcile_that_reads_no_pods_says_so_to_the_scaler(monkeypatch:
     async with asyncio.timeout(10):
         await reconciler(server)(KEY)
     assert unread == [KEY]
+
+
+async def test_a_pod_that_no_longer_answers_is_not_idle() -> None:
+    """Its GPU time counted as idle for as long as it hung, as it had no request when it answered last."""
+    looking = Looking(world_of())
+    looking.reconcile()
+    (pod,) = looking.world.pods("server")
+    await looking.look(running=0, waiting=0, generation_tokens_total=1.0)
+    assert looking.scaler.idle(KEY) == {pod["metadata"]["uid"]: True}
+    looking.pods.answers.clear()
+    for _ in range(LOOKS):
+        await looking.look()
+    assert looking.scaler.idle(KEY) == {pod["metadata"]["uid"]: True}
+    await looking.look()
+    assert looking.scaler.idle(KEY) == {}

@@ -44,9 +44,9 @@ def override_gpu(raw: Manifest, gpu: str) -> Manifest:
     if number and not (number.isdecimal() and int(number) > 0):
         raise CommandError(f"--gpu {gpu}: PRODUCT[:COUNT] is expected, e.g. --gpu L4:2")
     spec = raw.get("spec")
-    if not isinstance(spec, dict):
+    if not isinstance(spec, dict) or not isinstance(before := spec.get("gpu") or {}, dict):
         return raw  # validation says so, and better
-    requested = {**(spec.get("gpu") or {}), "products": [product]}
+    requested = {**before, "products": [product]}
     if number:
         requested["count"] = int(number)
     elif requested.get("count") == 0:

@@ -83,7 +83,7 @@ class Problem:
     fault of the revision.
     """
     missing_resources: tuple[str, ...] = ()
-    """Resources that no node has enough of, e.g. nvidia.com/gpu; only for Unschedulable."""
+    """Resources that no node has enough of now, e.g. nvidia.com/gpu; only for Unschedulable."""
 
     @property
     def message(self) -> str:

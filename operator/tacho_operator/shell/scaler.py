@@ -117,6 +117,7 @@ class Scaler:
         event loop's thread, which other processes do not change."""
         self._loads, self._call, self._sink, self._is_stale = loads, call, sink, is_stale
         self._period_seconds = period_seconds
+        self._limit_seconds = max(CURRENT_SECONDS, 3 * period_seconds)
         self._clock, self._cpu_clock = clock, cpu_clock
         self._watched: dict[Key, ScaledResource] = {}
         self._left: tuple[Key, ...] = ()
@@ -182,13 +183,13 @@ class Scaler:
         return known.decision, len(known.target.pods)
 
     def idle(self, key: Key) -> dict[str, bool]:
-        """Whether each sampled pod has no request, by uid; a pod whose load is not known is absent."""
-        known = self._watched.get(key)
+        """Whether each sampled pod has no request, by uid; one whose present load is not known is absent."""
+        known, now = self._watched.get(key), self._clock()
         samples = {uid: sample for uid, (_, sample) in known.samples.items()} if known else {}
         return {
             uid: sample.running + (sample.waiting or 0) == 0
             for uid, sample in samples.items()
-            if sample.running is not None
+            if sample.running is not None and abs(now - sample.time_seconds) <= self._limit_seconds
         }
 
     def scraped(self) -> None:
@@ -281,8 +282,7 @@ class Scaler:
 
     def _is_current(self, known: ScaledResource) -> bool:
         """Whether the last decision is recent, and rests on the present pods."""
-        limit_seconds = max(CURRENT_SECONDS, 3 * self._period_seconds)
-        return self._is_observed(known) and abs(self._clock() - known.decided) <= limit_seconds
+        return self._is_observed(known) and abs(self._clock() - known.decided) <= self._limit_seconds
 
     def _drop_figures(self, key: Key, known: ScaledResource) -> None:
         known.decision = None

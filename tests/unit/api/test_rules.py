@@ -136,6 +136,23 @@ def test_documents_that_are_something_else(document: Any, path: str) -> None:
     assert path in [problem.path for problem in validate_offline(document)]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "path"),
+    [
+        ({"labels": {"prod": True}}, "metadata.labels.prod"),
+        ({"annotations": {"revision": 7}}, "metadata.annotations.revision"),
+        ({"annotations": {7: "x"}}, "metadata.annotations.7"),
+        ({"namespace": 7}, "metadata.namespace"),
+        ({"name": 7}, "metadata.name"),
+    ],
+)
+def test_metadata_that_is_no_text_is_to_be_put_in_quotes(metadata: dict[str, Any], path: str) -> None:
+    """As the API server refuses it. Elsewhere it ended the command as an internal error."""
+    document = Row(name="x").document()
+    (problem,) = validate_offline({**document, "metadata": {**document["metadata"], **metadata}})
+    assert (problem.path, "put it in quotes" in problem.message) == (path, True)
+
+
 def test_an_unknown_field_names_its_neighbour() -> None:
     document = Row(name="x", change={"engine.extraargs": ["-v"], "probe": {"timeout": 3}}).document()
     said = {problem.path: problem.message for problem in validate_offline(document)}

@@ -52,6 +52,11 @@ def test_a_named_gpu_replaces_what_the_manifest_says(
     assert hardware.override_gpu(raw(**before), asked) == raw(**after)
 
 
+def test_a_named_gpu_leaves_what_is_no_object_to_the_validation() -> None:
+    wrong = {"spec": {"gpu": "L4"}}
+    assert hardware.override_gpu(wrong, "L4") == wrong
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

@@ -72,12 +72,29 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         ("img:1", "not found"),
     ),
     "pull backed off": (waiting("ImagePullBackOff", "back-off"), "ImagePullError", True, ("img:1",)),
+    "registry away, as CRI-O says": (waiting("RegistryUnavailable"), "ImagePullError", True, ("img:1",)),
+    "bad signature": (waiting("SignatureValidationFailed"), "ImagePullError", True, ("img:1",)),
     "bad image name": (waiting("InvalidImageName", "bad"), "ImagePullError", True, ("img:1",)),
     "secret of the engine missing": (
         waiting("CreateContainerConfigError", 'secret "k" not found'),
         "InvalidConfig",
         True,
         ("Container engine of pod p lacks a Secret", "Create it", 'Details: secret "k"'),
+    ),
+    "folder of a subPath that the kubelet cannot make, as on NFS": (
+        waiting(
+            "CreateContainerConfigError",
+            'failed to create subPath directory for volumeMount "tacho-cache" of container "engine"',
+        ),
+        "PodNotPrepared",
+        True,
+        ("Check that volume: the kubelet makes the folder", "tacho-cache"),
+    ),
+    "container that the kubelet cannot configure": (
+        waiting("CreateContainerConfigError", "services have not yet been read at least once"),
+        "PodNotPrepared",
+        True,
+        ("See kubectl describe pod p.", "not yet been read"),
     ),
     "hub token missing": (
         waiting("CreateContainerConfigError", 'secret "hf" not found', "inspect"),
@@ -169,6 +186,16 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         "HostOutOfMemory",
         False,
         ("limits.memory",),
+    ),
+    "out of memory in a container that a webhook added": (
+        pod(
+            containerStatuses=[
+                {"name": "istio-proxy", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+            ]
+        ),
+        "HostOutOfMemory",
+        False,
+        ("istio-proxy in pod p. That limit is not in spec",),
     ),
     "out of memory, with an explanation of its own": (
         ended(exitCode=137, reason="OOMKilled", message=HUB),

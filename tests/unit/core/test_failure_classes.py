@@ -153,7 +153,7 @@ def refused(**fields: Any) -> Callable[[], str]:
 
 def without_a_spare_gpu() -> str:
     problem = Problem(reason=FailureClass.UNSCHEDULABLE, what="", missing_resources=("nvidia.com/gpu",))
-    found = without_spare_gpu(resource(changed(CLAIM_SPEC, gpu={"count": 1})), problem, None)
+    found = without_spare_gpu(resource(changed(CLAIM_SPEC, gpu={"count": 1})), problem)
     assert found is not None
     return found.reason
 

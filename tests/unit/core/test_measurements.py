@@ -7,7 +7,9 @@ import dataclasses
 import json
 
 from tacho_contract.measurement import Capacity, Environment, SingleStream
+from tacho_operator.core.autoscaling.target import target_of
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
+from tacho_operator.core.names import MEASURE_AGAIN_ANNOTATION
 from tacho_operator.core.status.condition_value import OWN_LIMIT_CHARS
 from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
 from tests.unit.core.pod_security import violations
@@ -259,3 +261,54 @@ def test_a_slow_plans_pods_get_its_budget_and_what_was_measured_stays() -> None:
     live = json.loads(world.objects["ConfigMap", "smol-live"]["data"]["live.json"])
     assert (live["probe"]["budgetSeconds"], live["probe"]["timeoutSeconds"]) == (60, 60)
     assert "probe.timeoutSeconds ends the probe after 60 s" in world.status["plan"]["probeBudgetMessage"]
+
+
+def test_figures_of_a_probe_pod_on_another_machine_are_not_those_of_the_service() -> None:
+    """For a pass they were the summary, and the scaler forgot bursts and its correction with each change."""
+    world = measured_world()
+    before, known = world.status["summary"], target_of(world.observed()).capacity.fingerprint
+    world.raw["metadata"]["annotations"] = {MEASURE_AGAIN_ANNOTATION: "now"}
+    world.reconcile(1)
+    (probe,) = world.pods("probe")
+    world.serves(probe)
+    uid = probe["metadata"]["uid"]
+    world.reports[uid] = dataclasses.replace(world.reports[uid], environment=Environment(cpu_model="Xeon"))
+    for _ in range(3):
+        world.reconcile(1)
+        assert (world.status["summary"], target_of(world.observed()).capacity.fingerprint) == (before, known)
+    assert not world.pods("probe")
+    assert [item["state"] for item in world.status["measurements"]] == ["Stale", "Complete"]
+
+
+def test_what_only_another_machine_has_measured_is_not_said_to_be_measured_again() -> None:
+    """It said so for ever: a probe pod on such a machine is not followed by another."""
+    world = measured_world()
+    world.change(workload=NEW_WORKLOAD)
+    world.reconcile(1)
+    (probe,) = world.pods("probe")
+    world.serves(probe)
+    uid = probe["metadata"]["uid"]
+    world.reports[uid] = dataclasses.replace(world.reports[uid], environment=Environment(cpu_model="Xeon"))
+    for _ in range(3):
+        world.reconcile(600)
+    assert not world.pods("probe")
+    assert world.brief("Measured") == ("False", "MeasurementStale")
+    assert world.condition("Measured")["message"] == (
+        "The workload was measured on other hardware, or with another image, than the serving pods have. "
+        "For another measurement, change tacho.dev/measure-again."
+    )
+    world.raw["metadata"]["annotations"] = {MEASURE_AGAIN_ANNOTATION: "now"}
+    world.reconcile(1)
+    world.serves(world.pods("probe")[0])
+    world.reconcile(1)
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+
+
+def test_a_pod_that_starts_on_another_machine_is_about_to_be_measured() -> None:
+    world = measured_world()
+    world.remove_pod(world.pods("server")[0])
+    world.deployment_controller()
+    world.runs(world.pods("server")[0], "Starting", environment=Environment(cpu_model="Xeon"))
+    world.reconcile(1)
+    assert world.brief("Measured") == ("False", "MeasurementStale")
+    assert "A new measurement follows." in world.condition("Measured")["message"]

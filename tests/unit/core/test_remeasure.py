@@ -9,6 +9,7 @@ from tacho_operator.core.measurement.attempts import (
     RETRY_SECONDS,
 )
 from tests.unit.core.remeasuring import (
+    ASKED,
     DISABLED,
     DONE,
     LIMIT_SECONDS,
@@ -33,6 +34,13 @@ ROWS: dict[str, Row] = {
         {"reports": {"server": report("Failed", message="refused")}, "probes": (pod("probe"),)},
         deletes="probe",
         says="MeasurementFailed: The probe has no valid result: refused",
+    ),
+    "the server got nothing on other hardware than was measured": Row(
+        {"measurements": (DONE,), "reports": {"server": report("Failed", message="refused")}},
+        says="MeasurementFailed: The probe has no valid result: refused",
+    ),
+    "the server got nothing, and another attempt is requested": Row(
+        {"resource": ASKED, "reports": {"server": report("Failed", message="refused")}}, does="starts"
     ),
     "it does not say why": Row(
         {"reports": {"server": report("Failed")}},

@@ -25,6 +25,7 @@ from tests.unit.core.remeasuring import (
     step,
 )
 from tools.harness.resources import resource
+from tools.harness.world import World
 
 ROWS: dict[str, Row] = {
     "figures are provisional": Row({"measurements": (MOVED,)}, looks_again=PROVISIONAL_RETRY_SECONDS - 100),
@@ -66,6 +67,10 @@ ROWS: dict[str, Row] = {
     ),
     "somebody asks": Row({"resource": ASKED, "measurements": (CLEAN,)}, does="starts"),
     "somebody asked before": Row({"resource": ASKED, "answered": "now", "measurements": (CLEAN,)}),
+    "somebody asks while nothing serves": Row(
+        {"resource": ASKED, "measurements": (CLEAN,), "servers": ()},
+        says="CannotJudge: A probe pod starts only while a serving pod is ready",
+    ),
     "somebody asks where it had failed": Row(
         {"resource": ASKED, "measurements": (CLEAN,), "note": note("MeasurementFailed", 1)}, does="starts"
     ),
@@ -106,6 +111,45 @@ def test_a_request_is_answered_by_clean_figures_or_by_two_crashes() -> None:
     assert answered(probes=crashed) == "before"
     assert answered(probes=crashed, note=note("CannotJudge", 1, request="now", crashes=1)) == "now"
     assert answered(probes=crashed, note=note("CannotJudge", 1, request="other", crashes=1)) == "before"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("Complete", "MeasurementComplete"), ("Failed", "MeasurementFailed")]
+)
+def test_a_request_is_answered_once_where_the_server_itself_got_nothing(state: str, reason: str) -> None:
+    """The annotation did nothing, although the page of conditions says that it starts another attempt."""
+    world = World()
+    world.first_pods()
+    world.serves(world.pods("server")[0], state="Failed", message="no level was steady")
+    world.reconcile(20)
+    assert world.brief("Measured") == ("False", "MeasurementFailed")
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "now"}
+    world.reconcile(1)
+    (probe,) = world.pods("probe")
+    world.serves(probe, state=state)
+    for _ in range(3):
+        world.reconcile(20)
+    assert world.brief("Measured")[1] == reason
+    assert not world.pods("probe")
+    assert world.brief("Reconciling") == ("False", "Settled")
+
+
+@pytest.mark.parametrize("request_of", ["now", "disrupt-1"])
+def test_a_request_beside_a_candidate_is_told_to_wait_for_it(request_of: str) -> None:
+    """Nothing was said of it, for as long as the candidate found no node."""
+    world = World()
+    world.come_up()
+    world.roll_out()
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: request_of}
+    world.reconcile(1)
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert world.condition("Measured")["message"].endswith(
+        "The requested measurement is not done yet. Details: It begins once the revision of the present spec "
+        "serves."
+    )
+    assert world.brief("Reconciling") == ("True", "RollingOut")
+    world.settle(world.serve_all)
+    assert "not done yet" not in world.condition("Measured")["message"]
 
 
 def test_what_a_serving_pod_is_to_answer_starts_no_throwaway_pod() -> None:

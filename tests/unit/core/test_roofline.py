@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.planner.models import facts
 from tacho_contract.measurement import INVALIDATING, LIMITING, Measurement, SingleStream, Workload
+from tacho_operator.core.manifests.pod_template import pod_template
 from tacho_operator.core.measurement.efficiency import (
     ABOVE_ROOFLINE,
     LOW_EFFICIENCY,
@@ -21,6 +22,7 @@ from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.revisions.controller_revision import Revision
 from tools.harness.documents import plain_measurement, plain_report
+from tools.harness.resources import CLAIM_SPEC, changed, resource
 from tools.mock.specs import CONFIG, spec
 
 
@@ -161,9 +163,41 @@ def test_where_no_bound_holds_nothing_is_said() -> None:
         dataclasses.replace(plan, predicted=dataclasses.replace(plan.predicted, step_weights_bytes=None)),
     ):
         assert efficiency(found, revision(unknown)) == nothing, unknown
-    guessing = {"spec": {"containers": [{"args": ["--speculative-config", "{}"]}]}}
-    assert efficiency(found, revision(plan, guessing)) == nothing
     assert list(nothing.flags()) == []
+
+
+def rendered(plan: ModelPlan, name: str, **fields: Any) -> Revision:
+    """A revision with the pod template of a resource of that name."""
+    owner = resource(changed(CLAIM_SPEC, gpu=None, quantization=None, **fields), name=name)
+    return revision(plan, pod_template(owner, plan, revision=f"{name}-1", plan_key="p", config=CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "guesses"),
+    [
+        ("smol", {"engine": {"name": "vllm"}}, False),
+        ("draft-mails", {"engine": {"name": "vllm"}}, False),
+        ("smol", {"engine": {"name": "vllm"}, "model": {"uri": "pvc://models/speculative-coder"}}, False),
+        ("smol", {"engine": {"name": "vllm", "extraArgs": ["--speculative-config", '{"a": "$b"}']}}, True),
+        (
+            "smol",
+            {"engine": {"name": "llamacpp", "env": [{"name": "LLAMA_ARG_MODEL_DRAFT", "value": "x"}]}},
+            True,
+        ),
+        (
+            "smol",
+            {"engine": {"name": "custom", "image": "i", "custom": {"command": ["run", "--draft-max"]}}},
+            True,
+        ),
+    ],
+)
+def test_speculative_decoding_is_seen_in_what_the_engine_is_started_with(
+    name: str, fields: dict[str, Any], guesses: bool
+) -> None:
+    """A resource named draft-mails had no bound, and was shown as Clean at 107 % of the bandwidth."""
+    found = efficiency(measured(340), rendered(planned(), name, **fields))
+    assert (found == Efficiency()) == guesses
+    assert list(found.flags()) == ([] if guesses else [ABOVE_ROOFLINE])
 
 
 def test_the_flags_are_of_the_kinds_that_they_are() -> None:

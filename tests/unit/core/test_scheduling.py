@@ -13,6 +13,10 @@ from tacho_operator.core.problems import Problem
 from tacho_operator.core.status.condition_value import condition_message
 from tacho_operator.core.types import NodeFacts
 from tests.unit.core.test_diagnosis import unscheduled
+from tools.harness.pod_states import insufficient
+from tools.harness.resources import changed
+from tools.harness.world import MOCK_SPEC, World
+from tools.mock.specs import gpu_node
 
 
 def test_waiting_for_a_node_too_long_needs_a_person() -> None:
@@ -39,6 +43,26 @@ def test_what_no_node_has_enough_of(message: str, missing: tuple[str, ...]) -> N
     lacks = f"has enough {', '.join(missing)} for" if missing else "fits"
     assert found.what == f"No node {lacks} pod p."
     assert found.quotation == message.rstrip(".")
+
+
+@pytest.mark.parametrize(
+    ("message", "next_step"),
+    [
+        ("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.", "See kubectl desc"),
+        ('0/3 nodes are available: persistentvolumeclaim "models" is being deleted.', "See kubectl desc"),
+        ("0/3 nodes are available: 3 node(s) had volume node affinity conflict.", "See kubectl desc"),
+        ("0/3 nodes are available: 3 node(s) didn't match PersistentVolume's node affinity.", "See kubectl"),
+        ("0/1 nodes are available: 1 node(s) did not have enough free storage.", "See kubectl desc"),
+        ("0/3 nodes: 1 node(s) had volume node affinity conflict, 2 Insufficient cpu.", "Add or free a node"),
+        ("0/3 nodes are available: 3 node(s) had untolerated taints.", "Add or free a node"),
+        ("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.", "Add or free a n"),
+    ],
+)
+def test_of_a_claim_that_no_node_can_use_no_node_is_to_be_added(message: str, next_step: str) -> None:
+    """The next step was to add a node or to change spec.gpu."""
+    found = diagnose(unscheduled(message), lost_nodes=(), schedule_overdue=True)
+    assert found is not None
+    assert found.next_step.startswith(next_step)
 
 
 LABEL = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
@@ -124,3 +148,23 @@ def test_a_request_beyond_every_selected_node_is_told_with_figures(
     found = with_figures(before, spec, NODES)
     assert found.what == (f"No node has enough {missing} {figures} for a pod." if figures else "before")
     assert found.next_step.startswith(next_step)
+
+
+def test_more_gpus_than_any_node_has_are_not_held_by_the_active_revision() -> None:
+    """NoSpareGPU said 8 requested, 4 at most, and advised to scale to 0, which gives no node more."""
+    product = "NVIDIA-H100-80GB-HBM3"
+    world = World(changed(MOCK_SPEC, gpu={"count": 1, "products": [product]}))
+    world.nodes = (gpu_node("node-1", product, 4),)
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(gpu={"count": 8, "products": [product]})
+    world.reconcile(1)
+    world.deployment_controller()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    world.reconcile(700)
+    assert world.brief("Stalled") == ("True", "Unschedulable")
+    message = world.condition("Stalled")["message"]
+    assert message.startswith(
+        "No node has enough nvidia.com/gpu (8 requested, 4 at most) for a pod. Add or free"
+    )

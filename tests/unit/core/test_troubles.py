@@ -11,7 +11,7 @@ from tacho_operator.core.types import ChildRefusal, NodeFacts
 from tools.harness.pod_states import container_state, insufficient
 from tools.harness.resources import CLAIM_SPEC, changed, facts
 from tools.harness.world import MOCK_SPEC, World, copied, world_of
-from tools.mock.specs import cpu_node, smollm2
+from tools.mock.specs import cpu_node, gpu_node, smollm2
 
 
 def test_a_model_that_does_not_fit_starts_no_engine_pod() -> None:
@@ -139,6 +139,24 @@ def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> 
     assert old not in world.names("Deployment")
 
 
+def test_a_candidate_that_waits_for_a_gpu_beside_a_scaler_is_not_helped_by_replicas() -> None:
+    """The message said to run fewer replicas, which autoscaling ignores."""
+    world = World(changed(MOCK_SPEC, gpu={"count": 1}, autoscaling={"maxReplicas": 4}))
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.roll_out()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    world.reconcile(700)
+    assert world.brief("Stalled") == ("True", "NoSpareGPU")
+    assert "or remove spec.autoscaling and set replicas to 0 until" in world.condition("Stalled")["message"]
+    world.change(replicas=0, autoscaling=None)
+    world.settle()
+    world.change(replicas=1)
+    world.settle(world.serve_all)
+    assert world.brief("Ready") == ("True", "Serving")
+
+
 def test_a_candidate_does_not_wait_for_a_gpu_of_an_active_revision_on_the_cpu() -> None:
     world = World(changed(MOCK_SPEC, gpu={"count": 0}))
     world.come_up()
@@ -150,6 +168,23 @@ def test_a_candidate_does_not_wait_for_a_gpu_of_an_active_revision_on_the_cpu() 
     insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
     world.reconcile(700)
     assert world.brief("RolloutAccepted") == ("False", "Unschedulable")
+
+
+def test_a_candidate_does_not_wait_for_a_gpu_of_another_product() -> None:
+    """NoSpareGPU advised to scale to 0, which frees GPUs that the candidate does not select."""
+    products = ("NVIDIA-A100-SXM4-80GB", "NVIDIA-H100-80GB-HBM3")
+    world = World(changed(MOCK_SPEC, gpu={"count": 1, "products": [products[0]]}))
+    world.nodes = tuple(gpu_node(name, product=name) for name in products)
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.change(gpu={"count": 1, "products": [products[1]]})
+    world.reconcile(1)
+    world.deployment_controller()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had taints.")
+    world.reconcile(700)
+    assert world.brief("RolloutAccepted") == ("False", "Unschedulable")
+    assert "run fewer replicas" not in world.condition("Stalled")["message"]
 
 
 def test_quota_on_the_inspect_pod_is_named() -> None:

@@ -68,6 +68,29 @@ async def test_every_form_of_a_prompt(prompt: object) -> None:
     assert [list(generation.prompt) for generation in backend.seen] == [[120]]
 
 
+@pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
+async def test_null_stands_for_a_fields_default(path: str) -> None:
+    """As in OpenAI's API: some clients send each field that was not set as null."""
+    shared = (
+        "model",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "seed",
+        "n",
+        "stop",
+        "stream",
+        "presence_penalty",
+    )
+    nulls: dict[str, Any] = dict.fromkeys((*shared, "logprobs", "user", "top_k"))
+    given: dict[str, Any] = {"prompt": "x", "echo": None} if path == COMPLETIONS else {**HELLO, "tools": None}
+    backend = Scripted("a")
+    async with client_of(backend) as client:
+        answer = await client.post(path, json={**nulls, **given, "stream_options": {"include_usage": None}})
+    assert answer.json().get("error") is None
+    assert (backend.seen[0].sampling.temperature, backend.seen[0].sampling.top_p) == (1.0, 1.0)
+
+
 async def test_several_prompts_and_copies_are_choices_of_one_answer() -> None:
     backend = Scripted("ab")
     async with client_of(backend) as client:
@@ -93,6 +116,19 @@ async def test_an_echo_comes_before_the_first_token_and_is_not_counted_as_genera
     assert answer["choices"][0]["text"] == "xya"
     assert answer["choices"][0]["logprobs"]["token_logprobs"] == [None, -1.0, -0.5]
     assert answer["usage"]["completion_tokens"] == 1
+
+
+async def test_the_tokens_of_a_stream_say_where_in_the_text_they_begin() -> None:
+    body = {"prompt": ["xy", "z"], "echo": True, "logprobs": 0, "max_tokens": 2}
+    async with client_of(Scripted("ab")) as client:
+        whole = (await client.post(COMPLETIONS, json=body)).json()["choices"]
+        chunks = events(await client.post(COMPLETIONS, json={**body, "stream": True}))
+    choices = [chunk["choices"][0] for chunk in chunks]
+    streamed = [
+        [at for each in choices if each["index"] == index for at in each["logprobs"]["text_offset"]]
+        for index in (0, 1)
+    ]
+    assert streamed == [each["logprobs"]["text_offset"] for each in whole] == [[0, 1, 2, 3], [0, 1, 2]]
 
 
 async def test_a_text_is_scored_up_to_a_length_whose_memory_is_planned() -> None:
@@ -197,8 +233,10 @@ async def test_a_key_opens_everything_but_health() -> None:
         assert (await client.get("/health")).status_code == 200
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer secré".encode()}):
             assert (await client.get("/v1/models", headers=headers)).status_code == 401
-        right = {"Authorization": "Bearer secret"}
-        assert (await client.get("/v1/models", headers=right)).json()["data"][0]["max_model_len"] == 64
+        for scheme in ("Bearer", "bearer"):  # RFC 9110, 11.1: in any case
+            right = {"Authorization": f"{scheme} secret"}
+            answer = await client.get("/v1/models", headers=right)
+            assert answer.json()["data"][0]["max_model_len"] == 64
 
 
 @pytest.mark.parametrize(

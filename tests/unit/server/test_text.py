@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from tacho_server.errors import LoadError
 from tacho_server.text import (
@@ -69,6 +69,27 @@ def test_text_of_tokens_is_the_text_of_them_all(prompt: str, answer: str) -> Non
     pieces = [text.add(byte) for byte in answer.encode()]
     assert "".join(pieces) + text.rest() == answer
     assert not any("\ufffd" in piece for piece in pieces if "\ufffd" not in answer)
+
+
+class Runs(Bytes):
+    """As SentencePiece's tokenizers decode: bytes in a row are characters together, or none of them is."""
+
+    def decode(self, tokens: Any) -> str:
+        try:
+            return bytes(tokens).decode()
+        except UnicodeDecodeError:
+            return "\ufffd" * len(tokens)
+
+
+WHOLE = st.text(st.characters(exclude_characters="\ufffd"), max_size=12)
+
+
+@given(WHOLE, WHOLE)
+@example("", "\U0001f469\u200d\U0001f469\u200d\U0001f467!")
+@example("\U0001f600\U0001f600", "\U0001f600")
+def test_characters_of_several_bytes_in_a_row_are_whole(prompt: str, answer: str) -> None:
+    text = Detokenizer(Runs(), list(prompt.encode()))
+    assert "".join(text.add(byte) for byte in answer.encode()) + text.rest() == answer
 
 
 class Library:

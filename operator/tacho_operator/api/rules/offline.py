@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from cel import Program
 
 _ENVIRONMENTS = (("engine", "env"), ("model", "hub", "env"))
+_TEXT: Schema = {"type": "string"}
+_TEXTS: Schema = {"type": "object", "additionalProperties": _TEXT}
+_METADATA: Schema = {
+    "type": "object",
+    "properties": {"name": _TEXT, "namespace": _TEXT, "labels": _TEXTS, "annotations": _TEXTS},
+    "required": ["name"],
+}
+"""Schema of what tacho reads of metadata; a CustomResourceDefinition has none."""
 
 
 def validate_offline(document: Any, *, cluster: bool = False) -> list[Violation]:
@@ -56,8 +64,9 @@ def _identity(document: Any) -> Iterator[Violation]:
         if document.get(name) != required:
             yield Violation(name, f"must be {required}, not {document.get(name)!r}")
     metadata = document.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-        yield Violation("metadata.name", "is required; set it")
+    given = metadata if isinstance(metadata, dict) else {}
+    read = {name: value for name, value in given.items() if name in _METADATA["properties"]}
+    yield from check(read, _METADATA, "metadata")
 
 
 @cache

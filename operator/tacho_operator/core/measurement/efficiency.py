@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tacho_contract import codec
+from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.measurement import CurvePoint, Measurement
 from tacho_engines.hardware.gpus import named_gpu
 from tacho_operator.api.status.measurement import AgainstPlan
@@ -113,8 +115,20 @@ def decode_bound(plan: ModelPlan, context_tokens: float) -> float | None:
 
 
 def _guesses(revision: Revision) -> bool:
-    written = f"{revision.plan.arguments} {revision.pod_template}".lower()
-    return any(word in written for word in GUESSING_WORDS)
+    """Whether the engine's arguments or variables ask for speculative decoding. The names of a resource and
+    of a model may have the same words.
+    """
+    written = [*revision.plan.arguments]
+    for container in (revision.pod_template.get("spec") or {}).get("containers") or ():
+        for item in container.get("env") or ():
+            value = str(item.get("value", "")).replace("$$", "$")
+            found = codec.read(RuntimeConfig, value) if item["name"] == ENV_RUNTIME_CONFIG else None
+            written += [item["name"], value] if found is None else _command(found)
+    return any(word in text.lower() for word in GUESSING_WORDS for text in written)
+
+
+def _command(found: RuntimeConfig) -> tuple[str, ...]:
+    return (*found.entrypoint, *(found.custom.command if found.custom else ()), *found.extra_args)
 
 
 BOUNDED = ("Edge", "Plateau")

@@ -51,6 +51,7 @@ _TRIED_AGAIN = frozenset(
 pods pulled the same image, so node or registry is the cause.
 """
 
+UNSERVED = "A probe pod starts only while a serving pod is ready and reports."
 TURN_SECONDS = 300.0
 """Seconds between two reconciles of a resource whose probe pod waits for its turn."""
 
@@ -207,13 +208,15 @@ def remeasure(case: RemeasureInput) -> RemeasurePlan:
 
 
 def _next_step(case: RemeasureInput) -> RemeasurePlan:
-    why = case.cause
+    why = None if case.live.probe.policy == "Disabled" else case.cause
     stopped = RemeasurePlan(delete=references(case.probes), cause=why, answered=case.answered)
-    if case.live.probe.policy == "Disabled" or why is None:
-        return replace(stopped, cause=None)
-    for report in case.server_reports if why == Cause.MISSING else ():
+    # Without a cause there may be figures of other hardware, where a pod of this one failed to measure.
+    lacking = why == Cause.MISSING or (why is None and current(case.measurements) is None)
+    for report in case.server_reports if lacking and not case.request else ():
         if (failed := probe_failure(report, case.live)) is not None:
             return replace(stopped, outcome=failed)
+    if why is None:
+        return stopped
     tries_left = case.attempts < ATTEMPTS
     if why == Cause.UNFINISHED and tries_left and (crowded := case.crowded):
         failed = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(crowded))
@@ -248,10 +251,10 @@ def _create(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> 
     if wait != 0.0:
         return replace(kept, requeue_after_seconds=wait)
     # A ready pod without these figures is what makes a probe pod worth its resources.
-    if not case.server_reports:
+    if not case.server_reports and why != Cause.REQUESTED:
         return kept
-    if case.refused:
-        refused = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(case.refused))
+    if hindrance := case.refused if case.server_reports else UNSERVED:
+        refused = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(hindrance))
         return replace(kept, outcome=refused)
     if not case.turn:
         return replace(kept, queued=True, requeue_after_seconds=TURN_SECONDS)
@@ -330,7 +333,7 @@ def _delete_measured(
     """Deletes a probe pod that has measured; its result is stored if it is better than the former one."""
     resumed = _resumed_pods(case, probe)
     if confidence_of(flags_of(found)) == CLEAN:
-        answered = case.requested if why == Cause.REQUESTED else case.answered
+        answered = case.requested if case.request else case.answered
         return RemeasurePlan(
             delete=(*references([probe]), *others),
             cause=why if why == Cause.UNFINISHED else None,
@@ -353,7 +356,7 @@ def _delete(
         outcome=_failure_of(note),
         note=write_note(note, case.active.name, case.live.measure_key),
         # A request that cannot be answered is answered by that; the next one is tried anew.
-        answered=case.requested if final and why == Cause.REQUESTED else case.answered,
+        answered=case.requested if final and case.request else case.answered,
         requeue_after_seconds=wait_seconds(note, case.now),
     )
 
@@ -377,13 +380,10 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
     if probe.phase in FINISHED or (problem is not None and problem.needs_user_action):
         why = problem.message if problem else f"Pod {probe.name} ended without a measurement."
         return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=why, crashed=True)
-    silent = unreachable([probe], case.reports.keys(), case.now) is not None
     late_altogether = overdue(probe, case.now, case.limit_seconds)
-    if silent:
-        message = unreachable_message(probe)
-        return ProbeFailure(
-            reason=Reason.REPORT_UNREACHABLE, message=message, may_recover=not late_altogether
-        )
+    if unreachable([probe], case.reports.keys(), case.now) is not None:
+        why, is_early = unreachable_message(probe), not late_altogether
+        return ProbeFailure(reason=Reason.REPORT_UNREACHABLE, message=why, may_recover=is_early)
     if late_altogether:
         return ProbeFailure(reason=Reason.MEASUREMENT_FAILED, message=too_late, crashed=True)
     return None

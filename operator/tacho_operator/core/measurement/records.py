@@ -55,15 +55,14 @@ def updated_measurements(
     the measured ones.
     """
     found = {item.fingerprint: item for item in former}
-    running: set[str] = set()
     reports = tuple(reports)
-    # A probe pod has the size of the spec, not that of the resized pods that serve.
-    is_resized = any(map(is_resized_server, reports))
     read = {item.pod for item in nlargest(MOST_READ, reports, key=_recency_key)}
+    own = [item for item in reports if subject and item.report.plan_key == subject.plan_key]
+    present = [item for item in own if not item.terminating]
+    # A probe pod may have another size, or another machine, than the pods that serve.
+    serving = [item for item in present if not item.is_probe]
+    running = {item.present_fingerprint(live.measure_key) for item in serving or present}
     for item in reports:
-        is_own = subject is not None and item.report.plan_key == subject.plan_key and not item.terminating
-        if is_own and not (is_resized and item.is_probe):
-            running.add(item.present_fingerprint(live.measure_key))
         is_read = item.pod in read
         entry = measurement_entry(item, known.get(item.report.revision)) if is_read else None
         always = item.requested or live.probe.policy == "Always"
@@ -73,9 +72,9 @@ def updated_measurements(
             before = {"history": history_for(entry, old), "traffic": old.traffic} if old else {}
             kept = entry.model_copy(update=before)
             found[entry.fingerprint] = summed_up(kept)
-        own = item.present_fingerprint(live.measure_key)
-        if own in found:
-            found[own] = raised(found[own], [item.traffic[own]] if own in item.traffic else ())
+        now = item.present_fingerprint(live.measure_key)
+        if now in found:
+            found[now] = raised(found[now], [item.traffic[now]] if now in item.traffic else ())
         place = _stored_fingerprint(item) if is_read else ""
         if place in found and (entry or (is_check(item) and not item.is_of_former_run)):
             found[place] = with_run(found[place], item)

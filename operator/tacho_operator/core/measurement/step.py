@@ -11,6 +11,7 @@ from tacho_contract.failure import FailureClass
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
 from tacho_contract.units import clipped
+from tacho_operator.api.conditions import Reason
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry, SeenTraffic
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import LIVE_KEY
@@ -23,7 +24,7 @@ from tacho_operator.core.measurement.noisy_neighbours import (
     read_neighbours,
     write_neighbours,
 )
-from tacho_operator.core.measurement.probe_pods import RemeasureInput, RemeasurePlan, remeasure
+from tacho_operator.core.measurement.probe_pods import ProbeFailure, RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.measurement.records import is_resized_server, updated_measurements
 from tacho_operator.core.measurement.requested_probe import EVENT, former_request, plan_reprobe
 from tacho_operator.core.measurement.resized import resize_text, resized_environment
@@ -37,6 +38,8 @@ from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.rollout.reading import lost_nodes
 from tacho_operator.core.types import Manifest, Observed, ResourceEvent
+
+UNSETTLED = "It begins once the revision of the present spec serves."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +196,12 @@ def plan_measurement(
     )
     settled = not rollout.candidate and planning.desired_revision in {rollout.active, rollout.rejected} - {""}
     if active is None or not settled:
-        return dataclasses.replace(found, live=dataclasses.replace(live, again=rollout.again))
+        live, waits = dataclasses.replace(live, again=rollout.again), found.remeasure
+        request = resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, "")
+        if active is not None and request not in ("", answered) and not found.disabled:
+            outcome = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=UNSETTLED)
+            waits = dataclasses.replace(waits, cause=Cause.REQUESTED, outcome=outcome)
+        return dataclasses.replace(found, live=live, remeasure=waits)
     own = tuple(pod for pod in servers if pod.revision == active.name)
     return _with_probe_pods(found, observed, active, own, probes, reports, now)
 

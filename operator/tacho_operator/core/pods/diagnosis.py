@@ -22,7 +22,10 @@ from tacho_operator.core.problems import Problem, after_restarts
 from tacho_operator.core.types import Manifest
 
 _PULL_WAITING = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+    {
+        *("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"),
+        *("RegistryUnavailable", "SignatureValidationFailed"),  # of CRI-O, between two pauses
+    }
 )
 
 
@@ -134,6 +137,10 @@ def _downloads(container: ContainerView, fetch: FetchProgress | None) -> bool:
     return fetch.state in ("Downloading", "Verifying", "Complete")
 
 
+_REFERENCE = re.compile(r"\bsecrets?\b|\bconfigmaps?\b", re.I)
+"""Matches what the kubelet says of a missing Secret or ConfigMap, and of a missing key."""
+
+
 def _container(pod: PodView, container: ContainerView) -> Problem | None:
     reason, text = container.waiting_reason, container.waiting_message
     if reason in _PULL_WAITING:
@@ -144,15 +151,27 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
             quotation=text or reason,
         )
     if reason == "CreateContainerConfigError":
-        return Problem(
-            reason=_missing_reference_class(container),
-            what=f"Container {container.name} of pod {pod.name} lacks a Secret, a ConfigMap or a key of one.",
-            next_step="Create it, or correct its name in spec.",
-            quotation=text,
-        )
+        return _not_configured(pod, container, text)
     if reason in ("CreateContainerError", "RunContainerError"):
         return _not_startable(pod, container, text)
     return _ended(pod, container)
+
+
+def _not_configured(pod: PodView, container: ContainerView, text: str) -> Problem:
+    if text and not _REFERENCE.search(text):
+        folder = "Check that volume: the kubelet makes the folder of subPath, as root."
+        return Problem(
+            reason=FailureClass.POD_NOT_PREPARED,
+            what=f"Node {pod.node} cannot configure container {container.name} of pod {pod.name}.",
+            next_step=folder if "subpath" in text.lower() else f"See kubectl describe pod {pod.name}.",
+            quotation=text,
+        )
+    return Problem(
+        reason=_missing_reference_class(container),
+        what=f"Container {container.name} of pod {pod.name} lacks a Secret, a ConfigMap or a key of one.",
+        next_step="Create it, or correct its name in spec.",
+        quotation=text,
+    )
 
 
 def _missing_reference_class(container: ContainerView) -> FailureClass:
@@ -194,10 +213,12 @@ def _ended(pod: PodView, container: ContainerView) -> Problem | None:
     if failure is not None:
         return problem.from_failure(failure, _container_text(pod, container), restarts=container.restarts)
     if end.reason == "OOMKilled":
+        in_spec = "Raise spec.engine.resources.limits.memory, or lower spec.context."
+        other = f"That limit is not in spec. See kubectl describe pod {pod.name}."
         return Problem(
             reason=FailureClass.HOST_OUT_OF_MEMORY,
             what=f"Killed, as it exceeded its memory limit: {_container_text(pod, container)}.",
-            next_step="Raise spec.engine.resources.limits.memory, or lower spec.context.",
+            next_step=in_spec if container.name == ENGINE_CONTAINER else other,
             escalations=after_restarts(container.restarts),
         )
     if end.reason in ("StartError", "ContainerCannotRun"):

@@ -27,6 +27,10 @@ _LARGER_NODE = "Lower spec.engine.resources, or add a larger node."
 _SIZES = frozenset({"memory", "ephemeral-storage"})
 """Resources that are counted in bytes."""
 _COMPUTE = _SIZES | {"cpu"}
+_OF_CLAIM = re.compile(r"persistent ?volume|\bpvc\b|volume (?:node affinity|zone)|free storage", re.I)
+"""Matches what the scheduler says of a volume claim that no node can use (its plugins VolumeBinding,
+VolumeZone and VolumeRestrictions)."""
+_SEE_CLAIM = "See kubectl describe pvc: the claim or its volume is missing, in deletion, or on other nodes."
 _SEE_GATES = "See what set its spec.schedulingGates, such as Kueue: it has not admitted the pod."
 
 
@@ -53,7 +57,8 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
         f"the pod selects {clipped(labels, LABELS_CHARS)}; " if labels and _NOT_SELECTED in text else ""
     )
     lack = f"has enough {', '.join(missing)} for" if missing else "fits"
-    what, next_step = f"No node {lack} pod {pod.name}.", _ADD_NODE
+    is_of_claim = not missing and _OF_CLAIM.search(text) is not None
+    what, next_step = f"No node {lack} pod {pod.name}.", _SEE_CLAIM if is_of_claim else _ADD_NODE
     if scheduled.reason == "SchedulingGated":
         what, next_step = f"Scheduling gates hold pod {pod.name}.", _SEE_GATES
     return Problem(
@@ -67,7 +72,7 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
 
 
 def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts]) -> Problem:
-    """``problem``, with the requested amount and the largest on a node, where no node has enough."""
+    """``problem``, with the requested amount and the largest on a node, where no node can have enough."""
     selector: Manifest = pod_spec.get("nodeSelector") or {}
     selected = [node for node in nodes if selector.items() <= node.labels.items()]
     figures, larger = [], set()
@@ -83,7 +88,11 @@ def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts
         return problem
     step = _LARGER_NODE if larger <= _COMPUTE else problem.next_step
     return dataclasses.replace(
-        problem, what=f"No node has enough {', '.join(figures)} for a pod.", next_step=step
+        problem,
+        what=f"No node has enough {', '.join(figures)} for a pod.",
+        next_step=step,
+        # What no node ever has, nothing that ends can free.
+        missing_resources=tuple(name for name in problem.missing_resources if name not in larger),
     )
 
 

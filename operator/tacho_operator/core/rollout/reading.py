@@ -10,7 +10,7 @@ from math import inf
 
 from tacho_contract.failure import Escalation, FailureClass, failure_kind
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.defaults import gpu_resource
+from tacho_operator.api.defaults import gpu_resource, scaling_mode
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.claims import sole_claims
@@ -202,17 +202,14 @@ def recent_disruption(pods: Iterable[PodView], revision: str, now: datetime) -> 
     return None
 
 
-def without_spare_gpu(
-    resource: LLMDeployment, problem: Problem | None, active_gpus: int | None
-) -> Problem | None:
-    """``problem``, changed to NoSpareGPU where a candidate waits for a GPU that the active revision holds.
-
-    ``active_gpus``: GPUs of each of that revision's pods; None: unknown.
-    """
-    if problem is None or active_gpus == 0 or gpu_resource(resource.spec) not in problem.missing_resources:
+def without_spare_gpu(resource: LLMDeployment, problem: Problem | None) -> Problem | None:
+    """``problem``, changed to NoSpareGPU where a candidate waits for a GPU that the active revision holds."""
+    if problem is None or gpu_resource(resource.spec) not in problem.missing_resources:
         return problem
-    reason = FailureClass.NO_SPARE_GPU
-    return dataclasses.replace(problem, reason=reason, next_step=failure_kind(reason).next_step)
+    reason, step = FailureClass.NO_SPARE_GPU, failure_kind(FailureClass.NO_SPARE_GPU).next_step
+    if scaling_mode(resource.spec) == "Enforce":
+        step = "Add or free a GPU, or remove spec.autoscaling and set replicas to 0 until it serves."
+    return dataclasses.replace(problem, reason=reason, next_step=step)
 
 
 def rejection(rollout: Rollout) -> Problem | None:

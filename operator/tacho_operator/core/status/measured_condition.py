@@ -28,6 +28,8 @@ from tacho_operator.core.status.condition_value import ConditionValue
 from tacho_operator.core.status.snapshot import Snapshot
 
 RESIZED_NEXT_STEP = "Delete it, or resize it back."
+OF_OTHERS = "The workload was measured on other hardware, or with another image, than the serving pods have."
+TRY_AGAIN = f"For another measurement, change {names.MEASURE_AGAIN_ANNOTATION}."
 QUEUED = "A probe pod waits for its turn (maxProbePods of the chart)."
 
 
@@ -72,6 +74,8 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
             )
         if measuring.resized:
             return ConditionValue("False", Reason.MEASUREMENT_STALE, measuring.resized, RESIZED_NEXT_STEP)
+        if _is_of_others(snapshot):
+            return ConditionValue("False", Reason.MEASUREMENT_STALE, OF_OTHERS, TRY_AGAIN)
         follows = "A probe pod measures again." if remeasure.running else "A new measurement follows."
         return ConditionValue(
             "False",
@@ -82,6 +86,17 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
     if snapshot.probing or remeasure.running:
         return ConditionValue("Unknown", Reason.MEASURING, "A measurement is running.")
     return ConditionValue("Unknown", Reason.NOT_MEASURED_YET, "No pod is ready to be measured.")
+
+
+def _is_of_others(snapshot: Snapshot) -> bool:
+    """Whether the present workload was measured, but not as the serving pods are, and no measurement follows.
+
+    Another probe pod may get such a machine again. A pod that starts measures itself.
+    """
+    measuring, subject = snapshot.measuring, snapshot.subject
+    keys = (subject.plan_key, measuring.live.measure_key) if subject else ()
+    known = any((item.plan_key, item.measure_key) == keys for item in measuring.measurements)
+    return known and measuring.remeasure.cause is None and not snapshot.reporting
 
 
 def _not_again(value: ConditionValue, remeasure: RemeasurePlan) -> ConditionValue:

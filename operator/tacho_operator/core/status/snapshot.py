@@ -11,7 +11,7 @@ from tacho_operator.api.status.status import LLMDeploymentStatus, Startup
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.ignored_write import ignored_write
-from tacho_operator.core.measurement.cost import Price, revision_price
+from tacho_operator.core.measurement.cost import Price, product_of, revision_price
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.names import FETCH_CONTAINER
@@ -275,8 +275,9 @@ def _problems(
         size = rollout.replicas.get(revision, 0)
         return revision_problem(observed, revision, pods=servers, desired=size, lost=lost, now=now)
 
-    active = reconcile_plan.revisions.get(rollout.active)
-    candidate = problem(rollout.candidate) or _refused_revision(observed, rollout.candidate)
+    found, known = problem(rollout.candidate), reconcile_plan.revisions
+    if _may_need_same_gpus(known.get(rollout.candidate), known.get(rollout.active)):
+        found = without_spare_gpu(observed.resource, found)
     return ProblemSet(
         service=_service_problem(observed),
         exposure=exposure(observed),
@@ -286,8 +287,16 @@ def _problems(
             *reconcile_plan.blocking,
         ),
         subject=problem(described),
-        candidate=without_spare_gpu(observed.resource, candidate, active.plan.gpu_count if active else None),
+        candidate=found or _refused_revision(observed, rollout.candidate),
     )
+
+
+def _may_need_same_gpus(candidate: Revision | None, active: Revision | None) -> bool:
+    """Whether GPUs that the active revision holds may suit the candidate; True where that is unknown."""
+    if candidate is None or active is None:
+        return True
+    products = {product_of(candidate), product_of(active)}
+    return active.plan.gpu_count > 0 and (len(products) == 1 or "" in products)
 
 
 def _reached(observed: Observed, selected: str, servers: Iterable[PodView]) -> int:
