@@ -123,7 +123,7 @@ class KernelTiming:
     prompt_step_microseconds: float = 0.0
     """The same of all layers together, where their number does not count."""
     host_step_microseconds: float = 0.0
-    """Longest that a host took for a step of one stream. What the GPU computes sooner may wait for the host."""
+    """Longest that a host took for a step of one stream: a GPU that is faster may wait for it."""
     server_tokens_per_second: float = math.inf
     """Most streamed tokens per second of one server, by any number of HTTP front ends."""
     graph_tokens: int = GRAPH_TOKENS

@@ -63,7 +63,9 @@ the next are fitted to loops of dense models on seven H200 hosts by ``python -m 
 NEWEST_TOKENS_PER_SECOND = 11_340.0
 """Streamed tokens per second of a server of vLLM 0.32. More front ends carry no more."""
 NEWEST_HOST_STEP = 2_900.0
-"""Microseconds of a step of one stream on the slowest host, of a Llama-3.2-1B. Another took 1,610 with OLMoE."""
+"""Microseconds of a step of one stream of a Llama-3.2-1B on the slowest host. Another took 1,610 with an
+OLMoE.
+"""
 EXPERTS_IN_TURN = 1_146.0
 """The same of a layer with experts."""
 

@@ -7,8 +7,7 @@ from statistics import median
 
 import pytest
 
-from benchmarks.gpu.pages import h200_fp8 as fp8
-from benchmarks.gpu.pages import h200_newest_dense as page
+from benchmarks.gpu.pages import h200_fp8 as fp8, h200_newest_dense as page
 from benchmarks.planner.placements import placement
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.registry import engine_profile
