@@ -20,7 +20,7 @@ from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.registry import planner_adapter
 from tacho_engines.vllm.speed import HELD_ON, IN_16, newest
-from tacho_operator.core.planner.expected_speed import timing
+from tacho_operator.core.planner.expected_speed import UNTIMED_WITHIN, timing
 
 FOLDER = RAW / "vllm-0.32-dense"
 SERVERS = {
@@ -127,6 +127,12 @@ class Loop:
         if constants is not None:
             kernel = replace(kernel, **constants)
         return math.log(predicted(self.row, law, kernel) / self.row.measured)
+
+    def holds(self, error: float) -> bool:
+        """Whether the band of a plan holds so large an error, a logarithm."""
+        _, kernel, _ = timing(SPEED, self.row.step.placement)
+        within = kernel.output_within if self.several else kernel.decode_within
+        return abs(error) <= math.log(1 + (UNTIMED_WITHIN if waits_for_host(self) else within))
 
     def off_before(self) -> float:
         """The same by the law of 0.26."""

@@ -36,12 +36,27 @@ def test_each_kind_and_figure_of_speed_has_goals(monkeypatch: pytest.MonkeyPatch
     ]
 
 
+def test_the_default_version_has_goals_of_its_own() -> None:
+    found = {goal.title.removeprefix("vLLM 0.32, dense: "): goal for goal in goals.of_newest()}
+    assert {title: goal.met for title, goal in found.items()} == {
+        "One stream, % off, median": True,
+        "One stream, % off, worst": False,
+        "One stream, share in the band": True,
+        "Planned concurrency, % off, median": True,
+        "Planned concurrency, % off, worst": False,
+        "Planned concurrency, share in the band": True,
+    }
+    assert found["One stream, % off, worst"].where.endswith("qwen2.5-1.5b-none")
+    assert found["Planned concurrency, % off, worst"].where.endswith("llama-3.2-1b-none")
+
+
 @pytest.mark.parametrize(("found", "code"), [(1.0, 0), (2.0, 1)])
 def test_the_exit_code_tells_of_a_missed_goal(
     found: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(goals, "memory", lambda: [Goal("weights", 1.0, found, "a start")])
     monkeypatch.setattr(goals, "of_speed", list)
+    monkeypatch.setattr(goals, "of_newest", list)
     assert every.main(["planner"]) == code
     told = capsys.readouterr().out.splitlines()
     assert told[0] == f"planner, memory: {1 - code} of 1 goals met"
