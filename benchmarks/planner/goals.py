@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from benchmarks.gpu.pages import h200_newest_dense as dense
+from benchmarks.gpu.pages import dense_law as dense
 from benchmarks.planner import speed, starts
 from benchmarks.planner.cases import called_fitting, predict
 from benchmarks.planner.run import RESULTS

@@ -184,7 +184,7 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     ),
     _F.NO_SPARE_GPU: FailureKind(
         meaning="No GPU is free for the new revision while the active one holds its own.",
-        next_step="Add or free a GPU, or run fewer replicas, if need be 0, until it serves.",
+        next_step="Add or free a GPU, or run fewer replicas until it serves. From 1, set 0, then 1 again.",
         escalates=(Escalation.SCHEDULE_TIMEOUT,),
     ),
     _F.POD_NOT_PREPARED: FailureKind(

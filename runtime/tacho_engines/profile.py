@@ -123,9 +123,9 @@ class KernelTiming:
     prompt_step_microseconds: float = 0.0
     """The same of all layers together, where their number does not count."""
     host_step_microseconds: float = 0.0
-    """Longest that a host took for a step of one stream: a GPU that is faster may wait for it."""
+    """Time that a host may take for a step of one stream: a GPU that is faster may wait for it."""
     server_tokens_per_second: float = math.inf
-    """Most streamed tokens per second of one server, by any number of HTTP front ends."""
+    """Most streamed tokens per second of one server on one GPU, by any number of HTTP front ends."""
     graph_tokens: int = GRAPH_TOKENS
     """Most tokens of a step that has a CUDA graph, whose kernels are not launched one by one. If it is
     GRAPH_TOKENS, twice the requests that run at once are the most, too.

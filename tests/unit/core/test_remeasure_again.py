@@ -144,8 +144,8 @@ def test_a_request_beside_a_candidate_is_told_to_wait_for_it(request_of: str) ->
     world.reconcile(1)
     assert world.brief("Measured") == ("True", "MeasurementComplete")
     assert world.condition("Measured")["message"].endswith(
-        "The requested measurement is not done yet. Details: It begins once the revision of the present spec "
-        "serves."
+        "The requested measurement is not done yet. Details: The requested measurement begins once the "
+        "revision of the present spec serves."
     )
     assert world.brief("Reconciling") == ("True", "RollingOut")
     world.settle(world.serve_all)

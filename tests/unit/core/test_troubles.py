@@ -130,7 +130,10 @@ def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> 
     world.reconcile(700)
     assert world.brief("RolloutAccepted") == ("False", "NoSpareGPU")
     assert world.brief("Stalled") == ("True", "NoSpareGPU")
-    assert "run fewer replicas, if need be 0" in world.condition("Stalled")["message"]
+    assert (
+        "run fewer replicas until it serves. From 1, set 0, then 1 again."
+        in world.condition("Stalled")["message"]
+    )
     world.change(replicas=0)
     world.settle()
     world.change(replicas=1)
@@ -149,7 +152,7 @@ def test_a_candidate_that_waits_for_a_gpu_beside_a_scaler_is_not_helped_by_repli
     insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
     world.reconcile(700)
     assert world.brief("Stalled") == ("True", "NoSpareGPU")
-    assert "or remove spec.autoscaling and set replicas to 0 until" in world.condition("Stalled")["message"]
+    assert "or remove spec.autoscaling and run fewer replicas until" in world.condition("Stalled")["message"]
     world.change(replicas=0, autoscaling=None)
     world.settle()
     world.change(replicas=1)

@@ -163,8 +163,9 @@ def test_the_design_page_has_these_constants_and_bands():
         f"{fp8.batch_layer_microseconds:.1f}, Machete {machete.batch_layer_microseconds:.1f}, NF4 "
         f"{nf4.batch_layer_microseconds:.1f} |",
         f"| `h` | {plain.launch_microseconds:.0f} us, NF4 {nf4.launch_microseconds:.0f}; "
-        f"with vLLM {newer.version} {newer.prompt_step_microseconds / 1e3:.2f} ms a step, "
-        "but for NF4 and W8A8 |",
+        f"with vLLM {newer.version} none but for NF4 and W8A8 |",
+        f"| `H` | with vLLM {newer.version} {newer.prompt_step_microseconds / 1e3:.2f} ms, but for NF4 and "
+        "W8A8 |",
         f"| `o` | {plain.overlap:.0f}, NF4 {nf4.overlap:.0f} |",
         f"| `a` | {LAW.attention_nanoseconds:.1f} ns, {LAW.odd_head:.2f} times that for heads",
         f"| `c` | {LAW.prompt_attention:.1f} |",

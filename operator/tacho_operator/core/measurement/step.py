@@ -39,7 +39,7 @@ from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.rollout.reading import lost_nodes
 from tacho_operator.core.types import Manifest, Observed, ResourceEvent
 
-UNSETTLED = "It begins once the revision of the present spec serves."
+UNSETTLED = "The requested measurement begins once the revision of the present spec serves."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -270,7 +270,7 @@ def _weights_only(kernel: KernelTiming, plain: KernelTiming) -> KernelTiming:
         arithmetic=plain.arithmetic,
         layer_microseconds=0.0,
         batch_layer_microseconds=0.0,
-        launch_microseconds=plain.launch_microseconds,
+        launch_microseconds=plain.launch_microseconds if kernel.launch_microseconds else 0.0,
     )
 
 
@@ -285,6 +285,7 @@ def _split(kernel: KernelTiming, split: SplitTiming) -> KernelTiming:
         launch_microseconds=max(kernel.launch_microseconds, split.launch_microseconds),
         prompt_step_microseconds=0.0,
         host_step_microseconds=0.0,
+        server_tokens_per_second=math.inf,
         decode_within=max(kernel.decode_within, split.decode_within),
         output_within=max(kernel.output_within, split.output_within),
         ran=split.ran,

@@ -6,16 +6,16 @@ with ``n`` prompts take
     t(B) = layers (l + b) + sqrt(memory^2 + compute(B)^2) + (B L k / BW) m + B layers heads a
     p(I) = (2 P I + 2 layers width I^2 c) / (F f)
     memory = W m / BW + p Q u / F,  compute(B) = 2 P B / (F f)
-    s(B, n) = ((t(B) + n p(I))^o + (layers h)^o)^(1/o)
+    s(B, n) = ((t(B) + n p(I))^o + (H + layers h)^o)^(1/o)
 
 with W the weights that it reads (of the experts those that ``B`` tokens hit), Q those that are quantized, p
 what ``whole_passes`` adds to unpacking for one stream, k the KV cache of a token, P the active parameters,
-BW and F the GPU's memory bandwidth and rate in 16 bits, and l, b, m, u, f, a, c, h, o the constants of a
+BW and F the GPU's memory bandwidth and rate in 16 bits, and l, b, m, u, f, a, c, h, H, o the constants of a
 ``StepLaw``. Prompts of streams with ``O`` output tokens come independently, so that ``M = 1 - exp(-(B - 1)
 / O)`` of all steps compute any, ``n = (B - 1) / O / M`` of them each, and take ``s``. A step with no more
-tokens than its engine has CUDA graphs for has ``h = 0``. The gap between two tokens is ``g = (1 - M) t(B) +
-M s(B, n)``. A request waits for one (alone for none), and its prompt is in the next step. So streams give
-``B O / (O g + s(B, 1))`` tokens per second.
+tokens than its engine has CUDA graphs for has ``H = h = 0``. The gap between two tokens is ``g = (1 - M)
+t(B) + M s(B, n)``. A request waits for one (alone for none), and its prompt is in the next step. So streams
+give ``B O / (O g + s(B, 1))`` tokens per second.
 
 Source: Williams et al., "Roofline" (CACM 52/4); Pope et al., "Efficiently Scaling Transformer Inference".
 """

@@ -208,7 +208,7 @@ def without_spare_gpu(resource: LLMDeployment, problem: Problem | None) -> Probl
         return problem
     reason, step = FailureClass.NO_SPARE_GPU, failure_kind(FailureClass.NO_SPARE_GPU).next_step
     if scaling_mode(resource.spec) == "Enforce":
-        step = "Add or free a GPU, or remove spec.autoscaling and set replicas to 0 until it serves."
+        step = step.replace("or run", "or remove spec.autoscaling and run")
     return dataclasses.replace(problem, reason=reason, next_step=step)
 
 
