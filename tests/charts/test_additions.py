@@ -159,6 +159,12 @@ def test_a_common_label_is_on_every_object(helm: Helm) -> None:
     assert without == []
 
 
+def test_a_common_label_replaces_that_of_a_definition(helm: Helm) -> None:
+    documents = helm.template({"commonLabels": {"app.kubernetes.io/part-of": "ml"}})
+    (definition,) = kinds(documents, "CustomResourceDefinition")
+    assert definition["metadata"]["labels"] == {"app.kubernetes.io/part-of": "ml"}
+
+
 def test_more_variables_reach_the_operator_and_none_twice(helm: Helm) -> None:
     proxy = {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}
     (deployment,) = kinds(helm.template({"extraEnv": [proxy]}), "Deployment")

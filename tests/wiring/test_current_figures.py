@@ -174,3 +174,15 @@ async def test_a_pod_that_no_longer_answers_is_not_idle() -> None:
     assert looking.scaler.idle(KEY) == {pod["metadata"]["uid"]: True}
     await looking.look()
     assert looking.scaler.idle(KEY) == {}
+
+
+async def test_a_pod_whose_sample_is_dated_far_ahead_is_not_idle() -> None:
+    """As after the clock was set back."""
+    looking = Looking(world_of())
+    looking.reconcile()
+    await looking.look(running=0, waiting=0, generation_tokens_total=1.0)
+    (uid,) = looking.scaler.idle(KEY)
+    looking.now -= CURRENT_SECONDS
+    assert looking.scaler.idle(KEY) == {uid: True}
+    looking.now -= 1
+    assert looking.scaler.idle(KEY) == {}

@@ -41,6 +41,13 @@ class ApiModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def nulls_as_empty(texts: Any) -> Any:
+    """A map of texts with "" for null, as the API server reads labels and annotations."""
+    if not isinstance(texts, dict):
+        return texts
+    return {name: "" if text is None else text for name, text in texts.items()}
+
+
 class StatusModel(ApiModel):
     """A frozen object of status. On the wire, unknown and empty values are omitted, a float becomes a
     Decimal, and control characters in texts are escaped.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tacho_contract.launch import LONGEST_STARTUP_SECONDS
-from tacho_operator.api.base import ApiModel, integer
+from tacho_operator.api.base import ApiModel, integer, nulls_as_empty
 from tacho_operator.api.spec.engine import ContextSpec, EngineSpec, GpuSpec, ParallelismSpec, QuantizationSpec
 from tacho_operator.api.spec.podtemplate import PodTemplateSpec
 from tacho_operator.api.spec.service import (
@@ -34,9 +34,9 @@ class ObjectMeta(ApiModel):
     """Unique identifier for the object's lifetime; empty without an API server."""
     generation: int = 0
     """Counts the changes of spec."""
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: Annotated[dict[str, str], BeforeValidator(nulls_as_empty)] = Field(default_factory=dict)
     """Labels of the object."""
-    annotations: dict[str, str] = Field(default_factory=dict)
+    annotations: Annotated[dict[str, str], BeforeValidator(nulls_as_empty)] = Field(default_factory=dict)
     """Annotations of the object."""
     deletion_timestamp: str | None = None
     """When deletion was requested, RFC 3339. Absent: it was not."""

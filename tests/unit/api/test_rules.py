@@ -153,6 +153,15 @@ def test_metadata_that_is_no_text_is_to_be_put_in_quotes(metadata: dict[str, Any
     assert (problem.path, "put it in quotes" in problem.message) == (path, True)
 
 
+@pytest.mark.parametrize("of", ["labels", "annotations"])
+def test_null_in_metadata_is_an_empty_text(of: str) -> None:
+    """As the API server reads it."""
+    document = Row(name="x").document()
+    given = {**document, "metadata": {**document["metadata"], of: {"a": None}}}
+    assert validate_offline(given) == []
+    assert getattr(LLMDeployment.read(given).metadata, of)["a"] == ""
+
+
 def test_an_unknown_field_names_its_neighbour() -> None:
     document = Row(name="x", change={"engine.extraargs": ["-v"], "probe": {"timeout": 3}}).document()
     said = {problem.path: problem.message for problem in validate_offline(document)}

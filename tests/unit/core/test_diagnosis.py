@@ -96,6 +96,27 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         True,
         ("See kubectl describe pod p.", "not yet been read"),
     ),
+    "container that lacks what the kubelet does not name": (
+        waiting("CreateContainerConfigError"),
+        "InvalidConfig",
+        True,
+        ("Container engine of pod p lacks a Secret, a ConfigMap",),
+    ),
+    "folder of a subPath in a volume that is named like a Secret": (
+        waiting(
+            "CreateContainerConfigError",
+            'failed to prepare subPath for volumeMount "my-secret" of container "engine"',
+        ),
+        "PodNotPrepared",
+        True,
+        ("Check that volume: the kubelet makes the folder", "my-secret"),
+    ),
+    "Secret missing that is named like a subPath": (
+        waiting("CreateContainerConfigError", "couldn't find key subpath in Secret ml/subpath"),
+        "InvalidConfig",
+        True,
+        ("Container engine of pod p lacks a Secret",),
+    ),
     "hub token missing": (
         waiting("CreateContainerConfigError", 'secret "hf" not found', "inspect"),
         "AuthRequired",

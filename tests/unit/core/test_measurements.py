@@ -299,6 +299,7 @@ def test_what_only_another_machine_has_measured_is_not_said_to_be_measured_again
     )
     world.raw["metadata"]["annotations"] = {MEASURE_AGAIN_ANNOTATION: "now"}
     world.reconcile(1)
+    assert world.condition("Measured")["message"].endswith("A probe pod measures again.")
     world.serves(world.pods("probe")[0])
     world.reconcile(1)
     assert world.brief("Measured") == ("True", "MeasurementComplete")

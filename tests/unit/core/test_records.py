@@ -135,6 +135,13 @@ def test_figures_are_current_on_hardware_that_some_pod_of_the_revision_has(
     assert [item.state for item in after(former, *reports, subject=subject)] == [state]
 
 
+def test_figures_are_of_a_probe_pods_hardware_while_no_serving_pod_reports() -> None:
+    probe = dataclasses.replace(reported(1), is_probe=True, requested=True)
+    other = dataclasses.replace(reported(2, cpu="Xeon", measured=False), is_probe=True)
+    assert said(after(after((), probe), probe)) == [("Complete", "100")]
+    assert [item.state for item in after(after((), probe), other)] == ["Stale"]
+
+
 def test_the_newest_stay_and_what_is_current_before_what_is_stale() -> None:
     first = after((), reported(0))
     others = [reported(seconds, key=f"other-{seconds}", speed=seconds) for seconds in range(1, KEPT + 2)]

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from tacho_contract.report import Report
 from tacho_operator.core import names
 from tacho_operator.core.measurement.attempts import (
     PROVISIONAL_RETRY_SECONDS,
 )
+from tacho_operator.core.pods.view import PodView
 from tests.unit.core.remeasuring import (
     ASKED,
     CLEAN,
@@ -113,6 +115,20 @@ def test_a_request_is_answered_by_clean_figures_or_by_two_crashes() -> None:
     assert answered(probes=crashed, note=note("CannotJudge", 1, request="other", crashes=1)) == "before"
 
 
+def test_a_request_is_answered_so_as_well_where_the_server_itself_got_nothing() -> None:
+    """What is due is then a first measurement, and it is a requested one nonetheless."""
+
+    def answered(probe: PodView, probed: Report, before: str = "") -> str:
+        reports = {"server": report("Failed"), "probe": probed}
+        fields = {"probes": (probe,), "reports": reports, "note": before}
+        return step(resource=ASKED, answered="before", **fields).answered
+
+    assert answered(pod("probe"), report("Complete")) == "now"
+    crashed, crashes = pod("probe", phase="Succeeded"), note("CannotJudge", 1, request="now", crashes=1)
+    assert answered(crashed, report()) == "before"
+    assert answered(crashed, report(), crashes) == "now"
+
+
 @pytest.mark.parametrize(
     ("state", "reason"), [("Complete", "MeasurementComplete"), ("Failed", "MeasurementFailed")]
 )
@@ -150,6 +166,20 @@ def test_a_request_beside_a_candidate_is_told_to_wait_for_it(request_of: str) ->
     assert world.brief("Reconciling") == ("True", "RollingOut")
     world.settle(world.serve_all)
     assert "not done yet" not in world.condition("Measured")["message"]
+
+
+def test_a_request_beside_a_candidate_is_no_matter_where_measuring_is_disabled() -> None:
+    world = World()
+    world.come_up()
+    world.change(probe={"policy": "Disabled"})
+    world.reconcile(1)
+    world.serves(world.pods("server")[0])  # it measured all the same
+    world.roll_out()
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "now"}
+    world.reconcile(1)
+    assert world.brief("Reconciling") == ("True", "RollingOut")
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert "requested measurement" not in world.condition("Measured")["message"]
 
 
 def test_what_a_serving_pod_is_to_answer_starts_no_throwaway_pod() -> None:

@@ -55,6 +55,7 @@ def test_what_no_node_has_enough_of(message: str, missing: tuple[str, ...]) -> N
         ("0/1 nodes are available: 1 node(s) did not have enough free storage.", "See kubectl desc"),
         ("0/3 nodes: 1 node(s) had volume node affinity conflict, 2 Insufficient cpu.", "Add or free a node"),
         ("0/3 nodes are available: 3 node(s) had untolerated taints.", "Add or free a node"),
+        ("0/3 nodes are available: 3 node(s) had untolerated taint {pvc: yes}.", "Add or free a node"),
         ("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.", "Add or free a n"),
     ],
 )
@@ -63,6 +64,17 @@ def test_of_a_claim_that_no_node_can_use_no_node_is_to_be_added(message: str, ne
     found = diagnose(unscheduled(message), lost_nodes=(), schedule_overdue=True)
     assert found is not None
     assert found.next_step.startswith(next_step)
+
+
+def test_the_claim_may_be_another_pods() -> None:
+    """As a claim in the mode ReadWriteOncePod."""
+    message = (
+        "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and "
+        "ReadWriteOncePod access mode."
+    )
+    found = diagnose(unscheduled(message), lost_nodes=(), schedule_overdue=True)
+    assert found is not None
+    assert "used by another pod" in found.next_step
 
 
 LABEL = {"nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H200"}}
@@ -168,3 +180,25 @@ def test_more_gpus_than_any_node_has_are_not_held_by_the_active_revision() -> No
     assert message.startswith(
         "No node has enough nvidia.com/gpu (8 requested, 4 at most) for a pod. Add or free"
     )
+
+
+@pytest.mark.parametrize("unknown", ["product", "revision"])
+def test_gpus_of_which_nothing_is_known_may_be_those_that_a_candidate_waits_for(unknown: str) -> None:
+    """Without a product in the plan, as no node was labelled, or without the active revision's record."""
+    before, after = "NVIDIA-A100-SXM4-80GB", "NVIDIA-H100-80GB-HBM3"
+    nodes = (gpu_node("node-1", before), gpu_node("node-2", after))
+    known = unknown != "product"
+    world = World(changed(MOCK_SPEC, gpu={"count": 1, **({"products": [before]} if known else {})}))
+    world.nodes = nodes if known else None
+    world.come_up()
+    (old,) = world.names("Deployment")
+    world.nodes = nodes
+    world.change(gpu={"count": 1, "products": [after]})
+    world.reconcile(1)
+    world.deployment_controller()
+    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
+    insufficient(pod, "0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had taints.")
+    if unknown == "revision":
+        del world.objects["ControllerRevision", old]
+    world.reconcile(700)
+    assert world.brief("Stalled") == ("True", "NoSpareGPU")

@@ -180,22 +180,31 @@ def test_several_tokens_may_end_an_answer(tmp_path):
     assert end_tokens(tmp_path) == (1, 2)
 
 
-def test_a_converted_models_end_is_its_tokenizers(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("generation", "end_token", "ends"),
+    [({}, 2, (2,)), ({"eos_token_id": [1, 2]}, 2, (1, 2)), ({}, None, ())],
+    ids=["the tokenizer's", "the model's own", "none"],
+)
+def test_a_converted_models_ends_are_its_own_else_its_tokenizers(
+    monkeypatch, tmp_path, generation, end_token, ends
+):
     """The converter writes no ids: each answer that had ended was said to have been cut."""
     (tmp_path / "model.bin").touch()
     (tmp_path / "config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    (tmp_path / "generation_config.json").write_text(json.dumps(generation))
     (tmp_path / "vocabulary.json").write_text(json.dumps(["<unk>", "<s>", "</s>"]))
     library = SimpleNamespace(Generator=lambda *_, **__: SimpleNamespace(compute_type="float32"))
+    tokenizer = SimpleNamespace(end_token=end_token)
     for name, module in {"torch": None, "transformers": None, "ctranslate2": library}.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(backend, "import_module", sys.modules.get)
     monkeypatch.setattr(backend, "version", lambda _package: "4.8.5")
-    monkeypatch.setattr(backend.HuggingFaceTokenizer, "load", lambda *_, **__: SimpleNamespace(end_token=2))
+    monkeypatch.setattr(backend.HuggingFaceTokenizer, "load", lambda *_, **__: tokenizer)
     plan = ConversionPlan(source=tmp_path, quantization="", cache=tmp_path)
     loaded = backend.CTranslate2Backend(plan, device="cpu", max_model_len=8, concurrency=1)
     loaded.load()
     loaded.close()
-    assert loaded._end_tokens == (2,)
+    assert loaded._end_tokens == ends
 
 
 def test_a_checkpoint_needs_a_method(tmp_path):

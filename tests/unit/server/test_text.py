@@ -92,6 +92,18 @@ def test_characters_of_several_bytes_in_a_row_are_whole(prompt: str, answer: str
     assert "".join(text.add(byte) for byte in answer.encode()) + text.rest() == answer
 
 
+class Stripped(Bytes):
+    """As tokenizers that drop a text's leading space."""
+
+    def decode(self, tokens: Any) -> str:
+        return super().decode(tokens).removeprefix(" ")
+
+
+def test_a_space_stays_after_a_short_context_without_any_whole_character() -> None:
+    text = Detokenizer(Stripped(), [0x80, 0x80])
+    assert "".join(text.add(byte) for byte in b" a") + text.rest() == " a"
+
+
 class Library:
     """Of transformers, the part that reads a tokenizer's files; these make it fail."""
 

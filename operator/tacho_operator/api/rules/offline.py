@@ -18,6 +18,7 @@ from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any
 
 from tacho_operator.api import API_VERSION, KIND
+from tacho_operator.api.base import nulls_as_empty
 from tacho_operator.api.crd.schema import Schema, resource_schema
 from tacho_operator.api.rules import RULES
 from tacho_operator.api.rules.deny_list import RefusedSetting, refused_arguments, refused_variables
@@ -65,7 +66,7 @@ def _identity(document: Any) -> Iterator[Violation]:
             yield Violation(name, f"must be {required}, not {document.get(name)!r}")
     metadata = document.get("metadata")
     given = metadata if isinstance(metadata, dict) else {}
-    read = {name: value for name, value in given.items() if name in _METADATA["properties"]}
+    read = {name: nulls_as_empty(value) for name, value in given.items() if name in _METADATA["properties"]}
     yield from check(read, _METADATA, "metadata")
 
 

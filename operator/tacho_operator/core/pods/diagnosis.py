@@ -139,6 +139,8 @@ def _downloads(container: ContainerView, fetch: FetchProgress | None) -> bool:
 
 _REFERENCE = re.compile(r"\bsecrets?\b|\bconfigmaps?\b", re.I)
 """Matches what the kubelet says of a missing Secret or ConfigMap, and of a missing key."""
+_SUB_PATH = re.compile(r"\b(?:error|create|prepare|provision) subPath\b", re.I)
+"""Matches what the kubelet says of a subPath; the name of its mount follows, which may contain "secret"."""
 
 
 def _container(pod: PodView, container: ContainerView) -> Problem | None:
@@ -158,7 +160,7 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
 
 
 def _not_configured(pod: PodView, container: ContainerView, text: str) -> Problem:
-    if text and not _REFERENCE.search(text):
+    if text and (_SUB_PATH.search(text) or not _REFERENCE.search(text)):
         folder = "Check that volume: the kubelet makes the folder of subPath, as root."
         return Problem(
             reason=FailureClass.POD_NOT_PREPARED,

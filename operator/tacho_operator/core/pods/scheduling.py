@@ -30,7 +30,12 @@ _COMPUTE = _SIZES | {"cpu"}
 _OF_CLAIM = re.compile(r"persistent ?volume|\bpvc\b|volume (?:node affinity|zone)|free storage", re.I)
 """Matches what the scheduler says of a volume claim that no node can use (its plugins VolumeBinding,
 VolumeZone and VolumeRestrictions)."""
-_SEE_CLAIM = "See kubectl describe pvc: the claim or its volume is missing, in deletion, or on other nodes."
+_TAINT = re.compile(r"\btaint \{[^}]*\}")
+"""Matches a taint in the scheduler's message; its key and value may be any words."""
+_SEE_CLAIM = (
+    "See kubectl describe pvc. "
+    "The claim or its volume is missing, in deletion, used by another pod, or on other nodes."
+)
 _SEE_GATES = "See what set its spec.schedulingGates, such as Kueue: it has not admitted the pod."
 
 
@@ -57,7 +62,7 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
         f"the pod selects {clipped(labels, LABELS_CHARS)}; " if labels and _NOT_SELECTED in text else ""
     )
     lack = f"has enough {', '.join(missing)} for" if missing else "fits"
-    is_of_claim = not missing and _OF_CLAIM.search(text) is not None
+    is_of_claim = not missing and _OF_CLAIM.search(_TAINT.sub("", text)) is not None
     what, next_step = f"No node {lack} pod {pod.name}.", _SEE_CLAIM if is_of_claim else _ADD_NODE
     if scheduled.reason == "SchedulingGated":
         what, next_step = f"Scheduling gates hold pod {pod.name}.", _SEE_GATES
