@@ -15,7 +15,7 @@ from benchmarks.gpu.pages.recorded import RAW
 from benchmarks.planner.speed import SPEED, WEIGHTS, least_squares, loop_of, predicted
 from benchmarks.planner.speed_rows import STORED, Row
 from tacho_engines.vllm.speed import HELD_ON, IN_TURN
-from tacho_operator.core.planner.expected_speed import UNTIMED_WITHIN, timing
+from tacho_operator.core.planner.expected_speed import ON_HOST_WITHIN, timing
 
 FOLDER = RAW / "vllm-0.32-dense"
 SERVERS = {
@@ -145,7 +145,7 @@ class Loop:
         """Whether the band of a plan holds so large an error, a logarithm."""
         _, kernel, _ = timing(SPEED, self.row.step.placement)
         within = kernel.output_within if self.several else kernel.decode_within
-        return abs(error) <= math.log(1 + (UNTIMED_WITHIN if waits_for_host(self) else within))
+        return abs(error) <= math.log(1 + (ON_HOST_WITHIN if waits_for_host(self) else within))
 
     def off_before(self) -> float:
         """The same by the law of 0.26."""

@@ -28,7 +28,7 @@ costs of a step dominate.
 """
 AS_EXPECTED = 0.80
 """Share of the plan's expected speed above which LowEfficiency is not set: the kernels are right, even if a
-small model uses little of the memory bandwidth.
+small model uses little of the memory bandwidth. A plan's wider band lowers it.
 """
 GUESSED_PERCENT = 100
 """Width in percent from which a plan's predicted speed counts as a guess: no step was timed on such a GPU."""
@@ -52,6 +52,8 @@ class Efficiency:
     """Share of the GPU's peak arithmetic rate that the prefill of a single prompt uses (MFU)."""
     expected: float | None = None
     """Measured single-stream speed as a share of what the plan predicted from timings on this kind of GPU."""
+    least_expected: float = AS_EXPECTED
+    """Share of the predicted speed from which on the engine is as fast as planned."""
 
     def flags(self) -> Iterator[str]:
         """The flags AboveRoofline and LowEfficiency, where the speed of one stream is too high or too low.
@@ -63,7 +65,9 @@ class Efficiency:
             return
         if self.decode > HIGHEST_EFFICIENCY:
             yield ABOVE_ROOFLINE
-        elif self.decode < LOWEST_EFFICIENCY and (self.expected is None or self.expected < AS_EXPECTED):
+        elif self.decode < LOWEST_EFFICIENCY and (
+            self.expected is None or self.expected < self.least_expected
+        ):
             yield LOW_EFFICIENCY
 
     @property
@@ -85,7 +89,8 @@ def efficiency(measurement: Measurement, revision: Revision | None) -> Efficienc
     decode = decode_bound(revision.plan, context_tokens)
     prefill = revision.plan.predicted.prefill_tokens_per_second if decode else None
     predicted = revision.plan.predicted
-    timed = (predicted.decode_within_percent or GUESSED_PERCENT) < GUESSED_PERCENT
+    within = predicted.decode_within_percent or GUESSED_PERCENT
+    timed = within < GUESSED_PERCENT
     expected = predicted.expected_decode_tokens_per_second if timed else None
     known = interval(single.decode_ci_percent) is not None or single.decode_ci_percent is None
     decoded = single.decode_tokens_per_second if known else None
@@ -94,6 +99,7 @@ def efficiency(measurement: Measurement, revision: Revision | None) -> Efficienc
         decode=decoded / decode if decode and decoded is not None else None,
         prefill=rate / prefill if rate and prefill else None,
         expected=decoded / expected if decode and expected and decoded is not None else None,
+        least_expected=min(AS_EXPECTED, 100 / (100 + within)),
     )
 
 
