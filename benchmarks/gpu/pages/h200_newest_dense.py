@@ -98,16 +98,12 @@ def ablation() -> Iterator[str]:
         yield row(title, f"{median(found):.1f} %", f"{found[-1]:.0f} %", str(far))
 
 
-def forms() -> str:
-    """Median errors of several streams by the weights' method, by the law of 0.26 and by the plan."""
-    found = []
+def forms() -> Iterator[str]:
+    """Median errors of several streams by the weights' method."""
     for method, title in {"none": "16 bits", "fp8": "FP8", "gptq": "GPTQ", "awq": "AWQ"}.items():
         of = [loop for loop in steady() if loop.several and loop.row.cell["method"] == method]
-        before, now = (
-            median(sizes(errors)) for errors in zip(*((x.off_before(), x.off()) for x in of), strict=True)
-        )
-        found.append(f"{title} {before:.1f} % before and {now:.1f} now")
-    return ", ".join(found)
+        medians = (median(sizes(errors)) for errors in ((x.off_before() for x in of), (x.off() for x in of)))
+        yield row(title, str(len(of)), *(f"{each:.1f} %" for each in medians))
 
 
 def front_ends() -> Iterator[str]:
