@@ -7,15 +7,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.gpu.pages.loops import levels, rate
+from benchmarks.gpu.pages.loops import levels, row_of
 from benchmarks.gpu.pages.recorded import RAW
 from benchmarks.planner.speed import SPEED, WEIGHTS, least_squares, loop_of, predicted
 from benchmarks.planner.speed_rows import STORED, Row
+from tacho_engines.profile import KernelTiming
 from tacho_engines.vllm.speed import HELD_ON, IN_TURN
-from tacho_operator.core.planner.expected_speed import ON_HOST_WITHIN, timing
+from tacho_operator.core.planner.expected_speed import ON_HOST_WITHIN, on_host, timing
 
 FOLDER = RAW / "vllm-0.32-dense"
 SERVERS = {
@@ -141,44 +143,31 @@ class Loop:
             kernel = replace(kernel, **constants)
         return math.log(predicted(self.row, law, kernel) / self.row.measured)
 
-    def holds(self, error: float) -> bool:
-        """Whether the band of a plan holds so large an error, a logarithm."""
-        _, kernel, _ = timing(SPEED, self.row.step.placement)
-        within = kernel.output_within if self.several else kernel.decode_within
-        return abs(error) <= math.log(1 + (ON_HOST_WITHIN if waits_for_host(self) else within))
-
     def off_before(self) -> float:
         """The same by the law of 0.26."""
         early = replace(self.row, cell={**self.row.cell, "version": "0.26.0"})
         law, kernel, _ = timing(SPEED, early.step.placement)
         return math.log(predicted(early, law, kernel) / self.row.measured)
 
+    def kernel(self) -> KernelTiming:
+        """The constants of the plan, and its bands."""
+        law, kernel, _ = timing(SPEED, self.row.step.placement)
+        return on_host(kernel, loop_of(self.row, law, kernel).gap(1))
+
+    def holds(self, error: float) -> bool:
+        """Whether the band of a plan holds so large an error, a logarithm."""
+        kernel = self.kernel()
+        return abs(error) <= math.log(1 + (kernel.output_within if self.several else kernel.decode_within))
+
 
 def loops_of(
-    host: str, folder: Any, files: dict[str, tuple[str, str]], gpu: str = "NVIDIA-H200"
+    host: str, folder: Path, files: dict[str, tuple[str, str]], gpu: str = HELD_ON[0]
 ) -> Iterator[Loop]:
+    """Loops of files with one server each."""
     for file, (model, method) in files.items():
-        cell = {
-            "model": model,
-            "method": method,
-            "version": "0.32.0",
-            "args": [],
-            "maxModelLen": 4096,
-            "gpu": gpu,
-        }
+        cell = {"model": model, "method": method, "version": "0.32.0", "args": [], "maxModelLen": 4096}
         for level in levels(folder / f"{file}.json"):
-            one = level["streams"] == 1
-            row_of = Row(
-                name=file,
-                figure="one stream" if one else "load",
-                kind="loop",
-                cell=cell,
-                measured=1000 / level["tpot_ms"]["p50"] if one else rate(level),
-                streams=level["streams"],
-                input_tokens=512,
-                output_tokens=200,
-            )
-            yield Loop(host, row_of, level["steady"], level)
+            yield Loop(host, row_of(file, cell | {"gpu": gpu}, level), level["steady"], level)
 
 
 @cache
@@ -242,9 +231,8 @@ def several(groups: dict[str, list[tuple[Loop, float]]]) -> list[float]:
 
 
 def waits_for_host(loop: Loop) -> bool:
-    """Whether the GPU computes a step of one stream sooner than the slowest host."""
-    law, kernel, _ = timing(SPEED, loop.row.step.placement)
-    return loop_of(loop.row, law, kernel).gap(1) < kernel.host_step_microseconds / 1e6
+    """Whether the GPU computes a step of one stream sooner than a slow host."""
+    return loop.kernel().output_within == ON_HOST_WITHIN
 
 
 def plain_eight() -> list[Loop]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.gpu.goals import comparison
 from benchmarks.gpu.pages import probe
-from benchmarks.gpu.pages.loops import levels, pair, rate
+from benchmarks.gpu.pages.loops import levels, pair, rate, row_of
 from benchmarks.gpu.pages.recorded import RAW, fill, number, read, row, share
 from benchmarks.planner.cases import cases, predict
 from benchmarks.planner.speed import SPEED, Judged, loop_of, predicted
@@ -102,20 +102,7 @@ def loops(folder: str) -> Iterator[tuple[Row, dict[str, Any]]]:
         cell = {key: start.row[key] for key in known}
         file = (RAW.parents[2] / start.row["source"]).with_suffix(".json")
         for level in levels(file) if file.exists() else ():
-            alone = level["streams"] == 1
-            yield (
-                Row(
-                    name=file.stem,
-                    figure="one stream" if alone else "load",
-                    kind="loop",
-                    cell=cell,
-                    measured=1e3 / level["tpot_ms"]["p50"] if alone else rate(level),
-                    streams=level["streams"],
-                    input_tokens=512,
-                    output_tokens=200,
-                ),
-                level,
-            )
+            yield row_of(file.stem, cell, level), level
 
 
 def expected(of: Row) -> float:

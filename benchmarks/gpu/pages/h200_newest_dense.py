@@ -34,13 +34,17 @@ from benchmarks.gpu.pages.dense_law import (
     waits_for_host,
 )
 from benchmarks.gpu.pages.h200_graphs import logged
-from benchmarks.gpu.pages.loops import pair
+from benchmarks.gpu.pages.loops import levels, pair, rate
 from benchmarks.gpu.pages.recorded import RAW, fill, number, row, share
 from benchmarks.planner.placements import placement
 from tacho_contract.units import GIB
 from tacho_engines.base import Context
 from tacho_engines.registry import planner_adapter
-from tacho_engines.vllm.speed import IN_16, newest
+from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND, IN_16, newest
+from tacho_operator.core.planner.expected_speed import ON_HOST_WITHIN
+
+EXPERTS = "vllm-0.32-experts"
+"""A host with loops of other laws."""
 
 
 def span(errors: Sequence[float]) -> str:
@@ -163,6 +167,12 @@ def page() -> str:
         eight=median(eight),
         eight_worst=eight[-1],
         forms=forms(),
+        front_end=number(FRONT_END_TOKENS_PER_SECOND),
+        experts=number(rate(levels(f"{EXPERTS}/olmoe-as-qwen3-none.json", 256)[0])),
+        split=number(rate(levels(f"{EXPERTS}/llama-3.1-8b-none-tp2.json", 256)[0])),
+        olmoe=levels(f"{EXPERTS}/olmoe-as-qwen3-none.json", 1)[0]["tpot_ms"]["p50"],
+        host_step=newer.host_step_microseconds / 1e3,
+        on_host=100 * ON_HOST_WITHIN,
         alone_count=len(alone),
         alone=median(sizes(loop.off() for loop in alone)),
         alone_far=span([loop.off() for loop in alone if waits_for_host(loop)]),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.pages.recorded import number, read
+from benchmarks.planner.speed_rows import Row
 
 
 def levels(file: str | Path, streams: int = 0) -> list[dict[str, Any]]:
@@ -16,6 +17,21 @@ def levels(file: str | Path, streams: int = 0) -> list[dict[str, Any]]:
 def rate(level: dict[str, Any]) -> float:
     """Tokens a second, by the server's counter."""
     return float(level["output_tokens_per_second"]["server"])
+
+
+def row_of(name: str, cell: dict[str, Any], level: dict[str, Any]) -> Row:
+    """The figure of a loop that a plan's law is judged by: of one stream the rate by its TPOT."""
+    alone = level["streams"] == 1
+    return Row(
+        name=name,
+        figure="one stream" if alone else "load",
+        kind="loop",
+        cell=cell,
+        measured=1e3 / level["tpot_ms"]["p50"] if alone else rate(level),
+        streams=level["streams"],
+        input_tokens=512,
+        output_tokens=200,
+    )
 
 
 def littles_share(level: dict[str, Any]) -> float:

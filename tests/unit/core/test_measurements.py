@@ -263,16 +263,21 @@ def test_a_slow_plans_pods_get_its_budget_and_what_was_measured_stays() -> None:
     assert "probe.timeoutSeconds ends the probe after 60 s" in world.status["plan"]["probeBudgetMessage"]
 
 
-def test_figures_of_a_probe_pod_on_another_machine_are_not_those_of_the_service() -> None:
-    """For a pass they were the summary, and the scaler forgot bursts and its correction with each change."""
-    world = measured_world()
-    before, known = world.status["summary"], target_of(world.observed()).capacity.fingerprint
-    world.raw["metadata"]["annotations"] = {MEASURE_AGAIN_ANNOTATION: "now"}
+def probe_another_machine(world: World) -> None:
+    """The probe pod that begins now reports from a machine of another kind."""
     world.reconcile(1)
     (probe,) = world.pods("probe")
     world.serves(probe)
     uid = probe["metadata"]["uid"]
     world.reports[uid] = dataclasses.replace(world.reports[uid], environment=Environment(cpu_model="Xeon"))
+
+
+def test_figures_of_a_probe_pod_on_another_machine_are_not_those_of_the_service() -> None:
+    """For a pass they were the summary, and the scaler forgot bursts and its correction with each change."""
+    world = measured_world()
+    before, known = world.status["summary"], target_of(world.observed()).capacity.fingerprint
+    world.raw["metadata"]["annotations"] = {MEASURE_AGAIN_ANNOTATION: "now"}
+    probe_another_machine(world)
     for _ in range(3):
         world.reconcile(1)
         assert (world.status["summary"], target_of(world.observed()).capacity.fingerprint) == (before, known)
@@ -284,11 +289,7 @@ def test_what_only_another_machine_has_measured_is_not_said_to_be_measured_again
     """It said so for ever: a probe pod on such a machine is not followed by another."""
     world = measured_world()
     world.change(workload=NEW_WORKLOAD)
-    world.reconcile(1)
-    (probe,) = world.pods("probe")
-    world.serves(probe)
-    uid = probe["metadata"]["uid"]
-    world.reports[uid] = dataclasses.replace(world.reports[uid], environment=Environment(cpu_model="Xeon"))
+    probe_another_machine(world)
     for _ in range(3):
         world.reconcile(600)
     assert not world.pods("probe")

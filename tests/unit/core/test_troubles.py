@@ -120,14 +120,20 @@ def test_a_candidate_without_room_says_so_and_goes_on_later() -> None:
     assert world.names("Deployment") == {new}
 
 
-def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> None:
-    world = World(changed(MOCK_SPEC, gpu={"count": 1}))
+def without_spare_gpu(**more: object) -> tuple[World, str]:
+    """(A world whose candidate waits for the GPU of the active revision, the latter's name)."""
+    world = World(changed(MOCK_SPEC, gpu={"count": 1}, **more))
     world.come_up()
     (old,) = world.names("Deployment")
     world.roll_out()
     (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
     insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
     world.reconcile(700)
+    return world, old
+
+
+def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> None:
+    world, old = without_spare_gpu()
     assert world.brief("RolloutAccepted") == ("False", "NoSpareGPU")
     assert world.brief("Stalled") == ("True", "NoSpareGPU")
     assert "until it serves. From 1, set 0, then 1 again." in world.condition("Stalled")["message"]
@@ -141,13 +147,7 @@ def test_a_candidate_that_waits_for_the_actives_gpu_has_a_class_of_its_own() -> 
 
 def test_a_candidate_that_waits_for_a_gpu_beside_a_scaler_is_not_helped_by_replicas() -> None:
     """The message said to run fewer replicas, which autoscaling ignores."""
-    world = World(changed(MOCK_SPEC, gpu={"count": 1}, autoscaling={"maxReplicas": 4}))
-    world.come_up()
-    (old,) = world.names("Deployment")
-    world.roll_out()
-    (pod,) = [pod for pod in world.pods("server") if old not in pod["metadata"]["name"]]
-    insufficient(pod, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
-    world.reconcile(700)
+    world, _ = without_spare_gpu(autoscaling={"maxReplicas": 4})
     assert world.brief("Stalled") == ("True", "NoSpareGPU")
     assert "or remove spec.autoscaling and run fewer replicas until" in world.condition("Stalled")["message"]
     world.change(replicas=0, autoscaling=None)

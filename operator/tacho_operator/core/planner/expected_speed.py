@@ -223,7 +223,7 @@ def expected_speed(
         kernel = replace(kernel, graph_tokens=min(GRAPH_TOKENS, 2 * slots))
     ceiling = law.front_end_tokens_per_second * front_ends if front_ends else float("inf")
     loop = Loop(step=step, law=law, kernel=kernel, ceiling=ceiling, batching=speed.batching)
-    kernel = _on_host(kernel, loop.gap(1))
+    kernel = on_host(kernel, loop.gap(1))
     capacity = loop.capacity(slots, level)
     output_within = kernel.output_within if timed else guessed
     return ExpectedSpeed(
@@ -296,7 +296,7 @@ def _split(kernel: KernelTiming, split: SplitTiming) -> KernelTiming:
     )
 
 
-def _on_host(kernel: KernelTiming, gap: float) -> KernelTiming:
+def on_host(kernel: KernelTiming, gap: float) -> KernelTiming:
     """``kernel`` for steps of one stream of ``gap`` seconds: so short ones may wait for the host."""
     if gap >= kernel.host_step_microseconds / 1e6:
         return kernel
