@@ -54,7 +54,10 @@ weights to 16 bits.
 
 IN_TURN = 468.0
 """Microseconds a layer in which a host launches kernels one by one."""
+EXPERTS_IN_TURN = 1_146.0
+"""The same of a layer with experts."""
 NEWEST = "0.32"
+"""Version whose host takes other times than that of 0.26."""
 NEWEST_PROMPT_STEP = 22_020.0
 """Microseconds that a host takes for a step with a prompt with vLLM 0.32, for 16 to 64 layers alike. This and
 the next are fitted to loops of dense models on seven H200 hosts by ``python -m benchmarks.gpu.pages``
@@ -66,12 +69,10 @@ NEWEST_TOKENS_PER_SECOND = 11_340.0
 It depends on the host: steady loops had up to 12,745, and an OLMoE 14,161 on another.
 """
 NEWEST_HOST_STEP = 2_900.0
-"""Microseconds of a step of one stream in most requests of a Llama-3.2-1B, which took up to 3,280.
+"""Microseconds of a step of one stream in the slower half of a Llama-3.2-1B's requests, of 2,800 to 3,280.
 
-Another host took 1,610 with an OLMoE.
+The faster half took 1,880 to 2,170, and an OLMoE on another host 1,610.
 """
-EXPERTS_IN_TURN = 1_146.0
-"""The same of a layer with experts."""
 
 IN_16 = KernelTiming(
     methods=("none",),
