@@ -141,9 +141,11 @@ def test_a_pod_that_is_deleted_late_has_its_time_from_then_on() -> None:
 @pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet"])
 def test_what_a_former_revision_leaves_behind_stalls_nothing(kind: str) -> None:
     world = with_a_former(kind, FOREIGN)
-    world.reconcile(FINALIZER_SECONDS - 1)
+    decision = world.reconcile(FINALIZER_SECONDS - 1)
     assert world.brief("Reconciling") == ("False", "Settled"), "its controller may be at work"
-    world.reconcile(2)
+    assert decision.requeue_after_seconds is not None, "no event says that its time is over"
+    assert decision.requeue_after_seconds < 2
+    world.reconcile(decision.requeue_after_seconds)
     assert world.brief("Stalled")[0] == "False"
     assert world.brief("Ready") == ("True", "Serving")
     assert world.brief("Reconciling") == ("False", "Deleting"), "it is named, and nothing waits for it"

@@ -240,7 +240,7 @@ def take_snapshot(
         or bool(reconcile_plan.measuring.live.again.request)
         or reports_progress(live_pods((*servers, *probes))),
         deadline_seconds=_deadline_seconds(
-            observed, (*servers, *probes), (child.seconds_left for child in needed), now
+            observed, (*servers, *probes), (child.seconds_left for child in leaving), now
         ),
     )
 
