@@ -154,6 +154,24 @@ ROWS: dict[str, tuple[PodView, str, bool, tuple[str, ...]]] = {
         True,
         ("context deadline exceeded", "container runtime"),
     ),
+    "container for which the kubelet has no CPU": (
+        waiting("PreCreateHookError", "not enough cpus available to satisfy request"),
+        "PodNotPrepared",
+        True,
+        ("Node", "cannot start container engine of pod p", "not enough cpus"),
+    ),
+    "container for which the kubelet has no device": (
+        waiting("PreStartHookError", "device plugin PreStartContainer rpc failed"),
+        "PodNotPrepared",
+        True,
+        ("Repair that node", "PreStartContainer rpc failed"),
+    ),
+    "hook of a webhook's that fails": (
+        waiting("PostStartHookError", "Exec lifecycle hook failed"),
+        "InvalidConfig",
+        True,
+        ("Container engine cannot start", "See what set its postStart hook", "Exec lifecycle hook failed"),
+    ),
     "GPU that a node's hook does not find": (
         ended(exitCode=128, reason="StartError", message="nvidia-container-cli: driver/library mismatch"),
         "PodNotPrepared",

@@ -154,7 +154,7 @@ def _container(pod: PodView, container: ContainerView) -> Problem | None:
         )
     if reason == "CreateContainerConfigError":
         return _not_configured(pod, container, text)
-    if reason in ("CreateContainerError", "RunContainerError"):
+    if reason in ("CreateContainerError", "RunContainerError", *_HOOKS_OF_NODE, _OWN_HOOK):
         return _not_startable(pod, container, text)
     return _ended(pod, container)
 
@@ -190,19 +190,25 @@ _OF_NODE = re.compile(
 image and command are.
 """
 
+_HOOKS_OF_NODE = ("PreCreateHookError", "PreStartHookError")
+"""Waiting reasons of a container for which the kubelet's own managers of CPUs, memory and devices failed."""
+_OWN_HOOK = "PostStartHookError"
+
 
 def _not_startable(pod: PodView, container: ContainerView, text: str) -> Problem:
-    if _OF_NODE.search(text):
+    if _OF_NODE.search(text) or container.waiting_reason in _HOOKS_OF_NODE:
         return Problem(
             reason=FailureClass.POD_NOT_PREPARED,
             what=f"Node {pod.node} cannot start container {container.name} of pod {pod.name}.",
             next_step="Repair that node, its container runtime or GPU driver; else delete the pod.",
             quotation=text,
         )
+    by_image = "The image must contain the Python of spec.engine.custom.python."
+    by_hook = "See what set its postStart hook; tacho sets none."
     return Problem(
         reason=FailureClass.INVALID_CONFIG,
         what=f"Container {container.name} cannot start from image {container.image}.",
-        next_step="The image must contain the Python of spec.engine.custom.python.",
+        next_step=by_hook if container.waiting_reason == _OWN_HOOK else by_image,
         quotation=text,
     )
 
