@@ -13,6 +13,8 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
     SCALE_UP,
     Bounds,
+    ConditionState,
+    PodLoad,
     Point,
     ScalingInput,
     State,
@@ -42,6 +44,27 @@ def test_pods_that_report_load_are_not_said_to_report_none() -> None:
     active = fleet.decisions[-1].active
     assert (active.status, active.reason) == ("False", "FailedGetPodsMetric")
     assert "Neither the capacity nor the concurrency" in active.message
+
+
+@pytest.mark.parametrize("serves", [True, False])
+@pytest.mark.parametrize(
+    ("bounds", "refused", "size"),
+    [
+        (Bounds(least=1, most=9), None, "; the number of replicas stays."),
+        (Bounds(least=4, most=9), None, ". spec.autoscaling requires at least 4."),
+        (Bounds(least=1, most=1, source="claim c, which"), None, ". claim c, which allows at most 1."),
+        (Bounds(least=1, most=9), 2, ". Quota or admission allows 2 replicas at most."),
+    ],
+)
+def test_replicas_that_the_bounds_change_are_not_said_to_stay(
+    bounds: Bounds, refused: int | None, size: str, serves: bool
+) -> None:
+    policy, pods = dataclasses.replace(POLICY, bounds=bounds), (PodLoad(uid="p"),) if serves else ()
+    at = ScalingInput(pods=pods, capacity=CAPACITY, policy=policy, replicas=3, refused_above=refused)
+    decision = step(at, State(), 0.0).decision
+    why = "None of 1 serving pods reports load metrics" if serves else "No pod serves yet"
+    assert decision.active == ConditionState("False", "FailedGetPodsMetric", f"{why}{size}")
+    assert (decision.replicas == 3) == size.endswith("stays.")
 
 
 def test_the_first_sample_after_a_restart_names_no_window_that_is_not_there() -> None:

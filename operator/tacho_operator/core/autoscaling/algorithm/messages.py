@@ -179,13 +179,10 @@ def _clause(text: str) -> str:
 
 def _scaling_active(at: ScalingInput, outcome: Outcome, figures: Figures) -> ConditionState:
     """The condition ScalingActive: whether the load is known."""
-    if not at.pods:
-        return ConditionState(
-            "False", "FailedGetPodsMetric", "No pod serves yet; the number of replicas stays."
-        )
     if outcome.blind:
-        message = f"{_clause(outcome.blind)}; the number of replicas stays."
-        return ConditionState("False", "FailedGetPodsMetric", message)
+        why = _clause(outcome.blind) if at.pods else "No pod serves yet"
+        size = f". {_limit(at, outcome)}" if outcome.limited else "; the number of replicas stays."
+        return ConditionState("False", "FailedGetPodsMetric", f"{why}{size}")
     silent = f" {figures.silent} of {len(at.pods)} pods report none." if figures.silent else ""
     why = at.capacity.unverified or ("" if figures.counts_tokens else "no pod counts tokens")
     if why:
