@@ -14,6 +14,7 @@ from tacho_contract import codec
 from tacho_contract.launch import ENV_RUNTIME_CONFIG, RuntimeConfig
 from tacho_contract.measurement import CurvePoint, Measurement
 from tacho_engines.hardware.gpus import named_gpu
+from tacho_engines.shared.switches import split_switch
 from tacho_operator.api.status.measurement import AgainstPlan
 from tacho_operator.core.measurement.rounding import interval, rounded, too_wide
 from tacho_operator.core.planner.types import ModelPlan
@@ -37,8 +38,8 @@ HIGHEST_EFFICIENCY = 1.02
 not come from its decoding.
 """
 GUESSING_WORDS = ("speculative", "draft")
-"""Words in engine arguments that mean speculative decoding. One step then yields several tokens, so the
-bandwidth bound does not apply.
+"""Words in names of engine switches that mean speculative decoding. One step then yields several tokens, so
+the bandwidth bound does not apply.
 """
 
 
@@ -121,16 +122,23 @@ def decode_bound(plan: ModelPlan, context_tokens: float) -> float | None:
 
 
 def _guesses(revision: Revision) -> bool:
-    """Whether the engine's arguments or variables ask for speculative decoding. The names of a resource and
-    of a model may have the same words.
+    """Whether names of the engine's switches or variables ask for speculative decoding. Values, as the name
+    of a model, may have the same words.
     """
     written = [*revision.plan.arguments]
     for container in (revision.pod_template.get("spec") or {}).get("containers") or ():
         for item in container.get("env") or ():
             value = str(item.get("value", "")).replace("$$", "$")
             found = codec.read(RuntimeConfig, value) if item["name"] == ENV_RUNTIME_CONFIG else None
-            written += [item["name"], value] if found is None else _command(found)
-    return any(word in text.lower() for word in GUESSING_WORDS for text in written)
+            written += [f"--{item['name']}"] if found is None else _command(found)
+    switches = (switch[0].lower() for word in written if (switch := split_switch(word)))
+    return any(_is_guessing(name) for name in switches)
+
+
+def _is_guessing(switch: str) -> bool:
+    """Whether a switch is of speculative decoding; vLLM has the short forms ``-sc`` and ``--spec-…``."""
+    words = switch.replace(".", "-").split("-")
+    return switch == "sc" or words[0] == "spec" or any(word in words for word in GUESSING_WORDS)
 
 
 def _command(found: RuntimeConfig) -> tuple[str, ...]:
