@@ -47,8 +47,10 @@ class Detokenizer:
         return self._added_text(final=False)
 
     def rest(self) -> str:
-        """The text held back so far, complete or not."""
-        return self._added_text(final=True)
+        """The text held back so far; of a cut character one INCOMPLETE is left, however many bytes it has."""
+        held, text = len(self._tokens) - self._shown, self._added_text(final=True)
+        is_cut = held <= CUT_TOKENS and text.endswith(INCOMPLETE)
+        return text.rstrip(INCOMPLETE) + INCOMPLETE if is_cut else text
 
     def _added_text(self, *, final: bool) -> str:
         begin, before = self._context()

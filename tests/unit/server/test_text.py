@@ -92,6 +92,16 @@ def test_characters_of_several_bytes_in_a_row_are_whole(prompt: str, answer: str
     assert "".join(text.add(byte) for byte in answer.encode()) + text.rest() == answer
 
 
+@pytest.mark.parametrize("tokenizer", [Bytes(), Runs()])
+@pytest.mark.parametrize("before", ["", "a", "\U0001f600"])
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_of_a_cut_character_one_replacement_is_left(tokenizer: Bytes, before: str, left: int) -> None:
+    """SentencePiece's tokenizers show one for each of its bytes, and of those in a row before them."""
+    text = Detokenizer(tokenizer, b"p")
+    shown = "".join(text.add(byte) for byte in before.encode() + "\U0001f600".encode()[:left])
+    assert shown + text.rest() == before + "\ufffd"
+
+
 class Stripped(Bytes):
     """As tokenizers that drop a text's leading space."""
 
