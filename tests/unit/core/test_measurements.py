@@ -6,6 +6,8 @@ import copy
 import dataclasses
 import json
 
+import pytest
+
 from tacho_contract.measurement import Capacity, Environment, SingleStream
 from tacho_operator.core.autoscaling.target import target_of
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
@@ -283,6 +285,29 @@ def test_figures_of_a_probe_pod_on_another_machine_are_not_those_of_the_service(
         assert (world.status["summary"], target_of(world.observed()).capacity.fingerprint) == (before, known)
     assert not world.pods("probe")
     assert [item["state"] for item in world.status["measurements"]] == ["Stale", "Complete"]
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_the_figures_stay_while_the_only_serving_pod_does_not_say_its_machine(begins: bool) -> None:
+    """For a pass they were Stale, as the probe pod's machine alone was known."""
+    world = measured_world()
+    before, known = world.status["summary"], target_of(world.observed()).capacity.fingerprint
+    world.raw["metadata"]["annotations"] = {MEASURE_AGAIN_ANNOTATION: "now"}
+    probe_another_machine(world)
+    (server,) = world.pods("server")
+    answer = world.reports.pop(server["metadata"]["uid"])
+    if begins:
+        world.runs(server, "Preflight", environment=Environment())
+    for _ in range(2):
+        world.reconcile(1)
+        assert (world.status["summary"], target_of(world.observed()).capacity.fingerprint) == (before, known)
+    world.runs(server, "Probing", environment=answer.environment)
+    world.reconcile(1)
+    assert world.status["summary"] == before
+    world.change(workload=NEW_WORKLOAD)
+    del world.reports[server["metadata"]["uid"]]
+    world.reconcile(1)
+    assert "outputTokensPerSecond" not in world.status.get("summary", {}), "they are of the former workload"
 
 
 def test_what_only_another_machine_has_measured_is_not_said_to_be_measured_again() -> None:

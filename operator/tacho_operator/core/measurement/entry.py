@@ -88,6 +88,11 @@ class PodReport:
         return measured is not None and self.restarted is not None and measured < self.restarted
 
     @property
+    def is_of_known_machine(self) -> bool:
+        """Whether the pod has examined its machine, with which its runtime begins."""
+        return self.report.environment != Environment()
+
+    @property
     def unmeasured_since(self) -> datetime | None:
         """Since when the pod is known to have no full measurement of its present run, as it was only checked,
         or the container began again; None: it has one, or none at all yet.

@@ -21,6 +21,7 @@ from tacho_operator.core.measurement.states import (
     PARTIAL,
     PROVISIONAL,
     STALE,
+    USABLE,
     clean,
     current,
 )
@@ -47,21 +48,26 @@ def updated_measurements(
     subject: Revision | None,
     known: Mapping[str, Revision],
     doubted: bool = False,
+    silent: bool = False,
 ) -> tuple[MeasurementEntry, ...]:
     """The stored measurements with those that pods report now, newest first.
 
     A measurement becomes Stale where the configuration has changed. ``subject``: the revision that the
     summary describes (the active one, or the first candidate). ``doubted``: the model's files are no longer
-    the measured ones.
+    the measured ones. ``silent``: a serving pod's machine is not known yet, which is no reason to doubt it.
     """
     found = {item.fingerprint: item for item in former}
     reports = tuple(reports)
     read = {item.pod for item in nlargest(MOST_READ, reports, key=_recency_key)}
     own = [item for item in reports if subject and item.report.plan_key == subject.plan_key]
-    present = [item for item in own if not item.terminating]
+    present = [item for item in own if not item.terminating and item.is_of_known_machine]
     # A probe pod may have another size, or another machine, than the pods that serve.
     serving = [item for item in present if not item.is_probe]
     running = {item.present_fingerprint(live.measure_key) for item in serving or present}
+    if silent and not serving:
+        usable = [item for item in found.values() if item.state in USABLE]
+        kept = {item.fingerprint for item in usable if _state(item, live, subject, set()) != STALE}
+        running = kept or running
     for item in reports:
         is_read = item.pod in read
         entry = measurement_entry(item, known.get(item.report.revision)) if is_read else None

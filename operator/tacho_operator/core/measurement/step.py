@@ -125,6 +125,7 @@ def gathered(
     )
     doubted = subject is not None and _model_changed(servers, subject)
     found = _pod_reports((*servers, *probes), flagged.reports, observed.traffic, revisions)
+    examined = {item.pod for item in found if item.is_of_known_machine}
     return Gathered(
         servers=servers,
         probes=probes,
@@ -137,6 +138,7 @@ def gathered(
             subject=subject,
             known=revisions,
             doubted=doubted,
+            silent=any(pod.name not in examined and not pod.terminating for pod in servers),
         ),
         neighbours=flagged.seen,
         doubted=doubted,
