@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -339,3 +341,52 @@ def test_a_pod_that_starts_on_another_machine_is_about_to_be_measured() -> None:
     world.reconcile(1)
     assert world.brief("Measured") == ("False", "MeasurementStale")
     assert "A new measurement follows." in world.condition("Measured")["message"]
+
+
+XEON = Environment(cpu_model="Xeon")
+UNLIKE = "of 3 serving pods have other hardware, or another image, than these figures are of."
+
+
+def on_xeon(world: World, pod: dict[str, Any], tokens: float) -> None:
+    """The pod is measured there, later than the others."""
+    world.now += timedelta(seconds=1)
+    capacity = dataclasses.replace(CAPACITY, output_tokens_per_second=tokens)
+    world.serves(pod, capacity=capacity)
+    uid = pod["metadata"]["uid"]
+    world.reports[uid] = dataclasses.replace(world.reports[uid], environment=XEON)
+    world.reconcile(1)
+
+
+def test_of_two_kinds_of_machine_the_figures_are_those_of_most_serving_pods() -> None:
+    """The newest were those of all: a replica on a slower GPU halved the capacity of the others."""
+    world = measured_world(changed(MOCK_SPEC, replicas=3))
+    before, known = world.status["summary"], target_of(world.observed()).capacity
+    first, second, third = world.pods("server")
+    on_xeon(world, third, 50.0)
+    assert (world.status["summary"], target_of(world.observed()).capacity) == (before, known)
+    assert world.brief("Measured") == ("True", "MeasurementComplete")
+    assert world.condition("Measured")["message"].endswith(f"second. 1 {UNLIKE}")
+    assert [item["state"] for item in world.status["measurements"]] == ["Complete", "Complete"]
+    on_xeon(world, second, 50.0)
+    assert world.status["summary"]["outputTokensPerSecond"] == "50"
+    assert target_of(world.observed()).capacity.output_tokens_per_second == 50
+    assert world.condition("Measured")["message"] == f"50 output tokens per second. 1 {UNLIKE}"
+    for pod in (first, second):
+        world.remove_pod(pod)
+    world.deployment_controller()
+    world.serve_all()
+    world.reconcile(1)
+    assert world.status["summary"] == before
+
+
+def test_of_as_many_pods_of_two_kinds_the_figures_stay() -> None:
+    """The scaler forgets the load with each other measurement."""
+    world = measured_world(changed(MOCK_SPEC, replicas=2))
+    before = world.status["summary"]
+    on_xeon(world, world.pods("server")[1], 50.0)
+    assert world.status["summary"] == before
+    world.change(replicas=1)
+    world.remove_pod(world.pods("server")[0])
+    world.reconcile(1)
+    assert world.status["summary"]["outputTokensPerSecond"] == "50"
+    assert "serving pods" not in world.condition("Measured")["message"]

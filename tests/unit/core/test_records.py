@@ -150,6 +150,18 @@ def test_the_newest_stay_and_what_is_current_before_what_is_stale() -> None:
     assert said(found) == [*(("Stale", speed) for speed in speeds), ("Complete", "100")]
 
 
+def test_the_figures_of_most_serving_pods_stay_however_many_kinds_of_machine_there_are() -> None:
+    def ready(found: PodReport, *, is_probe: bool = False) -> PodReport:
+        report = dataclasses.replace(found.report, ready=True)
+        return dataclasses.replace(found, report=report, is_probe=is_probe)
+
+    most = [ready(reported(0)), ready(reported(1, measured=False))]
+    others = [ready(reported(seconds, cpu=f"{seconds}", speed=seconds)) for seconds in range(2, KEPT + 3)]
+    probes = [ready(reported(9, cpu="2", measured=False), is_probe=True)] * 3
+    found = after((), *most, *others, *probes)
+    assert said(found) == [("Complete", "100"), *(("Complete", str(speed)) for speed in (6, 5, 4))]
+
+
 def test_the_summary_is_of_current_figures_and_shows_what_there_is() -> None:
     (found,) = after((), reported(speed=123.4))
     summary = summary_of((found,))

@@ -248,7 +248,8 @@ class LLMDeploymentStatus(StatusModel):
     plan: Plan | None = None
     """The plan of the active revision, or of the first candidate until one is active."""
     measurements: Annotated[list[MeasurementEntry], items(4, key="fingerprint")] = Field(default_factory=list)
-    """The latest measurements, one for each fingerprint, newest first."""
+    """The latest measurements, one for each fingerprint, newest first. Of several that are current, that of
+    most serving pods is first."""
     startup: Startup | None = None
     """Durations of the latest start of a pod."""
     revisions: Annotated[list[RevisionStatus], items(5, key="name")] = Field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from heapq import nlargest
@@ -50,14 +51,15 @@ def updated_measurements(
     doubted: bool = False,
     silent: bool = False,
 ) -> tuple[MeasurementEntry, ...]:
-    """The stored measurements with those that pods report now, newest first.
+    """The stored measurements with those that pods report now, newest first. Of several current ones, that of
+    the machine of most serving pods is first.
 
     A measurement becomes Stale where the configuration has changed. ``subject``: the revision that the
     summary describes (the active one, or the first candidate). ``doubted``: the model's files are no longer
     the measured ones. ``silent``: a serving pod's machine is not known yet, which is no reason to doubt it.
     """
     found = {item.fingerprint: item for item in former}
-    reports = tuple(reports)
+    before, reports = current(found.values()), tuple(reports)
     read = {item.pod for item in nlargest(MOST_READ, reports, key=_recency_key)}
     own = [item for item in reports if subject and item.report.plan_key == subject.plan_key]
     present = [item for item in own if not item.terminating and item.is_of_known_machine]
@@ -66,8 +68,8 @@ def updated_measurements(
     running = {item.present_fingerprint(live.measure_key) for item in serving or present}
     if silent and not serving:
         usable = [item for item in found.values() if item.state in USABLE]
-        kept = {item.fingerprint for item in usable if _state(item, live, subject, set()) != STALE}
-        running = kept or running
+        last = {item.fingerprint for item in usable if _state(item, live, subject, set()) != STALE}
+        running = last or running
     for item in reports:
         is_read = item.pod in read
         entry = measurement_entry(item, known.get(item.report.revision)) if is_read else None
@@ -75,9 +77,8 @@ def updated_measurements(
         old = found.get(entry.fingerprint) if entry else None
         ahead = old is not None and _is_dated_in_future(old, item.report)
         if entry and _replaces(entry, old, always=always, ahead=ahead):
-            before = {"history": history_for(entry, old), "traffic": old.traffic} if old else {}
-            kept = entry.model_copy(update=before)
-            found[entry.fingerprint] = summed_up(kept)
+            kept = {"history": history_for(entry, old), "traffic": old.traffic} if old else {}
+            found[entry.fingerprint] = summed_up(entry.model_copy(update=kept))
         now = item.present_fingerprint(live.measure_key)
         if now in found:
             found[now] = raised(found[now], [item.traffic[now]] if now in item.traffic else ())
@@ -88,9 +89,31 @@ def updated_measurements(
         item.model_copy(update={"state": STALE if doubted else _state(item, live, subject, running)})
         for item in found.values()
     ]
-    newest = sorted(judged, key=_age_key)
-    ranked = sorted(reversed(newest), key=lambda item: item.state == STALE)[:KEPT]
-    return tuple(sorted(ranked, key=_age_key, reverse=True))
+    return _ordered(judged, serving_kinds(own, live.measure_key), before)
+
+
+def serving_kinds(reports: Iterable[PodReport], measure_key: str) -> Counter[str]:
+    """Number of ready serving pods by the fingerprint that a measurement of each, as it is now, has."""
+    serving = (item for item in reports if item.report.ready and not (item.is_probe or item.terminating))
+    return Counter(item.present_fingerprint(measure_key) for item in serving)
+
+
+def _ordered(
+    entries: Iterable[MeasurementEntry], pods: Counter[str], before: MeasurementEntry | None
+) -> tuple[MeasurementEntry, ...]:
+    """The measurements to keep, in the order of status. ``pods``: number of serving pods by fingerprint.
+
+    Of as many pods, ``before`` stays first, as the scaler forgets the load with each change.
+    """
+
+    def pods_key(item: MeasurementEntry) -> tuple[int, bool]:
+        return (pods[item.fingerprint], before is not None and item.fingerprint == before.fingerprint)
+
+    newest = sorted(entries, key=_age_key, reverse=True)
+    most = max((item for item in newest if item.state != STALE), key=pods_key, default=None)
+    ranked = sorted(newest, key=lambda item: (item.state == STALE, item is not most))[:KEPT]
+    found = sorted(ranked, key=_age_key, reverse=True)
+    return tuple(found if current(found) is most else sorted(found, key=lambda item: item is not most))
 
 
 def is_resized_server(item: PodReport) -> bool:

@@ -25,7 +25,7 @@ from tacho_operator.core.measurement.noisy_neighbours import (
     write_neighbours,
 )
 from tacho_operator.core.measurement.probe_pods import ProbeFailure, RemeasureInput, RemeasurePlan, remeasure
-from tacho_operator.core.measurement.records import is_resized_server, updated_measurements
+from tacho_operator.core.measurement.records import is_resized_server, serving_kinds, updated_measurements
 from tacho_operator.core.measurement.requested_probe import EVENT, former_request, plan_reprobe
 from tacho_operator.core.measurement.resized import resize_text, resized_environment
 from tacho_operator.core.measurement.runs import baselines, deviating
@@ -56,6 +56,10 @@ class MeasurementPlan:
     resized: str = ""
     """Which serving pod was resized after it was measured, to another size than that of the current
     measurement, as a sentence; "": none.
+    """
+    unlike: str = ""
+    """How many serving pods have another machine or image than that of the current measurement, as a
+    sentence; "": none.
     """
     neighbours: Mapping[str, str] = field(default_factory=dict)
     """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
@@ -193,6 +197,7 @@ def plan_measurement(
         remeasure=RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed),
         deviating=off,
         resized=_resized(known.pod_reports, subject, live, current(measurements)),
+        unlike=_unlike(known.pod_reports, current(measurements)),
         neighbours=known.neighbours,
         reprobe_note=notes.get(names.MEASURE_REQUESTED_ANNOTATION, ""),
     )
@@ -321,6 +326,19 @@ def _resized(
         if item.resized and is_own and item.present_fingerprint(live.measure_key) != measured:
             return resize_text(item.pod, item.report.environment, item.resized)
     return ""
+
+
+def _unlike(reports: Iterable[PodReport], entry: MeasurementEntry | None) -> str:
+    """How many serving pods of the plan of ``entry`` have another machine or image, as a sentence; "": none
+    has.
+    """
+    if entry is None:
+        return ""
+    own = (item for item in reports if item.report.plan_key == entry.plan_key)
+    kinds = serving_kinds(own, entry.measure_key or "")
+    total, unlike = kinds.total(), kinds.total() - kinds[entry.fingerprint]
+    others = "have other hardware, or another image, than these figures are of."
+    return f"{unlike} of {total} serving pods {others}" if unlike else ""
 
 
 def pod_report(

@@ -52,7 +52,7 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
         return ConditionValue("False", Reason.MEASUREMENT_STALE, measuring.resized, RESIZED_NEXT_STEP)
     if measuring.current is not None:
         value = _measurement(measuring.current, measuring, _more_time(snapshot, measuring.current))
-        return _not_again(value, remeasure)
+        return _not_again(value, measuring)
     if measuring.disabled:
         return ConditionValue("False", Reason.PROBE_DISABLED, "spec.probe.policy is Disabled.")
     if remeasure.outcome is not None:
@@ -99,9 +99,13 @@ def _is_of_others(snapshot: Snapshot) -> bool:
     return known and measuring.remeasure.cause is None and not snapshot.reporting
 
 
-def _not_again(value: ConditionValue, remeasure: RemeasurePlan) -> ConditionValue:
-    """``value`` of a current measurement, and why the next one, requested or due by doubts, has not come."""
-    outcome = remeasure.outcome
+def _not_again(value: ConditionValue, measuring: MeasurementPlan) -> ConditionValue:
+    """``value`` of a current measurement, whether it is of all pods, and why the next one, requested or due
+    by doubts, has not come.
+    """
+    remeasure, outcome = measuring.remeasure, measuring.remeasure.outcome
+    if measuring.unlike:
+        value = dataclasses.replace(value, what=f"{value.what} {measuring.unlike}")
     if outcome is None or remeasure.cause == Cause.UNFINISHED:  # told by _lower_bound
         return value
     subject = "The requested measurement" if remeasure.cause == Cause.REQUESTED else "A new measurement"
