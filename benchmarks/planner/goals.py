@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from benchmarks.gpu.pages import dense_law as dense
+from benchmarks.gpu.pages import dense_law as dense, h200_newest_quantized as quantized
 from benchmarks.planner import speed, starts
 from benchmarks.planner.cases import called_fitting, predict
 from benchmarks.planner.run import RESULTS
@@ -88,12 +88,21 @@ def of_speed() -> Iterator[Goal]:
 
 
 def of_newest() -> Iterator[Goal]:
-    """Of dense models with vLLM 0.32, the default, held back by model."""
+    """Of vLLM 0.32, the default: dense models are held back by model, and to the others nothing is fitted."""
     found = [pair for pairs in dense.by_model().values() for pair in pairs]
     yield from _speed(
         "vLLM 0.32, dense",
         [HeldBack(loop.row, math.expm1(error), loop.holds(error)) for loop, error in found],
     )
+    for weights, loops in quantized.judged():
+        yield from _speed(
+            f"vLLM 0.32, {weights}",
+            [
+                HeldBack(loop.row, math.expm1(loop.off()), loop.holds(loop.off()))
+                for loop in loops
+                if loop.steady
+            ],
+        )
 
 
 def _speed(kind: str, items: Sequence[speed.Judged | HeldBack]) -> Iterator[Goal]:

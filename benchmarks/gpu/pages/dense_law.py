@@ -11,11 +11,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.gpu.pages.h200_graphs import CAPTURED, MOST_TOKENS
 from benchmarks.gpu.pages.loops import levels, row_of
 from benchmarks.gpu.pages.recorded import RAW
 from benchmarks.planner.speed import SPEED, WEIGHTS, least_squares, loop_of, predicted
 from benchmarks.planner.speed_rows import STORED, Row
-from tacho_engines.profile import KernelTiming
+from tacho_engines.profile import KernelTiming, StepLaw
 from tacho_engines.vllm.speed import HELD_ON, IN_TURN
 from tacho_operator.core.planner.expected_speed import ON_HOST_WITHIN, on_host, timing
 
@@ -45,6 +46,7 @@ SHORT = {
 
 def served(name: str) -> tuple[str, str]:
     """The model of a file and the method of its plan. A quantized checkpoint is named after its form."""
+    name = name.removesuffix(CAPTURED)
     if name.endswith("-stored"):
         model = name.removesuffix("-stored")
         return model, STORED[model.rpartition("-")[2]]
@@ -126,6 +128,8 @@ class Loop:
     row: Row
     steady: bool
     level: dict[str, Any]
+    captured: bool = False
+    """Whether CUDA graphs were captured for steps of up to ``MOST_TOKENS``."""
 
     @property
     def several(self) -> bool:
@@ -138,21 +142,22 @@ class Loop:
 
     def off(self, constants: dict[str, float] | None = None) -> float:
         """By which share more is expected, as a logarithm. ``constants``: of 0.32; None: the plan's."""
-        law, kernel, _ = timing(SPEED, self.row.step.placement)
-        if constants is not None:
-            kernel = replace(kernel, **constants)
-        return math.log(predicted(self.row, law, kernel) / self.row.measured)
+        law, kernel = self._timing(self.row)
+        return math.log(predicted(self.row, law, replace(kernel, **(constants or {}))) / self.row.measured)
 
     def off_before(self) -> float:
         """The same by the law of 0.26."""
         early = replace(self.row, cell={**self.row.cell, "version": "0.26.0"})
-        law, kernel, _ = timing(SPEED, early.step.placement)
-        return math.log(predicted(early, law, kernel) / self.row.measured)
+        return math.log(predicted(early, *self._timing(early)) / self.row.measured)
 
     def kernel(self) -> KernelTiming:
         """The constants of the plan, and its bands."""
-        law, kernel, _ = timing(SPEED, self.row.step.placement)
+        law, kernel = self._timing(self.row)
         return on_host(kernel, loop_of(self.row, law, kernel).gap(1))
+
+    def _timing(self, row: Row) -> tuple[StepLaw, KernelTiming]:
+        law, kernel, _ = timing(SPEED, row.step.placement)
+        return law, replace(kernel, graph_tokens=MOST_TOKENS) if self.captured else kernel
 
     def holds(self, error: float) -> bool:
         """Whether the band of a plan holds so large an error, a logarithm."""
@@ -167,7 +172,8 @@ def loops_of(
     for file, (model, method) in files.items():
         cell = {"model": model, "method": method, "version": "0.32.0", "args": [], "maxModelLen": 4096}
         for level in levels(folder / f"{file}.json"):
-            yield Loop(host, row_of(file, cell | {"gpu": gpu}, level), level["steady"], level)
+            found = row_of(file, cell | {"gpu": gpu}, level)
+            yield Loop(host, found, level["steady"], level, file.endswith(CAPTURED))
 
 
 @cache

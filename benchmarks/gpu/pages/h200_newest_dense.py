@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from statistics import median
 
 from benchmarks.gpu.pages.dense_law import (
@@ -84,13 +85,18 @@ def rates() -> Iterator[str]:
 
 def weights() -> Iterator[str]:
     for name, (title, form) in (SERVERS | SHORT).items():
-        model, method = served(name)
-        at = placement("vllm", model, method, "NVIDIA-H200", version="0.32.0")
-        account = planner_adapter("vllm").account(at, Context(4096, 1))
-        assert account is not None
-        planned = account.weights_bytes / GIB
-        found = float(logged(name, r"Model loading took ([\d.]+) GiB", FOLDER))
-        yield row(title, form, f"{planned:.2f}", f"{found:.2f}", share(planned, found))
+        yield row(title, form, *loaded(name, FOLDER))
+
+
+def loaded(name: str, folder: Path) -> tuple[str, str, str]:
+    """Planned GiB of weights, those of a server's log, and the error."""
+    model, method = served(name)
+    at = placement("vllm", model, method, "NVIDIA-H200", version="0.32.0")
+    account = planner_adapter("vllm").account(at, Context(4096, 1))
+    assert account is not None
+    planned = account.weights_bytes / GIB
+    found = float(logged(name, r"Model loading took ([\d.]+) GiB", folder))
+    return f"{planned:.2f}", f"{found:.2f}", share(planned, found)
 
 
 def ablation() -> Iterator[str]:

@@ -73,6 +73,8 @@ NEWEST_HOST_STEP = 2_900.0
 
 The faster half took 1,880 to 2,170, and an OLMoE on another host 1,610.
 """
+RAN_DENSE = "as vLLM 0.32 ran models of 1B to 32B on seven H200 hosts and an 8B on an H100"
+RAN_UNFITTED = "as vLLM 0.32 ran models of 3B to 8B on H200s"
 
 IN_16 = KernelTiming(
     methods=("none",),
@@ -108,8 +110,69 @@ MACHETE = KernelTiming(
     ran="as vLLM 0.26 ran models of 1.5B to 8B in 4 bits on an H200 and of 8B and 32B on an H100",
 )
 
+W8A8 = KernelTiming(
+    methods=("compressed-tensors",),
+    schemes=("W8A8-int",),
+    layer_microseconds=12.87,
+    batch_layer_microseconds=14.1,
+    launch_microseconds=IN_TURN,
+    arithmetic=1.077,
+    decode_within=0.08,
+    output_within=0.20,
+    ran="as vLLM 0.26 ran models of 3B to 8B in W8A8 on an H200",
+)
+NF4 = KernelTiming(
+    methods=("bnb-nf4",),
+    unpacking=538.0,
+    pass_elements=1024,
+    batch_unpacking=1_724.0,
+    layer_microseconds=19.5,
+    batch_layer_microseconds=123.7,
+    launch_microseconds=388.0,
+    overlap=1.0,
+    arithmetic=IN_16_BITS,
+    decode_within=0.08,
+    output_within=0.20,
+    ran="as vLLM 0.26 ran models of 1B to 8B in NF4 on an H200",
+)
+EXPERTS_16 = KernelTiming(
+    methods=("none",),
+    experts=True,
+    layer_microseconds=12.8,
+    batch_layer_microseconds=33.6,
+    launch_microseconds=EXPERTS_IN_TURN,
+    arithmetic=IN_16_BITS,
+    decode_within=0.17,
+    output_within=0.30,
+    ran="as vLLM 0.26 ran models of 3B to 30B with experts on an H200",
+)
+EXPERTS_4 = KernelTiming(
+    methods=("awq", "gptq", "compressed-tensors"),
+    schemes=("W4A16",),
+    experts=True,
+    layer_microseconds=39.8,
+    batch_layer_microseconds=46.2,
+    launch_microseconds=1_503.0,
+    arithmetic=IN_16_BITS,
+    decode_within=0.10,
+    output_within=0.30,
+    ran="as vLLM 0.26 ran models of 7B to 107B with experts in 4 bits on an H200",
+)
+EXPERTS_8 = KernelTiming(
+    methods=("fp8",),
+    experts=True,
+    products=HELD_ON,
+    layer_microseconds=36.3,
+    batch_layer_microseconds=68.4,
+    launch_microseconds=1_742.0,
+    arithmetic=IN_16_BITS,
+    decode_within=0.25,
+    output_within=0.30,
+    ran="as vLLM 0.26 ran models of 3B to 47B with experts in FP8 on an H200 and an H100",
+)
 
-def newest(kernel: KernelTiming) -> KernelTiming:
+
+def newest(kernel: KernelTiming, ran: str = RAN_DENSE) -> KernelTiming:
     """The same kernel with vLLM 0.32, whose host takes other times."""
     return replace(
         kernel,
@@ -121,7 +184,19 @@ def newest(kernel: KernelTiming) -> KernelTiming:
         server_tokens_per_second=NEWEST_TOKENS_PER_SECOND,
         decode_within=0.09,
         output_within=0.25,
-        ran="as vLLM 0.32 ran models of 1B to 32B on seven H200 hosts and an 8B on an H100",
+        ran=ran,
+    )
+
+
+def newest_experts(kernel: KernelTiming, sizes: str, output_within: float) -> KernelTiming:
+    """The same of a model with experts: its host launches the kernels of all weights as those of 16 bits."""
+    return replace(
+        newest(kernel, f"as vLLM 0.32 ran models of {sizes} with experts on H200s"),
+        products=(),
+        launch_microseconds=EXPERTS_IN_TURN,
+        prompt_step_microseconds=0.0,
+        decode_within=0.17,
+        output_within=output_within,
     )
 
 
@@ -148,34 +223,8 @@ LAW = StepLaw(
         ran="as vLLM 0.26 ran models of 7B to 70B over 2 and 4 H200s",
     ),
     kernels=(
-        replace(IN_16, before=NEWEST),
-        replace(FP8, before=NEWEST),
-        KernelTiming(
-            methods=("compressed-tensors",),
-            schemes=("W8A8-int",),
-            layer_microseconds=12.87,
-            batch_layer_microseconds=14.1,
-            launch_microseconds=IN_TURN,
-            arithmetic=1.077,
-            decode_within=0.08,
-            output_within=0.20,
-            ran="as vLLM 0.26 ran models of 3B to 8B in W8A8 on an H200",
-        ),
-        replace(MACHETE, before=NEWEST),
-        KernelTiming(
-            methods=("bnb-nf4",),
-            unpacking=538.0,
-            pass_elements=1024,
-            batch_unpacking=1_724.0,
-            layer_microseconds=19.5,
-            batch_layer_microseconds=123.7,
-            launch_microseconds=388.0,
-            overlap=1.0,
-            arithmetic=IN_16_BITS,
-            decode_within=0.08,
-            output_within=0.20,
-            ran="as vLLM 0.26 ran models of 1B to 8B in NF4 on an H200",
-        ),
+        *(replace(kernel, before=NEWEST) for kernel in (IN_16, FP8, W8A8, MACHETE, NF4)),
+        *(replace(kernel, before=NEWEST) for kernel in (EXPERTS_16, EXPERTS_4, EXPERTS_8)),
         KernelTiming(
             methods=("bnb-int8",),
             schemes=(),
@@ -212,41 +261,6 @@ LAW = StepLaw(
         ),
         KernelTiming(
             methods=("none",),
-            experts=True,
-            layer_microseconds=12.8,
-            batch_layer_microseconds=33.6,
-            launch_microseconds=EXPERTS_IN_TURN,
-            arithmetic=IN_16_BITS,
-            decode_within=0.17,
-            output_within=0.30,
-            ran="as vLLM 0.26 ran models of 3B to 30B with experts on an H200",
-        ),
-        KernelTiming(
-            methods=("awq", "gptq", "compressed-tensors"),
-            schemes=("W4A16",),
-            experts=True,
-            layer_microseconds=39.8,
-            batch_layer_microseconds=46.2,
-            launch_microseconds=1_503.0,
-            arithmetic=IN_16_BITS,
-            decode_within=0.10,
-            output_within=0.30,
-            ran="as vLLM 0.26 ran models of 7B to 107B with experts in 4 bits on an H200",
-        ),
-        KernelTiming(
-            methods=("fp8",),
-            experts=True,
-            products=HELD_ON,
-            layer_microseconds=36.3,
-            batch_layer_microseconds=68.4,
-            launch_microseconds=1_742.0,
-            arithmetic=IN_16_BITS,
-            decode_within=0.25,
-            output_within=0.30,
-            ran="as vLLM 0.26 ran models of 3B to 47B with experts in FP8 on an H200 and an H100",
-        ),
-        KernelTiming(
-            methods=("none",),
             schemes=("W4A16-mxfp4",),
             experts=True,
             layer_microseconds=26.0,
@@ -259,9 +273,15 @@ LAW = StepLaw(
             ran="as vLLM 0.26 ran one stream of gpt-oss on an H200, and several of other models in 16 bits",
         ),
         *(newest(kernel) for kernel in (IN_16, FP8, MACHETE)),
+        newest(W8A8, RAN_UNFITTED),
+        newest(NF4, RAN_UNFITTED),
+        newest_experts(EXPERTS_16, "3B to 47B", output_within=0.30),
+        newest_experts(EXPERTS_8, "7B to 107B", output_within=0.35),
+        newest_experts(EXPERTS_4, "7B and 30B", output_within=0.40),
     ),
 )
-"""Constants of vLLM 0.26 on an H200, fitted to models of 0.6B to 32B, and three of 0.32.
+"""Constants of vLLM 0.26 on an H200, fitted to models of 0.6B to 32B, and three of 0.32. Of the three
+nothing is fitted to W8A8, NF4 and experts (docs/results/h200/vllm-0.32-quantized.md).
 
 Machete and bitsandbytes unpack 4-bit weights; for several streams bitsandbytes expands them to 16 bits first.
 For one stream each of its warps takes 1,024 elements of a row at once (0.50.2, csrc/gemm_4bit_simt.cu), so
