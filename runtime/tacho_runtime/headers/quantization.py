@@ -97,10 +97,17 @@ def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
     return StoredQuantization(
         method="compressed-tensors",
         bits=min((integer(weights.get("num_bits")) for weights, _ in quantized), default=0),
-        group_size=max((integer(weights.get("group_size")) for weights, _ in quantized), default=0),
+        group_size=max((_block(weights) for weights, _ in quantized), default=0),
         scheme=SCHEMES_JOINED.join(sorted({_scheme(*one) for one in quantized})),
         kv_cache_dtype=f"fp{integer(cache.get('num_bits'))}" if cache.get("type") == "float" else "",
     )
+
+
+def _block(weights: dict[str, Any]) -> int:
+    """The side of a config group's blocks: the size of a group, or of an FP8 block, a list or "128x128"."""
+    block = weights.get("block_structure")
+    sides = [int(n) for n in text(block)[:9].split("x") if n.isdecimal()] or sequence(block)[:2]
+    return max([integer(weights.get("group_size")), *map(integer, sides)])
 
 
 def _scheme(weights: dict[str, Any], inputs: dict[str, Any]) -> str:
