@@ -1,0 +1,54 @@
+"""Groups of quantized experts that do not divide between GPUs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import placement
+from tacho_engines.base import EngineRefusal, Splits
+from tacho_engines.vllm.parallel import splits
+
+
+def expert_splits(
+    method: str,
+    gpu: str = "L4",
+    *,
+    name: str = "Qwen3MoeForCausalLM",
+    tensor: int | None = None,
+    version: str = "0.32.0",
+) -> Splits | EngineRefusal:
+    """Of a Qwen3-30B-A3B, whose experts are 768 wide, over four GPUs."""
+    base = facts("qwen3-30b-a3b")
+    stored = dataclasses.replace(
+        base.quantization, method=method, bits=8 if method == "fp8" else 4, group_size=128
+    )
+    assert base.architecture is not None
+    shape = dataclasses.replace(base.architecture, name=name)
+    model = dataclasses.replace(base, quantization=stored, architecture=shape)
+    return splits(placement("vllm", model, "none", gpu, count=4, tensor=tensor, version=version))
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq", "fp8"])
+def test_groups_of_experts_are_made_finer_where_the_user_sets_the_size(method: str) -> None:
+    """vLLM 0.32: "FP8 MoE block scales refined from [128, 128] to [64, 64]"."""
+    assert expert_splits(method, tensor=4) == ((4, 1),)
+    assert expert_splits(method) == ((2, 2), (1, 4)), "the slower kernels are the user's choice alone"
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("compressed-tensors", {}),
+        ("fp8", {"gpu": "A100"}),
+        ("fp8", {"version": "0.31.0"}),
+        ("fp8", {"name": "Qwen3NextForCausalLM"}),  # its shared expert stays whole
+    ],
+)
+def test_groups_that_vllm_makes_no_finer(method: str, more: dict[str, Any]) -> None:
+    found = expert_splits(method, tensor=4, **more)
+    assert isinstance(found, EngineRefusal)
+    assert "width 768 over 4 GPUs" in found.message
