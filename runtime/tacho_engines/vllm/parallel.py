@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
@@ -72,6 +73,14 @@ def _makes_finer(placement: Placement) -> bool:
     return known and able and placement.architecture.name in EXPERTS_ALONE
 
 
+def _divided(placement: Placement) -> Architecture:
+    """The architecture as GPUs divide it: --enable-expert-parallel keeps each expert whole."""
+    shape = placement.architecture
+    if "enable-expert-parallel" in switches(placement.options) and shape.name in EXPERTS_ALONE:
+        return replace(shape, experts=0, intermediate_size=0)
+    return shape
+
+
 def splits(placement: Placement) -> Splits | EngineRefusal:
     """Every (tensor, pipeline) to try for the placement's GPUs, the fastest first, or why none is possible.
 
@@ -79,7 +88,7 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
     pipeline stages. Stages need less memory where heads cannot be divided (one key-value head, latent
     caches), as each GPU then caches its own layers only.
     """
-    facts, architecture, gpus = placement.facts, placement.architecture, placement.count
+    facts, architecture, gpus = placement.facts, _divided(placement), placement.count
     tensor, pipeline = parallel_sizes(placement.options)
     if placement.device.on_host:
         if (tensor or 1) * (pipeline or 1) == 1:

@@ -20,6 +20,7 @@ def expert_splits(
     name: str = "Qwen3MoeForCausalLM",
     tensor: int | None = None,
     version: str = "0.32.0",
+    arguments: tuple[str, ...] = (),
 ) -> Splits | EngineRefusal:
     """Of a Qwen3-30B-A3B, whose experts are 768 wide, over four GPUs."""
     base = facts("qwen3-30b-a3b")
@@ -29,7 +30,9 @@ def expert_splits(
     assert base.architecture is not None
     shape = dataclasses.replace(base.architecture, name=name)
     model = dataclasses.replace(base, quantization=stored, architecture=shape)
-    return splits(placement("vllm", model, "none", gpu, count=4, tensor=tensor, version=version))
+    return splits(
+        placement("vllm", model, "none", gpu, count=4, tensor=tensor, version=version, arguments=arguments)
+    )
 
 
 @pytest.mark.parametrize("method", ["awq", "gptq", "fp8"])
@@ -52,3 +55,12 @@ def test_groups_that_vllm_makes_no_finer(method: str, more: dict[str, Any]) -> N
     found = expert_splits(method, tensor=4, **more)
     assert isinstance(found, EngineRefusal)
     assert "width 768 over 4 GPUs" in found.message
+
+
+@pytest.mark.parametrize("method", ["fp8", "compressed-tensors"])
+def test_experts_that_are_whole_on_one_gpu_hold_whole_groups(method: str) -> None:
+    given = ("--enable-expert-parallel",)
+    assert expert_splits(method, arguments=given) == ((4, 1), (2, 2), (1, 4))
+    assert expert_splits(method, tensor=4, arguments=given) == ((4, 1),)
+    other = expert_splits(method, tensor=4, arguments=given, name="Qwen3NextForCausalLM")
+    assert isinstance(other, EngineRefusal), "its shared expert is divided"
