@@ -95,6 +95,8 @@ class Architecture:
 
 
 SCHEMES_JOINED = "+"
+SPARSE = "sparse"
+"""Word in the scheme of a checkpoint that leaves out two of four weights."""
 LONGEST_SCHEME = 128
 """Most characters of a scheme's text that are read. Facts may come from a user, and plans read it often."""
 
@@ -117,6 +119,10 @@ class StoredQuantization:
     def schemes(self) -> tuple[str, ...]:
         """The variants of all layers, at least one."""
         return tuple(self.scheme[:LONGEST_SCHEME].split(SCHEMES_JOINED))
+
+    @property
+    def is_sparse(self) -> bool:
+        return SPARSE in self.schemes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

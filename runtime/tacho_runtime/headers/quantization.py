@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from tacho_contract.model import SCHEMES_JOINED, StoredQuantization
+from tacho_contract.model import SCHEMES_JOINED, SPARSE, StoredQuantization
 from tacho_runtime.headers.json_values import integer, mapping, sequence, text
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.headers.tensors import StoredTensor
@@ -93,12 +93,14 @@ def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
     groups = [mapping(group) for group in mapping(raw.get("config_groups")).values()]
     found = [(mapping(one.get("weights")), mapping(one.get("input_activations"))) for one in groups]
     quantized = [(weights, inputs) for weights, inputs in found if integer(weights.get("num_bits"))]
-    cache = mapping(raw.get("kv_cache_scheme"))
+    cache, schemes = mapping(raw.get("kv_cache_scheme")), {_scheme(*one) for one in quantized}
+    if sequence(mapping(raw.get("sparsity_config")).get("targets")) or raw.get("format") == "marlin-24":
+        schemes.add(SPARSE)  # two of four weights are left out
     return StoredQuantization(
         method="compressed-tensors",
         bits=min((integer(weights.get("num_bits")) for weights, _ in quantized), default=0),
         group_size=max((_block(weights) for weights, _ in quantized), default=0),
-        scheme=SCHEMES_JOINED.join(sorted({_scheme(*one) for one in quantized})),
+        scheme=SCHEMES_JOINED.join(sorted(schemes)),
         kv_cache_dtype=f"fp{integer(cache.get('num_bits'))}" if cache.get("type") == "float" else "",
     )
 

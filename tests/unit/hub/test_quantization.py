@@ -95,6 +95,13 @@ def _groups(*groups: Any) -> dict[str, Any]:
          SQ(method="compressed-tensors", bits=8, group_size=128, scheme="W8A8-float")),
         ({"config_groups": {"g": {"weights": {"num_bits": 8, "type": "float", "block_structure": "64x64"}}}},
          SQ(method="compressed-tensors", bits=8, group_size=64, scheme="W8A16-float")),
+        ({"quant_method": "compressed-tensors", "format": "dense", "sparsity_config":
+          {"format": "sparse-24-bitmask", "sparsity_structure": "2:4", "targets": ["Linear"]}},
+         SQ(method="compressed-tensors", scheme="sparse")),
+        ({"format": "marlin-24", "config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 128}}}},
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A16+sparse")),
+        ({"format": "dense", "sparsity_config": {"format": "dense", "global_sparsity": 0.1}},
+         SQ(method="compressed-tensors")),
         ({"quant_method": "compressed_tensors"}, SQ(method="compressed-tensors")),
         ({"quant_method": "hqq", "bits": 3, "group_size": 64}, SQ(method="hqq", bits=3, group_size=64)),
         ({"quant_method": "awq", "bits": "four", "group_size": None, "modules_to_not_convert": "lm_head"},
