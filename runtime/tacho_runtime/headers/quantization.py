@@ -35,6 +35,7 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
         config.get("quantization_config")
         or config.get("compression_config")
         or text_config.get("quantization_config")
+        or _by_mlx(config.get("quantization"))
     )
     if not raw:
         return StoredQuantization()
@@ -50,6 +51,8 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
         method, reader = "compressed-tensors", _compressed_tensors
     if not method and ("load_in_4bit" in raw or "load_in_8bit" in raw):
         method, reader = "bitsandbytes", _bitsandbytes
+    if not method and _by_mlx(raw):
+        method = "mlx"
     if "quant_algo" in raw or "quant_algo" in mapping(raw.get("quantization")):
         method, reader = "modelopt", _modelopt
     stored = reader({**raw, "quant_method": method})
@@ -61,6 +64,11 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
         kv_cache_dtype=stored.kv_cache_dtype[:WORD_LIMIT],
         lm_head_quantized=stored.lm_head_quantized or head,
     )
+
+
+def _by_mlx(raw: Any) -> dict[str, Any]:
+    """``raw`` where MLX wrote it, which names no method; else nothing."""
+    return raw if isinstance(raw, dict) and {"bits", "group_size"} <= raw.keys() else {}
 
 
 def _awq(raw: dict[str, Any]) -> StoredQuantization:

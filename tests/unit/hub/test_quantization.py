@@ -114,6 +114,16 @@ def test_configurations(raw: Any, expected: StoredQuantization) -> None:
     assert stored_quantization({"quantization_config": raw}) == expected
 
 
+@pytest.mark.parametrize("key", ["quantization", "quantization_config"])
+def test_mlx_names_no_method(key: str) -> None:
+    config = {key: {"group_size": 64, "bits": 4, "model.embed_tokens": {"group_size": 64, "bits": 6}}}
+    assert stored_quantization(config) == SQ(method="mlx", bits=4, group_size=64)
+
+
+def test_other_settings_of_that_name_are_no_quantization() -> None:
+    assert stored_quantization({"quantization": "none"}) == stored_quantization({"quantization": {}}) == SQ()
+
+
 def test_of_a_multimodal_model() -> None:
     inner = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}
     assert stored_quantization({"text_config": inner}).method == "gptq"

@@ -97,7 +97,7 @@ def test_some_names_that_end_like_an_embedding_models_generate_text(name):
     )
 
 
-@pytest.mark.parametrize("method", ["hqq", "aqlm", "EETQ", "bitnet"])
+@pytest.mark.parametrize("method", ["hqq", "aqlm", "EETQ", "bitnet", "mlx"])
 @pytest.mark.parametrize("engine", [{}, {"name": "vllm"}, {"name": "transformers"}], ids=str)
 def test_a_checkpoint_that_nothing_loads_is_refused_before_it_is_downloaded(method, engine):
     found = planned(stored_as(method), gpu={"products": ["L4"]}, engine=engine)
