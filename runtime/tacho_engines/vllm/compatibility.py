@@ -32,6 +32,7 @@ from tacho_engines.vllm.settings import (
     NO_GRAPHS,
     SIZES,
     VllmSettings,
+    kv_dtype,
     outside_budget,
     planned_settings,
     switches,
@@ -190,9 +191,7 @@ def _removed_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _format_refusal(placement: Placement) -> EngineRefusal | None:
-    """The refusal of a checkpoint format that vLLM has no loader for; None where it has, or the user's image
-    may have a plugin.
-    """
+    """The refusal of a format that vLLM cannot load; None: it can, or the user's image may have a plugin."""
     stored, key = placement.facts.quantization.method.lower(), version_key(placement.version)
     if stored in ("", "none") or (key and key < version_key(FORMATS_SINCE)):
         return None
@@ -267,18 +266,19 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _cache_refusal(placement: Placement) -> EngineRefusal | None:
-    """Why this GPU cannot hold a KV cache of the requested type; None: it can."""
+    """Why this GPU cannot hold a KV cache of the requested type, or of the checkpoint's; None: it can."""
     kind, gpu = placement.options.kv_cache_dtype, placement.device
+    has = f"{gpu.product} has {gpu.compute_capability}"
     if kind and kind not in KV_ELEMENT_BYTES:
         return cache_refusal(PROFILE, kind)
     if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
-        has = f"{gpu.product} has {gpu.compute_capability}"
         message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
-    effective = first_of(switches(placement.options), "kv-cache-dtype") or kind
+    effective = kv_dtype(first_of(switches(placement.options), "kv-cache-dtype") or kind, placement.facts)
     if effective.startswith("fp8") and (0, 0) != gpu.capability < FP8_CACHE_CAPABILITY:
-        has = f"{gpu.product} has {gpu.compute_capability}"
-        return refused(FailureClass.UNSUPPORTED_GPU, f"an FP8 KV cache needs compute capability 8.0; {has}")
+        message = f"an FP8 KV cache needs compute capability 8.0; {has}"
+        step = "Add --kv-cache-dtype=float16 to engine.extraArgs"
+        return refused(FailureClass.UNSUPPORTED_GPU, message, step)
     return None
 
 

@@ -1,0 +1,34 @@
+"""A type of the KV cache that a checkpoint asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from benchmarks.planner.models import facts
+from tacho_contract.model import ModelFacts
+from tacho_operator.core.planner.plan import plan_model
+from tacho_operator.core.planner.types import ModelPlan, PlanFailure
+from tools.mock.specs import CONFIG, spec
+
+
+def planned(model: ModelFacts, *switches: str, **asks: Any) -> ModelPlan | PlanFailure:
+    asked = spec(engine={"name": "vllm", "extraArgs": list(switches)}, **asks)
+    return plan_model(asked, model, nodes=None, history=(), config=CONFIG)
+
+
+def test_the_cache_type_of_the_checkpoint_is_judged_too() -> None:
+    """vLLM 0.32 v1/attention/backends: Triton's takes FP8 from 8.9 on, FlashInfer's from 8.0."""
+    base = facts("llama-3.1-8b-w4a16")
+    stored = dataclasses.replace(base.quantization, kv_cache_dtype="fp8")
+    model = dataclasses.replace(base, quantization=stored)
+    asks: dict[str, Any] = {
+        "gpu": {"products": ["T4"], "count": 1},
+        "context": {"maxModelLen": 2048, "concurrency": 1},
+    }
+    found = planned(model, **asks)
+    assert isinstance(found, PlanFailure)
+    assert "FP8 KV cache" in found.failure.message
+    switch = "--kv-cache-dtype=float16"
+    assert f"Add {switch} to engine.extraArgs" in found.failure.next_step
+    assert isinstance(planned(model, switch, **asks), ModelPlan)
