@@ -15,6 +15,9 @@ from tacho_engines.vllm.settings import switches
 
 TENSOR_SIZES = range(1, 9)
 """Tensor sizes that advice names: those within one node."""
+MULTIPLIERS = ("data-parallel-size", "dp", "prefill-context-parallel-size", "pcp")
+"""Switches that multiply the GPUs of tensor and pipeline size, which are all of a replica. Source: wheel
+0.32.0, engine/arg_utils.py world_size."""
 BLOCK_METHODS = ("awq", "gptq", "compressed-tensors", "fp8")
 FINER_SINCE = "0.32"
 FINER_METHODS = {"awq": (7, 5), "gptq": (7, 5), "fp8": (8, 9)}
@@ -94,6 +97,12 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
         if (tensor or 1) * (pipeline or 1) == 1:
             return ((1, 1),)
         return refused(FailureClass.UNSUPPORTED_GPU, "on the CPU a model is not spread", "Remove parallelism")
+    given = switches(placement.options)
+    for name in MULTIPLIERS:
+        if (times := integer(given.get(name)) or 1) > 1:
+            message = f"--{name} {times} needs {times} times as many GPUs as one replica has"
+            step = "Remove it from engine.extraArgs; replicas say how often the model is served"
+            return refused(FailureClass.INVALID_CONFIG, message, step)
     if tensor and pipeline is None:
         pipeline = max(1, gpus // tensor)
     if pipeline and tensor is None:

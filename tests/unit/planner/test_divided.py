@@ -1,4 +1,4 @@
-"""Groups of quantized experts that do not divide between GPUs."""
+"""What may be divided between GPUs: groups of quantized experts, and the GPUs themselves."""
 
 from __future__ import annotations
 
@@ -64,3 +64,15 @@ def test_experts_that_are_whole_on_one_gpu_hold_whole_groups(method: str) -> Non
     assert expert_splits(method, tensor=4, arguments=given) == ((4, 1),)
     other = expert_splits(method, tensor=4, arguments=given, name="Qwen3NextForCausalLM")
     assert isinstance(other, EngineRefusal), "its shared expert is divided"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("given", ["--data-parallel-size=2", "-dp=2", "--prefill-context-parallel-size=2"])
+def test_all_gpus_of_a_replica_hold_one_model(count: int, given: str) -> None:
+    """vLLM 0.32 would need twice the GPUs: it multiplies the sizes."""
+    found = splits(placement("vllm", "llama-3.1-8b", "none", count=count, arguments=(given,)))
+    assert isinstance(found, EngineRefusal)
+    assert found.failure_class == "InvalidConfig"
+    assert "2 needs 2 times as many GPUs" in found.message
+    once = (given.replace("=2", "=1"),)
+    assert splits(placement("vllm", "llama-3.1-8b", "none", count=count, arguments=once))[0] == (count, 1)
