@@ -22,7 +22,7 @@ from tacho_engines.shared.compatibility import (
 )
 from tacho_engines.shared.images import is_upstreams, version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
-from tacho_engines.vllm.arguments import in_half
+from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import (
@@ -108,9 +108,6 @@ REMOVED = {
 model_executor/models/registry.py _PREVIOUSLY_SUPPORTED_MODELS."""
 CONFIG_ELSEWHERE = "hf-config-path"
 """The switch that names another folder or repository with the model's config.json."""
-NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
-"""Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
-_FLOAT16_NOT_SUPPORTED_MODELS."""
 CUDA_13_SINCE, CUDA_12_TAG = "0.20", "cu12"
 """vLLM's wheels are built with CUDA 13 (_C.abi3.so of 0.19.1 is linked with libcudart.so.12, of 0.20.0 with
 13, and has no code for sm_70), and its images, except those whose tag names CUDA 12."""
@@ -239,7 +236,7 @@ def _experts_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _switch_refusal(placement: Placement) -> EngineRefusal | None:
-    message = refused_switch(switches(placement.options), placement.version)
+    message = refused_switch(switches(placement.options), placement.version) or wrong_dtype(placement)
     return refused(FailureClass.INVALID_CONFIG, message) if message else None
 
 
