@@ -83,7 +83,7 @@ def in_half(placement: Placement) -> bool:
     return gpu.capability != (0, 0) and not gpu.has_bf16 and placement.architecture.dtype != "float16"
 
 
-NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
+NOT_IN_HALF = ("Gemma2", "Gemma3For", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
 HALF = ("half", "float16")

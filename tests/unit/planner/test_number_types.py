@@ -1,4 +1,4 @@
-"""A type of the KV cache that a checkpoint asks for."""
+"""Types of numbers: of the KV cache that a checkpoint asks for, and of a model that a GPU computes in."""
 
 from __future__ import annotations
 
@@ -32,3 +32,12 @@ def test_the_cache_type_of_the_checkpoint_is_judged_too() -> None:
     switch = "--kv-cache-dtype=float16"
     assert f"Add {switch} to engine.extraArgs" in found.failure.next_step
     assert isinstance(planned(model, switch, **asks), ModelPlan)
+
+
+def test_gemma_3n_runs_in_float16() -> None:
+    """Its model type is not among vLLM 0.32's _FLOAT16_NOT_SUPPORTED_MODELS."""
+    base = facts("qwen2.5-0.5b")
+    assert base.architecture is not None
+    shape = dataclasses.replace(base.architecture, name="Gemma3nForCausalLM")
+    model = dataclasses.replace(base, architecture=shape)
+    assert isinstance(planned(model, gpu={"products": ["T4"], "count": 1}), ModelPlan)
