@@ -15,6 +15,14 @@ from tacho_engines.vllm.settings import switches
 
 TENSOR_SIZES = range(1, 9)
 """Tensor sizes that advice names: those within one node."""
+ONE_STAGE = (
+    *("Gemma3nForCausalLM", "Gemma3nForConditionalGeneration", "Mamba2ForCausalLM", "Zamba2ForCausalLM"),
+    *("AriaForConditionalGeneration", "Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
+    *("PaddleOCRVLForConditionalGeneration", "Phi4MMForCausalLM", "HrmTextForCausalLM"),
+    "IQuestLoopCoderForCausalLM",
+)
+"""Architectures without pipeline stages. Source: wheel 0.32.0, models/interfaces.py supports_pp of each class
+and config/model.py: "Pipeline parallelism is not supported for this model"."""
 MULTIPLIERS = ("data-parallel-size", "dp", "prefill-context-parallel-size", "pcp")
 """Switches that multiply the GPUs of tensor and pipeline size, which are all of a replica. Source: wheel
 0.32.0, engine/arg_utils.py world_size."""
@@ -103,6 +111,7 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
             message = f"--{name} {times} needs {times} times as many GPUs as one replica has"
             step = "Remove it from engine.extraArgs; replicas say how often the model is served"
             return refused(FailureClass.INVALID_CONFIG, message, step)
+    stages = 1 if architecture.name in ONE_STAGE else max(1, architecture.layers)
     if tensor and pipeline is None:
         pipeline = max(1, gpus // tensor)
     if pipeline and tensor is None:
@@ -113,6 +122,11 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
                 FailureClass.UNSUPPORTED_GPU,
                 f"tensor {tensor} x pipeline {pipeline} is not {gpus} GPUs",
                 "Set gpu.count to the product of parallelism.tensor and parallelism.pipeline",
+            )
+        if pipeline > stages and architecture.name in ONE_STAGE:
+            step = "Leave pipeline stages out; gpu.count is then parallelism.tensor"
+            return refused(
+                FailureClass.UNSUPPORTED_GPU, f"vllm makes no pipeline stages of {architecture.name}", step
             )
         # The kernels for finer groups are slower, so no plan chooses them.
         finer = _makes_finer(placement)
@@ -129,8 +143,6 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
     found = tuple(
         (size, gpus // size)
         for size in range(gpus, 0, -1)
-        if gpus % size == 0
-        and gpus // size <= max(1, architecture.layers)
-        and not tensor_problem(architecture, facts, size)
+        if gpus % size == 0 and gpus // size <= stages and not tensor_problem(architecture, facts, size)
     )
     return found or refused(FailureClass.UNSUPPORTED_GPU, f"the model cannot be spread over {gpus} GPUs")

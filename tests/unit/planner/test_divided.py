@@ -76,3 +76,21 @@ def test_all_gpus_of_a_replica_hold_one_model(count: int, given: str) -> None:
     assert "2 needs 2 times as many GPUs" in found.message
     once = (given.replace("=2", "=1"),)
     assert splits(placement("vllm", "llama-3.1-8b", "none", count=count, arguments=once))[0] == (count, 1)
+
+
+def test_some_architectures_have_no_pipeline_stages() -> None:
+    """vLLM 0.32: "Pipeline parallelism is not supported for this model"."""
+    base = facts("llama-3.1-8b")
+    assert base.architecture is not None
+    # As a Zamba2-7B: two GPUs share its recurrent layers.
+    shape = dataclasses.replace(base.architecture, name="Zamba2ForCausalLM", state_heads=2)
+    model = dataclasses.replace(base, architecture=shape)
+
+    def found(count: int, **more: int) -> Splits | EngineRefusal:
+        return splits(placement("vllm", model, "none", count=count, **more))
+
+    assert found(2) == ((2, 1),)
+    assert isinstance(found(4), EngineRefusal)
+    asked = found(2, pipeline=2)
+    assert isinstance(asked, EngineRefusal)
+    assert "no pipeline stages of Zamba2ForCausalLM" in asked.message
