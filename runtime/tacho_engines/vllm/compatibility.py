@@ -24,6 +24,7 @@ from tacho_engines.shared.images import is_upstreams, version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
 from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
+from tacho_engines.vllm.kernels import too_new_refusal
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import (
     COUNTS,
@@ -241,7 +242,7 @@ def _switch_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
-    """The refusal where the GPU's compute capability is too low; else None."""
+    """The refusal where the GPU's compute capability is too low, or too high; else None."""
     gpu, version, method = placement.device, placement.version, placement.method
     if gpu.capability == (0, 0):
         return None
@@ -254,6 +255,8 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
         return found
     recent = version_key(version) >= version_key(CUDA_13_SINCE) and CUDA_12_TAG not in placement.image
     if recent and not _is_users_build(placement) and (found := cuda_13_refusal(PROFILE, placement)):
+        return found
+    if not _is_users_build(placement) and (found := too_new_refusal(placement)):
         return found
     name, has = placement.architecture.name, f"{gpu.product} has {gpu.compute_capability}"
     if not gpu.has_bf16 and name.startswith(NOT_IN_HALF):
