@@ -49,10 +49,11 @@ FORMAT_CAPABILITY = {
     "modelopt FP8": (8, 0),
     "modelopt MXFP8": (8, 0),
     "compressed-tensors W4A8-float": (9, 0),
+    **dict.fromkeys(("DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"), (9, 0)),
 }
-"""Minimum compute capability of checkpoints whose format, or format and scheme, needs a higher one than its
-method. Source: vLLM 0.32 layers/quantization, get_min_capability of each (MXFP4's kernels compute in
-bfloat16; modelopt's FP8 needed 8.9 before 0.27)."""
+"""Least compute capability of a format, of one with a scheme, or of an architecture, above its method's.
+Source: vLLM 0.32 layers/quantization, get_min_capability of each (MXFP4 computes in bfloat16; modelopt's FP8
+needed 8.9 before 0.27); v1/attention/backends/mla, of those for sparse attention."""
 FORMATS_SINCE = "0.26"
 FORMATS = frozenset(
     (
@@ -79,12 +80,10 @@ auto_gptq.py, QUANT_ALGOS of modelopt.py; vllm-bnb-plugin 0.0.3, quantization/co
 DEPRECATED = ("fbgemm_fp8", "fp_quant")
 ALLOW_DEPRECATED = "allow-deprecated-quantization"
 """The switch for quantization methods that vLLM has deprecated. Source: wheels 0.26.0 and 0.32.0,
-DEPRECATED_QUANTIZATION_METHODS; config/model.py _verify_quantization.
-"""
+DEPRECATED_QUANTIZATION_METHODS; config/model.py _verify_quantization."""
 FP8_CACHE_CAPABILITY = (8, 0)
 """Lowest compute capability for an FP8 KV cache. Source: vLLM v1/attention/backends: FlashInfer from 8.0,
-Triton from 8.9; none on Turing and Volta.
-"""
+Triton from 8.9; none on Turing and Volta."""
 REMOVED = {
     "0.9.2": ("Phi3SmallForCausalLM",),
     "0.10.2": ("MllamaForConditionalGeneration", "MotifForCausalLM", "Phi4FlashForCausalLM"),
@@ -248,7 +247,8 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
         return None
     least, what = least_capability(method, version), method.method
     stored = placement.facts.quantization
-    for name in (stored.method, *(f"{stored.method} {scheme}" for scheme in stored.schemes)):
+    schemes = (f"{stored.method} {scheme}" for scheme in stored.schemes)
+    for name in (stored.method, *schemes, placement.architecture.name):
         if FORMAT_CAPABILITY.get(name, least) > least:
             least, what = FORMAT_CAPABILITY[name], name
     if found := capability_refusal(PROFILE, placement, least, what):

@@ -1,7 +1,8 @@
-"""GPUs that are too new for a checkpoint's kernel."""
+"""GPUs that are too new or too old for a model's kernels."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -39,3 +40,21 @@ def test_and_run_on_gpus_before(product: str) -> None:
 @pytest.mark.parametrize("image", ["vllm/vllm-openai:v0.33.0", "registry.example/vllm:v0.32.0"])
 def test_of_other_builds_nothing_is_said(image: str) -> None:
     assert isinstance(planned("B200", image=image), ModelPlan)
+
+
+@pytest.mark.parametrize(
+    ("product", "runs"), [("A100-80GB", False), ("L40S", False), ("H200", True), ("B200", True)]
+)
+@pytest.mark.parametrize("name", ["DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"])
+def test_sparse_attention_begins_on_hopper(product: str, runs: bool, name: str) -> None:
+    """vLLM 0.32 v1/attention/backends/mla: every sparse backend takes 9.x, 10.x or 12.x alone."""
+    base = facts("llama-3.1-8b")
+    assert base.architecture is not None
+    model = dataclasses.replace(base, architecture=dataclasses.replace(base.architecture, name=name))
+    asked = spec(gpu={"products": [product], "count": 1}, engine={"name": "vllm"})
+    found = plan_model(asked, model, nodes=None, history=(), config=CONFIG)
+    if runs:
+        assert isinstance(found, ModelPlan)
+    else:
+        assert isinstance(found, PlanFailure)
+        assert f"runs {name} from compute capability 9.0 on" in found.failure.message
