@@ -9,7 +9,6 @@ from tacho_contract.units import gib
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement
 from tacho_engines.shared.compatibility import (
     arithmetic,
-    cache_refusal,
     capability_refusal,
     cuda_13_refusal,
     device_refusal,
@@ -22,18 +21,16 @@ from tacho_engines.shared.compatibility import (
 )
 from tacho_engines.shared.images import is_upstreams, version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
+from tacho_engines.vllm import kernels
 from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
-from tacho_engines.vllm.kernels import too_new_refusal
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import (
     COUNTS,
     ESTIMATES,
-    KV_ELEMENT_BYTES,
     NO_GRAPHS,
     SIZES,
     VllmSettings,
-    kv_dtype,
     outside_budget,
     planned_settings,
     switches,
@@ -81,9 +78,6 @@ DEPRECATED = ("fbgemm_fp8", "fp_quant")
 ALLOW_DEPRECATED = "allow-deprecated-quantization"
 """The switch for quantization methods that vLLM has deprecated. Source: wheels 0.26.0 and 0.32.0,
 DEPRECATED_QUANTIZATION_METHODS; config/model.py _verify_quantization."""
-FP8_CACHE_CAPABILITY = (8, 0)
-"""Lowest compute capability for an FP8 KV cache. Source: vLLM v1/attention/backends: FlashInfer from 8.0,
-Triton from 8.9; none on Turing and Volta."""
 REMOVED = {
     "0.9.2": ("Phi3SmallForCausalLM",),
     "0.10.2": ("MllamaForConditionalGeneration", "MotifForCausalLM", "Phi4FlashForCausalLM"),
@@ -130,7 +124,7 @@ def refusal(placement: Placement) -> EngineRefusal | None:
         or _gpu_refusal(placement)
         or device_refusal(PROFILE, placement)
         or _host_refusal(placement)
-        or _cache_refusal(placement)
+        or kernels.cache_refusal(placement)
         or double_quant_refusal(PROFILE, placement, chosen=False)
         or _compute_refusal(placement)
     )
@@ -256,29 +250,12 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     recent = version_key(version) >= version_key(CUDA_13_SINCE) and CUDA_12_TAG not in placement.image
     if recent and not _is_users_build(placement) and (found := cuda_13_refusal(PROFILE, placement)):
         return found
-    if not _is_users_build(placement) and (found := too_new_refusal(placement)):
+    if not _is_users_build(placement) and (found := kernels.too_new_refusal(placement)):
         return found
     name, has = placement.architecture.name, f"{gpu.product} has {gpu.compute_capability}"
     if not gpu.has_bf16 and name.startswith(NOT_IN_HALF):
         message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)
-    return None
-
-
-def _cache_refusal(placement: Placement) -> EngineRefusal | None:
-    """Why this GPU cannot hold a KV cache of the requested type, or of the checkpoint's; None: it can."""
-    kind, gpu = placement.options.kv_cache_dtype, placement.device
-    has = f"{gpu.product} has {gpu.compute_capability}"
-    if kind and kind not in KV_ELEMENT_BYTES:
-        return cache_refusal(PROFILE, kind)
-    if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
-        message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
-        return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
-    effective = kv_dtype(first_of(switches(placement.options), "kv-cache-dtype") or kind, placement.facts)
-    if effective.startswith("fp8") and (0, 0) != gpu.capability < FP8_CACHE_CAPABILITY:
-        message = f"an FP8 KV cache needs compute capability 8.0; {has}"
-        step = "Add --kv-cache-dtype=float16 to engine.extraArgs"
-        return refused(FailureClass.UNSUPPORTED_GPU, message, step)
     return None
 
 

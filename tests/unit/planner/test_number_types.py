@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
+
 from benchmarks.planner.models import facts
 from tacho_contract.model import ModelFacts
 from tacho_operator.core.planner.plan import plan_model
@@ -41,3 +43,25 @@ def test_gemma_3n_runs_in_float16() -> None:
     shape = dataclasses.replace(base.architecture, name="Gemma3nForCausalLM")
     model = dataclasses.replace(base, architecture=shape)
     assert isinstance(planned(model, gpu={"products": ["T4"], "count": 1}), ModelPlan)
+
+
+@pytest.mark.parametrize(
+    ("name", "product", "runs"),
+    [
+        ("llama-3.1-8b", "A10", True),  # by FlashInfer
+        ("gpt-oss-20b", "A10", False),  # sinks
+        ("phi-2", "A10", False),  # heads of 80
+        ("gpt-oss-20b", "L4", True),
+        ("phi-2", "L4", True),
+    ],
+)
+def test_an_fp8_cache_on_ampere_needs_flashinfer(name: str, product: str, runs: bool) -> None:
+    """vLLM 0.32: "FP8 KV cache is not supported by the Triton attention backend on … requires SM89+"."""
+    asks: dict[str, Any] = {"gpu": {"products": [product], "count": 1}, "context": {"maxModelLen": 1024}}
+    found = planned(facts(name), quantization={"kvCacheDtype": "fp8"}, **asks)
+    if runs:
+        assert isinstance(found, ModelPlan)
+    else:
+        assert isinstance(found, PlanFailure)
+        assert "an FP8 KV cache needs compute capability 8.9; NVIDIA-A10 has 8.6" in found.failure.message
+        assert isinstance(planned(facts(name), **asks), ModelPlan)
