@@ -73,7 +73,8 @@ SCHEMES = {
     ),
 }
 """Schemes of a format that are loaded, where not all are. Source: wheel 0.32.0, TYPE_MAP of auto_awq.py and
-auto_gptq.py, QUANT_ALGOS of modelopt.py; vllm-bnb-plugin 0.0.3, quantization/config.py. No sparse one is."""
+auto_gptq.py, QUANT_ALGOS of modelopt.py; vllm-bnb-plugin 0.0.3, quantization/config.py. No irregular one is:
+compressed_tensors.py and utils/gptq_utils.py ("activation ordering … is no longer supported")."""
 DEPRECATED = ("fbgemm_fp8", "fp_quant")
 ALLOW_DEPRECATED = "allow-deprecated-quantization"
 """The switch for quantization methods that vLLM has deprecated. Source: wheels 0.26.0 and 0.32.0,
@@ -193,7 +194,7 @@ def _format_refusal(placement: Placement) -> EngineRefusal | None:
             f"Add --{ALLOW_DEPRECATED} to engine.extraArgs, or use another checkpoint of the model",
         )
     scheme, loads = placement.facts.quantization.scheme, SCHEMES.get(stored, ()) if key else ()
-    odd = (bool(scheme and loads) and scheme not in loads) or placement.facts.quantization.is_sparse
+    odd = (bool(scheme and loads) and scheme not in loads) or placement.facts.quantization.is_irregular
     odd = odd and key >= version_key(SCHEMES_SINCE)
     if (stored in FORMATS and not odd) or _is_users_build(placement):
         return None

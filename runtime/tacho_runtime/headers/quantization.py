@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from tacho_contract.model import SCHEMES_JOINED, SPARSE, StoredQuantization
+from tacho_contract.model import REORDERED, SCHEMES_JOINED, SPARSE, StoredQuantization
 from tacho_runtime.headers.json_values import integer, mapping, sequence, text
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.headers.tensors import StoredTensor
@@ -83,11 +83,14 @@ def _awq(raw: dict[str, Any]) -> StoredQuantization:
 
 def _gptq(raw: dict[str, Any]) -> StoredQuantization:
     bits = integer(raw.get("bits")) or 4
+    reordered = raw.get("desc_act") is True and raw.get("group_size") != -1
     return StoredQuantization(
         method="gptq",
         bits=bits,
         group_size=max(0, integer(raw.get("group_size"))),
-        scheme=f"W{bits}A16" + ("-asym" if raw.get("sym") is False else ""),
+        scheme=f"W{bits}A16"
+        + ("-asym" if raw.get("sym") is False else "")
+        + (f"{SCHEMES_JOINED}{REORDERED}" if reordered else ""),
         lm_head_quantized=raw.get("lm_head") is True,
     )
 
@@ -103,7 +106,9 @@ def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
     quantized = [(weights, inputs) for weights, inputs in found if integer(weights.get("num_bits"))]
     cache, schemes = mapping(raw.get("kv_cache_scheme")), {_scheme(*one) for one in quantized}
     if sequence(mapping(raw.get("sparsity_config")).get("targets")) or raw.get("format") == "marlin-24":
-        schemes.add(SPARSE)  # two of four weights are left out
+        schemes.add(SPARSE)
+    if any(weights.get("actorder") in ("group", "dynamic", True) for weights, _ in quantized):
+        schemes.add(REORDERED)
     return StoredQuantization(
         method="compressed-tensors",
         bits=min((integer(weights.get("num_bits")) for weights, _ in quantized), default=0),
