@@ -111,6 +111,14 @@ BITSANDBYTES_COMPUTES = "bfloat16"
 STRETCHING = ("rope-", "yarn-", "hf-overrides")
 """Prefixes of arguments that change the positions of tokens, and so may extend the context."""
 SMALLEST = Context(256, 1)
+NOT_BY_BITSANDBYTES = (
+    *("BloomForCausalLM", "DbrxForCausalLM", "FalconMambaForCausalLM", "GPT2LMHeadModel", "GPTJForCausalLM"),
+    *("KimiLinearForCausalLM", "KimiVLForConditionalGeneration", "Mamba2ForCausalLM", "MambaForCausalLM"),
+    *("OrionForCausalLM", "Phi3VForCausalLM", "StableLmForCausalLM", "Zamba2ForCausalLM"),
+    "AriaForConditionalGeneration",
+)
+"""Architectures without packed_modules_mapping. Source: classes of wheel 0.32.0; vllm-bnb-plugin 0.0.3,
+bitsandbytes_loader.py ("does not support BitsAndBytes quantization yet")."""
 
 
 def refusal(placement: Placement) -> EngineRefusal | None:
@@ -120,7 +128,7 @@ def refusal(placement: Placement) -> EngineRefusal | None:
         or _removed_refusal(placement)
         or _format_refusal(placement)
         or _gguf_refusal(placement)
-        or _experts_refusal(placement)
+        or _bitsandbytes_refusal(placement)
         or _switch_refusal(placement)
         or _gpu_refusal(placement)
         or device_refusal(PROFILE, placement)
@@ -224,9 +232,14 @@ def _gguf_refusal(placement: Placement) -> EngineRefusal | None:
     )
 
 
-def _experts_refusal(placement: Placement) -> EngineRefusal | None:
-    if placement.method.method == "bnb-int8" and placement.architecture.experts > 0:
+def _bitsandbytes_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of a model that vLLM's loader for bitsandbytes does not take; else None."""
+    method, name = placement.method.method, placement.architecture.name
+    if method == "bnb-int8" and placement.architecture.experts > 0:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits")
+    known = version_key(placement.version) >= version_key(SCHEMES_SINCE)
+    if known and method.startswith("bnb-") and name in NOT_BY_BITSANDBYTES:
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"vllm loads no {name} by bitsandbytes")
     return None
 
 

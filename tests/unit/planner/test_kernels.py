@@ -58,3 +58,18 @@ def test_sparse_attention_begins_on_hopper(product: str, runs: bool, name: str) 
     else:
         assert isinstance(found, PlanFailure)
         assert f"runs {name} from compute capability 9.0 on" in found.failure.message
+
+
+def test_architectures_that_bitsandbytes_does_not_load() -> None:
+    """vLLM: "Model StableLmForCausalLM does not support BitsAndBytes quantization yet"."""
+    base = facts("llama-3.1-8b")
+    assert base.architecture is not None
+    model = dataclasses.replace(
+        base, architecture=dataclasses.replace(base.architecture, name="StableLmForCausalLM")
+    )
+    asked = {"gpu": {"products": ["L4"], "count": 1}, "quantization": {"method": "bnb-nf4"}}
+    for one, runs in ((model, False), (base, True)):
+        found = plan_model(spec(engine={"name": "vllm"}, **asked), one, nodes=None, history=(), config=CONFIG)
+        assert isinstance(found, ModelPlan) is runs
+        if isinstance(found, PlanFailure):
+            assert "loads no StableLmForCausalLM by bitsandbytes" in found.failure.message
