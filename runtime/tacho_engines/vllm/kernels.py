@@ -23,6 +23,9 @@ CHOSEN = "linear-backend"
 FP8_CACHE_CAPABILITY, BY_FLASHINFER = (8, 9), (8, 0)
 """Lowest compute capability for an FP8 KV cache: by Triton, and by FlashInfer where it has that attention;
 none on Turing and Volta. Source: vLLM 0.32 v1/attention/backends: triton_attn.py, mla/triton_mla.py."""
+E5M2, WITH_SCALES = "fp8_e5m2", ("fp8", "modelopt")
+"""Type of the cache that vLLM refuses for these formats. Source: vLLM layers/attention/attention.py
+_init_kv_cache_quant."""
 FLASHINFER_HEADS = (64, 128, 256, 512)
 WITH_SINKS = ("GptOssForCausalLM",)
 """Architectures whose attention FlashInfer has from Hopper on alone (flashinfer.py supports_sink)."""
@@ -55,12 +58,23 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
         message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
     effective = kv_dtype(first_of(switches(placement.options), "kv-cache-dtype") or kind, placement.facts)
+    if effective == E5M2 and _has_fp8_scales(placement):
+        message = f"vllm refuses a KV cache of type {E5M2} for FP8 checkpoints"
+        return refused(FailureClass.INVALID_CONFIG, message, "Set quantization.kvCacheDtype to fp8")
     least = _fp8_cache_capability(placement)
     if effective.startswith("fp8") and (0, 0) != gpu.capability < least:
         message = f"an FP8 KV cache needs compute capability {least[0]}.{least[1]}; {has}"
         step = "Add --kv-cache-dtype=float16 to engine.extraArgs"
         return refused(FailureClass.UNSUPPORTED_GPU, message, step)
     return None
+
+
+def _has_fp8_scales(placement: Placement) -> bool:
+    """Whether the checkpoint has scales for an FP8 cache, by its format."""
+    stored = placement.facts.quantization
+    return stored.method in WITH_SCALES or (
+        stored.method == "compressed-tensors" and bool(stored.kv_cache_dtype)
+    )
 
 
 def _fp8_cache_capability(placement: Placement) -> tuple[int, int]:

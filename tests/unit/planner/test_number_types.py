@@ -65,3 +65,19 @@ def test_an_fp8_cache_on_ampere_needs_flashinfer(name: str, product: str, runs: 
         assert isinstance(found, PlanFailure)
         assert "an FP8 KV cache needs compute capability 8.9; NVIDIA-A10 has 8.6" in found.failure.message
         assert isinstance(planned(facts(name), **asks), ModelPlan)
+
+
+@pytest.mark.parametrize(
+    ("method", "cache", "runs"),
+    [("fp8", "", False), ("compressed-tensors", "fp8", False), ("compressed-tensors", "", True)],
+)
+def test_fp8_checkpoints_have_no_cache_of_e5m2(method: str, cache: str, runs: bool) -> None:
+    """vLLM 0.32: "fp8_e5m2 kv-cache is not supported with fp8 checkpoints"."""
+    base = facts("llama-3.1-8b-fp8")
+    stored = dataclasses.replace(base.quantization, method=method, kv_cache_dtype=cache)
+    asks: dict[str, Any] = {"gpu": {"products": ["L4"], "count": 1}, "context": {"maxModelLen": 1024}}
+    model = dataclasses.replace(base, quantization=stored)
+    found = planned(model, quantization={"kvCacheDtype": "fp8_e5m2"}, **asks)
+    assert isinstance(found, ModelPlan) is runs
+    if isinstance(found, PlanFailure):
+        assert "refuses a KV cache of type fp8_e5m2 for FP8 checkpoints" in found.failure.message
