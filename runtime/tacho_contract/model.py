@@ -95,6 +95,9 @@ class Architecture:
 
 
 SCHEMES_JOINED = "+"
+SPARSE, REORDERED = "sparse", "act-order"
+"""Words in the scheme of a checkpoint: two of four weights are left out, or those of a group are not
+neighbours (GPTQ's desc_act)."""
 LONGEST_SCHEME = 128
 """Most characters of a scheme's text that are read. Facts may come from a user, and plans read it often."""
 
@@ -117,6 +120,11 @@ class StoredQuantization:
     def schemes(self) -> tuple[str, ...]:
         """The variants of all layers, at least one."""
         return tuple(self.scheme[:LONGEST_SCHEME].split(SCHEMES_JOINED))
+
+    @property
+    def is_irregular(self) -> bool:
+        """Whether weights are left out or reordered."""
+        return not {SPARSE, REORDERED}.isdisjoint(self.schemes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

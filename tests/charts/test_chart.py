@@ -275,6 +275,10 @@ def test_the_crd_can_be_left_to_somebody_else(helm: Helm) -> None:
         ({**REQUIRED, "prices": {"NVIDIA-H200": "0.00"}}, "pattern"),
         ({**REQUIRED, "currency": "euro"}, "currency"),
         ({**REQUIRED, "image": {**REQUIRED["image"], "digest": "latest"}}, "digest"),
+        ({"image": {"repository": "registry.example/tacho:1.0"}}, "/image/repository"),
+        ({"image": {"repository": "registry.example:5000/tacho@sha256:0"}}, "/image/repository"),
+        ({"image": {"repository": "https://registry.example/tacho"}}, "/image/repository"),
+        ({**REQUIRED, "extraEnv": [{"name": "A", "value": 1}]}, "/extraEnv/0/value"),
         ({**REQUIRED, "serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
         ({**REQUIRED, "serviceAccount": {"name": "a' || true || '"}}, "pattern"),
         ({**REQUIRED, "engineImages": {"vllm2": "x"}}, "vllm2"),
@@ -307,6 +311,12 @@ def test_no_key_without_a_value_leaves_out_a_policy(helm: Helm, values: dict[str
         helm.template(values)
     assert says in str(refused.value)
     assert "schema" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["localhost:5000/a/tacho", "registry.example/tacho", "tacho"])
+def test_a_repository_may_name_a_port(helm: Helm, name: str) -> None:
+    (deployment,) = kinds(helm.template({"image": {"repository": name, "tag": "1"}}), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"{name}:1"
 
 
 def test_any_engine_with_an_image_may_be_given_another(helm: Helm) -> None:

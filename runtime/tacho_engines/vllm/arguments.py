@@ -12,7 +12,7 @@ from tacho_contract.units import GIB
 from tacho_engines.base import Context, Placement, Tuning
 from tacho_engines.shared.compatibility import stored_method
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import expanded, parse_arguments
+from tacho_engines.shared.switches import expanded, first_of, parse_arguments
 from tacho_engines.vllm import host
 from tacho_engines.vllm.settings import planned_settings, switches
 from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND, NEWEST
@@ -81,6 +81,25 @@ def in_half(placement: Placement) -> bool:
     """Whether a model in bfloat16 has to run in float16, because the GPU does not support bfloat16."""
     gpu = placement.device
     return gpu.capability != (0, 0) and not gpu.has_bf16 and placement.architecture.dtype != "float16"
+
+
+NOT_IN_HALF = ("Gemma2", "Gemma3For", "Glm4ForCausalLM")
+"""Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
+_FLOAT16_NOT_SUPPORTED_MODELS."""
+HALF = ("half", "float16")
+
+
+def wrong_dtype(placement: Placement) -> str:
+    """Why vLLM refuses the user's --dtype for this model or GPU; "": it does not, or there is none.
+
+    Source: vLLM platforms/cuda.py check_if_supports_dtype, config/model.py _check_valid_dtype.
+    """
+    given, gpu = (first_of(switches(placement.options), "dtype") or "").lower(), placement.device
+    if given == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
+        return f"--dtype {given} needs compute capability 8.0; {gpu.product} has {gpu.compute_capability}"
+    if given in HALF and placement.architecture.name.startswith(NOT_IN_HALF):
+        return f"vllm refuses {placement.architecture.name} in float16, which --dtype {given} asks for"
+    return ""
 
 
 # --- HTTP front ends ------------------------------------------------------------------------------

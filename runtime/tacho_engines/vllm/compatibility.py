@@ -9,7 +9,6 @@ from tacho_contract.units import gib
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement
 from tacho_engines.shared.compatibility import (
     arithmetic,
-    cache_refusal,
     capability_refusal,
     cuda_13_refusal,
     device_refusal,
@@ -22,13 +21,13 @@ from tacho_engines.shared.compatibility import (
 )
 from tacho_engines.shared.images import is_upstreams, version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
-from tacho_engines.vllm.arguments import in_half
+from tacho_engines.vllm import kernels
+from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import (
     COUNTS,
     ESTIMATES,
-    KV_ELEMENT_BYTES,
     NO_GRAPHS,
     SIZES,
     VllmSettings,
@@ -47,10 +46,11 @@ FORMAT_CAPABILITY = {
     "modelopt FP8": (8, 0),
     "modelopt MXFP8": (8, 0),
     "compressed-tensors W4A8-float": (9, 0),
+    **dict.fromkeys(("DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"), (9, 0)),
 }
-"""Minimum compute capability of checkpoints whose format, or format and scheme, needs a higher one than its
-method. Source: vLLM 0.32 layers/quantization, get_min_capability of each (MXFP4's kernels compute in
-bfloat16; modelopt's FP8 needed 8.9 before 0.27)."""
+"""Least compute capability of a format, of one with a scheme, or of an architecture, above its method's.
+Source: vLLM 0.32 layers/quantization, get_min_capability of each (MXFP4 computes in bfloat16; modelopt's FP8
+needed 8.9 before 0.27); v1/attention/backends/mla, of those for sparse attention."""
 FORMATS_SINCE = "0.26"
 FORMATS = frozenset(
     (
@@ -73,16 +73,12 @@ SCHEMES = {
     ),
 }
 """Schemes of a format that are loaded, where not all are. Source: wheel 0.32.0, TYPE_MAP of auto_awq.py and
-auto_gptq.py, QUANT_ALGOS of modelopt.py; vllm-bnb-plugin 0.0.3, quantization/config.py."""
+auto_gptq.py, QUANT_ALGOS of modelopt.py; vllm-bnb-plugin 0.0.3, quantization/config.py. No irregular one is:
+compressed_tensors.py and utils/gptq_utils.py ("activation ordering … is no longer supported")."""
 DEPRECATED = ("fbgemm_fp8", "fp_quant")
 ALLOW_DEPRECATED = "allow-deprecated-quantization"
 """The switch for quantization methods that vLLM has deprecated. Source: wheels 0.26.0 and 0.32.0,
-DEPRECATED_QUANTIZATION_METHODS; config/model.py _verify_quantization.
-"""
-FP8_CACHE_CAPABILITY = (8, 0)
-"""Lowest compute capability for an FP8 KV cache. Source: vLLM v1/attention/backends: FlashInfer from 8.0,
-Triton from 8.9; none on Turing and Volta.
-"""
+DEPRECATED_QUANTIZATION_METHODS; config/model.py _verify_quantization."""
 REMOVED = {
     "0.9.2": ("Phi3SmallForCausalLM",),
     "0.10.2": ("MllamaForConditionalGeneration", "MotifForCausalLM", "Phi4FlashForCausalLM"),
@@ -107,9 +103,6 @@ REMOVED = {
 model_executor/models/registry.py _PREVIOUSLY_SUPPORTED_MODELS."""
 CONFIG_ELSEWHERE = "hf-config-path"
 """The switch that names another folder or repository with the model's config.json."""
-NOT_IN_HALF = ("Gemma2", "Gemma3", "Glm4ForCausalLM")
-"""Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
-_FLOAT16_NOT_SUPPORTED_MODELS."""
 CUDA_13_SINCE, CUDA_12_TAG = "0.20", "cu12"
 """vLLM's wheels are built with CUDA 13 (_C.abi3.so of 0.19.1 is linked with libcudart.so.12, of 0.20.0 with
 13, and has no code for sm_70), and its images, except those whose tag names CUDA 12."""
@@ -118,6 +111,14 @@ BITSANDBYTES_COMPUTES = "bfloat16"
 STRETCHING = ("rope-", "yarn-", "hf-overrides")
 """Prefixes of arguments that change the positions of tokens, and so may extend the context."""
 SMALLEST = Context(256, 1)
+NOT_BY_BITSANDBYTES = (
+    *("BloomForCausalLM", "DbrxForCausalLM", "FalconMambaForCausalLM", "GPT2LMHeadModel", "GPTJForCausalLM"),
+    *("KimiLinearForCausalLM", "KimiVLForConditionalGeneration", "Mamba2ForCausalLM", "MambaForCausalLM"),
+    *("OrionForCausalLM", "Phi3VForCausalLM", "StableLmForCausalLM", "Zamba2ForCausalLM"),
+    "AriaForConditionalGeneration",
+)
+"""Architectures without packed_modules_mapping. Source: classes of wheel 0.32.0; vllm-bnb-plugin 0.0.3,
+bitsandbytes_loader.py ("does not support BitsAndBytes quantization yet")."""
 
 
 def refusal(placement: Placement) -> EngineRefusal | None:
@@ -127,12 +128,12 @@ def refusal(placement: Placement) -> EngineRefusal | None:
         or _removed_refusal(placement)
         or _format_refusal(placement)
         or _gguf_refusal(placement)
-        or _experts_refusal(placement)
+        or _bitsandbytes_refusal(placement)
         or _switch_refusal(placement)
         or _gpu_refusal(placement)
         or device_refusal(PROFILE, placement)
         or _host_refusal(placement)
-        or _cache_refusal(placement)
+        or kernels.cache_refusal(placement)
         or double_quant_refusal(PROFILE, placement, chosen=False)
         or _compute_refusal(placement)
     )
@@ -190,9 +191,7 @@ def _removed_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _format_refusal(placement: Placement) -> EngineRefusal | None:
-    """The refusal of a checkpoint format that vLLM has no loader for; None where it has, or the user's image
-    may have a plugin.
-    """
+    """The refusal of a format that vLLM cannot load; None: it can, or the user's image may have a plugin."""
     stored, key = placement.facts.quantization.method.lower(), version_key(placement.version)
     if stored in ("", "none") or (key and key < version_key(FORMATS_SINCE)):
         return None
@@ -203,7 +202,8 @@ def _format_refusal(placement: Placement) -> EngineRefusal | None:
             f"Add --{ALLOW_DEPRECATED} to engine.extraArgs, or use another checkpoint of the model",
         )
     scheme, loads = placement.facts.quantization.scheme, SCHEMES.get(stored, ()) if key else ()
-    odd = bool(scheme and loads) and scheme not in loads and key >= version_key(SCHEMES_SINCE)
+    odd = (bool(scheme and loads) and scheme not in loads) or placement.facts.quantization.is_irregular
+    odd = odd and key >= version_key(SCHEMES_SINCE)
     if (stored in FORMATS and not odd) or _is_users_build(placement):
         return None
     what = f"{stored} checkpoints of the scheme {scheme}" if odd else f"{stored} checkpoints"
@@ -232,25 +232,31 @@ def _gguf_refusal(placement: Placement) -> EngineRefusal | None:
     )
 
 
-def _experts_refusal(placement: Placement) -> EngineRefusal | None:
-    if placement.method.method == "bnb-int8" and placement.architecture.experts > 0:
+def _bitsandbytes_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of a model that vLLM's loader for bitsandbytes does not take; else None."""
+    method, name = placement.method.method, placement.architecture.name
+    if method == "bnb-int8" and placement.architecture.experts > 0:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits")
+    known = version_key(placement.version) >= version_key(SCHEMES_SINCE)
+    if known and method.startswith("bnb-") and name in NOT_BY_BITSANDBYTES:
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"vllm loads no {name} by bitsandbytes")
     return None
 
 
 def _switch_refusal(placement: Placement) -> EngineRefusal | None:
-    message = refused_switch(switches(placement.options), placement.version)
+    message = refused_switch(switches(placement.options), placement.version) or wrong_dtype(placement)
     return refused(FailureClass.INVALID_CONFIG, message) if message else None
 
 
 def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
-    """The refusal where the GPU's compute capability is too low; else None."""
+    """The refusal where the GPU's compute capability is too low, or too high; else None."""
     gpu, version, method = placement.device, placement.version, placement.method
     if gpu.capability == (0, 0):
         return None
     least, what = least_capability(method, version), method.method
     stored = placement.facts.quantization
-    for name in (stored.method, *(f"{stored.method} {scheme}" for scheme in stored.schemes)):
+    schemes = (f"{stored.method} {scheme}" for scheme in stored.schemes)
+    for name in (stored.method, *schemes, placement.architecture.name):
         if FORMAT_CAPABILITY.get(name, least) > least:
             least, what = FORMAT_CAPABILITY[name], name
     if found := capability_refusal(PROFILE, placement, least, what):
@@ -258,26 +264,12 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     recent = version_key(version) >= version_key(CUDA_13_SINCE) and CUDA_12_TAG not in placement.image
     if recent and not _is_users_build(placement) and (found := cuda_13_refusal(PROFILE, placement)):
         return found
+    if not _is_users_build(placement) and (found := kernels.too_new_refusal(placement)):
+        return found
     name, has = placement.architecture.name, f"{gpu.product} has {gpu.compute_capability}"
     if not gpu.has_bf16 and name.startswith(NOT_IN_HALF):
         message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)
-    return None
-
-
-def _cache_refusal(placement: Placement) -> EngineRefusal | None:
-    """Why this GPU cannot hold a KV cache of the requested type; None: it can."""
-    kind, gpu = placement.options.kv_cache_dtype, placement.device
-    if kind and kind not in KV_ELEMENT_BYTES:
-        return cache_refusal(PROFILE, kind)
-    if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
-        has = f"{gpu.product} has {gpu.compute_capability}"
-        message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
-        return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
-    effective = first_of(switches(placement.options), "kv-cache-dtype") or kind
-    if effective.startswith("fp8") and (0, 0) != gpu.capability < FP8_CACHE_CAPABILITY:
-        has = f"{gpu.product} has {gpu.compute_capability}"
-        return refused(FailureClass.UNSUPPORTED_GPU, f"an FP8 KV cache needs compute capability 8.0; {has}")
     return None
 
 

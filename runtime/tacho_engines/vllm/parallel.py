@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits
 from tacho_engines.shared.compatibility import refused
+from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import first_of, integer
 from tacho_engines.vllm.settings import switches
 
 TENSOR_SIZES = range(1, 9)
 """Tensor sizes that advice names: those within one node."""
+ONE_STAGE = (
+    *("Gemma3nForCausalLM", "Gemma3nForConditionalGeneration", "Mamba2ForCausalLM", "Zamba2ForCausalLM"),
+    *("AriaForConditionalGeneration", "Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
+    *("PaddleOCRVLForConditionalGeneration", "Phi4MMForCausalLM", "HrmTextForCausalLM"),
+    "IQuestLoopCoderForCausalLM",
+)
+"""Architectures without pipeline stages. Source: wheel 0.32.0, models/interfaces.py supports_pp of each class
+and config/model.py: "Pipeline parallelism is not supported for this model"."""
+MULTIPLIERS = ("data-parallel-size", "dp", "prefill-context-parallel-size", "pcp")
+"""Switches that multiply the GPUs of tensor and pipeline size, which are all of a replica. Source: wheel
+0.32.0, engine/arg_utils.py world_size."""
 BLOCK_METHODS = ("awq", "gptq", "compressed-tensors", "fp8")
+FINER_SINCE = "0.32"
+FINER_METHODS = {"awq": (7, 5), "gptq": (7, 5), "fp8": (8, 9)}
+"""Formats whose groups vLLM makes finer where the experts of one GPU do not hold whole ones, by the lowest
+compute capability of the kernel that takes them. Source: wheel 0.32.0, layers/quantization/moe_wna16.py
+create_weights, layers/fused_moe/oracle/fp8.py refine_fp8_moe_block_shape."""
+LEAST_GROUP = 32
+"""Fewest values of such a finer group."""
+EXPERTS_ALONE = ("Qwen3MoeForCausalLM", "Qwen3VLMoeForConditionalGeneration", "MiniMaxM2ForCausalLM")
+"""Architectures without a shared expert or a dense MLP, whose groups would have to stay whole."""
 
 
-def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int) -> str:
+def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int, *, finer: bool = False) -> str:
     """Why the layers cannot be split over ``tensor`` GPUs; "" when they can.
 
     Attention heads must divide; key and value heads must divide, or be fewer and divide the other way; a
-    quantized layer's part must be whole groups. Source: vLLM distributed/utils.py, layers/linear.py;
-    model_loader/bitsandbytes_loader.py ("Prequant BitsAndBytes models with tensor parallelism is not
-    supported. Please try with pipeline parallelism.").
+    quantized layer's part must be whole groups, or with ``finer`` of groups that are made finer. Source: vLLM
+    distributed/utils.py, layers/linear.py; model_loader/bitsandbytes_loader.py ("Prequant BitsAndBytes models
+    with tensor parallelism is not supported. Please try with pipeline parallelism.").
     """
     heads, shared = architecture.attention_heads, architecture.key_value_heads
     if tensor > 1 and architecture.state_heads % tensor:
@@ -37,6 +61,8 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int) -
     if wide and wide % tensor:
         return f"an MLP of width {wide} does not divide by {tensor}"
     group = facts.quantization.group_size
+    if finer and group > LEAST_GROUP:
+        group = max(LEAST_GROUP, math.gcd(group, wide // tensor))
     if facts.quantization.method in BLOCK_METHODS and group > 1 and wide and (wide // tensor) % group:
         return f"width {wide} over {tensor} GPUs does not hold whole quantization groups of {group}"
     return ""
@@ -50,6 +76,22 @@ def parallel_sizes(options: EngineOptions) -> tuple[int | None, int | None]:
     return tensor, pipeline
 
 
+def _makes_finer(placement: Placement) -> bool:
+    """Whether vLLM makes the groups of this checkpoint's experts finer on this GPU."""
+    least = FINER_METHODS.get(placement.facts.quantization.method)
+    known = version_key(placement.version) >= version_key(FINER_SINCE)
+    able = least is not None and placement.device.capability >= least
+    return known and able and placement.architecture.name in EXPERTS_ALONE
+
+
+def _divided(placement: Placement) -> Architecture:
+    """The architecture as GPUs divide it: --enable-expert-parallel keeps each expert whole."""
+    shape = placement.architecture
+    if "enable-expert-parallel" in switches(placement.options) and shape.name in EXPERTS_ALONE:
+        return replace(shape, experts=0, intermediate_size=0)
+    return shape
+
+
 def splits(placement: Placement) -> Splits | EngineRefusal:
     """Every (tensor, pipeline) to try for the placement's GPUs, the fastest first, or why none is possible.
 
@@ -57,12 +99,19 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
     pipeline stages. Stages need less memory where heads cannot be divided (one key-value head, latent
     caches), as each GPU then caches its own layers only.
     """
-    facts, architecture, gpus = placement.facts, placement.architecture, placement.count
+    facts, architecture, gpus = placement.facts, _divided(placement), placement.count
     tensor, pipeline = parallel_sizes(placement.options)
     if placement.device.on_host:
         if (tensor or 1) * (pipeline or 1) == 1:
             return ((1, 1),)
         return refused(FailureClass.UNSUPPORTED_GPU, "on the CPU a model is not spread", "Remove parallelism")
+    given = switches(placement.options)
+    for name in MULTIPLIERS:
+        if (times := integer(given.get(name)) or 1) > 1:
+            message = f"--{name} {times} needs {times} times as many GPUs as one replica has"
+            step = "Remove it from engine.extraArgs; replicas say how often the model is served"
+            return refused(FailureClass.INVALID_CONFIG, message, step)
+    stages = 1 if architecture.name in ONE_STAGE else max(1, architecture.layers)
     if tensor and pipeline is None:
         pipeline = max(1, gpus // tensor)
     if pipeline and tensor is None:
@@ -74,10 +123,17 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
                 f"tensor {tensor} x pipeline {pipeline} is not {gpus} GPUs",
                 "Set gpu.count to the product of parallelism.tensor and parallelism.pipeline",
             )
-        problem = tensor_problem(architecture, facts, tensor)
+        if pipeline > stages and architecture.name in ONE_STAGE:
+            step = "Leave pipeline stages out; gpu.count is then parallelism.tensor"
+            return refused(
+                FailureClass.UNSUPPORTED_GPU, f"vllm makes no pipeline stages of {architecture.name}", step
+            )
+        # The kernels for finer groups are slower, so no plan chooses them.
+        finer = _makes_finer(placement)
+        problem = tensor_problem(architecture, facts, tensor, finer=finer)
         if not problem:
             return ((tensor, pipeline),)
-        able = [str(size) for size in TENSOR_SIZES if not tensor_problem(architecture, facts, size)]
+        able = [str(n) for n in TENSOR_SIZES if not tensor_problem(architecture, facts, n, finer=finer)]
         named = " or ".join([", ".join(able[:-1]), able[-1]]) if len(able) > 1 else able[0]
         return refused(
             FailureClass.UNSUPPORTED_GPU,
@@ -87,8 +143,6 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
     found = tuple(
         (size, gpus // size)
         for size in range(gpus, 0, -1)
-        if gpus % size == 0
-        and gpus // size <= max(1, architecture.layers)
-        and not tensor_problem(architecture, facts, size)
+        if gpus % size == 0 and gpus // size <= stages and not tensor_problem(architecture, facts, size)
     )
     return found or refused(FailureClass.UNSUPPORTED_GPU, f"the model cannot be spread over {gpus} GPUs")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from tacho_contract.model import SCHEMES_JOINED, StoredQuantization
+from tacho_contract.model import REORDERED, SCHEMES_JOINED, SPARSE, StoredQuantization
 from tacho_runtime.headers.json_values import integer, mapping, sequence, text
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.headers.tensors import StoredTensor
@@ -35,6 +35,7 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
         config.get("quantization_config")
         or config.get("compression_config")
         or text_config.get("quantization_config")
+        or _by_mlx(config.get("quantization"))
     )
     if not raw:
         return StoredQuantization()
@@ -50,6 +51,8 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
         method, reader = "compressed-tensors", _compressed_tensors
     if not method and ("load_in_4bit" in raw or "load_in_8bit" in raw):
         method, reader = "bitsandbytes", _bitsandbytes
+    if not method and _by_mlx(raw):
+        method = "mlx"
     if "quant_algo" in raw or "quant_algo" in mapping(raw.get("quantization")):
         method, reader = "modelopt", _modelopt
     stored = reader({**raw, "quant_method": method})
@@ -61,6 +64,11 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
         kv_cache_dtype=stored.kv_cache_dtype[:WORD_LIMIT],
         lm_head_quantized=stored.lm_head_quantized or head,
     )
+
+
+def _by_mlx(raw: Any) -> dict[str, Any]:
+    """``raw`` where MLX wrote it, which names no method; else nothing."""
+    return raw if isinstance(raw, dict) and {"bits", "group_size"} <= raw.keys() else {}
 
 
 def _awq(raw: dict[str, Any]) -> StoredQuantization:
@@ -75,11 +83,14 @@ def _awq(raw: dict[str, Any]) -> StoredQuantization:
 
 def _gptq(raw: dict[str, Any]) -> StoredQuantization:
     bits = integer(raw.get("bits")) or 4
+    reordered = raw.get("desc_act") is True and raw.get("group_size") != -1
     return StoredQuantization(
         method="gptq",
         bits=bits,
         group_size=max(0, integer(raw.get("group_size"))),
-        scheme=f"W{bits}A16" + ("-asym" if raw.get("sym") is False else ""),
+        scheme=f"W{bits}A16"
+        + ("-asym" if raw.get("sym") is False else "")
+        + (f"{SCHEMES_JOINED}{REORDERED}" if reordered else ""),
         lm_head_quantized=raw.get("lm_head") is True,
     )
 
@@ -93,14 +104,25 @@ def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
     groups = [mapping(group) for group in mapping(raw.get("config_groups")).values()]
     found = [(mapping(one.get("weights")), mapping(one.get("input_activations"))) for one in groups]
     quantized = [(weights, inputs) for weights, inputs in found if integer(weights.get("num_bits"))]
-    cache = mapping(raw.get("kv_cache_scheme"))
+    cache, schemes = mapping(raw.get("kv_cache_scheme")), {_scheme(*one) for one in quantized}
+    if sequence(mapping(raw.get("sparsity_config")).get("targets")) or raw.get("format") == "marlin-24":
+        schemes.add(SPARSE)
+    if any(weights.get("actorder") in ("group", "dynamic", True) for weights, _ in quantized):
+        schemes.add(REORDERED)
     return StoredQuantization(
         method="compressed-tensors",
         bits=min((integer(weights.get("num_bits")) for weights, _ in quantized), default=0),
-        group_size=max((integer(weights.get("group_size")) for weights, _ in quantized), default=0),
-        scheme=SCHEMES_JOINED.join(sorted({_scheme(*one) for one in quantized})),
+        group_size=max((_block(weights) for weights, _ in quantized), default=0),
+        scheme=SCHEMES_JOINED.join(sorted(schemes)),
         kv_cache_dtype=f"fp{integer(cache.get('num_bits'))}" if cache.get("type") == "float" else "",
     )
+
+
+def _block(weights: dict[str, Any]) -> int:
+    """The side of a config group's blocks: the size of a group, or of an FP8 block, a list or "128x128"."""
+    block = weights.get("block_structure")
+    sides = [int(n) for n in text(block)[:9].split("x") if n.isdecimal()] or sequence(block)[:2]
+    return max([integer(weights.get("group_size")), *map(integer, sides)])
 
 
 def _scheme(weights: dict[str, Any], inputs: dict[str, Any]) -> str:

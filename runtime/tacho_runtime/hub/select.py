@@ -29,6 +29,8 @@ Python code.
 """
 NOT_COMPANION = re.compile(r"^(README|LICENSE|adapter_config|trainer_state|all_results|train_results)")
 KNOWN_COMPANION = re.compile(r"config|token|\.index\.json$")
+ADAPTER = "adapter_config.json"
+"""The file of an adapter by PEFT, which holds no model of its own."""
 COMPANION_LIMIT = 40
 PATTERNS_LIMIT = 100
 """Most patterns that are tried for a model's files, as each is compared with every file."""
@@ -162,7 +164,11 @@ def _one_gguf(ggufs: Files) -> Files:
 
 
 def _absent(desired: LoadableFiles, entries: Files) -> FailedError:
-    return not_found(f"{desired.absent} There is: {_sized(entries)}.", desired.next_step)
+    message, step = f"{desired.absent} There is: {_sized(entries)}.", desired.next_step
+    if any(entry.path == ADAPTER for entry in entries):
+        message = f"{desired.absent} {ADAPTER} is that of an adapter (LoRA), which changes another model."
+        step = "Name the model that it adapts in spec.model.uri, or merge the adapter into it."
+    return not_found(message, step)
 
 
 def _sets(weights: Files) -> dict[str, Files]:

@@ -90,6 +90,26 @@ def _groups(*groups: Any) -> dict[str, Any]:
          SQ(method="compressed-tensors", bits=8, scheme="W8A8-float")),
         (_groups({"targets": ["LlamaAttention"], "weights": None}, _group(4, "int", 8, "float", "Linear", size=128)),
          SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A8-float")),
+        ({"config_groups": {"g": {"weights": {"num_bits": 8, "type": "float", "block_structure": [128, 128]},
+          "input_activations": {"num_bits": 8, "type": "float", "group_size": 128}}}},
+         SQ(method="compressed-tensors", bits=8, group_size=128, scheme="W8A8-float")),
+        ({"config_groups": {"g": {"weights": {"num_bits": 8, "type": "float", "block_structure": "64x64"}}}},
+         SQ(method="compressed-tensors", bits=8, group_size=64, scheme="W8A16-float")),
+        ({"quant_method": "compressed-tensors", "format": "dense", "sparsity_config":
+          {"format": "sparse-24-bitmask", "sparsity_structure": "2:4", "targets": ["Linear"]}},
+         SQ(method="compressed-tensors", scheme="sparse")),
+        ({"format": "marlin-24", "config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 128}}}},
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A16+sparse")),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": True},
+         SQ(method="gptq", bits=4, group_size=128, scheme="W4A16+act-order")),
+        ({"quant_method": "gptq", "bits": 4, "group_size": -1, "sym": True, "desc_act": True},
+         SQ(method="gptq", bits=4, scheme="W4A16")),
+        ({"config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 128, "actorder": "group"}}}},
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A16+act-order")),
+        ({"config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 128, "actorder": "weight"}}}},
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A16")),
+        ({"format": "dense", "sparsity_config": {"format": "dense", "global_sparsity": 0.1}},
+         SQ(method="compressed-tensors")),
         ({"quant_method": "compressed_tensors"}, SQ(method="compressed-tensors")),
         ({"quant_method": "hqq", "bits": 3, "group_size": 64}, SQ(method="hqq", bits=3, group_size=64)),
         ({"quant_method": "awq", "bits": "four", "group_size": None, "modules_to_not_convert": "lm_head"},
@@ -100,6 +120,16 @@ def _groups(*groups: Any) -> dict[str, Any]:
 )  # fmt: skip
 def test_configurations(raw: Any, expected: StoredQuantization) -> None:
     assert stored_quantization({"quantization_config": raw}) == expected
+
+
+@pytest.mark.parametrize("key", ["quantization", "quantization_config"])
+def test_mlx_names_no_method(key: str) -> None:
+    config = {key: {"group_size": 64, "bits": 4, "model.embed_tokens": {"group_size": 64, "bits": 6}}}
+    assert stored_quantization(config) == SQ(method="mlx", bits=4, group_size=64)
+
+
+def test_other_settings_of_that_name_are_no_quantization() -> None:
+    assert stored_quantization({"quantization": "none"}) == stored_quantization({"quantization": {}}) == SQ()
 
 
 def test_of_a_multimodal_model() -> None:

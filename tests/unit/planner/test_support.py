@@ -97,7 +97,7 @@ def test_some_names_that_end_like_an_embedding_models_generate_text(name):
     )
 
 
-@pytest.mark.parametrize("method", ["hqq", "aqlm", "EETQ", "bitnet"])
+@pytest.mark.parametrize("method", ["hqq", "aqlm", "EETQ", "bitnet", "mlx"])
 @pytest.mark.parametrize("engine", [{}, {"name": "vllm"}, {"name": "transformers"}], ids=str)
 def test_a_checkpoint_that_nothing_loads_is_refused_before_it_is_downloaded(method, engine):
     found = planned(stored_as(method), gpu={"products": ["L4"]}, engine=engine)
@@ -107,7 +107,8 @@ def test_a_checkpoint_that_nothing_loads_is_refused_before_it_is_downloaded(meth
 
 @pytest.mark.parametrize(("method", "bits", "scheme"), [
     ("awq", 3, "W3A16"), ("gptq", 4, "W4A16-asym"), ("gptq", 3, "W3A16"), ("modelopt", 4, "W4A8_AWQ"),
-    ("bitsandbytes", 4, "nf4-bfloat16"),
+    ("bitsandbytes", 4, "nf4-bfloat16"), ("compressed-tensors", 8, "W8A8-float+sparse"),
+    ("gptq", 4, "W4A16+act-order"), ("compressed-tensors", 4, "W4A16+act-order"),
 ])  # fmt: skip
 def test_schemes_that_vllm_no_longer_loads_are_refused_before_they_are_downloaded(method, bits, scheme):
     base = facts("qwen2.5-0.5b")

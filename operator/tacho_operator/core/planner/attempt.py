@@ -294,8 +294,8 @@ class Evaluator:
 
         ``front_ends``: HTTP processes of the engine; None: more than its load needs.
         """
-        if step is None or account is None:
-            return None
+        if step is None or account is None or account.offloaded_bytes:
+            return None  # steps wait for the bus or the host, which were not timed
         cached = account.cache_tokens // max(1, self.request.request_tokens)
         limit = account.sequences or context.concurrency
         running = min(context.concurrency, limit)

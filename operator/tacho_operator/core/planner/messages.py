@@ -220,6 +220,8 @@ def within(factor: float) -> str:
 def _speed(attempt: Attempt) -> str:
     """A sentence on the expected speed: of one stream, at the planned concurrency, and within the SLO."""
     found, context = attempt.expected, attempt.context
+    if attempt.account and attempt.account.offloaded_bytes:
+        return f" Its speed is not known: {gib(attempt.account.offloaded_bytes)} of weights are on the host."
     if found is None or context is None:
         return ""
     best = f"; at best {attempt.speed.decode_tokens_per_second:.0f}" if attempt.speed else ""

@@ -1,0 +1,87 @@
+"""What vLLM's kernels have no code for: newer GPUs, and types of the KV cache on older ones."""
+
+from __future__ import annotations
+
+from tacho_contract.failure import FailureClass
+from tacho_engines.base import EngineRefusal, Placement
+from tacho_engines.memory.kv import PER_TOKEN_KINDS, layer_groups
+from tacho_engines.shared import compatibility
+from tacho_engines.shared.compatibility import refused
+from tacho_engines.shared.images import version_key
+from tacho_engines.shared.switches import first_of
+from tacho_engines.vllm.profile import PROFILE
+from tacho_engines.vllm.settings import KV_ELEMENT_BYTES, kv_dtype, switches
+
+KNOWN_VERSION = "0.32"
+INT8, INT8_UNTIL = "W8A8-int", (9, 0)
+"""Scheme of compressed-tensors, and the last compute capability that runs it. Source: wheel 0.32.0, kernels/
+linear/scaled_mm/cutlass.py: CutlassInt8ScaledMMLinearKernel takes every GPU, and its code ends on later ones
+("Int8 not supported on SM120", vllm#54311)."""
+DISABLED, CUTLASS = "VLLM_DISABLED_KERNELS", "CutlassInt8ScaledMMLinearKernel"
+CHOSEN = "linear-backend"
+"""Prefix of the switches by which the user chooses kernels."""
+FP8_CACHE_CAPABILITY, BY_FLASHINFER = (8, 9), (8, 0)
+"""Lowest compute capability for an FP8 KV cache: by Triton, and by FlashInfer where it has that attention;
+none on Turing and Volta. Source: vLLM 0.32 v1/attention/backends: triton_attn.py, mla/triton_mla.py."""
+E5M2, WITH_SCALES = "fp8_e5m2", ("fp8", "modelopt")
+"""Type of the cache that vLLM refuses for these formats. Source: vLLM layers/attention/attention.py
+_init_kv_cache_quant."""
+FLASHINFER_HEADS = (64, 128, 256, 512)
+WITH_SINKS = ("GptOssForCausalLM",)
+"""Architectures whose attention FlashInfer has from Hopper on alone (flashinfer.py supports_sink)."""
+
+
+def too_new_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of a GPU that is too new for the checkpoint's kernel; else None."""
+    gpu, options = placement.device, placement.options
+    known = version_key(placement.version)[:2] == version_key(KNOWN_VERSION)
+    if not known or INT8 not in placement.facts.quantization.schemes or gpu.capability <= INT8_UNTIL:
+        return None
+    disabled = options.env.get(DISABLED, "").split(",")
+    if CUTLASS in disabled or any(name.startswith(CHOSEN) for name in switches(options)):
+        return None
+    return refused(
+        FailureClass.UNSUPPORTED_GPU,
+        f"vllm {placement.version} runs {INT8} up to compute capability 9.0; {gpu.product} has "
+        f"{gpu.compute_capability}",
+        f"Use a checkpoint in FP8, or set {DISABLED}={CUTLASS} in engine.env for another kernel",
+    )
+
+
+def cache_refusal(placement: Placement) -> EngineRefusal | None:
+    """Why this GPU cannot hold a KV cache of the requested type, or of the checkpoint's; None: it can."""
+    kind, gpu = placement.options.kv_cache_dtype, placement.device
+    has = f"{gpu.product} has {gpu.compute_capability}"
+    if kind and kind not in KV_ELEMENT_BYTES:
+        return compatibility.cache_refusal(PROFILE, kind)
+    if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
+        message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
+        return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
+    effective = kv_dtype(first_of(switches(placement.options), "kv-cache-dtype") or kind, placement.facts)
+    if effective == E5M2 and _has_fp8_scales(placement):
+        message = f"vllm refuses a KV cache of type {E5M2} for FP8 checkpoints"
+        return refused(FailureClass.INVALID_CONFIG, message, "Set quantization.kvCacheDtype to fp8")
+    least = _fp8_cache_capability(placement)
+    if effective.startswith("fp8") and (0, 0) != gpu.capability < least:
+        message = f"an FP8 KV cache needs compute capability {least[0]}.{least[1]}; {has}"
+        step = "Add --kv-cache-dtype=float16 to engine.extraArgs"
+        return refused(FailureClass.UNSUPPORTED_GPU, message, step)
+    return None
+
+
+def _has_fp8_scales(placement: Placement) -> bool:
+    """Whether the checkpoint has scales for an FP8 cache, by its format."""
+    stored = placement.facts.quantization
+    return stored.method in WITH_SCALES or (
+        stored.method == "compressed-tensors" and bool(stored.kv_cache_dtype)
+    )
+
+
+def _fp8_cache_capability(placement: Placement) -> tuple[int, int]:
+    """The lowest compute capability for an FP8 KV cache of the model."""
+    shape = placement.architecture
+    growing = [group for group in layer_groups(shape) if group.kind in PER_TOKEN_KINDS]
+    plain = all(group.kind != "mla" and group.key_head_dim in FLASHINFER_HEADS for group in growing)
+    known = version_key(placement.version) >= version_key(KNOWN_VERSION)
+    by_triton = known and (not plain or shape.name in WITH_SINKS)
+    return FP8_CACHE_CAPABILITY if by_triton else BY_FLASHINFER

@@ -1,0 +1,96 @@
+"""What may be divided between GPUs: groups of quantized experts, and the GPUs themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from benchmarks.planner.models import facts
+from benchmarks.planner.placements import placement
+from tacho_engines.base import EngineRefusal, Splits
+from tacho_engines.vllm.parallel import splits
+
+
+def expert_splits(
+    method: str,
+    gpu: str = "L4",
+    *,
+    name: str = "Qwen3MoeForCausalLM",
+    tensor: int | None = None,
+    version: str = "0.32.0",
+    arguments: tuple[str, ...] = (),
+) -> Splits | EngineRefusal:
+    """Of a Qwen3-30B-A3B, whose experts are 768 wide, over four GPUs."""
+    base = facts("qwen3-30b-a3b")
+    stored = dataclasses.replace(
+        base.quantization, method=method, bits=8 if method == "fp8" else 4, group_size=128
+    )
+    assert base.architecture is not None
+    shape = dataclasses.replace(base.architecture, name=name)
+    model = dataclasses.replace(base, quantization=stored, architecture=shape)
+    return splits(
+        placement("vllm", model, "none", gpu, count=4, tensor=tensor, version=version, arguments=arguments)
+    )
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq", "fp8"])
+def test_groups_of_experts_are_made_finer_where_the_user_sets_the_size(method: str) -> None:
+    """vLLM 0.32: "FP8 MoE block scales refined from [128, 128] to [64, 64]"."""
+    assert expert_splits(method, tensor=4) == ((4, 1),)
+    assert expert_splits(method) == ((2, 2), (1, 4)), "the slower kernels are the user's choice alone"
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("compressed-tensors", {}),
+        ("fp8", {"gpu": "A100"}),
+        ("fp8", {"version": "0.31.0"}),
+        ("fp8", {"name": "Qwen3NextForCausalLM"}),  # its shared expert stays whole
+    ],
+)
+def test_groups_that_vllm_makes_no_finer(method: str, more: dict[str, Any]) -> None:
+    found = expert_splits(method, tensor=4, **more)
+    assert isinstance(found, EngineRefusal)
+    assert "width 768 over 4 GPUs" in found.message
+
+
+@pytest.mark.parametrize("method", ["fp8", "compressed-tensors"])
+def test_experts_that_are_whole_on_one_gpu_hold_whole_groups(method: str) -> None:
+    given = ("--enable-expert-parallel",)
+    assert expert_splits(method, arguments=given) == ((4, 1), (2, 2), (1, 4))
+    assert expert_splits(method, tensor=4, arguments=given) == ((4, 1),)
+    other = expert_splits(method, tensor=4, arguments=given, name="Qwen3NextForCausalLM")
+    assert isinstance(other, EngineRefusal), "its shared expert is divided"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("given", ["--data-parallel-size=2", "-dp=2", "--prefill-context-parallel-size=2"])
+def test_all_gpus_of_a_replica_hold_one_model(count: int, given: str) -> None:
+    """vLLM 0.32 would need twice the GPUs: it multiplies the sizes."""
+    found = splits(placement("vllm", "llama-3.1-8b", "none", count=count, arguments=(given,)))
+    assert isinstance(found, EngineRefusal)
+    assert found.failure_class == "InvalidConfig"
+    assert "2 needs 2 times as many GPUs" in found.message
+    once = (given.replace("=2", "=1"),)
+    assert splits(placement("vllm", "llama-3.1-8b", "none", count=count, arguments=once))[0] == (count, 1)
+
+
+def test_some_architectures_have_no_pipeline_stages() -> None:
+    """vLLM 0.32: "Pipeline parallelism is not supported for this model"."""
+    base = facts("llama-3.1-8b")
+    assert base.architecture is not None
+    # As a Zamba2-7B: two GPUs share its recurrent layers.
+    shape = dataclasses.replace(base.architecture, name="Zamba2ForCausalLM", state_heads=2)
+    model = dataclasses.replace(base, architecture=shape)
+
+    def found(count: int, **more: int) -> Splits | EngineRefusal:
+        return splits(placement("vllm", model, "none", count=count, **more))
+
+    assert found(2) == ((2, 1),)
+    assert isinstance(found(4), EngineRefusal)
+    asked = found(2, pipeline=2)
+    assert isinstance(asked, EngineRefusal)
+    assert "no pipeline stages of Zamba2ForCausalLM" in asked.message
