@@ -1,4 +1,4 @@
-"""NF4, W8A8 and experts with vLLM 0.32: which constants apply, what the bands hold, and their larger graphs."""
+"""NF4, W8A8 and experts with vLLM 0.32: the constants that apply, what bands hold, and larger graphs."""
 
 from __future__ import annotations
 
