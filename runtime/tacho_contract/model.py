@@ -95,7 +95,7 @@ class Architecture:
 
 
 SCHEMES_JOINED = "+"
-SPARSE, REORDERED = "sparse", "act-order"
+IRREGULAR = SPARSE, REORDERED = "sparse", "act-order"
 """Words in the scheme of a checkpoint: two of four weights are left out, or those of a group are not
 neighbours (GPTQ's desc_act)."""
 LONGEST_SCHEME = 128
@@ -124,7 +124,7 @@ class StoredQuantization:
     @property
     def is_irregular(self) -> bool:
         """Whether weights are left out or reordered."""
-        return not {SPARSE, REORDERED}.isdisjoint(self.schemes)
+        return not set(IRREGULAR).isdisjoint(self.schemes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,8 +196,13 @@ def page() -> str:
     moe = [times(MOE, "gptq", streams) for streams in (16, 64)]
     olmoe = [times("olmoe", "gptq", streams) for streams in (16, 64)]
     first = one(MOE, "gptq", 256)
+    worse = next(
+        loop for loop in of(NF4, experts=False) if "experts" in loop.host and loop.row.streams == 256
+    )
     return fill(
         "h200_newest_quantized",
+        nf4_before=percent(worse.off_before()),
+        nf4_now=percent(worse.off()),
         rates=rates(),
         gains=gains(),
         errors=errors(),

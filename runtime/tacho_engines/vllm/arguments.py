@@ -86,7 +86,7 @@ def in_half(placement: Placement) -> bool:
 NOT_IN_HALF = ("Gemma2", "Gemma3For", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
-HALF = ("half", "float16")
+HALF, WHOLE = ("half", "float16"), ("float", "float32")
 
 
 def wrong_dtype(placement: Placement) -> str:

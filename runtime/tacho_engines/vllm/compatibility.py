@@ -19,11 +19,12 @@ from tacho_engines.shared.compatibility import (
     model_refusal,
     refused,
 )
-from tacho_engines.shared.images import is_upstreams, version_key
+from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import decimal, first_of, integer
 from tacho_engines.vllm import kernels
-from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
+from tacho_engines.vllm.arguments import NOT_IN_HALF, WHOLE, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
+from tacho_engines.vllm.own_classes import in_vllms_class, is_users_build
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import (
     COUNTS,
@@ -170,18 +171,13 @@ def _compute_refusal(placement: Placement) -> EngineRefusal | None:
     )
 
 
-def _is_users_build(placement: Placement) -> bool:
-    """Whether the user set an image that is not upstream's, and so may have more packages."""
-    return placement.options.own_image and not is_upstreams(PROFILE, placement.image)
-
-
 def _removed_refusal(placement: Placement) -> EngineRefusal | None:
     """The refusal of an architecture that this version of vLLM no longer has; None where it has, or the
     user's image may have it.
     """
     name, key = placement.architecture.name, version_key(placement.version)
     last = next((version for version, names in REMOVED.items() if name in names), "")
-    if not last or not key or key <= version_key(last) or _is_users_build(placement):
+    if not last or not key or key <= version_key(last) or is_users_build(placement):
         return None
     return refused(
         FailureClass.ENGINE_NOT_SUPPORTED,
@@ -204,7 +200,7 @@ def _format_refusal(placement: Placement) -> EngineRefusal | None:
     scheme, loads = placement.facts.quantization.scheme, SCHEMES.get(stored, ()) if key else ()
     odd = (bool(scheme and loads) and scheme not in loads) or placement.facts.quantization.is_irregular
     odd = odd and key >= version_key(SCHEMES_SINCE)
-    if (stored in FORMATS and not odd) or _is_users_build(placement):
+    if (stored in FORMATS and not odd) or is_users_build(placement):
         return None
     what = f"{stored} checkpoints of the scheme {scheme}" if odd else f"{stored} checkpoints"
     return refused(
@@ -237,7 +233,7 @@ def _bitsandbytes_refusal(placement: Placement) -> EngineRefusal | None:
     method, name = placement.method.method, placement.architecture.name
     if method == "bnb-int8" and placement.architecture.experts > 0:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits")
-    known = version_key(placement.version) >= version_key(SCHEMES_SINCE)
+    known = version_key(placement.version) >= version_key(SCHEMES_SINCE) and in_vllms_class(placement)
     if known and method.startswith("bnb-") and name in NOT_BY_BITSANDBYTES:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"vllm loads no {name} by bitsandbytes")
     return None
@@ -262,12 +258,13 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     if found := capability_refusal(PROFILE, placement, least, what):
         return found
     recent = version_key(version) >= version_key(CUDA_13_SINCE) and CUDA_12_TAG not in placement.image
-    if recent and not _is_users_build(placement) and (found := cuda_13_refusal(PROFILE, placement)):
+    if recent and not is_users_build(placement) and (found := cuda_13_refusal(PROFILE, placement)):
         return found
-    if not _is_users_build(placement) and (found := kernels.too_new_refusal(placement)):
+    if not is_users_build(placement) and (found := kernels.too_new_refusal(placement)):
         return found
     name, has = placement.architecture.name, f"{gpu.product} has {gpu.compute_capability}"
-    if not gpu.has_bf16 and name.startswith(NOT_IN_HALF):
+    whole = (first_of(switches(placement.options), "dtype") or "").lower() in WHOLE
+    if not gpu.has_bf16 and name.startswith(NOT_IN_HALF) and not whole:
         message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)
     return None

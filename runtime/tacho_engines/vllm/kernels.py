@@ -18,12 +18,12 @@ INT8, INT8_UNTIL = "W8A8-int", (9, 0)
 linear/scaled_mm/cutlass.py: CutlassInt8ScaledMMLinearKernel takes every GPU, and its code ends on later ones
 ("Int8 not supported on SM120", vllm#54311)."""
 DISABLED, CUTLASS = "VLLM_DISABLED_KERNELS", "CutlassInt8ScaledMMLinearKernel"
-CHOSEN = "linear-backend"
-"""Prefix of the switches by which the user chooses kernels."""
+CHOSEN, IN_JSON = ("linear-backend", "kernel-config.linear-backend"), "kernel-config"
+"""Switches by which the user chooses kernels, and that which may do so in JSON, which is not read."""
 FP8_CACHE_CAPABILITY, BY_FLASHINFER = (8, 9), (8, 0)
 """Lowest compute capability for an FP8 KV cache: by Triton, and by FlashInfer where it has that attention;
 none on Turing and Volta. Source: vLLM 0.32 v1/attention/backends: triton_attn.py, mla/triton_mla.py."""
-E5M2, WITH_SCALES = "fp8_e5m2", ("fp8", "modelopt")
+E5M2, WITH_SCALES, MIXED = "fp8_e5m2", ("fp8", "modelopt"), "MIXED_PRECISION"
 """Type of the cache that vLLM refuses for these formats. Source: vLLM layers/attention/attention.py
 _init_kv_cache_quant."""
 FLASHINFER_HEADS = (64, 128, 256, 512)
@@ -37,8 +37,9 @@ def too_new_refusal(placement: Placement) -> EngineRefusal | None:
     known = version_key(placement.version)[:2] == version_key(KNOWN_VERSION)
     if not known or INT8 not in placement.facts.quantization.schemes or gpu.capability <= INT8_UNTIL:
         return None
-    disabled = options.env.get(DISABLED, "").split(",")
-    if CUTLASS in disabled or any(name.startswith(CHOSEN) for name in switches(options)):
+    given, disabled = switches(options), options.env.get(DISABLED, "").split(",")
+    chosen = next((given[name] for name in CHOSEN if name in given), "auto")
+    if CUTLASS in disabled or chosen != "auto" or IN_JSON in given:
         return None
     return refused(
         FailureClass.UNSUPPORTED_GPU,
@@ -64,7 +65,13 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
     least = _fp8_cache_capability(placement)
     if effective.startswith("fp8") and (0, 0) != gpu.capability < least:
         message = f"an FP8 KV cache needs compute capability {least[0]}.{least[1]}; {has}"
-        step = "Add --kv-cache-dtype=float16 to engine.extraArgs"
+        usual = "bfloat16" if gpu.has_bf16 and placement.architecture.dtype != "float16" else "float16"
+        step = f"Add --kv-cache-dtype={usual} to engine.extraArgs"
+        step = (
+            "Remove quantization.kvCacheDtype"
+            if kind and not placement.facts.quantization.kv_cache_dtype
+            else step
+        )
         return refused(FailureClass.UNSUPPORTED_GPU, message, step)
     return None
 
@@ -72,9 +79,8 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
 def _has_fp8_scales(placement: Placement) -> bool:
     """Whether the checkpoint has scales for an FP8 cache, by its format."""
     stored = placement.facts.quantization
-    return stored.method in WITH_SCALES or (
-        stored.method == "compressed-tensors" and bool(stored.kv_cache_dtype)
-    )
+    asks = stored.method == "compressed-tensors" or MIXED in stored.schemes
+    return bool(stored.kv_cache_dtype) if asks else stored.method in WITH_SCALES
 
 
 def _fp8_cache_capability(placement: Placement) -> tuple[int, int]:

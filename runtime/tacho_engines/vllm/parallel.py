@@ -11,6 +11,7 @@ from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import first_of, integer
+from tacho_engines.vllm.own_classes import in_vllms_class
 from tacho_engines.vllm.settings import switches
 
 TENSOR_SIZES = range(1, 9)
@@ -108,10 +109,11 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
     given = switches(placement.options)
     for name in MULTIPLIERS:
         if (times := integer(given.get(name)) or 1) > 1:
-            message = f"--{name} {times} needs {times} times as many GPUs as one replica has"
+            message = f"{name} {times} needs {times} times as many GPUs as one replica has"
             step = "Remove it from engine.extraArgs; replicas say how often the model is served"
             return refused(FailureClass.INVALID_CONFIG, message, step)
-    stages = 1 if architecture.name in ONE_STAGE else max(1, architecture.layers)
+    one_stage = architecture.name in ONE_STAGE and in_vllms_class(placement)
+    stages = 1 if one_stage else max(1, architecture.layers)
     if tensor and pipeline is None:
         pipeline = max(1, gpus // tensor)
     if pipeline and tensor is None:
@@ -123,7 +125,7 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
                 f"tensor {tensor} x pipeline {pipeline} is not {gpus} GPUs",
                 "Set gpu.count to the product of parallelism.tensor and parallelism.pipeline",
             )
-        if pipeline > stages and architecture.name in ONE_STAGE:
+        if pipeline > stages and one_stage:
             step = "Leave pipeline stages out; gpu.count is then parallelism.tensor"
             return refused(
                 FailureClass.UNSUPPORTED_GPU, f"vllm makes no pipeline stages of {architecture.name}", step

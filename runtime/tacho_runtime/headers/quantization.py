@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from tacho_contract.model import REORDERED, SCHEMES_JOINED, SPARSE, StoredQuantization
+from tacho_contract.model import IRREGULAR, REORDERED, SCHEMES_JOINED, SPARSE, StoredQuantization
 from tacho_runtime.headers.json_values import integer, mapping, sequence, text
 from tacho_runtime.headers.source import invalid
 from tacho_runtime.headers.tensors import StoredTensor
@@ -66,9 +66,14 @@ def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] 
     )
 
 
+BY_OTHERS = ("desc_act", "sym", "zero_point", "version")
+"""Keys of AutoGPTQ and AutoAWQ, which MLX does not write."""
+
+
 def _by_mlx(raw: Any) -> dict[str, Any]:
     """``raw`` where MLX wrote it, which names no method; else nothing."""
-    return raw if isinstance(raw, dict) and {"bits", "group_size"} <= raw.keys() else {}
+    known = isinstance(raw, dict) and {"bits", "group_size"} <= raw.keys()
+    return raw if known and raw.keys().isdisjoint(BY_OTHERS) else {}
 
 
 def _awq(raw: dict[str, Any]) -> StoredQuantization:
@@ -107,13 +112,14 @@ def _compressed_tensors(raw: dict[str, Any]) -> StoredQuantization:
     cache, schemes = mapping(raw.get("kv_cache_scheme")), {_scheme(*one) for one in quantized}
     if sequence(mapping(raw.get("sparsity_config")).get("targets")) or raw.get("format") == "marlin-24":
         schemes.add(SPARSE)
-    if any(weights.get("actorder") in ("group", "dynamic", True) for weights, _ in quantized):
+    orders = [weights.get("actorder") for weights, _ in quantized]
+    if any(order is True or text(order).lower() in ("group", "dynamic") for order in orders):
         schemes.add(REORDERED)
     return StoredQuantization(
         method="compressed-tensors",
         bits=min((integer(weights.get("num_bits")) for weights, _ in quantized), default=0),
         group_size=max((_block(weights) for weights, _ in quantized), default=0),
-        scheme=SCHEMES_JOINED.join(sorted(schemes)),
+        scheme=SCHEMES_JOINED.join(sorted(schemes, key=lambda one: (one not in IRREGULAR, one))),
         kv_cache_dtype=f"fp{integer(cache.get('num_bits'))}" if cache.get("type") == "float" else "",
     )
 

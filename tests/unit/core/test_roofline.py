@@ -186,6 +186,7 @@ def rendered(plan: ModelPlan, name: str, **fields: Any) -> Revision:
         ("smol", {"engine": {"name": "vllm", "extraArgs": ["--num_speculative_tokens=3"]}}, True),
         ("smol", {"engine": {"name": "vllm", "extraArgs": ["--speculative-config.method=ngram"]}}, True),
         ("smol", {"engine": {"name": "vllm", "extraArgs": ["--spec-method", "ngram"]}}, True),
+        ("smol", {"engine": {"name": "llamacpp", "extraArgs": ["-md", "/models/small.gguf"]}}, True),
         ("smol", {"engine": {"name": "vllm", "extraArgs": ["-sc", "{}"]}}, True),
         (
             "smol",

@@ -99,13 +99,19 @@ def _groups(*groups: Any) -> dict[str, Any]:
           {"format": "sparse-24-bitmask", "sparsity_structure": "2:4", "targets": ["Linear"]}},
          SQ(method="compressed-tensors", scheme="sparse")),
         ({"format": "marlin-24", "config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 128}}}},
-         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A16+sparse")),
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="sparse+W4A16")),
         ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": True},
          SQ(method="gptq", bits=4, group_size=128, scheme="W4A16+act-order")),
         ({"quant_method": "gptq", "bits": 4, "group_size": -1, "sym": True, "desc_act": True},
          SQ(method="gptq", bits=4, scheme="W4A16")),
         ({"config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 128, "actorder": "group"}}}},
-         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A16+act-order")),
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="act-order+W4A16")),
+        ({"config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 128, "actorder": True}}}},
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="act-order+W4A16")),
+        ({"config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 128, "actorder": "GROUP"}}}},
+         SQ(method="compressed-tensors", bits=4, group_size=128, scheme="act-order+W4A16")),
+        ({"config_groups": {"g": {"weights": {"num_bits": 8, "type": "float", "block_structure": [64, 128, 512]}}}},
+         SQ(method="compressed-tensors", bits=8, group_size=128, scheme="W8A16-float")),
         ({"config_groups": {"g": {"weights": {"num_bits": 4, "group_size": 128, "actorder": "weight"}}}},
          SQ(method="compressed-tensors", bits=4, group_size=128, scheme="W4A16")),
         ({"format": "dense", "sparsity_config": {"format": "dense", "global_sparsity": 0.1}},
@@ -126,6 +132,24 @@ def test_configurations(raw: Any, expected: StoredQuantization) -> None:
 def test_mlx_names_no_method(key: str) -> None:
     config = {key: {"group_size": 64, "bits": 4, "model.embed_tokens": {"group_size": 64, "bits": 6}}}
     assert stored_quantization(config) == SQ(method="mlx", bits=4, group_size=64)
+
+
+@pytest.mark.parametrize("more", [{"desc_act": False}, {"sym": True}, {"zero_point": True}])
+def test_a_checkpoint_of_others_without_a_method_is_not_of_mlx(more: dict[str, Any]) -> None:
+    found = stored_quantization({"quantization_config": {"bits": 4, "group_size": 128, **more}})
+    assert found.method != "mlx"
+
+
+def test_a_long_list_of_schemes_keeps_what_is_irregular() -> None:
+    groups = {
+        f"g{bits}-{inputs}": _group(bits, "int", inputs, "float", f"re:.*{bits}.{inputs}")
+        for bits in range(2, 9)
+        for inputs in range(4, 16)
+    }
+    groups["last"] = {"targets": ["Linear"], "weights": {"num_bits": 4, "actorder": "group"}}
+    found = stored_quantization({"quantization_config": {"config_groups": groups}})
+    assert len(found.scheme) >= 128
+    assert found.is_irregular
 
 
 def test_other_settings_of_that_name_are_no_quantization() -> None:

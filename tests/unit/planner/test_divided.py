@@ -19,6 +19,7 @@ def expert_splits(
     *,
     name: str = "Qwen3MoeForCausalLM",
     tensor: int | None = None,
+    count: int = 4,
     version: str = "0.32.0",
     arguments: tuple[str, ...] = (),
 ) -> Splits | EngineRefusal:
@@ -31,7 +32,9 @@ def expert_splits(
     shape = dataclasses.replace(base.architecture, name=name)
     model = dataclasses.replace(base, quantization=stored, architecture=shape)
     return splits(
-        placement("vllm", model, "none", gpu, count=4, tensor=tensor, version=version, arguments=arguments)
+        placement(
+            "vllm", model, "none", gpu, count=count, tensor=tensor, version=version, arguments=arguments
+        )
     )
 
 
@@ -55,6 +58,13 @@ def test_groups_that_vllm_makes_no_finer(method: str, more: dict[str, Any]) -> N
     found = expert_splits(method, tensor=4, **more)
     assert isinstance(found, EngineRefusal)
     assert "width 768 over 4 GPUs" in found.message
+
+
+def test_the_least_group_and_the_gpus_of_finer_ones() -> None:
+    assert expert_splits("awq", "T4", tensor=4) == ((4, 1),)
+    odd = expert_splits("fp8", tensor=3, count=3)
+    assert isinstance(odd, EngineRefusal)
+    assert "1, 2, 4 or 8" in odd.next_step, "groups are made finer for 4 and 8"
 
 
 @pytest.mark.parametrize("method", ["fp8", "compressed-tensors"])
@@ -86,7 +96,7 @@ def test_some_architectures_have_no_pipeline_stages() -> None:
     shape = dataclasses.replace(base.architecture, name="Zamba2ForCausalLM", state_heads=2)
     model = dataclasses.replace(base, architecture=shape)
 
-    def found(count: int, **more: int) -> Splits | EngineRefusal:
+    def found(count: int, **more: Any) -> Splits | EngineRefusal:
         return splits(placement("vllm", model, "none", count=count, **more))
 
     assert found(2) == ((2, 1),)
@@ -94,3 +104,5 @@ def test_some_architectures_have_no_pipeline_stages() -> None:
     asked = found(2, pipeline=2)
     assert isinstance(asked, EngineRefusal)
     assert "no pipeline stages of Zamba2ForCausalLM" in asked.message
+    assert found(2, pipeline=2, arguments=("--model-impl=transformers",)) == ((1, 2),)
+    assert found(2, pipeline=2, own_image=True, image="registry.example/vllm:v0.32.0") == ((1, 2),)

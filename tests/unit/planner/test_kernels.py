@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.planner.models import facts
+from tacho_contract.model import ModelFacts
+from tacho_engines.memory.kv import layer_groups
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tools.mock.specs import CONFIG, spec
@@ -29,7 +31,9 @@ def test_eight_bit_integers_end_on_blackwell(product: str) -> None:
     assert "runs W8A8-int up to compute capability 9.0" in found.failure.message
     name, _, value = found.failure.next_step.partition("or set ")[2].partition(" ")[0].partition("=")
     assert isinstance(planned(product, env=[{"name": name, "value": value}]), ModelPlan)
-    assert isinstance(planned(product, extraArgs=["--linear-backend=triton"]), ModelPlan)
+    for given in ("--linear-backend=triton", "--kernel-config.linear_backend=triton", "--kernel-config={}"):
+        assert isinstance(planned(product, extraArgs=[given]), ModelPlan)
+    assert isinstance(planned(product, extraArgs=["--linear-backend=auto"]), PlanFailure)
 
 
 @pytest.mark.parametrize("product", ["A100", "L4", "H200"])
@@ -60,16 +64,88 @@ def test_sparse_attention_begins_on_hopper(product: str, runs: bool, name: str) 
         assert f"runs {name} from compute capability 9.0 on" in found.failure.message
 
 
-def test_architectures_that_bitsandbytes_does_not_load() -> None:
-    """vLLM: "Model StableLmForCausalLM does not support BitsAndBytes quantization yet"."""
-    base = facts("llama-3.1-8b")
+BY_TRANSFORMERS = {"extraArgs": ["--model-impl=transformers"]}
+OWN = {"image": "registry.example/vllm:v0.32.0"}
+
+
+def named(name: str, model: str = "llama-3.1-8b", **more: Any) -> ModelFacts:
+    base = facts(model)
     assert base.architecture is not None
-    model = dataclasses.replace(
-        base, architecture=dataclasses.replace(base.architecture, name="StableLmForCausalLM")
-    )
+    return dataclasses.replace(base, architecture=dataclasses.replace(base.architecture, name=name, **more))
+
+
+@pytest.mark.parametrize(
+    ("engine", "runs"),
+    [
+        ({}, False),
+        (BY_TRANSFORMERS, True),
+        (OWN, True),
+        ({"image": "vllm/vllm-openai:v0.26.0"}, True),
+        ({"extraArgs": ["--model-impl=vllm"]}, False),
+    ],
+)
+def test_architectures_that_bitsandbytes_does_not_load(engine: dict[str, Any], runs: bool) -> None:
+    """vLLM: "Model StableLmForCausalLM does not support BitsAndBytes quantization yet"."""
     asked = {"gpu": {"products": ["L4"], "count": 1}, "quantization": {"method": "bnb-nf4"}}
-    for one, runs in ((model, False), (base, True)):
-        found = plan_model(spec(engine={"name": "vllm"}, **asked), one, nodes=None, history=(), config=CONFIG)
-        assert isinstance(found, ModelPlan) is runs
+    for one, expected in ((named("StableLmForCausalLM"), runs), (facts("llama-3.1-8b"), True)):
+        wish = spec(engine={"name": "vllm", **engine}, **asked)
+        found = plan_model(wish, one, nodes=None, history=(), config=CONFIG)
+        assert isinstance(found, ModelPlan) is expected
         if isinstance(found, PlanFailure):
             assert "loads no StableLmForCausalLM by bitsandbytes" in found.failure.message
+
+
+def cached(product: str, model: ModelFacts, kind: str = "fp8", **engine: Any) -> ModelPlan | PlanFailure:
+    wish = spec(
+        gpu={"products": [product], "count": 1},
+        engine={"name": "vllm", **engine},
+        quantization={"method": "none", **({"kvCacheDtype": kind} if kind else {})},
+        context={"maxModelLen": 1024, "concurrency": 1},
+    )
+    return plan_model(wish, model, nodes=None, history=(), config=CONFIG)
+
+
+SWITCH = {"extraArgs": ["--kv-cache-dtype=fp8"]}
+
+
+@pytest.mark.parametrize(
+    ("product", "model", "step"),
+    [
+        ("A100", "phi-2", "Add --kv-cache-dtype=float16"),  # its weights are in float16
+        ("A100", "gpt-oss-20b", "Add --kv-cache-dtype=bfloat16"),
+        ("T4", "qwen2.5-0.5b", "Add --kv-cache-dtype=float16"),
+    ],
+)
+def test_a_cache_that_the_gpu_has_no_kernel_for_names_a_step_that_works(
+    product: str, model: str, step: str
+) -> None:
+    own, asked = cached(product, facts(model), "", **SWITCH), cached(product, facts(model))
+    assert isinstance(own, PlanFailure)
+    assert isinstance(asked, PlanFailure)
+    assert "an FP8 KV cache needs compute capability" in own.failure.message
+    assert step in own.failure.next_step
+    assert asked.failure.next_step.startswith("Remove quantization.kvCacheDtype")
+    dtype = step.rpartition("=")[2]
+    assert isinstance(cached(product, facts(model), "", extraArgs=[f"--kv-cache-dtype={dtype}"]), ModelPlan)
+
+
+@pytest.mark.parametrize("head", [64, 128, 256, 512])
+def test_attention_of_flashinfer_has_an_fp8_cache_on_ampere(head: int) -> None:
+    shape = facts("llama-3.1-8b").architecture
+    assert shape is not None
+    groups = tuple(dataclasses.replace(group, key_head_dim=head) for group in layer_groups(shape))
+    one = named("LlamaForCausalLM", layer_groups=groups, head_dim=head)
+    assert isinstance(cached("A100", one), ModelPlan)
+    odd = tuple(dataclasses.replace(group, key_head_dim=96) for group in groups)
+    other = named("LlamaForCausalLM", layer_groups=odd, head_dim=96)
+    assert isinstance(cached("A100", other), PlanFailure)
+    assert isinstance(cached("L40S", other), ModelPlan)
+    assert isinstance(cached("A100", other, image="vllm/vllm-openai:v0.26.0"), ModelPlan)
+
+
+def test_gemma_in_32_bits_runs_on_a_gpu_without_bfloat16() -> None:
+    """vLLM: "Please use bfloat16 or float32 instead"."""
+    one = named("Gemma2ForCausalLM", "qwen2.5-0.5b")
+    assert isinstance(cached("T4", one, ""), PlanFailure)
+    for dtype in ("float32", "float"):
+        assert isinstance(cached("T4", one, "", extraArgs=[f"--dtype={dtype}"]), ModelPlan)

@@ -37,7 +37,7 @@ HIGHEST_EFFICIENCY = 1.02
 """Highest plausible share of the memory bandwidth. Above it the GPU is not the labelled one, or tokens did
 not come from its decoding.
 """
-GUESSING_WORDS = ("speculative", "draft")
+SHORT, GUESSING_WORDS = ("sc", "md", "hfd"), ("speculative", "draft")
 """Words in names of engine switches that mean speculative decoding. One step then yields several tokens, so
 the bandwidth bound does not apply.
 """
@@ -136,9 +136,9 @@ def _guesses(revision: Revision) -> bool:
 
 
 def _is_guessing(switch: str) -> bool:
-    """Whether a switch is of speculative decoding; vLLM has the short forms ``-sc`` and ``--spec-…``."""
+    """Whether a switch is of speculative decoding, in vLLM's and llama.cpp's short forms too."""
     words = switch.replace(".", "-").split("-")
-    return switch == "sc" or words[0] == "spec" or any(word in words for word in GUESSING_WORDS)
+    return switch in SHORT or words[0] == "spec" or any(word in words for word in GUESSING_WORDS)
 
 
 def _command(found: RuntimeConfig) -> tuple[str, ...]:
