@@ -4,7 +4,7 @@ has an effect."""
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -39,20 +39,16 @@ class _Strict(BaseModel):
     """An object whose fields are all known. Null stands for a field's default, as in OpenAI's API."""
 
     model_config = ConfigDict(extra="forbid")
-    absent: ClassVar[frozenset[str]] = frozenset()
-    """Fields of OpenAI's API that only null is accepted for, as some clients send each that is not set."""
 
     @model_validator(mode="before")
     @classmethod
     def _given(cls, value: Any) -> Any:
         if not isinstance(value := _few(value), dict):
             return value
-        optional = cls.model_fields.keys() | cls.absent
-        return {name: each for name, each in value.items() if each is not None or name not in optional}
+        return {name: each for name, each in value.items() if each is not None}
 
 
 class StreamOptions(_Strict):
-    absent = frozenset({"include_obfuscation"})
     include_usage: bool = False
     """Whether a last chunk has the token counts of the whole request."""
     continuous_usage_stats: bool = False
@@ -108,7 +104,6 @@ class CompletionRequest(GenerationRequest):
 class Part(_Strict):
     """One part of a chat message; only text is accepted."""
 
-    absent = frozenset({"prompt_cache_breakpoint"})
     type: Literal["text"]
     text: str
 
@@ -128,14 +123,6 @@ class TextFormat(_Strict):
 class ChatRequest(GenerationRequest):
     """The body of POST /v1/chat/completions."""
 
-    absent = frozenset(
-        {
-            *("audio", "function_call", "functions", "modalities", "moderation", "parallel_tool_calls"),
-            *("prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
-            *("reasoning_effort", "safety_identifier", "service_tier", "tools", "verbosity"),
-            "web_search_options",
-        }
-    )
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool = False
