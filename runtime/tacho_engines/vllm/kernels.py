@@ -79,8 +79,8 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
 def _has_fp8_scales(placement: Placement) -> bool:
     """Whether the checkpoint has scales for an FP8 cache, by its format."""
     stored = placement.facts.quantization
-    asks = stored.method == "compressed-tensors" or MIXED in stored.schemes
-    return bool(stored.kv_cache_dtype) if asks else stored.method in WITH_SCALES
+    by_cache = stored.method == "compressed-tensors" or MIXED in stored.schemes
+    return bool(stored.kv_cache_dtype) if by_cache else stored.method in WITH_SCALES
 
 
 def _fp8_cache_capability(placement: Placement) -> tuple[int, int]:

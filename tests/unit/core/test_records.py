@@ -158,7 +158,8 @@ def test_the_figures_of_most_serving_pods_stay_however_many_kinds_of_machine_the
     most = [ready(reported(0)), ready(reported(1, measured=False))]
     others = [ready(reported(seconds, cpu=f"{seconds}", speed=seconds)) for seconds in range(2, KEPT + 3)]
     probes = [ready(reported(9, cpu="2", measured=False), is_probe=True)] * 3
-    found = after((), *most, *others, *probes)
+    leaving = [dataclasses.replace(ready(reported(9, cpu="3", measured=False)), terminating=True)] * 3
+    found = after((), *most, *others, *probes, *leaving)
     assert said(found) == [("Complete", "100"), *(("Complete", str(speed)) for speed in (6, 5, 4))]
 
 
