@@ -189,8 +189,8 @@ def times(model: str, method: str, streams: int) -> float:
 
 
 def page() -> str:
-    in_turn = [loop for loop in loops() if loop.several]
-    before, after = sizes(loop.off_before() for loop in in_turn), sizes(loop.off() for loop in in_turn)
+    several = [loop for loop in loops() if loop.several]
+    before, after = sizes(loop.off_before() for loop in several), sizes(loop.off() for loop in several)
     nf4 = [times(EIGHT, NF4, streams) for streams in (16, 64, 256)]
     small = [times("qwen2.5-3b", NF4, streams) for streams in (16, 64)]
     moe = [times(MOE, "gptq", streams) for streams in (16, 64)]
@@ -208,7 +208,7 @@ def page() -> str:
         errors=errors(),
         weights=weights(),
         launching=number(EXPERTS_IN_TURN),
-        count=len(in_turn),
+        count=len(several),
         before=median(before),
         before_worst=before[-1],
         after=median(after),
