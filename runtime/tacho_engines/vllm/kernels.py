@@ -27,6 +27,7 @@ E5M2, WITH_SCALES, MIXED = "fp8_e5m2", ("fp8", "modelopt"), "MIXED_PRECISION"
 """Type of the cache that vLLM refuses for these formats. Source: vLLM layers/attention/attention.py
 _init_kv_cache_quant."""
 FLASHINFER_HEADS = (64, 128, 256, 512)
+"""Sizes of its heads; the rows of latent attention (MLA) have others."""
 WITH_SINKS = ("GptOssForCausalLM",)
 """Architectures whose attention FlashInfer has from Hopper on alone (flashinfer.py supports_sink)."""
 
@@ -58,7 +59,8 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
     if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
         message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
-    effective = kv_dtype(first_of(switches(placement.options), "kv-cache-dtype") or kind, placement.facts)
+    given, stored = first_of(switches(placement.options), "kv-cache-dtype"), placement.facts.quantization
+    effective = kv_dtype(given or kind, placement.facts)
     if effective == E5M2 and _has_fp8_scales(placement):
         message = f"vllm refuses a KV cache of type {E5M2} for FP8 checkpoints"
         return refused(FailureClass.INVALID_CONFIG, message, "Set quantization.kvCacheDtype to fp8")
@@ -66,12 +68,9 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
     if effective.startswith("fp8") and (0, 0) != gpu.capability < least:
         message = f"an FP8 KV cache needs compute capability {least[0]}.{least[1]}; {has}"
         usual = "bfloat16" if gpu.has_bf16 and placement.architecture.dtype != "float16" else "float16"
-        step = f"Add --kv-cache-dtype={usual} to engine.extraArgs"
-        step = (
-            "Remove quantization.kvCacheDtype"
-            if kind and not placement.facts.quantization.kv_cache_dtype
-            else step
-        )
+        step = f"Set --kv-cache-dtype={usual} in engine.extraArgs"
+        if kind and not given and not stored.kv_cache_dtype:
+            step = "Remove quantization.kvCacheDtype"
         return refused(FailureClass.UNSUPPORTED_GPU, message, step)
     return None
 
@@ -87,7 +86,7 @@ def _fp8_cache_capability(placement: Placement) -> tuple[int, int]:
     """The lowest compute capability for an FP8 KV cache of the model."""
     shape = placement.architecture
     growing = [group for group in layer_groups(shape) if group.kind in PER_TOKEN_KINDS]
-    plain = all(group.kind != "mla" and group.key_head_dim in FLASHINFER_HEADS for group in growing)
+    plain = all(group.key_head_dim in FLASHINFER_HEADS for group in growing)
     known = version_key(placement.version) >= version_key(KNOWN_VERSION)
     by_triton = known and (not plain or shape.name in WITH_SINKS)
     return FP8_CACHE_CAPABILITY if by_triton else BY_FLASHINFER

@@ -65,6 +65,8 @@ def test_the_least_group_and_the_gpus_of_finer_ones() -> None:
     odd = expert_splits("fp8", tensor=3, count=3)
     assert isinstance(odd, EngineRefusal)
     assert "1, 2, 4 or 8" in odd.next_step, "groups are made finer for 4 and 8"
+    narrow = expert_splits("awq", tensor=16, count=16)
+    assert isinstance(narrow, EngineRefusal), "48 values hold no whole group of 32"
 
 
 @pytest.mark.parametrize("method", ["fp8", "compressed-tensors"])

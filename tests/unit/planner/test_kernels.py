@@ -111,9 +111,9 @@ SWITCH = {"extraArgs": ["--kv-cache-dtype=fp8"]}
 @pytest.mark.parametrize(
     ("product", "model", "step"),
     [
-        ("A100", "phi-2", "Add --kv-cache-dtype=float16"),  # its weights are in float16
-        ("A100", "gpt-oss-20b", "Add --kv-cache-dtype=bfloat16"),
-        ("T4", "qwen2.5-0.5b", "Add --kv-cache-dtype=float16"),
+        ("A100", "phi-2", "Set --kv-cache-dtype=float16"),  # its weights are in float16
+        ("A100", "gpt-oss-20b", "Set --kv-cache-dtype=bfloat16"),
+        ("T4", "qwen2.5-0.5b", "Set --kv-cache-dtype=float16"),
     ],
 )
 def test_a_cache_that_the_gpu_has_no_kernel_for_names_a_step_that_works(
@@ -125,6 +125,9 @@ def test_a_cache_that_the_gpu_has_no_kernel_for_names_a_step_that_works(
     assert "an FP8 KV cache needs compute capability" in own.failure.message
     assert step in own.failure.next_step
     assert asked.failure.next_step.startswith("Remove quantization.kvCacheDtype")
+    both = cached(product, facts(model), **SWITCH)
+    assert isinstance(both, PlanFailure)
+    assert step in both.failure.next_step, "without kvCacheDtype the switch would still ask for it"
     dtype = step.rpartition("=")[2]
     assert isinstance(cached(product, facts(model), "", extraArgs=[f"--kv-cache-dtype={dtype}"]), ModelPlan)
 
@@ -149,3 +152,11 @@ def test_gemma_in_32_bits_runs_on_a_gpu_without_bfloat16() -> None:
     assert isinstance(cached("T4", one, ""), PlanFailure)
     for dtype in ("float32", "float"):
         assert isinstance(cached("T4", one, "", extraArgs=[f"--dtype={dtype}"]), ModelPlan)
+
+
+@pytest.mark.parametrize(("product", "has"), [("A100", False), ("L40S", True)])
+def test_latent_attention_has_an_fp8_cache_by_triton_alone(product: str, has: bool) -> None:
+    latent = facts("deepseek-v3").architecture
+    assert latent is not None
+    small = named("DeepseekV2ForCausalLM", layer_groups=layer_groups(latent)[:1])
+    assert isinstance(cached(product, small), ModelPlan) is has

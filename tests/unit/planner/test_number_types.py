@@ -32,7 +32,7 @@ def test_the_cache_type_of_the_checkpoint_is_judged_too() -> None:
     assert isinstance(found, PlanFailure)
     assert "FP8 KV cache" in found.failure.message
     switch = "--kv-cache-dtype=float16"
-    assert f"Add {switch} to engine.extraArgs" in found.failure.next_step
+    assert f"Set {switch} in engine.extraArgs" in found.failure.next_step
     assert isinstance(planned(model, switch, **asks), ModelPlan)
 
 
