@@ -89,12 +89,17 @@ _FLOAT16_NOT_SUPPORTED_MODELS."""
 HALF, WHOLE = ("half", "float16"), ("float", "float32")
 
 
+def given_dtype(placement: Placement) -> str:
+    """The user's --dtype; "": none."""
+    return (first_of(switches(placement.options), "dtype") or "").lower()
+
+
 def wrong_dtype(placement: Placement) -> str:
     """Why vLLM refuses the user's --dtype for this model or GPU; "": it does not, or there is none.
 
     Source: vLLM platforms/cuda.py check_if_supports_dtype, config/model.py _check_valid_dtype.
     """
-    given, gpu = (first_of(switches(placement.options), "dtype") or "").lower(), placement.device
+    given, gpu = given_dtype(placement), placement.device
     if given == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
         return f"--dtype {given} needs compute capability 8.0; {gpu.product} has {gpu.compute_capability}"
     if given in HALF and placement.architecture.name.startswith(NOT_IN_HALF):

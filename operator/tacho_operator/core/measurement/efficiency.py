@@ -38,8 +38,8 @@ HIGHEST_EFFICIENCY = 1.02
 not come from its decoding.
 """
 SHORT, GUESSING_WORDS = ("sc", "md", "hfd"), ("speculative", "draft")
-"""Words in names of engine switches that mean speculative decoding. One step then yields several tokens, so
-the bandwidth bound does not apply.
+"""Short engine switches, and words in names of others, that mean speculative decoding. One step then yields
+several tokens, so the bandwidth bound does not apply.
 """
 
 
