@@ -78,6 +78,17 @@ class Placement:
     image: str
     options: EngineOptions
 
+    @property
+    def partial_groups(self) -> bool:
+        """Whether a GPU's part of an expert in 4 bits ends within a quantization group, for which vLLM has
+        slower kernels.
+
+        Source: wheel 0.32.0, layers/quantization/utils/marlin_utils.py check_moe_marlin_supports_config.
+        """
+        stored, shape = self.facts.quantization, self.architecture
+        in_4_bits = bool(shape.experts) and stored.schemes == ("W4A16",) and stored.group_size > 1
+        return in_4_bits and shape.moe_intermediate_size // self.tensor % stored.group_size != 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:

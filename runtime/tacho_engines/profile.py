@@ -104,6 +104,10 @@ class KernelTiming:
     """GPU products that were measured; (): those of the ``StepLaw``."""
     experts: bool = False
     """Whether the row applies to models with experts, or to dense ones."""
+    partial_groups: bool = False
+    """Whether it applies to experts in 4 bits whose width is no multiple of the quantization group, or to
+    all other weights.
+    """
     unpacking: float = 0.0
     """Time per byte of the weights in addition to reading it, for one stream, in operations at the GPU's
     dense 16-bit rate.

@@ -185,8 +185,8 @@ def steady() -> list[Loop]:
     return [loop for loop in loops() if loop.steady]
 
 
-def fitted(judged: Sequence[Loop], **fixed: float) -> dict[str, float]:
-    """Constants of 0.32 by least squares, but for those that are ``fixed``.
+def fitted(judged: Sequence[Loop], start: dict[str, float] = START, **fixed: float) -> dict[str, float]:
+    """Constants of 0.32 by least squares from ``start``, but for those that are ``fixed``.
 
     Each group has the same weight, and one stream of three times it.
     """
@@ -200,7 +200,7 @@ def fitted(judged: Sequence[Loop], **fixed: float) -> dict[str, float]:
             for found in groups.values()
         )
 
-    return fixed | least_squares({name: START[name] for name in START if name not in fixed}, loss)
+    return fixed | least_squares({name: start[name] for name in start if name not in fixed}, loss)
 
 
 def held_out(by: Callable[[Loop], str]) -> dict[str, list[tuple[Loop, float]]]:

@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32-quantized.md: NF4, W8A8 and experts with vLLM 0.32, with nothing fitted."""
+"""docs/results/h200/vllm-0.32-quantized.md: NF4, W8A8 and experts with vLLM 0.32, with one constant fitted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from statistics import median
 
-from benchmarks.gpu.pages.dense_law import THIS, Loop, loops_of, percent, served, sizes
+from benchmarks.gpu.pages.dense_law import THIS, Loop, fitted, loops_of, percent, served, sizes
 from benchmarks.gpu.pages.h200_graphs import CAPTURED
 from benchmarks.gpu.pages.h200_newest_dense import loaded
 from benchmarks.gpu.pages.loops import pair
 from benchmarks.gpu.pages.recorded import RAW, fill, number, row
-from tacho_engines.vllm.speed import EXPERTS_IN_TURN
+from benchmarks.planner.cases import predict
+from benchmarks.planner.starts import starts
+from tacho_contract.units import GIB
+from tacho_engines.vllm.speed import EXPERTS_IN_TURN, IN_16_BITS
 
-FOLDER = RAW / "vllm-0.32-quantized"
+FOLDERS = {THIS: RAW / "vllm-0.32-quantized", "another": RAW / "vllm-0.32-quantized-more"}
+"""This page's own hosts."""
+NUMBERS = {host: str(number) for number, host in enumerate(FOLDERS, 1)}
 MODELS = {
     "llama-3.1-8b": "Llama-3.1-8B",
     "qwen2.5-3b": "Qwen2.5-3B",
@@ -31,7 +36,9 @@ MODELS = {
 NF4, W8A8 = "bnb-nf4", "compressed-tensors"
 EIGHT, MOE = "llama-3.1-8b", "qwen3-30b-a3b"
 DENSE = {NF4: "NF4", W8A8: "W8A8"}
-EXPERTS = {"none": "16 bits", "fp8": "FP8", "gptq": "GPTQ"}
+EXPERTS = {"none": "16 bits", "fp8": "FP8", "gptq": "4 bits", "awq": "4 bits", W8A8: "4 bits"}
+FORMS = {"gptq": "GPTQ", "awq": "AWQ", W8A8: "W4A16"}
+IN_4_BITS = "experts in 4 bits"
 FP8 = (MOE, "fp8")
 HOSTS = {
     "[the first](vllm-0.32.md)": ("vllm-0.32/speed", ("llama-3.1-8b-bnb-nf4",)),
@@ -53,7 +60,10 @@ HOSTS = {
         "vllm-0.32-dense",
         ("llama-3.1-8b-bnb-nf4", "qwen2.5-3b-bnb-nf4"),
     ),
-    THIS: ("vllm-0.32-quantized", tuple(sorted(file.stem for file in FOLDER.glob("*.json")))),
+    **{
+        host: (folder.name, tuple(sorted(file.stem for file in folder.glob("*.json"))))
+        for host, folder in FOLDERS.items()
+    },
 }
 """Folders of loops by their hosts, and the files whose names say the method."""
 NAMED_OTHERWISE = {
@@ -78,55 +88,76 @@ def loops() -> tuple[Loop, ...]:
     )
 
 
-def of(method: str, *, experts: bool) -> list[Loop]:
-    return [
-        loop
-        for loop in loops()
-        if loop.row.cell["method"] == method and bool(loop.row.step.placement.architecture.experts) == experts
-    ]
+def weights_of(loop: Loop) -> str:
+    """The kind of kernel."""
+    placement, method = loop.row.step.placement, loop.row.cell["method"]
+    if placement.partial_groups:
+        return PARTIAL
+    return f"experts in {EXPERTS[method]}" if placement.architecture.experts else DENSE[method]
 
 
-def judged() -> Iterator[tuple[str, list[Loop]]]:
-    for method, title in DENSE.items():
-        yield title, of(method, experts=False)
-    for method, title in EXPERTS.items():
-        yield f"experts in {title}", of(method, experts=True)
+PARTIAL = "experts of partial groups"
+
+
+def judged() -> dict[str, list[Loop]]:
+    """All loops by their kernels."""
+    names = (*DENSE.values(), *dict.fromkeys(f"experts in {title}" for title in EXPERTS.values()), PARTIAL)
+    return {name: [loop for loop in loops() if weights_of(loop) == name] for name in names}
+
+
+START = {"arithmetic": 0.5}
+
+
+@cache
+def fit(without: str = "") -> dict[str, float]:
+    """The constant of experts in 4 bits, fitted to all steady loops but those of the model ``without``."""
+    found = judged()[IN_4_BITS]
+    return fitted([loop for loop in found if loop.steady and loop.row.model != without], START)
+
+
+def off(loop: Loop) -> float:
+    """``Loop.off``; where a constant is fitted, by one that no loop of the model was fitted to."""
+    return loop.off(fit(loop.row.model) if weights_of(loop) == IN_4_BITS else None)
 
 
 def title(loop: Loop) -> str:
     return next(name for key, name in MODELS.items() if loop.row.cell["model"].startswith(key))
 
 
+def form(loop: Loop) -> str:
+    """The weights of a row."""
+    stored = FORMS.get(loop.row.cell["method"]) if loop.row.step.placement.architecture.experts else None
+    return f"experts in {stored}" if stored else weights_of(loop)
+
+
 def rates() -> Iterator[str]:
-    for weights, found in judged():
+    for _, found in judged().items():
         for loop in found:
-            if loop.host == THIS:
+            if loop.host in FOLDERS:
                 yield row(
                     title(loop),
-                    weights + (", captured" if loop.captured else ""),
+                    form(loop) + (", captured" if loop.captured else ""),
+                    NUMBERS[loop.host],
                     str(loop.row.streams),
                     number(loop.row.measured),
                     pair(loop.level["ttft_ms"]),
                     pair(loop.level["tpot_ms"], 1),
                     f"{percent(loop.off_before()):+.0f} %",
-                    f"{percent(loop.off()):+.0f} %",
+                    f"{percent(off(loop)):+.0f} %",
                     "" if loop.steady else "not steady",
                 )
 
 
-def pairs(model: str, method: str) -> Iterator[tuple[Loop, Loop]]:
-    """This host's loops by default and captured, with as many streams."""
-    here = [
-        loop
+def pairs() -> Iterator[tuple[Loop, Loop]]:
+    """Loops by default and captured of the same server on the same host, with as many streams."""
+    found = {
+        (loop.host, loop.row.cell["model"], loop.row.cell["method"], loop.row.streams, loop.captured): loop
         for loop in loops()
-        if loop.host == THIS
-        and loop.row.cell["model"].startswith(model)
-        and loop.row.cell["method"] == method
-    ]
-    for before in here:
-        for after in here:
-            if (before.captured, after.captured, before.row.streams) == (False, True, after.row.streams):
-                yield before, after
+        if loop.host in FOLDERS
+    }
+    for (*server, captured), before in found.items():
+        if not captured and (after := found.get((*server, True))):  # type: ignore[arg-type]
+            yield before, after
 
 
 def gain(before: Loop, after: Loop) -> float:
@@ -135,23 +166,22 @@ def gain(before: Loop, after: Loop) -> float:
 
 
 def gains() -> Iterator[str]:
-    for model, method in ((EIGHT, NF4), ("qwen2.5-3b", NF4), (MOE, "gptq"), ("olmoe", "gptq")):
-        for before, after in pairs(model, method):
-            yield row(
-                title(before),
-                (DENSE | EXPERTS)[method],
-                str(before.row.streams),
-                " / ".join(
-                    number(loop.row.measured) + ("" if loop.steady else " (not steady)")
-                    for loop in (before, after)
-                ),
-                f"{100 * gain(before, after) - 100:+.0f} %",
-                f"{100 * expected(after) / expected(before) - 100:+.0f} %",
-                *(
-                    " / ".join(number(loop.level[name]["p50"], digits) for loop in (before, after))
-                    for name, digits in (("ttft_ms", 0), ("tpot_ms", 1))
-                ),
-            )
+    for before, after in pairs():
+        yield row(
+            title(before),
+            form(before),
+            str(before.row.streams),
+            " / ".join(
+                number(loop.row.measured) + ("" if loop.steady else " (not steady)")
+                for loop in (before, after)
+            ),
+            f"{100 * gain(before, after) - 100:+.0f} %",
+            f"{100 * expected(after) / expected(before) - 100:+.0f} %",
+            *(
+                " / ".join(number(loop.level[name]["p50"], digits) for loop in (before, after))
+                for name, digits in (("ttft_ms", 0), ("tpot_ms", 1))
+            ),
+        )
 
 
 def expected(loop: Loop) -> float:
@@ -161,12 +191,12 @@ def expected(loop: Loop) -> float:
 
 def errors() -> Iterator[str]:
     """Of each kernel's loops: medians and extremes by both laws, the plan's band, and how many it misses."""
-    for weights, found in judged():
+    for weights, found in judged().items():
         for several, figure in ((False, "one stream"), (True, "several")):
             some = [loop for loop in found if loop.several == several]
             if some:
                 before, after = (
-                    sizes(each) for each in zip(*((x.off_before(), x.off()) for x in some), strict=True)
+                    sizes(each) for each in zip(*((x.off_before(), off(x)) for x in some), strict=True)
                 )
                 kernels = [loop.kernel() for loop in some]
                 band = min(each.output_within if several else each.decode_within for each in kernels)
@@ -176,29 +206,58 @@ def errors() -> Iterator[str]:
                     str(len(some)),
                     *(f"{median(each):.1f}, {each[-1]:.0f} %" for each in (before, after)),
                     f"{100 * band:.0f} %",
-                    str(sum(not loop.holds(loop.off()) for loop in some)),
+                    str(sum(not loop.holds(off(loop)) for loop in some)),
                 )
 
 
 def one(model: str, method: str, streams: int) -> tuple[Loop, Loop]:
-    return next(pair for pair in pairs(model, method) if pair[0].row.streams == streams)
+    return next(
+        pair
+        for pair in pairs()
+        if pair[0].row.cell["model"].startswith(model)
+        and (pair[0].row.cell["method"], pair[0].row.streams) == (method, streams)
+    )
 
 
 def times(model: str, method: str, streams: int) -> float:
     return gain(*one(model, method, streams))
 
 
+def spans() -> dict[str, str]:
+    """What the page says of each model's gains, in percent."""
+    models = {
+        "nf4": (EIGHT, NF4),
+        "small": ("qwen2.5-3b", NF4),
+        "olmoe": ("olmoe", "gptq"),
+        "awq": (MOE, "awq"),
+        "w4a16": (MOE, W8A8),
+        "mixtral": ("mixtral", "gptq"),
+        "w8a8": (EIGHT, W8A8),
+    }
+    few = {name: (16, 64, 256) if name in ("nf4", "w8a8") else (16, 64) for name in models}
+    return {name: span_of([times(*of, streams) for streams in few[name]]) for name, of in models.items()}
+
+
+def several_streams() -> list[Loop]:
+    """Loops of several streams, but for partial groups, whose constants are fitted to all of their loops."""
+    return [loop for loop in loops() if loop.several and weights_of(loop) != PARTIAL]
+
+
 def page() -> str:
-    several = [loop for loop in loops() if loop.several]
-    before, after = sizes(loop.off_before() for loop in several), sizes(loop.off() for loop in several)
-    nf4 = [times(EIGHT, NF4, streams) for streams in (16, 64, 256)]
-    small = [times("qwen2.5-3b", NF4, streams) for streams in (16, 64)]
+    several = several_streams()
+    before, after = sizes(loop.off_before() for loop in several), sizes(off(loop) for loop in several)
     moe = [times(MOE, "gptq", streams) for streams in (16, 64)]
-    olmoe = [times("olmoe", "gptq", streams) for streams in (16, 64)]
     first = one(MOE, "gptq", 256)
-    worse = next(
-        loop for loop in of(NF4, experts=False) if "experts" in loop.host and loop.row.streams == 256
-    )
+    found = judged()
+    worse = next(loop for loop in found["NF4"] if "experts" in loop.host and loop.row.streams == 256)
+    in_4_bits = [loop for loop in found[IN_4_BITS] if loop.several]
+    unfitted = sizes(loop.off({"arithmetic": IN_16_BITS}) for loop in in_4_bits)
+    hosts = [
+        loop.row.measured
+        for loop in found["W8A8"]
+        if loop.row.cell["model"].startswith(EIGHT) and not loop.captured and loop.row.streams == 64
+    ]
+    slow = next(loop for loop in found[PARTIAL] if loop.row.streams == 64 and not loop.captured)
     return fill(
         "h200_newest_quantized",
         nf4_before=percent(worse.off_before()),
@@ -207,19 +266,25 @@ def page() -> str:
         gains=gains(),
         errors=errors(),
         weights=weights(),
+        memory=memory(),
         launching=number(EXPERTS_IN_TURN),
+        arithmetic=fit()["arithmetic"],
+        plain=IN_16_BITS,
+        unfitted=median(unfitted),
+        unfitted_worst=unfitted[-1],
+        hosts=100 * max(hosts) / min(hosts) - 100,
+        slow=number(slow.row.measured),
+        slow_off=percent(slow.off({"arithmetic": IN_16_BITS, "batch_layer_microseconds": 46.2})),
         count=len(several),
         before=median(before),
         before_worst=before[-1],
         after=median(after),
         after_worst=after[-1],
-        nf4=span_of(nf4),
-        small=span_of(small),
         moe_16=moe[0],
         moe_64=moe[1],
-        olmoe=span_of(olmoe),
         early=number(first[0].level["ttft_ms"]["p50"]),
         late=number(first[1].level["ttft_ms"]["p50"]),
+        **spans(),
     )
 
 
@@ -229,5 +294,20 @@ def span_of(many: Sequence[float]) -> str:
 
 
 def weights() -> Iterator[str]:
-    for name in HOSTS[THIS][1]:
-        yield row(name, *loaded(name, FOLDER))
+    for host, folder in FOLDERS.items():
+        for file in sorted(folder.glob("*.log")):
+            yield row(file.stem, NUMBERS[host], *loaded(file.stem, folder))
+
+
+def memory() -> Iterator[str]:
+    """Of the servers that had the second GPU alone, with vLLM's own budget."""
+    for start in starts():
+        if start.name.startswith(FOLDERS["another"].name):
+            planned, actual = predict(start.case), start.row["actual"]
+            yield row(
+                start.name.rpartition("/")[2],
+                f"{actual['graphGiB']:.2f}",
+                f"{planned.graph_bytes / GIB:.2f}",
+                number(actual["kvTokens"]),
+                f"{100 * start.errors['kvTokens']:+.2f} %",
+            )

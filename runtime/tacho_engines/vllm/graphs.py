@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from tacho_contract.model import Architecture
 from tacho_contract.units import GIB, MIB
 from tacho_engines.memory.rounding import ceil_div, round_up
+from tacho_engines.profile import GRAPH_TOKENS
 from tacho_engines.shared.switches import first_of, integer
 from tacho_engines.vllm.versions import VllmRules
 
@@ -41,6 +42,13 @@ count as the second. Source: wheel 0.32.0, v1/worker/gpu/cudagraph_utils.py.
 Fitted to 11 starts of 0.32 on H200s, of eight models, one over two GPUs: 0.47 to 2.78 GiB for 51 sizes.
 Seven models are within 0.12 GiB; one with five heads to a key was estimated 0.19 higher. The graphs
 then took 0.22 to 0.99. Where one kernel computes the experts, vLLM estimated 0.4 GiB less.
+"""
+POOL_BYTES, EXPERT_POOL_BYTES = 44, 58
+"""Bytes that each token of a captured step beyond GRAPH_TOKENS adds to the graphs' common pool with 0.32, for
+each element of the hidden state: of dense models, and with experts.
+
+Fitted to starts of an 8B in W8A8 and a Qwen3-30B-A3B in GPTQ on an H200, with steps of up to 2,560 tokens.
+Three in 16 bits were up to 0.2 GiB below. Weights that bitsandbytes writes out leave room for it.
 """
 MEAN_TOKENS = 206
 """Mean of the 51 sizes that are captured by default: ``WIDTH_GRAPH_BYTES`` is of steps of so many tokens."""
@@ -182,6 +190,12 @@ def graph_bytes(
         width = whole * architecture.hidden_size * (1 - SPLIT_WIDTH + SPLIT_WIDTH / tensor)
         return sizes * int(layers * LAYER_GRAPH_BYTES + width * WIDTH_GRAPH_BYTES)
     return sizes * (EXPERT_GRAPH_BYTES if architecture.experts else GRAPH_BYTES)
+
+
+def pool_bytes(architecture: Architecture, largest: int) -> int:
+    """Bytes that captured steps of up to ``largest`` tokens add to the pool beyond the usual ones."""
+    each = EXPERT_POOL_BYTES if architecture.experts else POOL_BYTES
+    return each * architecture.hidden_size * max(0, largest - GRAPH_TOKENS)
 
 
 def cublas_bytes(*, hopper: bool) -> int:

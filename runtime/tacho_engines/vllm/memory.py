@@ -19,7 +19,13 @@ from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import is_quantized
 from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.vllm import kv_blocks as kv, weights as vllm_weights
-from tacho_engines.vllm.graphs import CONTEXT_BYTES, attention_elements, before_bytes, cublas_bytes
+from tacho_engines.vllm.graphs import (
+    CONTEXT_BYTES,
+    attention_elements,
+    before_bytes,
+    cublas_bytes,
+    pool_bytes,
+)
 from tacho_engines.vllm.kv_blocks import KvCapacity
 from tacho_engines.vllm.settings import INT8, VllmSettings, captured_bytes, outside_budget
 
@@ -287,6 +293,8 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     graphs = captured_bytes(placement, settings)
     if held and method in FOUR_BIT and graphs:
         graphs += 2 * _written_out_bytes(architecture, settings)  # of an 8B: 1.13 GiB in place of 0.92
+    elif held and settings.graphs.captured and settings.graphs.inside:
+        graphs += pool_bytes(architecture, settings.graphs.captured.tokens) // settings.tensor
     budget = int(settings.utilization * total)
     available = budget - loaded - activation - non_torch - (graphs if settings.graphs.inside else 0)
     if settings.cache.fixed_bytes is not None:

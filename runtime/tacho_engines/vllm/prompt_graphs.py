@@ -3,8 +3,8 @@
 By default a step of over 512 tokens has none, as most steps with a prompt: the host launches each kernel
 while the GPU waits. By larger graphs a model with experts gained 30 to 46 % in 16 bits. In FP8 it had 1.7 to
 2.4 times the tokens, and in 4 bits up to 2.1 times. A dense 8B in NF4 gained 11 to 26 %, a 3B 38 to 42 %.
-Others gained less with one front end, and with 256 streams their first tokens came later
-(docs/results/h200/vllm-0.32-graphs.md, vllm-0.32-fp8.md and vllm-0.32-quantized.md).
+Others, one in W8A8 among them, gained less with one front end, and with 256 streams their first tokens
+came later (docs/results/h200/vllm-0.32-graphs.md, vllm-0.32-fp8.md and vllm-0.32-quantized.md).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PRODUCTS = ("NVIDIA-H200",)
 EXPERTS, DENSE = ("none", "fp8"), ("bnb-nf4",)
 """Methods of which checkpoints in 16 bits were, with experts and without."""
 IN_4_BITS = ("awq", "gptq", "compressed-tensors")
-"""Methods of stored experts in 4 bits. GPTQ was measured, and all have Marlin's kernels."""
+"""Methods of stored experts in 4 bits. Marlin's kernels are fast enough to wait for the host."""
 SIZES = (*default_sizes(GRAPH_TOKENS), *range(576, 2561, 64))
 """The captured sizes in tokens: vLLM's own, and 32 more."""
 SWITCH = "--compilation-config.cudagraph_capture_sizes"

@@ -73,6 +73,12 @@ NEWEST_HOST_STEP = 2_900.0
 
 The faster half took 1,880 to 2,170, and an OLMoE on another host 1,610.
 """
+MARLIN_EXPERTS = 0.242
+"""Share of the GPU's rate that products of experts in 4 bits reach with vLLM 0.32.
+
+Marlin's kernel for experts unpacks in the product itself. Fitted by ``python -m benchmarks.gpu.pages`` to
+loops of three models on two H200 hosts (docs/results/h200/vllm-0.32-quantized.md).
+"""
 RAN_DENSE = "as vLLM 0.32 ran models of 1B to 32B on seven H200 hosts and an 8B on an H100"
 RAN_UNFITTED = "as vLLM 0.32 ran models of 3B to 8B on H200s"
 
@@ -200,6 +206,17 @@ def newest_experts(kernel: KernelTiming, sizes: str, output_within: float) -> Ke
     )
 
 
+MARLIN = replace(EXPERTS_4, arithmetic=MARLIN_EXPERTS)
+PARTIAL_GROUPS = replace(
+    newest_experts(EXPERTS_4, "7B", output_within=1.00),
+    partial_groups=True,
+    batch_layer_microseconds=583.0,
+    arithmetic=0.062,
+    decode_within=1.00,
+    ran="as vLLM 0.32 ran several streams of one 7B whose experts end within a group, on an H200",
+)
+"""Triton's kernels, which vLLM has for them. The two constants are fitted to three loops."""
+
 LAW = StepLaw(
     capability=HOPPER,
     products=("NVIDIA-H200",),
@@ -277,11 +294,13 @@ LAW = StepLaw(
         newest(NF4, RAN_UNFITTED),
         newest_experts(EXPERTS_16, "3B to 47B", output_within=0.30),
         newest_experts(EXPERTS_8, "7B to 107B", output_within=0.35),
-        newest_experts(EXPERTS_4, "7B and 30B", output_within=0.40),
+        newest_experts(MARLIN, "7B to 47B", output_within=0.30),
+        PARTIAL_GROUPS,
     ),
 )
-"""Constants of vLLM 0.26 on an H200, fitted to models of 0.6B to 32B, and three of 0.32. Of the three
-nothing is fitted to W8A8, NF4 and experts (docs/results/h200/vllm-0.32-quantized.md).
+"""Constants of vLLM 0.26 on an H200, fitted to models of 0.6B to 32B, and some of 0.32.
+Nothing of 0.32 is fitted to W8A8, NF4 and experts, but for those in 4 bits
+(docs/results/h200/vllm-0.32-quantized.md).
 
 Machete and bitsandbytes unpack 4-bit weights; for several streams bitsandbytes expands them to 16 bits first.
 For one stream each of its warps takes 1,024 elements of a row at once (0.50.2, csrc/gemm_4bit_simt.cu), so
@@ -298,9 +317,9 @@ LLM.int8() searches outliers in each product and has no CUDA graphs: its
 constants come from one pod (docs/results/h200/longer/llama-8b-bnb-int8). vLLM takes it as stored alone: its
 row covers the scheme.
 
-Experts in 16 bits and FP8 have Triton kernels, those in 4 bits Marlin's. Weights in FP8 and MXFP4 that the
-engine made up send all tokens to the same experts: four streams were as fast as one. Those of FP8 are fitted
-to loops on an H100 whose engine drew the experts of each token. MXFP4 routes inside its kernel: of it one
+Experts in 16 bits and FP8 have Triton kernels, those in 4 bits Marlin's, but for partial groups. Weights in
+FP8 and MXFP4 that the engine made up send all tokens to the same experts: four streams were as fast as one.
+Those of FP8 are fitted to loops on an H100 whose engine drew the experts of each token. MXFP4 routes inside its kernel: of it one
 stream alone was fitted, and several are those of 16 bits. gpt-oss has CUDA graphs for up to 1,024 tokens.
 Its launching is what a TPOT of 48 to 73 ms at 256 streams says, of the 20b and the 120b.
 

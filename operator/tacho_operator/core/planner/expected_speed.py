@@ -349,6 +349,7 @@ def _covers(row: KernelTiming, placement: Placement) -> bool:
     early = bool(row.since and key) and key < version_key(row.since)
     late = bool(row.before) and (not key or key >= version_key(row.before))
     alike = not row.schemes or set(schemes) <= set(row.schemes)
+    alike = alike and row.partial_groups == placement.partial_groups
     return placement.method.method in row.methods and alike and not early and not late
 
 
