@@ -12,7 +12,6 @@ from tacho_contract.units import GIB
 from tacho_engines.base import Context, Placement, Tuning
 from tacho_engines.shared.compatibility import stored_method
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import expanded, first_of, parse_arguments
 from tacho_engines.vllm import host
 from tacho_engines.vllm.settings import planned_settings, switches
 from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND, NEWEST
@@ -22,14 +21,6 @@ QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
 FP8_NEEDS_CHOICE = "0.31"
 """vLLM version from which the kind of scaling must be named for in-flight FP8 quantization. Source: wheels
 0.30.0 and 0.31.0, layers/quantization/fp8.py ("no longer supports online quantization")."""
-ALSO = {
-    "tensor-parallel-size": ("tp",),
-    "pipeline-parallel-size": ("pp",),
-    "quantization": ("q",),
-    "enforce-eager": ("no-enforce-eager",),
-    "kv-cache-memory-bytes": ("kv-cache-memory",),
-}
-"""Other spellings of a switch, and its opposite, by its name."""
 
 
 def arguments(placement: Placement, context: Context) -> tuple[str, ...]:
@@ -40,7 +31,7 @@ def arguments(placement: Placement, context: Context) -> tuple[str, ...]:
     given = switches(placement.options)
     found: list[str] = []
     for name, value in _switches(placement, context):
-        if name not in given and not any(other in given for other in ALSO.get(name, ())):
+        if name not in given and f"no-{name}" not in given:
             found += [f"--{name}", value] if value else [f"--{name}"]
     return tuple(found)
 
@@ -91,7 +82,7 @@ HALF, WHOLE = ("half", "float16"), ("float", "float32")
 
 def given_dtype(placement: Placement) -> str:
     """The user's --dtype; "": none."""
-    return (first_of(switches(placement.options), "dtype") or "").lower()
+    return switches(placement.options).get("dtype", "").lower()
 
 
 def wrong_dtype(placement: Placement) -> str:
@@ -120,10 +111,9 @@ GPUs each has a worker, which polls without a pause.
 """
 SERVER_BYTES = 2 * GIB
 """Bytes of host memory for each front end, where the container has a memory limit."""
-OTHER_SWITCHES = ("asc", "data-parallel-size", "dp", "headless", "enable-elastic-ep")
-"""Switches with which no number of front ends is set: its short form, and those that decide the number or
-allow only one (vllm/entrypoints/cli/serve.py).
-"""
+OTHER_SWITCHES = ("data-parallel-size", "headless", "enable-elastic-ep")
+"""Switches with which no number of front ends is set: they decide it or allow only one
+(vllm/entrypoints/cli/serve.py)."""
 ONE_ONLY = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_USE_RUST_FRONTEND")
 """Environment variables with which vLLM starts only one front end (vllm/entrypoints/cli/serve.py)."""
 
@@ -137,7 +127,7 @@ def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tun
     options = placement.options
     gpus = placement.tensor * placement.pipeline
     workers = gpus if gpus > 1 else 0
-    given = expanded(parse_arguments(options.arguments), (FRONT_END_SWITCH, *OTHER_SWITCHES))
+    given = switches(options)
     if placement.device.on_host or any(name in given for name in (FRONT_END_SWITCH, *OTHER_SWITCHES)):
         return Tuning()
     if (

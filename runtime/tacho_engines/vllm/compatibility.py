@@ -20,7 +20,7 @@ from tacho_engines.shared.compatibility import (
     refused,
 )
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import decimal, first_of, integer
+from tacho_engines.shared.switches import decimal, integer
 from tacho_engines.vllm import kernels
 from tacho_engines.vllm.arguments import NOT_IN_HALF, WHOLE, given_dtype, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
@@ -147,7 +147,7 @@ def _host_refusal(placement: Placement) -> EngineRefusal | None:
     if is_quantized(placement.facts):
         message = "vllm's CPU build is planned for unquantized checkpoints only"
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)
-    kind = first_of(switches(placement.options), "kv-cache-dtype") or placement.options.kv_cache_dtype
+    kind = switches(placement.options).get("kv-cache-dtype") or placement.options.kv_cache_dtype
     if kind == "auto":
         return None
     return kept_cache_refusal(PROFILE, kind, placement.architecture.dtype)
@@ -284,7 +284,7 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
         value = decimal(arguments[name]) if name in arguments else 0.0
         if value is None or value < 0:
             return f"--{name} takes a number from 0 on, not {arguments[name][:40]!r}"
-    share = first_of(arguments, "gpu-memory-utilization")
+    share = arguments.get("gpu-memory-utilization")
     if share is not None and not 0 < (decimal(share) or 0.0) <= 1:
         return f"--gpu-memory-utilization is above 0 and at most 1, not {share[:40]!r}"
     tokens, sequences = (integer(arguments.get(n)) for n in ("max-num-batched-tokens", "max-num-seqs"))

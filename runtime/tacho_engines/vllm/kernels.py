@@ -8,7 +8,6 @@ from tacho_engines.memory.kv import PER_TOKEN_KINDS, layer_groups
 from tacho_engines.shared import compatibility
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import first_of
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import KV_ELEMENT_BYTES, kv_dtype, switches
 
@@ -59,7 +58,7 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
     if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
         message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
-    given, stored = first_of(switches(placement.options), "kv-cache-dtype"), placement.facts.quantization
+    given, stored = switches(placement.options).get("kv-cache-dtype"), placement.facts.quantization
     effective = kv_dtype(given or kind, placement.facts)
     if effective == E5M2 and _has_fp8_scales(placement):
         message = f"vllm refuses a KV cache of type {E5M2} for FP8 checkpoints"

@@ -17,11 +17,10 @@ from tacho_engines.base import Placement
 from tacho_engines.memory import weights
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import is_quantized
-from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.vllm import kv_blocks as kv, weights as vllm_weights
 from tacho_engines.vllm.graphs import CONTEXT_BYTES, attention_elements, before_bytes, cublas_bytes
 from tacho_engines.vllm.kv_blocks import KvCapacity
-from tacho_engines.vllm.settings import INT8, VllmSettings, captured_bytes, outside_budget
+from tacho_engines.vllm.settings import INT8, VllmSettings, captured_bytes, outside_budget, switches
 
 COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
@@ -369,7 +368,7 @@ def _images(placement: Placement) -> str:
     At its start vLLM encodes the largest image and video that the model takes: some GiB with Qwen's (v1/
     worker/gpu/model_runner.py profile_run), which no file tells.
     """
-    given = parse_arguments(placement.options.arguments)
+    given = switches(placement.options)
     if not placement.architecture.multimodal or any(name.startswith(WITHOUT_IMAGES) for name in given):
         return ""
     return (

@@ -10,7 +10,7 @@ from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import first_of, integer
+from tacho_engines.shared.switches import integer
 from tacho_engines.vllm.own_classes import in_vllms_class
 from tacho_engines.vllm.settings import switches
 
@@ -24,7 +24,7 @@ ONE_STAGE = (
 )
 """Architectures without pipeline stages. Source: wheel 0.32.0, models/interfaces.py supports_pp of each class
 and config/model.py: "Pipeline parallelism is not supported for this model"."""
-MULTIPLIERS = ("data-parallel-size", "dp", "prefill-context-parallel-size", "pcp")
+MULTIPLIERS = ("data-parallel-size", "prefill-context-parallel-size")
 """Switches that multiply the GPUs of tensor and pipeline size, which are all of a replica. Source: wheel
 0.32.0, engine/arg_utils.py world_size."""
 BLOCK_METHODS = ("awq", "gptq", "compressed-tensors", "fp8")
@@ -72,8 +72,8 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int, *
 def parallel_sizes(options: EngineOptions) -> tuple[int | None, int | None]:
     """Tensor and pipeline size as the user gave them: switches win over ``spec.parallelism``."""
     given = switches(options)
-    tensor = integer(first_of(given, "tensor-parallel-size", "tp")) or options.tensor
-    pipeline = integer(first_of(given, "pipeline-parallel-size", "pp")) or options.pipeline
+    tensor = integer(given.get("tensor-parallel-size")) or options.tensor
+    pipeline = integer(given.get("pipeline-parallel-size")) or options.pipeline
     return tensor, pipeline
 
 

@@ -10,9 +10,8 @@ from hypothesis import given, strategies as st
 from benchmarks.planner.models import facts
 from tacho_contract.units import GIB
 from tacho_engines.hardware.gpus import named_gpu
-from tacho_engines.shared.switches import expanded
 from tacho_engines.vllm.graphs import CONTEXT_BYTES
-from tacho_engines.vllm.settings import SWITCHES
+from tacho_engines.vllm.recorded import spelled_out
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.properties import examples
@@ -244,11 +243,35 @@ def test_abbreviations_are_read_as_the_engine_reads_them():
     asks = {"context": {"maxModelLen": 2048, "concurrency": 1}}
     whole = fitting("--gpu-memory-utilization=0.85", **asks).predicted
     assert fitting("--gpu_mem", "0.85", **asks).predicted == whole != fitting(**asks).predicted
-    assert expanded({"kv-cache": "x", "tp": "2", "seed": "1"}, SWITCHES) == {
-        "kv-cache": "x",
-        "tp": "2",
-        "seed": "1",
-    }
+    assert fitting("--device-memory-utilization=0.85", **asks).predicted == whole
+
+
+@pytest.mark.parametrize("words", [("--prefill-con", "2"), ("-pcp", "2"), ("-dp=2",)])
+def test_a_switch_that_multiplies_gpus_is_refused_in_short_as_well(words):
+    assert "2 times as many GPUs" in refusal(*words).message
+
+
+@pytest.mark.parametrize(
+    ("word", "whole"),
+    [
+        ("--dt=half", "--dtype=half"),
+        ("-t", "--tensor-parallel-size"),
+        ("-ep", "--enable-expert-parallel"),
+        ("--no-enable-chunk", "--no-enable-chunked-prefill"),
+        ("--kernel-c.linear_backend", "--kernel-config.linear_backend"),
+        ("-cc.mode=1", "--compilation-config.mode=1"),
+        ("--cudagraph-capture", "--cudagraph-capture-sizes"),
+        ("--swap-s=4", "--swap-space=4"),
+        ("--seed=1", "--seed=1"),
+        *(
+            (same, same)
+            for same in ("--kv-cache=x", "--data-parallel-siz", "-O3", "-3", "half", "--", "--=1")
+        ),
+    ],
+)
+def test_names_of_switches_in_full(word, whole):
+    """vLLM 0.32's parser on the same words; those that stay it refuses as ambiguous, or are no names."""
+    assert spelled_out((word,)) == (whole,)
 
 
 @pytest.mark.parametrize(
