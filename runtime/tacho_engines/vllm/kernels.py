@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import EngineRefusal, Placement
 from tacho_engines.memory.kv import PER_TOKEN_KINDS, layer_groups
@@ -29,6 +31,14 @@ FLASHINFER_HEADS = (64, 128, 256, 512)
 """Sizes of its heads; the rows of latent attention (MLA) have others."""
 WITH_SINKS = ("GptOssForCausalLM",)
 """Architectures whose attention FlashInfer has from Hopper on alone (flashinfer.py supports_sink)."""
+SEES_WHOLE_IMAGES = (
+    *("BagelForConditionalGeneration", "Gemma3ForConditionalGeneration", "Molmo2ForConditionalGeneration"),
+    *("Moondream3ForCausalLM", "PaliGemmaForConditionalGeneration"),
+)
+"""Architectures in which an image's tokens attend to later ones, which FlashInfer has not. Source: wheel
+0.32.0, transformers_utils/model_arch_config_convertor.py is_mm_prefix_lm; supports_mm_prefix of backends."""
+TEXTS_ALONE, MOST_IMAGES = "language-model-only", "limit-mm-per-prompt"
+"""Switches without images, the second where all its limits are 0. Source: config/multimodal.py."""
 
 
 def too_new_refusal(placement: Placement) -> EngineRefusal | None:
@@ -70,6 +80,8 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
         step = f"Set --kv-cache-dtype={usual} in engine.extraArgs"
         if kind and not given and not stored.kv_cache_dtype:
             step = "Remove quantization.kvCacheDtype"
+        if _sees_whole_images(placement) and gpu.capability >= BY_FLASHINFER:
+            step += f", or add --{TEXTS_ALONE} to engine.extraArgs if no images are served"
         return refused(FailureClass.UNSUPPORTED_GPU, message, step)
     return None
 
@@ -87,5 +99,13 @@ def _fp8_cache_capability(placement: Placement) -> tuple[int, int]:
     growing = [group for group in layer_groups(shape) if group.kind in PER_TOKEN_KINDS]
     plain = all(group.key_head_dim in FLASHINFER_HEADS for group in growing)
     known = version_key(placement.version) >= version_key(KNOWN_VERSION)
-    by_triton = known and (not plain or shape.name in WITH_SINKS)
+    by_triton = known and (not plain or shape.name in WITH_SINKS or _sees_whole_images(placement))
     return FP8_CACHE_CAPABILITY if by_triton else BY_FLASHINFER
+
+
+def _sees_whole_images(placement: Placement) -> bool:
+    """Whether the model attends to whole images at once, and the user's switches leave it images."""
+    given = switches(placement.options)
+    limits = "".join(value for name, value in given.items() if name.startswith(MOST_IMAGES))
+    without = TEXTS_ALONE in given or (limits and not re.search("[1-9]", limits))
+    return placement.architecture.name in SEES_WHOLE_IMAGES and not without
