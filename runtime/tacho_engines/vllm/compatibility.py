@@ -277,6 +277,8 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
     """
     if "swap-space" in arguments and version_key(version) >= version_key(SWAP_REMOVED):
         return f"vLLM {version} has no switch --swap-space; --kv-offloading-size is its successor"
+    if BLOCKS in arguments:
+        return f"--{BLOCKS} replaces the KV cache that is planned; --kv-cache-memory-bytes sets its size"
     for name in COUNTS:
         if name in arguments and (integer(arguments[name]) or 0) < 1:
             return f"--{name} takes a whole number above 0, not {arguments[name][:40]!r}"
@@ -293,6 +295,9 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
     return ""
 
 
+BLOCKS = "num-gpu-blocks-override"
+"""The switch for tests of vLLM by which it allocates a number of blocks, whatever memory is free. Source:
+wheel 0.32.0, config/cache.py, v1/core/kv_cache_utils.py get_kv_cache_configs."""
 ESTIMATED_TOKENS = 1024
 """Most tokens of CUDA graphs that vLLM's first runner estimates well with experts (h200/speed-four)."""
 

@@ -90,6 +90,15 @@ def test_a_cache_of_fixed_size_bounds_what_fits():
     assert given.predicted.total_bytes <= given.gpu_memory_bytes
 
 
+@pytest.mark.parametrize("given", ["--num-gpu-blocks-override=64", "--num_gpu_blocks=64"])
+@pytest.mark.parametrize("gpu", [{"products": ["L4"], "count": 1}, {"count": 0}])
+def test_a_number_of_blocks_is_refused_with_the_switch_for_the_size_of_the_cache(given, gpu):
+    asks = {"gpu": gpu, "context": {"maxModelLen": 2048, "concurrency": 1}}
+    found = refusal(given, model="qwen2.5-0.5b", **asks)
+    assert found.failure_class == "InvalidConfig"
+    assert "--kv-cache-memory-bytes sets its size" in found.message
+
+
 def test_a_shared_gpu_is_asked_for_a_part_only():
     """The engine's own default is 0.92 of the whole GPU, which the other pods also want."""
     shared = gpu_node("s", "NVIDIA-L4-SHARED", 4, memory_mib=23034, compute="8.9")
