@@ -44,8 +44,10 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int, *
 
     Attention heads must divide; key and value heads must divide, or be fewer and divide the other way; a
     quantized layer's part must be whole groups, or with ``finer`` of groups that are made finer. Source: vLLM
-    distributed/utils.py, layers/linear.py; model_loader/bitsandbytes_loader.py ("Prequant BitsAndBytes models
-    with tensor parallelism is not supported. Please try with pipeline parallelism.").
+    distributed/utils.py, layers/linear.py; layers/quantization/auto_awq.py ("The input size is not aligned
+    with the quantized weight shape"), kernels/linear/mixed_precision/marlin.py;
+    model_loader/bitsandbytes_loader.py ("Prequant BitsAndBytes models with tensor parallelism is not
+    supported. Please try with pipeline parallelism.").
     """
     heads, shared = architecture.attention_heads, architecture.key_value_heads
     if tensor > 1 and architecture.state_heads % tensor:
@@ -61,11 +63,15 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int, *
     wide = architecture.moe_intermediate_size if architecture.experts else architecture.intermediate_size
     if wide and wide % tensor:
         return f"an MLP of width {wide} does not divide by {tensor}"
-    group = facts.quantization.group_size
+    if facts.quantization.method not in BLOCK_METHODS:
+        return ""
+    stored = group = facts.quantization.group_size
     if finer and group > LEAST_GROUP:
         group = max(LEAST_GROUP, math.gcd(group, wide // tensor))
-    if facts.quantization.method in BLOCK_METHODS and group > 1 and wide and (wide // tensor) % group:
-        return f"width {wide} over {tensor} GPUs does not hold whole quantization groups of {group}"
+    attention = 0 if architecture.kv_lora_rank else heads * architecture.head_dim
+    for width, whole in ((wide, group), (attention, stored)):
+        if whole > 1 and (width // tensor) % whole:
+            return f"width {width} over {tensor} GPUs does not hold whole quantization groups of {whole}"
     return ""
 
 
