@@ -197,8 +197,9 @@ def _format_refusal(placement: Placement) -> EngineRefusal | None:
             f"vllm {placement.version} loads {stored} checkpoints with --{ALLOW_DEPRECATED} only",
             f"Add --{ALLOW_DEPRECATED} to engine.extraArgs, or use another checkpoint of the model",
         )
-    scheme, loads = placement.facts.quantization.scheme, SCHEMES.get(stored, ()) if key else ()
-    odd = (bool(scheme and loads) and scheme not in loads) or placement.facts.quantization.is_irregular
+    quantization, loads = placement.facts.quantization, SCHEMES.get(stored, ()) if key else ()
+    scheme = quantization.scheme
+    odd = (bool(scheme and loads) and not {*quantization.schemes} <= {*loads}) or quantization.is_irregular
     odd = odd and key >= version_key(SCHEMES_SINCE)
     if (stored in FORMATS and not odd) or is_users_build(placement):
         return None
