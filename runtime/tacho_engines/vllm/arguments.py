@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from tacho_contract.units import GIB
 from tacho_engines.base import Context, Placement, Tuning
-from tacho_engines.shared.compatibility import stored_method
+from tacho_engines.shared.compatibility import is_quantized, stored_method
 from tacho_engines.shared.images import version_key
 from tacho_engines.vllm import host
-from tacho_engines.vllm.settings import planned_settings, switches
+from tacho_engines.vllm.settings import WHOLE, in_32_bits, planned_settings, switches
 from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND, NEWEST
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
@@ -70,14 +70,15 @@ def _quantization(placement: Placement) -> str:
 
 def in_half(placement: Placement) -> bool:
     """Whether a model in bfloat16 has to run in float16, because the GPU does not support bfloat16."""
-    gpu = placement.device
-    return gpu.capability != (0, 0) and not gpu.has_bf16 and placement.architecture.dtype != "float16"
+    gpu, whole = placement.device, in_32_bits(switches(placement.options))
+    lacks = gpu.capability != (0, 0) and not gpu.has_bf16
+    return lacks and placement.architecture.dtype != "float16" and not whole
 
 
 NOT_IN_HALF = ("Gemma2", "Gemma3For", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
-HALF, WHOLE = ("half", "float16"), ("float", "float32")
+HALF = ("half", "float16")
 
 
 def given_dtype(placement: Placement) -> str:
@@ -88,13 +89,18 @@ def given_dtype(placement: Placement) -> str:
 def wrong_dtype(placement: Placement) -> str:
     """Why vLLM refuses the user's --dtype for this model or GPU; "": it does not, or there is none.
 
-    Source: vLLM platforms/cuda.py check_if_supports_dtype, config/model.py _check_valid_dtype.
+    Source: vLLM platforms/cuda.py check_if_supports_dtype, config/model.py _check_valid_dtype;
+    layers/quantization, get_supported_act_dtypes; v1/attention/backends/mla, supported_dtypes.
     """
     given, gpu = given_dtype(placement), placement.device
     if given == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
         return f"--dtype {given} needs compute capability 8.0; {gpu.product} has {gpu.compute_capability}"
     if given in HALF and placement.architecture.name.startswith(NOT_IN_HALF):
         return f"vllm refuses {placement.architecture.name} in float16, which --dtype {given} asks for"
+    if given in WHOLE and (is_quantized(placement.facts) or placement.method.method != "none"):
+        return f"--dtype {given} is for weights in 16 or 32 bits; vllm mostly refuses it with others"
+    if given in WHOLE and not placement.device.on_host and placement.architecture.kv_lora_rank:
+        return f"--dtype {given} is refused: no latent attention of vllm computes in 32 bits"
     return ""
 
 

@@ -22,7 +22,7 @@ from tacho_engines.shared.compatibility import (
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import decimal, integer
 from tacho_engines.vllm import kernels
-from tacho_engines.vllm.arguments import NOT_IN_HALF, WHOLE, given_dtype, in_half, wrong_dtype
+from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
 from tacho_engines.vllm.own_classes import in_vllms_class, is_users_build
 from tacho_engines.vllm.profile import PROFILE
@@ -32,6 +32,7 @@ from tacho_engines.vllm.settings import (
     NO_GRAPHS,
     SIZES,
     VllmSettings,
+    in_32_bits,
     outside_budget,
     planned_settings,
     switches,
@@ -264,7 +265,7 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     if not is_users_build(placement) and (found := kernels.too_new_refusal(placement)):
         return found
     name, has = placement.architecture.name, f"{gpu.product} has {gpu.compute_capability}"
-    if not gpu.has_bf16 and name.startswith(NOT_IN_HALF) and given_dtype(placement) not in WHOLE:
+    if not gpu.has_bf16 and name.startswith(NOT_IN_HALF) and not in_32_bits(switches(placement.options)):
         message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)
     return None

@@ -72,7 +72,7 @@ def memory(placement: Placement, context: Context) -> HostMemory:
     in_flight = resolved.cache.in_flight_steps * resolved.batch.tokens
     table = weights.rotary_bytes(architecture, context.max_model_len)
     return HostMemory(
-        weights_bytes=int(weights.parts(placement.facts).total) + table,
+        weights_bytes=int(weights.parts(placement.facts, plain_bytes=resolved.element_bytes).total) + table,
         activation_bytes=activation_bytes(architecture, resolved),
         block_bytes=pool.block_bytes,
         request_blocks=pool.blocks_per_request(context.max_model_len, in_flight),

@@ -11,7 +11,7 @@ from tacho_engines.shared import compatibility
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
 from tacho_engines.vllm.profile import PROFILE
-from tacho_engines.vllm.settings import KV_ELEMENT_BYTES, kv_dtype, switches
+from tacho_engines.vllm.settings import KV_ELEMENT_BYTES, in_32_bits, kv_dtype, switches
 
 KNOWN_VERSION = "0.32"
 INT8, INT8_UNTIL = "W8A8-int", (9, 0)
@@ -99,7 +99,10 @@ def _fp8_cache_capability(placement: Placement) -> tuple[int, int]:
     growing = [group for group in layer_groups(shape) if group.kind in PER_TOKEN_KINDS]
     plain = all(group.key_head_dim in FLASHINFER_HEADS for group in growing)
     known = version_key(placement.version) >= version_key(KNOWN_VERSION)
-    by_triton = known and (not plain or shape.name in WITH_SINKS or _sees_whole_images(placement))
+    alone = (
+        shape.name in WITH_SINKS or _sees_whole_images(placement) or in_32_bits(switches(placement.options))
+    )
+    by_triton = known and (not plain or alone)
     return FP8_CACHE_CAPABILITY if by_triton else BY_FLASHINFER
 
 

@@ -20,7 +20,14 @@ from tacho_engines.shared.compatibility import is_quantized
 from tacho_engines.vllm import kv_blocks as kv, weights as vllm_weights
 from tacho_engines.vllm.graphs import CONTEXT_BYTES, attention_elements, before_bytes, cublas_bytes
 from tacho_engines.vllm.kv_blocks import KvCapacity
-from tacho_engines.vllm.settings import INT8, VllmSettings, captured_bytes, outside_budget, switches
+from tacho_engines.vllm.settings import (
+    INT8,
+    VllmSettings,
+    captured_bytes,
+    in_32_bits,
+    outside_budget,
+    switches,
+)
 
 COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
@@ -123,7 +130,7 @@ def activation_bytes(
         sampler += 0 if rules.runner == "v1" else 2 * settings.batch.tokens * hidden
     if tensor > 1 and rules.runner == "v2":
         sampler = max(sampler, _gathered_bytes(architecture, settings))
-    return max(peak, sampler)
+    return int(settings.wider * max(peak, sampler))
 
 
 def _attending_bytes(architecture: Architecture, settings: VllmSettings) -> int:
@@ -280,7 +287,9 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     non_torch = collective + int(settings.rules.reserve * total)
     if held:
         four_bit = method in FOUR_BIT
-        non_torch += workspaces + held_bytes(architecture, settings, hopper=hopper, four_bit=four_bit)
+        non_torch += int(settings.wider * workspaces) + held_bytes(
+            architecture, settings, hopper=hopper, four_bit=four_bit
+        )
     else:
         non_torch += settings.rules.non_torch_mib * MIB
     graphs = captured_bytes(placement, settings)
@@ -339,7 +348,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
 def _known_within(placement: Placement, overhead_bytes: int) -> int | None:
     """Bytes above the prediction that measured starts of this GPU and version did not exceed; None: none."""
     device, architecture = placement.device, placement.architecture
-    version = MEASURED.get(device.product)
+    version = None if in_32_bits(switches(placement.options)) else MEASURED.get(device.product)
     dense = not architecture.experts and not weights.parameters(placement.facts, "vision", "ssm")
     full = all(group.kind == "full" for group in architecture.layer_groups)
     alone = placement.count == 1 and device.sharers == 1

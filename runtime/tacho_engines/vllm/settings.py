@@ -111,11 +111,27 @@ class VllmSettings:
     """Bytes of weights per GPU that stay in host memory (--cpu-offload-gb)."""
     swap_bytes: int
     """Bytes of host memory per GPU for cache blocks (--swap-space of the V0 engine, --kv-offloading-size)."""
+    element_bytes: float
+    """Bytes of one element of a weight that is not quantized, and of an activation (--dtype)."""
     compiled: bool
     """Whether the model is compiled: neither --enforce-eager nor -O0 is set."""
     max_model_len: int
     added: Mapping[str, str] = field(default_factory=dict)
     """Switches that the plan adds to the user's, by name."""
+
+    @property
+    def wider(self) -> float:
+        """How many times as wide as 16 bits an element is."""
+        return self.element_bytes / 2
+
+
+WHOLE = ("float", "float32")
+"""Values of --dtype for 32 bits. Source: vLLM config/model.py _STR_DTYPE_TO_TORCH_DTYPE."""
+
+
+def in_32_bits(arguments: Mapping[str, str]) -> bool:
+    """Whether the user has the model computed in 32 bits."""
+    return arguments.get("dtype", "").lower() in WHOLE
 
 
 def kv_dtype(given: str, facts: ModelFacts) -> str:
@@ -229,7 +245,7 @@ def outside_budget(placement: Placement, settings: VllmSettings) -> int:
 
 def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
     """Bytes of a server's CUDA graphs on one GPU."""
-    return graph_bytes(
+    bytes_in_16 = graph_bytes(
         placement.architecture,
         settings.rules,
         settings.graphs.sizes,
@@ -237,6 +253,7 @@ def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
         pipeline=settings.pipeline,
         whole=settings.graphs.whole,
     )
+    return int(settings.wider * bytes_in_16)
 
 
 INT8 = "bnb-int8"
@@ -252,6 +269,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
     given = decimal(arguments.get("gpu-memory-utilization"))
     batch = _batch(arguments, rules, gpu, max_model_len)
     dtype = kv_dtype(arguments.get("kv-cache-dtype") or options.kv_cache_dtype, placement.facts)
+    plain = 4.0 if in_32_bits(arguments) else 2.0
     level = _optimization_level(arguments) if rules.graph_law == "shape" else None
     eager = level == 0 or arguments.get("enforce-eager", "false").lower() != "false"
     eager |= placement.method.method == INT8
@@ -265,7 +283,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
         batch=batch,
         cache=CacheSettings(
             fixed_bytes=integer(arguments.get("kv-cache-memory-bytes")),
-            element_bytes=KV_ELEMENT_BYTES.get(dtype, 2.0),
+            element_bytes=plain if dtype == "auto" else KV_ELEMENT_BYTES.get(dtype, 2.0),
             block_tokens=integer(arguments.get("block-size")) or 16,
             hybrid_windows=rules.windows == "window" and "disable-hybrid-kv-cache-manager" not in arguments,
             in_flight_steps=_in_flight(rules, pipeline, "no-async-scheduling" not in arguments),
@@ -275,6 +293,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
         expert_parallel="enable-expert-parallel" in arguments,
         offload_bytes=int((decimal(arguments.get("cpu-offload-gb")) or 0.0) * GIB),
         swap_bytes=_swap_bytes(arguments, rules, tensor * pipeline),
+        element_bytes=plain,
         compiled=not eager,
         max_model_len=max_model_len,
     )

@@ -313,6 +313,54 @@ def test_a_type_that_vllm_refuses_is_refused(model, gpu, dtype, says):
     assert says in found.message
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float"])
+@pytest.mark.parametrize("model", ["qwen2.5-0.5b", "gemma-2-2b", "qwen3-30b-a3b"])
+def test_32_bits_take_twice_the_memory(model, dtype):
+    """vLLM 0.32 loads every weight in the model's type, and ``auto`` is that type for the cache."""
+    asks = {"model": model, "product": "H200", "context": {"maxModelLen": 2048, "concurrency": 1}}
+    asks["quantization"] = {"method": "none"}
+    half, whole = (fitting(f"--dtype={one}", **asks).predicted for one in ("bfloat16", dtype))
+    # The allocator keeps other remainders beside larger tensors.
+    assert whole.weights_bytes == pytest.approx(2 * half.weights_bytes, rel=0.02)
+    assert whole.activation_bytes == pytest.approx(2 * half.activation_bytes, rel=0.01)
+    assert whole.graph_bytes == pytest.approx(2 * half.graph_bytes, rel=0.01)
+    tokens = [seen.kv_cache_bytes / seen.kv_cache_tokens for seen in (half, whole)]
+    assert tokens[1] == pytest.approx(2 * tokens[0], rel=0.02)
+
+
+def test_32_bits_are_planned_on_a_gpu_without_bfloat16_and_without_quantization():
+    """What a T4 cannot do, compute in bfloat16, is no reason then for float16."""
+    asks = {"model": "qwen2.5-0.5b", "product": "T4", "context": {"maxModelLen": 2048, "concurrency": 1}}
+    found = fitting("--dtype=float32", **asks)
+    assert found.quantization_method == "none"
+    assert "float16" not in found.message
+    assert "float16 instead of bfloat16" in fitting(**asks).message
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "says"),
+    [
+        ("llama-2-7b-awq", {}, "--dtype float32 is for weights in 16 or 32 bits"),
+        ("qwen2.5-0.5b", {"quantization": {"method": "fp8"}}, "--dtype float32 is for weights in 16"),
+        ("deepseek-v3", {"quantization": {"method": "none"}}, "--dtype float32 is"),
+    ],
+)
+def test_32_bits_that_vllm_refuses_are_refused(model, asked, says):
+    """vLLM: "torch.float32 is not supported for quantization method auto_awq"."""
+    found = refusal("--dtype=float32", model=model, product="H200", **asked)
+    assert found.failure_class == "InvalidConfig"
+    assert says in found.message
+
+
+def test_an_fp8_cache_beside_32_bits_is_tritons():
+    asks = {"model": "qwen2.5-0.5b", "quantization": {"method": "none", "kvCacheDtype": "fp8"}}
+    assert (
+        "FP8 KV cache needs compute capability 8.9"
+        in refusal("--dtype=float32", product="A100-80GB", **asks).message
+    )
+    fitting("--dtype=float32", product="L40S", **asks)
+
+
 @pytest.mark.parametrize(
     ("gpu", "dtype"), [("T4", "auto"), ("T4", "half"), ("L4", "bfloat16"), ("L4", "half")]
 )
