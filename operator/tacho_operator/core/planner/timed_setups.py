@@ -16,11 +16,13 @@ TIMED_LAYERS = ("full", "sliding")
 
 def covers(row: KernelTiming, placement: Placement) -> bool:
     """Whether a row is of the placement's weights and version. An unknown version counts as the latest."""
+    if placement.method.method not in row.methods:
+        return False
     key, schemes = version_key(placement.version), placement.facts.quantization.schemes
     early = bool(row.since and key) and key < version_key(row.since)
     late = bool(row.before) and (not key or key >= version_key(row.before))
     alike = not row.schemes or set(schemes) <= set(row.schemes)
-    return placement.method.method in row.methods and alike and not early and not late
+    return alike and not early and not late
 
 
 def why_untimed(
