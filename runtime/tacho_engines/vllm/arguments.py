@@ -70,9 +70,8 @@ def _quantization(placement: Placement) -> str:
 
 def in_half(placement: Placement) -> bool:
     """Whether a model in bfloat16 has to run in float16, because the GPU does not support bfloat16."""
-    gpu, whole = placement.device, in_32_bits(switches(placement.options))
-    lacks = gpu.capability != (0, 0) and not gpu.has_bf16
-    return lacks and placement.architecture.dtype != "float16" and not whole
+    whole = in_32_bits(switches(placement.options))
+    return placement.device.lacks_bf16 and placement.architecture.dtype != "float16" and not whole
 
 
 NOT_IN_HALF = ("Gemma2", "Gemma3For", "Glm4ForCausalLM")
@@ -81,19 +80,14 @@ _FLOAT16_NOT_SUPPORTED_MODELS."""
 HALF = ("half", "float16")
 
 
-def given_dtype(placement: Placement) -> str:
-    """The user's --dtype; "": none."""
-    return switches(placement.options).get("dtype", "").lower()
-
-
 def wrong_dtype(placement: Placement) -> str:
     """Why vLLM refuses the user's --dtype for this model or GPU; "": it does not, or there is none.
 
     Source: vLLM platforms/cuda.py check_if_supports_dtype, config/model.py _check_valid_dtype;
     layers/quantization, get_supported_act_dtypes; v1/attention/backends/mla, supported_dtypes.
     """
-    given, gpu = given_dtype(placement), placement.device
-    if given == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
+    given, gpu = switches(placement.options).get("dtype", "").lower(), placement.device
+    if given == "bfloat16" and gpu.lacks_bf16:
         return f"--dtype {given} needs compute capability 8.0; {gpu.product} has {gpu.compute_capability}"
     if given in HALF and placement.architecture.name.startswith(NOT_IN_HALF):
         return f"vllm refuses {placement.architecture.name} in float16, which --dtype {given} asks for"

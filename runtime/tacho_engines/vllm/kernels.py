@@ -65,7 +65,7 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
     has = f"{gpu.product} has {gpu.compute_capability}"
     if kind and kind not in KV_ELEMENT_BYTES:
         return compatibility.cache_refusal(PROFILE, kind)
-    if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
+    if kind == "bfloat16" and gpu.lacks_bf16:
         message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
     given, stored = switches(placement.options).get("kv-cache-dtype"), placement.facts.quantization
@@ -76,7 +76,7 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
     least = _fp8_cache_capability(placement)
     if effective.startswith("fp8") and (0, 0) != gpu.capability < least:
         message = f"an FP8 KV cache needs compute capability {least[0]}.{least[1]}; {has}"
-        usual = "bfloat16" if gpu.has_bf16 and placement.architecture.dtype != "float16" else "float16"
+        usual = "float16" if gpu.lacks_bf16 or placement.architecture.dtype == "float16" else "bfloat16"
         step = f"Set --kv-cache-dtype={usual} in engine.extraArgs"
         if kind and not given and not stored.kv_cache_dtype:
             step = "Remove quantization.kvCacheDtype"
