@@ -48,7 +48,6 @@ LLAMA = facts("llama-3.1-8b")
         (facts("gemma-3-4b"), {}, "with a model of images"),
         (facts("jamba-v0.1"), {}, "with such layers"),
     ],
-    ids=str,
 )
 def test_a_plan_says_what_was_not_measured(model: ModelFacts, more: dict[str, str], why: str) -> None:
     assert f"(a factor of 2 up or down); its steps were not measured {why}." in message(model, **more)
