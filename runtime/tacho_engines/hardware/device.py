@@ -48,7 +48,7 @@ class Device:
         return f"{self.capability[0]}.{self.capability[1]}" if self.capability != (0, 0) else ""
 
     @property
-    def has_bf16(self) -> bool:
-        """Whether the device computes in bfloat16. Source: vLLM platforms/cuda.py supported_dtypes (compute
-        capability 8.0 and later)."""
-        return self.capability >= (8, 0)
+    def lacks_bf16(self) -> bool:
+        """Whether the device is known not to compute in bfloat16. Source: vLLM platforms/cuda.py
+        supported_dtypes (compute capability 8.0 and later)."""
+        return (0, 0) != self.capability < (8, 0)

@@ -54,13 +54,15 @@ def quantized_in_checkpoint(facts: ModelFacts) -> bool:
     return facts.quantization.method not in ("", "none")
 
 
-def parts(facts: ModelFacts, *, linear_bits: float | None = None, experts_too: bool = True) -> Parts:
+def parts(
+    facts: ModelFacts, *, linear_bits: float | None = None, experts_too: bool = True, plain_bytes: float = 2.0
+) -> Parts:
     """Bytes of the whole model by part.
 
     ``linear_bits``: linear layers are quantized at load to this many bits, experts likewise where
-    ``experts_too``. None: every tensor stays as stored, 32-bit ones in 16. Quantization at load leaves alone
-    embedding, output head, norms, biases, router and vision tower (vLLM: these are not LinearBase, or are in
-    the method's own skip list).
+    ``experts_too``. None: every tensor stays as stored, those of 16 and 32 bits in ``plain_bytes``.
+    Quantization at load leaves alone embedding, output head, norms, biases, router and vision tower (vLLM:
+    these are not LinearBase, or are in the method's own skip list).
     """
     quantized = ("linear", "latent", "expert") if experts_too else ("linear", "latent")
     scales = "experts" if parameters(facts, "expert") else "split"
@@ -69,14 +71,16 @@ def parts(facts: ModelFacts, *, linear_bits: float | None = None, experts_too: b
         if tensor.kind in NEVER_LOADED:
             continue
         bits = linear_bits if tensor.kind in quantized and tensor.dtype in SIXTEEN_BIT else None
-        sums[_part(tensor.kind, scales)] += tensor.parameters * bits / 8 if bits else _resident(tensor)
+        sums[_part(tensor.kind, scales)] += (
+            tensor.parameters * bits / 8 if bits else _resident(tensor, plain_bytes)
+        )
     return Parts(**sums)
 
 
-def _resident(tensor: TensorClass) -> float:
-    """Bytes of a tensor in memory: as stored, except that 32-bit tensors are loaded in 16 bits."""
-    if tensor.dtype in ("F32", "F64") and tensor.kind not in ("scale", "router"):
-        return 2.0 * tensor.parameters
+def _resident(tensor: TensorClass, plain_bytes: float) -> float:
+    """Bytes of a tensor in memory: as stored, or ``plain_bytes`` for each element that is not quantized."""
+    if tensor.dtype in SIXTEEN_BIT and tensor.kind not in ("scale", "router"):
+        return plain_bytes * tensor.parameters
     return float(tensor.stored_bytes)
 
 

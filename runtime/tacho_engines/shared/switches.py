@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tacho_contract.codec import WHOLE_NUMBER_LIMIT
 from tacho_engines.profile import DeniedOptions
 
-SHORTEST_ABBREVIATION = 3
-"""Fewest letters of a switch with two dashes; shorter names have one dash."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 LISTS = ("cudagraph-capture-sizes",)
 """Switches that memory and speed depend on, and that take several values."""
@@ -43,25 +41,8 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
             open_name = "" if given else name
         elif open_name:
             found[open_name] = f"{found[open_name]} {word}".strip()
-            open_name = open_name if _takes_several(open_name) else ""
+            open_name = open_name if open_name in LISTS else ""
     return found
-
-
-def _takes_several(name: str) -> bool:
-    """Whether a switch, abbreviated perhaps, is one of ``LISTS``."""
-    return len(name) >= SHORTEST_ABBREVIATION and any(switch.startswith(name) for switch in LISTS)
-
-
-def expanded(found: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
-    """``found`` with abbreviations of ``known`` switches replaced by the full names, as argparse does.
-
-    ``--gpu-mem`` becomes ``gpu-memory-utilization``. An ambiguous or unknown abbreviation is kept.
-    """
-    whole: dict[str, str] = {}
-    for name, value in found.items():
-        meant = [switch for switch in known if len(name) >= SHORTEST_ABBREVIATION and switch.startswith(name)]
-        whole[name if name in known or len(meant) != 1 else meant[0]] = value
-    return whole
 
 
 def first_of(found: Mapping[str, str], *names: str) -> str | None:

@@ -36,19 +36,14 @@ GPTQMODEL_CAPABILITY = (7, 5)
 
 def compute_dtype(placement: Placement) -> str:
     """The 16-bit type that 4-bit weights are multiplied in."""
-    return "bfloat16" if _has_bf16(placement) else "float16"
+    return "float16" if placement.device.lacks_bf16 else "bfloat16"
 
 
 def dtype(placement: Placement) -> str:
     """Type of the weights that are not quantized: 16 bits, as stored where the device supports that type."""
     if placement.architecture.dtype == "float16" and not placement.device.on_host:
         return "float16"
-    return "bfloat16" if _has_bf16(placement) else "float16"
-
-
-def _has_bf16(placement: Placement) -> bool:
-    """Whether the device computes in bfloat16. A CPU does; float16 would be converted each time."""
-    return placement.device.on_host or placement.device.capability == (0, 0) or placement.device.has_bf16
+    return "float16" if placement.device.lacks_bf16 else "bfloat16"
 
 
 CACHED = ("full", "sliding")

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 
 from tacho_contract.units import GIB
 from tacho_engines.base import Context, Placement, Tuning
-from tacho_engines.shared.compatibility import stored_method
+from tacho_engines.shared.compatibility import is_quantized, stored_method
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import expanded, first_of, parse_arguments
 from tacho_engines.vllm import host
-from tacho_engines.vllm.settings import planned_settings, switches
+from tacho_engines.vllm.settings import WHOLE, in_32_bits, planned_settings, switches
 from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND, NEWEST
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
@@ -22,14 +21,6 @@ QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
 FP8_NEEDS_CHOICE = "0.31"
 """vLLM version from which the kind of scaling must be named for in-flight FP8 quantization. Source: wheels
 0.30.0 and 0.31.0, layers/quantization/fp8.py ("no longer supports online quantization")."""
-ALSO = {
-    "tensor-parallel-size": ("tp",),
-    "pipeline-parallel-size": ("pp",),
-    "quantization": ("q",),
-    "enforce-eager": ("no-enforce-eager",),
-    "kv-cache-memory-bytes": ("kv-cache-memory",),
-}
-"""Other spellings of a switch, and its opposite, by its name."""
 
 
 def arguments(placement: Placement, context: Context) -> tuple[str, ...]:
@@ -40,7 +31,7 @@ def arguments(placement: Placement, context: Context) -> tuple[str, ...]:
     given = switches(placement.options)
     found: list[str] = []
     for name, value in _switches(placement, context):
-        if name not in given and not any(other in given for other in ALSO.get(name, ())):
+        if name not in given and f"no-{name}" not in given:
             found += [f"--{name}", value] if value else [f"--{name}"]
     return tuple(found)
 
@@ -79,31 +70,31 @@ def _quantization(placement: Placement) -> str:
 
 def in_half(placement: Placement) -> bool:
     """Whether a model in bfloat16 has to run in float16, because the GPU does not support bfloat16."""
-    gpu = placement.device
-    return gpu.capability != (0, 0) and not gpu.has_bf16 and placement.architecture.dtype != "float16"
+    whole = in_32_bits(switches(placement.options))
+    return placement.device.lacks_bf16 and placement.architecture.dtype != "float16" and not whole
 
 
 NOT_IN_HALF = ("Gemma2", "Gemma3For", "Glm4ForCausalLM")
 """Architectures that vLLM refuses to run in float16. Source: vLLM config/model.py
 _FLOAT16_NOT_SUPPORTED_MODELS."""
-HALF, WHOLE = ("half", "float16"), ("float", "float32")
-
-
-def given_dtype(placement: Placement) -> str:
-    """The user's --dtype; "": none."""
-    return (first_of(switches(placement.options), "dtype") or "").lower()
+HALF = ("half", "float16")
 
 
 def wrong_dtype(placement: Placement) -> str:
     """Why vLLM refuses the user's --dtype for this model or GPU; "": it does not, or there is none.
 
-    Source: vLLM platforms/cuda.py check_if_supports_dtype, config/model.py _check_valid_dtype.
+    Source: vLLM platforms/cuda.py check_if_supports_dtype, config/model.py _check_valid_dtype;
+    layers/quantization, get_supported_act_dtypes; v1/attention/backends/mla, supported_dtypes.
     """
-    given, gpu = given_dtype(placement), placement.device
-    if given == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
+    given, gpu = switches(placement.options).get("dtype", "").lower(), placement.device
+    if given == "bfloat16" and gpu.lacks_bf16:
         return f"--dtype {given} needs compute capability 8.0; {gpu.product} has {gpu.compute_capability}"
     if given in HALF and placement.architecture.name.startswith(NOT_IN_HALF):
         return f"vllm refuses {placement.architecture.name} in float16, which --dtype {given} asks for"
+    if given in WHOLE and (is_quantized(placement.facts) or placement.method.method != "none"):
+        return f"--dtype {given} is for weights in 16 or 32 bits; vllm mostly refuses it with others"
+    if given in WHOLE and not placement.device.on_host and placement.architecture.kv_lora_rank:
+        return f"--dtype {given} is refused: no latent attention of vllm computes in 32 bits"
     return ""
 
 
@@ -120,10 +111,9 @@ GPUs each has a worker, which polls without a pause.
 """
 SERVER_BYTES = 2 * GIB
 """Bytes of host memory for each front end, where the container has a memory limit."""
-OTHER_SWITCHES = ("asc", "data-parallel-size", "dp", "headless", "enable-elastic-ep")
-"""Switches with which no number of front ends is set: its short form, and those that decide the number or
-allow only one (vllm/entrypoints/cli/serve.py).
-"""
+OTHER_SWITCHES = ("data-parallel-size", "headless", "enable-elastic-ep")
+"""Switches with which no number of front ends is set: they decide it or allow only one
+(vllm/entrypoints/cli/serve.py)."""
 ONE_ONLY = ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_USE_RUST_FRONTEND")
 """Environment variables with which vLLM starts only one front end (vllm/entrypoints/cli/serve.py)."""
 
@@ -137,7 +127,7 @@ def tuned(placement: Placement, streamed_tokens_per_second: float | None) -> Tun
     options = placement.options
     gpus = placement.tensor * placement.pipeline
     workers = gpus if gpus > 1 else 0
-    given = expanded(parse_arguments(options.arguments), (FRONT_END_SWITCH, *OTHER_SWITCHES))
+    given = switches(options)
     if placement.device.on_host or any(name in given for name in (FRONT_END_SWITCH, *OTHER_SWITCHES)):
         return Tuning()
     if (

@@ -20,9 +20,9 @@ from tacho_engines.shared.compatibility import (
     refused,
 )
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import decimal, first_of, integer
+from tacho_engines.shared.switches import decimal, integer
 from tacho_engines.vllm import kernels
-from tacho_engines.vllm.arguments import NOT_IN_HALF, WHOLE, given_dtype, in_half, wrong_dtype
+from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
 from tacho_engines.vllm.own_classes import in_vllms_class, is_users_build
 from tacho_engines.vllm.profile import PROFILE
@@ -32,6 +32,7 @@ from tacho_engines.vllm.settings import (
     NO_GRAPHS,
     SIZES,
     VllmSettings,
+    in_32_bits,
     outside_budget,
     planned_settings,
     switches,
@@ -147,7 +148,7 @@ def _host_refusal(placement: Placement) -> EngineRefusal | None:
     if is_quantized(placement.facts):
         message = "vllm's CPU build is planned for unquantized checkpoints only"
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)
-    kind = first_of(switches(placement.options), "kv-cache-dtype") or placement.options.kv_cache_dtype
+    kind = switches(placement.options).get("kv-cache-dtype") or placement.options.kv_cache_dtype
     if kind == "auto":
         return None
     return kept_cache_refusal(PROFILE, kind, placement.architecture.dtype)
@@ -197,8 +198,9 @@ def _format_refusal(placement: Placement) -> EngineRefusal | None:
             f"vllm {placement.version} loads {stored} checkpoints with --{ALLOW_DEPRECATED} only",
             f"Add --{ALLOW_DEPRECATED} to engine.extraArgs, or use another checkpoint of the model",
         )
-    scheme, loads = placement.facts.quantization.scheme, SCHEMES.get(stored, ()) if key else ()
-    odd = (bool(scheme and loads) and scheme not in loads) or placement.facts.quantization.is_irregular
+    quantization, loads = placement.facts.quantization, SCHEMES.get(stored, ()) if key else ()
+    scheme = quantization.scheme
+    odd = (bool(scheme and loads) and not {*quantization.schemes} <= {*loads}) or quantization.is_irregular
     odd = odd and key >= version_key(SCHEMES_SINCE)
     if (stored in FORMATS and not odd) or is_users_build(placement):
         return None
@@ -263,7 +265,7 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     if not is_users_build(placement) and (found := kernels.too_new_refusal(placement)):
         return found
     name, has = placement.architecture.name, f"{gpu.product} has {gpu.compute_capability}"
-    if not gpu.has_bf16 and name.startswith(NOT_IN_HALF) and given_dtype(placement) not in WHOLE:
+    if gpu.lacks_bf16 and name.startswith(NOT_IN_HALF) and not in_32_bits(switches(placement.options)):
         message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)
     return None
@@ -277,6 +279,8 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
     """
     if "swap-space" in arguments and version_key(version) >= version_key(SWAP_REMOVED):
         return f"vLLM {version} has no switch --swap-space; --kv-offloading-size is its successor"
+    if BLOCKS in arguments:
+        return f"--{BLOCKS} replaces the KV cache that is planned; --kv-cache-memory-bytes sets its size"
     for name in COUNTS:
         if name in arguments and (integer(arguments[name]) or 0) < 1:
             return f"--{name} takes a whole number above 0, not {arguments[name][:40]!r}"
@@ -284,7 +288,7 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
         value = decimal(arguments[name]) if name in arguments else 0.0
         if value is None or value < 0:
             return f"--{name} takes a number from 0 on, not {arguments[name][:40]!r}"
-    share = first_of(arguments, "gpu-memory-utilization")
+    share = arguments.get("gpu-memory-utilization")
     if share is not None and not 0 < (decimal(share) or 0.0) <= 1:
         return f"--gpu-memory-utilization is above 0 and at most 1, not {share[:40]!r}"
     tokens, sequences = (integer(arguments.get(n)) for n in ("max-num-batched-tokens", "max-num-seqs"))
@@ -293,6 +297,9 @@ def refused_switch(arguments: Mapping[str, str], version: str) -> str:
     return ""
 
 
+BLOCKS = "num-gpu-blocks-override"
+"""The switch for tests of vLLM by which it allocates a number of blocks, whatever memory is free. Source:
+wheel 0.32.0, config/cache.py, v1/core/kv_cache_utils.py get_kv_cache_configs."""
 ESTIMATED_TOKENS = 1024
 """Most tokens of CUDA graphs that vLLM's first runner estimates well with experts (h200/speed-four)."""
 

@@ -12,7 +12,7 @@ from tacho_contract.units import GIB, MIB
 from tacho_engines.base import Context, Placement
 from tacho_engines.memory import weights
 from tacho_engines.memory.account import Account
-from tacho_engines.shared.switches import first_of, integer
+from tacho_engines.shared.switches import integer
 from tacho_engines.vllm import kv_blocks as kv
 from tacho_engines.vllm.memory import activation_bytes
 from tacho_engines.vllm.settings import VllmSettings, read_settings, switches
@@ -56,7 +56,7 @@ def settings(placement: Placement, context: Context) -> VllmSettings:
     given = switches(placement.options)
     found = read_settings({**_batch(placement, context), **given}, placement, context.max_model_len)
     rules = replace(found.rules, runner="v1", sampler_bytes=SAMPLER_BYTES)
-    block_tokens = integer(first_of(given, "block-size")) or BLOCK_TOKENS
+    block_tokens = integer(given.get("block-size")) or BLOCK_TOKENS
     return replace(
         found,
         rules=rules,
@@ -72,7 +72,7 @@ def memory(placement: Placement, context: Context) -> HostMemory:
     in_flight = resolved.cache.in_flight_steps * resolved.batch.tokens
     table = weights.rotary_bytes(architecture, context.max_model_len)
     return HostMemory(
-        weights_bytes=int(weights.parts(placement.facts).total) + table,
+        weights_bytes=int(weights.parts(placement.facts, plain_bytes=resolved.element_bytes).total) + table,
         activation_bytes=activation_bytes(architecture, resolved),
         block_bytes=pool.block_bytes,
         request_blocks=pool.blocks_per_request(context.max_model_len, in_flight),
@@ -86,7 +86,7 @@ def cache_limit_bytes(placement: Placement) -> int | None:
     """
     if (space := integer(placement.options.env.get("VLLM_CPU_KVCACHE_SPACE"))) is not None:
         return space * GIB
-    return integer(first_of(switches(placement.options), "kv-cache-memory-bytes", "kv-cache-memory"))
+    return integer(switches(placement.options).get("kv-cache-memory-bytes"))
 
 
 def account(placement: Placement, context: Context) -> Account:
@@ -109,7 +109,7 @@ def account(placement: Placement, context: Context) -> Account:
 
 def _batch(placement: Placement, context: Context) -> dict[str, str]:
     given = switches(placement.options)
-    sequences = integer(first_of(given, "max-num-seqs")) or context.concurrency
+    sequences = integer(given.get("max-num-seqs")) or context.concurrency
     tokens = max(BATCH_TOKENS, sequences)
     return {"max-num-seqs": str(context.concurrency), "max-num-batched-tokens": str(tokens)}
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from tacho_contract.failure import FailureClass
 from tacho_engines.base import EngineRefusal, Placement
 from tacho_engines.memory.kv import PER_TOKEN_KINDS, layer_groups
 from tacho_engines.shared import compatibility
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import first_of
 from tacho_engines.vllm.profile import PROFILE
-from tacho_engines.vllm.settings import KV_ELEMENT_BYTES, kv_dtype, switches
+from tacho_engines.vllm.settings import KV_ELEMENT_BYTES, in_32_bits, kv_dtype, switches
 
 KNOWN_VERSION = "0.32"
 INT8, INT8_UNTIL = "W8A8-int", (9, 0)
@@ -30,6 +31,14 @@ FLASHINFER_HEADS = (64, 128, 256, 512)
 """Sizes of its heads; the rows of latent attention (MLA) have others."""
 WITH_SINKS = ("GptOssForCausalLM",)
 """Architectures whose attention FlashInfer has from Hopper on alone (flashinfer.py supports_sink)."""
+SEES_WHOLE_IMAGES = (
+    *("BagelForConditionalGeneration", "Gemma3ForConditionalGeneration", "Molmo2ForConditionalGeneration"),
+    *("Moondream3ForCausalLM", "PaliGemmaForConditionalGeneration"),
+)
+"""Architectures in which an image's tokens attend to later ones, which FlashInfer has not. Source: wheel
+0.32.0, transformers_utils/model_arch_config_convertor.py is_mm_prefix_lm; supports_mm_prefix of backends."""
+TEXTS_ALONE, MOST_IMAGES = "language-model-only", "limit-mm-per-prompt"
+"""Switches without images, the second where all its limits are 0. Source: config/multimodal.py."""
 
 
 def too_new_refusal(placement: Placement) -> EngineRefusal | None:
@@ -56,10 +65,10 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
     has = f"{gpu.product} has {gpu.compute_capability}"
     if kind and kind not in KV_ELEMENT_BYTES:
         return compatibility.cache_refusal(PROFILE, kind)
-    if kind == "bfloat16" and gpu.capability != (0, 0) and not gpu.has_bf16:
+    if kind == "bfloat16" and gpu.lacks_bf16:
         message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
-    given, stored = first_of(switches(placement.options), "kv-cache-dtype"), placement.facts.quantization
+    given, stored = switches(placement.options).get("kv-cache-dtype"), placement.facts.quantization
     effective = kv_dtype(given or kind, placement.facts)
     if effective == E5M2 and _has_fp8_scales(placement):
         message = f"vllm refuses a KV cache of type {E5M2} for FP8 checkpoints"
@@ -67,10 +76,12 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
     least = _fp8_cache_capability(placement)
     if effective.startswith("fp8") and (0, 0) != gpu.capability < least:
         message = f"an FP8 KV cache needs compute capability {least[0]}.{least[1]}; {has}"
-        usual = "bfloat16" if gpu.has_bf16 and placement.architecture.dtype != "float16" else "float16"
+        usual = "float16" if gpu.lacks_bf16 or placement.architecture.dtype == "float16" else "bfloat16"
         step = f"Set --kv-cache-dtype={usual} in engine.extraArgs"
         if kind and not given and not stored.kv_cache_dtype:
             step = "Remove quantization.kvCacheDtype"
+        if _sees_whole_images(placement) and gpu.capability >= BY_FLASHINFER:
+            step += f", or add --{TEXTS_ALONE} to engine.extraArgs if no images are served"
         return refused(FailureClass.UNSUPPORTED_GPU, message, step)
     return None
 
@@ -88,5 +99,16 @@ def _fp8_cache_capability(placement: Placement) -> tuple[int, int]:
     growing = [group for group in layer_groups(shape) if group.kind in PER_TOKEN_KINDS]
     plain = all(group.key_head_dim in FLASHINFER_HEADS for group in growing)
     known = version_key(placement.version) >= version_key(KNOWN_VERSION)
-    by_triton = known and (not plain or shape.name in WITH_SINKS)
+    alone = (
+        shape.name in WITH_SINKS or _sees_whole_images(placement) or in_32_bits(switches(placement.options))
+    )
+    by_triton = known and (not plain or alone)
     return FP8_CACHE_CAPABILITY if by_triton else BY_FLASHINFER
+
+
+def _sees_whole_images(placement: Placement) -> bool:
+    """Whether the model attends to whole images at once, and the user's switches leave it images."""
+    given = switches(placement.options)
+    limits = "".join(value for name, value in given.items() if name.startswith(MOST_IMAGES))
+    without = TEXTS_ALONE in given or (limits and not re.search("[1-9]", limits))
+    return placement.architecture.name in SEES_WHOLE_IMAGES and not without

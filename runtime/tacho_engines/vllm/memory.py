@@ -17,7 +17,6 @@ from tacho_engines.base import Placement
 from tacho_engines.memory import weights
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import is_quantized
-from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.vllm import kv_blocks as kv, weights as vllm_weights
 from tacho_engines.vllm.graphs import (
     CONTEXT_BYTES,
@@ -27,7 +26,14 @@ from tacho_engines.vllm.graphs import (
     pool_bytes,
 )
 from tacho_engines.vllm.kv_blocks import KvCapacity
-from tacho_engines.vllm.settings import INT8, VllmSettings, captured_bytes, outside_budget
+from tacho_engines.vllm.settings import (
+    INT8,
+    VllmSettings,
+    captured_bytes,
+    in_32_bits,
+    outside_budget,
+    switches,
+)
 
 COLLECTIVE_BYTES = {1: 0, 2: int(0.33 * GIB)}
 MANY_COLLECTIVE_BYTES = int(0.38 * GIB)
@@ -130,7 +136,7 @@ def activation_bytes(
         sampler += 0 if rules.runner == "v1" else 2 * settings.batch.tokens * hidden
     if tensor > 1 and rules.runner == "v2":
         sampler = max(sampler, _gathered_bytes(architecture, settings))
-    return max(peak, sampler)
+    return int(settings.wider * max(peak, sampler))
 
 
 def _attending_bytes(architecture: Architecture, settings: VllmSettings) -> int:
@@ -287,7 +293,9 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     non_torch = collective + int(settings.rules.reserve * total)
     if held:
         four_bit = method in FOUR_BIT
-        non_torch += workspaces + held_bytes(architecture, settings, hopper=hopper, four_bit=four_bit)
+        non_torch += int(settings.wider * workspaces) + held_bytes(
+            architecture, settings, hopper=hopper, four_bit=four_bit
+        )
     else:
         non_torch += settings.rules.non_torch_mib * MIB
     graphs = captured_bytes(placement, settings)
@@ -348,7 +356,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
 def _known_within(placement: Placement, overhead_bytes: int) -> int | None:
     """Bytes above the prediction that measured starts of this GPU and version did not exceed; None: none."""
     device, architecture = placement.device, placement.architecture
-    version = MEASURED.get(device.product)
+    version = None if in_32_bits(switches(placement.options)) else MEASURED.get(device.product)
     dense = not architecture.experts and not weights.parameters(placement.facts, "vision", "ssm")
     full = all(group.kind == "full" for group in architecture.layer_groups)
     alone = placement.count == 1 and device.sharers == 1
@@ -377,7 +385,7 @@ def _images(placement: Placement) -> str:
     At its start vLLM encodes the largest image and video that the model takes: some GiB with Qwen's (v1/
     worker/gpu/model_runner.py profile_run), which no file tells.
     """
-    given = parse_arguments(placement.options.arguments)
+    given = switches(placement.options)
     if not placement.architecture.multimodal or any(name.startswith(WITHOUT_IMAGES) for name in given):
         return ""
     return (

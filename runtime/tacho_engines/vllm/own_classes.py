@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tacho_engines.base import Placement
 from tacho_engines.shared.images import is_upstreams
-from tacho_engines.shared.switches import first_of
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import switches
 
@@ -19,5 +18,5 @@ def in_vllms_class(placement: Placement) -> bool:
 
     Source: wheel 0.32.0, models/registry.py, models/transformers/base.py.
     """
-    chosen = first_of(switches(placement.options), "model-impl")
+    chosen = switches(placement.options).get("model-impl")
     return chosen != "transformers" and not is_users_build(placement)

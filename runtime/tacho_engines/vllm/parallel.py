@@ -10,7 +10,7 @@ from tacho_contract.model import Architecture, ModelFacts
 from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import first_of, integer
+from tacho_engines.shared.switches import integer
 from tacho_engines.vllm.own_classes import in_vllms_class
 from tacho_engines.vllm.settings import switches
 
@@ -24,7 +24,7 @@ ONE_STAGE = (
 )
 """Architectures without pipeline stages. Source: wheel 0.32.0, models/interfaces.py supports_pp of each class
 and config/model.py: "Pipeline parallelism is not supported for this model"."""
-MULTIPLIERS = ("data-parallel-size", "dp", "prefill-context-parallel-size", "pcp")
+MULTIPLIERS = ("data-parallel-size", "prefill-context-parallel-size")
 """Switches that multiply the GPUs of tensor and pipeline size, which are all of a replica. Source: wheel
 0.32.0, engine/arg_utils.py world_size."""
 BLOCK_METHODS = ("awq", "gptq", "compressed-tensors", "fp8")
@@ -44,8 +44,10 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int, *
 
     Attention heads must divide; key and value heads must divide, or be fewer and divide the other way; a
     quantized layer's part must be whole groups, or with ``finer`` of groups that are made finer. Source: vLLM
-    distributed/utils.py, layers/linear.py; model_loader/bitsandbytes_loader.py ("Prequant BitsAndBytes models
-    with tensor parallelism is not supported. Please try with pipeline parallelism.").
+    distributed/utils.py, layers/linear.py; layers/quantization/auto_awq.py ("The input size is not aligned
+    with the quantized weight shape"), kernels/linear/mixed_precision/marlin.py;
+    model_loader/bitsandbytes_loader.py ("Prequant BitsAndBytes models with tensor parallelism is not
+    supported. Please try with pipeline parallelism.").
     """
     heads, shared = architecture.attention_heads, architecture.key_value_heads
     if tensor > 1 and architecture.state_heads % tensor:
@@ -61,19 +63,23 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int, *
     wide = architecture.moe_intermediate_size if architecture.experts else architecture.intermediate_size
     if wide and wide % tensor:
         return f"an MLP of width {wide} does not divide by {tensor}"
-    group = facts.quantization.group_size
+    if facts.quantization.method not in BLOCK_METHODS:
+        return ""
+    stored = group = facts.quantization.group_size
     if finer and group > LEAST_GROUP:
         group = max(LEAST_GROUP, math.gcd(group, wide // tensor))
-    if facts.quantization.method in BLOCK_METHODS and group > 1 and wide and (wide // tensor) % group:
-        return f"width {wide} over {tensor} GPUs does not hold whole quantization groups of {group}"
+    attention = 0 if architecture.kv_lora_rank else heads * architecture.head_dim
+    for width, whole in ((wide, group), (attention, stored)):
+        if whole > 1 and (width // tensor) % whole:
+            return f"width {width} over {tensor} GPUs does not hold whole quantization groups of {whole}"
     return ""
 
 
 def parallel_sizes(options: EngineOptions) -> tuple[int | None, int | None]:
     """Tensor and pipeline size as the user gave them: switches win over ``spec.parallelism``."""
     given = switches(options)
-    tensor = integer(first_of(given, "tensor-parallel-size", "tp")) or options.tensor
-    pipeline = integer(first_of(given, "pipeline-parallel-size", "pp")) or options.pipeline
+    tensor = integer(given.get("tensor-parallel-size")) or options.tensor
+    pipeline = integer(given.get("pipeline-parallel-size")) or options.pipeline
     return tensor, pipeline
 
 

@@ -13,7 +13,7 @@ from tacho_engines.base import Context, EngineOptions, Placement
 from tacho_engines.hardware.device import Device
 from tacho_engines.memory.account import CapturedSteps
 from tacho_engines.profile import GRAPH_TOKENS
-from tacho_engines.shared.switches import decimal, expanded, first_of, integer, parse_arguments
+from tacho_engines.shared.switches import decimal, integer, parse_arguments
 from tacho_engines.vllm.graphs import (
     CAPTURED,
     CONTEXT_BYTES,
@@ -28,6 +28,7 @@ from tacho_engines.vllm.graphs import (
     more_share,
     whole_share,
 )
+from tacho_engines.vllm.recorded import spelled_out
 from tacho_engines.vllm.versions import VllmRules, rules_of
 
 KV_ELEMENT_BYTES = {
@@ -110,11 +111,27 @@ class VllmSettings:
     """Bytes of weights per GPU that stay in host memory (--cpu-offload-gb)."""
     swap_bytes: int
     """Bytes of host memory per GPU for cache blocks (--swap-space of the V0 engine, --kv-offloading-size)."""
+    element_bytes: float
+    """Bytes of one element of a weight that is not quantized, and of an activation (--dtype)."""
     compiled: bool
     """Whether the model is compiled: neither --enforce-eager nor -O0 is set."""
     max_model_len: int
     added: Mapping[str, str] = field(default_factory=dict)
     """Switches that the plan adds to the user's, by name."""
+
+    @property
+    def wider(self) -> float:
+        """How many times as wide as 16 bits an element is."""
+        return self.element_bytes / 2
+
+
+WHOLE = ("float", "float32")
+"""Values of --dtype for 32 bits. Source: vLLM config/model.py _STR_DTYPE_TO_TORCH_DTYPE."""
+
+
+def in_32_bits(arguments: Mapping[str, str]) -> bool:
+    """Whether the user has the model computed in 32 bits."""
+    return arguments.get("dtype", "").lower() in WHOLE
 
 
 def kv_dtype(given: str, facts: ModelFacts) -> str:
@@ -133,38 +150,17 @@ COUNTS = (
     "max-num-batched-tokens",
     "block-size",
     "tensor-parallel-size",
-    "tp",
     "pipeline-parallel-size",
-    "pp",
     "kv-cache-memory-bytes",
-    "kv-cache-memory",
 )
 ESTIMATES = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 """Variable that says whether the budget has room for an estimate of the CUDA graphs."""
 SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", MAX_SIZE)
 
-SWITCHES = (
-    *COUNTS,
-    *SIZES,
-    CAPTURED[0],
-    "gpu-memory-utilization",
-    "kv-cache-dtype",
-    "enforce-eager",
-    "enable-chunked-prefill",
-    "no-enable-chunked-prefill",
-    "enable-expert-parallel",
-    "disable-hybrid-kv-cache-manager",
-    "enable-prefix-caching",
-    "no-enable-prefix-caching",
-    "no-async-scheduling",
-    "optimization-level",
-)
-"""Every switch of vLLM that the memory model reads."""
-
 
 def switches(options: EngineOptions) -> dict[str, str]:
-    """The user's switches as vLLM's parser reads them: abbreviations are replaced by full names."""
-    return expanded(parse_arguments(options.arguments), SWITCHES)
+    """The user's switches as vLLM's parser reads them, by their full names."""
+    return parse_arguments(spelled_out(options.arguments))
 
 
 def _is_large(gpu: Device, size: int) -> bool:
@@ -176,10 +172,10 @@ def _is_large(gpu: Device, size: int) -> bool:
 
 def _batch(arguments: Mapping[str, str], rules: VllmRules, gpu: Device, max_model_len: int) -> Batch:
     large = _is_large(gpu, LARGE_GPU_BYTES)
-    sequences = integer(first_of(arguments, "max-num-seqs")) or (
+    sequences = integer(arguments.get("max-num-seqs")) or (
         rules.large_sequences if large else rules.sequences
     )
-    tokens = integer(first_of(arguments, "max-num-batched-tokens"))
+    tokens = integer(arguments.get("max-num-batched-tokens"))
     chunked = rules.chunk_above >= 0 and max_model_len > rules.chunk_above
     if rules.runner == "v0" and gpu.capability < FIRST_CHUNKING:
         chunked = False
@@ -249,7 +245,7 @@ def outside_budget(placement: Placement, settings: VllmSettings) -> int:
 
 def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
     """Bytes of a server's CUDA graphs on one GPU."""
-    return graph_bytes(
+    bytes_in_16 = graph_bytes(
         placement.architecture,
         settings.rules,
         settings.graphs.sizes,
@@ -257,6 +253,7 @@ def captured_bytes(placement: Placement, settings: VllmSettings) -> int:
         pipeline=settings.pipeline,
         whole=settings.graphs.whole,
     )
+    return int(settings.wider * bytes_in_16)
 
 
 INT8 = "bnb-int8"
@@ -269,9 +266,10 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
         placement.options, placement.device, placement.tensor, placement.pipeline,
     )  # fmt: skip
     rules = rules_of(placement.version, placement.architecture, options.env)
-    given = decimal(first_of(arguments, "gpu-memory-utilization"))
+    given = decimal(arguments.get("gpu-memory-utilization"))
     batch = _batch(arguments, rules, gpu, max_model_len)
-    dtype = kv_dtype(first_of(arguments, "kv-cache-dtype") or options.kv_cache_dtype, placement.facts)
+    dtype = kv_dtype(arguments.get("kv-cache-dtype") or options.kv_cache_dtype, placement.facts)
+    plain = 4.0 if in_32_bits(arguments) else 2.0
     level = _optimization_level(arguments) if rules.graph_law == "shape" else None
     eager = level == 0 or arguments.get("enforce-eager", "false").lower() != "false"
     eager |= placement.method.method == INT8
@@ -284,17 +282,18 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
         utilization_given=given is not None,
         batch=batch,
         cache=CacheSettings(
-            fixed_bytes=integer(first_of(arguments, "kv-cache-memory-bytes", "kv-cache-memory")),
-            element_bytes=KV_ELEMENT_BYTES.get(dtype, 2.0),
-            block_tokens=integer(first_of(arguments, "block-size")) or 16,
+            fixed_bytes=integer(arguments.get("kv-cache-memory-bytes")),
+            element_bytes=plain if dtype == "auto" else KV_ELEMENT_BYTES.get(dtype, 2.0),
+            block_tokens=integer(arguments.get("block-size")) or 16,
             hybrid_windows=rules.windows == "window" and "disable-hybrid-kv-cache-manager" not in arguments,
             in_flight_steps=_in_flight(rules, pipeline, "no-async-scheduling" not in arguments),
             states=_states(arguments, rules, name),
         ),
         graphs=NO_GRAPHS if eager else _graphs(arguments, placement, rules, batch, layers_alone=level == 1),
         expert_parallel="enable-expert-parallel" in arguments,
-        offload_bytes=int((decimal(first_of(arguments, "cpu-offload-gb")) or 0.0) * GIB),
+        offload_bytes=int((decimal(arguments.get("cpu-offload-gb")) or 0.0) * GIB),
         swap_bytes=_swap_bytes(arguments, rules, tensor * pipeline),
+        element_bytes=plain,
         compiled=not eager,
         max_model_len=max_model_len,
     )
@@ -306,7 +305,7 @@ def _graphs(
     """The CUDA graphs that a server captures: by default, up to a largest size, or of listed sizes."""
     capability, name = placement.device.capability, placement.architecture.name
     largest = largest_size(rules, batch.sequences, arguments, capability, name)
-    listed, captured = first_of(arguments, *CAPTURED) is not None, None
+    listed, captured = any(name in arguments for name in CAPTURED), None
     sizes = given_sizes(arguments, batch.tokens) if listed else ()
     if listed or MAX_SIZE in arguments:
         usual = min(largest_size(rules, batch.sequences, {}, capability, name), batch.tokens)

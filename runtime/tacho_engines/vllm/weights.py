@@ -90,7 +90,7 @@ def weights_bytes(placement: Placement, settings: VllmSettings) -> int:
         0,
         weights.per_gpu(parts, architecture, tensor=settings.tensor, pipeline=settings.pipeline)
         + kept_bytes(placement, settings)
-        + weights.rotary_bytes(architecture, settings.max_model_len)
+        + int(settings.wider * weights.rotary_bytes(architecture, settings.max_model_len))
         - settings.offload_bytes,
     )
 
@@ -120,7 +120,11 @@ def _parts(placement: Placement, settings: VllmSettings) -> weights.Parts:
     stored = facts.quantization
     if stored.method == "bitsandbytes" and stored.bits == 4:
         facts = replace(facts, tensors=tuple(_with_scales(facts.tensors, settings.rules.nf4_bits)))
-    parts = weights.parts(facts, linear_bits=linear_bits(placement.method.method, settings, facts))
+    parts = weights.parts(
+        facts,
+        linear_bits=linear_bits(placement.method.method, settings, facts),
+        plain_bytes=settings.element_bytes,
+    )
     if stored.method == "awq" and gpu.capability[0] == 9:
         parts = _scaled(parts, split=MACHETE_AWQ)
     if stored.method == "mxfp4":

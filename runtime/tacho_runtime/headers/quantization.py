@@ -86,16 +86,28 @@ def _awq(raw: dict[str, Any]) -> StoredQuantization:
     )
 
 
+NOT_QUANTIZED = "-:"
+"""Begins a rule of GPTQ's ``dynamic`` for modules that stay as they were. Others change the settings."""
+
+
 def _gptq(raw: dict[str, Any]) -> StoredQuantization:
-    bits = integer(raw.get("bits")) or 4
-    reordered = raw.get("desc_act") is True and raw.get("group_size") != -1
+    """The quantization of GPTQ, whose rules give some modules other settings.
+
+    Parts of a split model must hold whole groups, of the largest size.
+    """
+    rules = mapping(raw.get("dynamic")).items()
+    changed = [mapping(rule) for pattern, rule in rules if not pattern.startswith(NOT_QUANTIZED)]
+    settings = [{**raw, **rule} for rule in ({}, *changed)]
+    schemes = {
+        f"W{integer(one.get('bits')) or 4}A16" + ("-asym" if one.get("sym") is False else "")
+        for one in settings
+    }
+    reordered = any(one.get("desc_act") is True and one.get("group_size") != -1 for one in settings)
     return StoredQuantization(
         method="gptq",
-        bits=bits,
-        group_size=max(0, integer(raw.get("group_size"))),
-        scheme=f"W{bits}A16"
-        + ("-asym" if raw.get("sym") is False else "")
-        + (f"{SCHEMES_JOINED}{REORDERED}" if reordered else ""),
+        bits=integer(raw.get("bits")) or 4,
+        group_size=max(0, *(integer(one.get("group_size")) for one in settings)),
+        scheme=SCHEMES_JOINED.join((*sorted(schemes), *((REORDERED,) if reordered else ()))),
         lm_head_quantized=raw.get("lm_head") is True,
     )
 

@@ -63,9 +63,12 @@ def test_nothing_is_said_of_an_image_whose_version_is_assumed(image: str, own: b
 
 
 def test_a_switch_that_the_version_does_not_have_is_a_warning() -> None:
-    given = ("--no-such-flag", "--max-num-seqs=8", "--max_model_lenght", "4096")
+    given = ("--no-such-flag", "--max-num-seqs=8", "--max_model_lenght", "4096", "--data-parallel-siz=2")
     (warning,) = warnings(placement("vllm", "llama-3.1-8b", "none", arguments=given))
-    assert "vLLM 0.32.0 has no --no-such-flag, --max-model-lenght:" in warning
+    named = (
+        "--no-such-flag, --max-model-lenght, --data-parallel-siz: it refuses unknown and ambiguous switches"
+    )
+    assert f"vLLM 0.32.0 has no {named}" in warning
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.vllm import memory as vllm
 from tacho_engines.vllm.compatibility import settings_refusal
 from tacho_engines.vllm.graphs import default_sizes
+from tacho_engines.vllm.recorded import spelled_out
 from tacho_engines.vllm.settings import ESTIMATES, read_settings, switches
 from tacho_operator.api.status.plan import Predicted
 from tests.unit.planner.choosing import fitting
@@ -50,10 +51,8 @@ def test_named_sizes_are_those_that_are_captured(arguments):
 def test_a_list_ends_with_the_next_switch_and_other_switches_take_one_value():
     found = graphs("--cudagraph-capture-sizes", "4", "2", "4", "--max-num-seqs", "8")
     assert (found.sizes, found.captured) == (2, CapturedSteps(4, usual=False))
-    assert parse_arguments(["--max-num-seqs", "8", "9", "--cudagraph-cap", "1", "2"]) == {
-        "max-num-seqs": "8",
-        "cudagraph-cap": "1 2",
-    }
+    words = ("--max-num-seqs", "8", "9", "--cudagraph-cap", "1", "2")
+    assert parse_arguments(spelled_out(words)) == {"max-num-seqs": "8", "cudagraph-capture-sizes": "1 2"}
     assert graphs("--cudagraph-cap", "1", "2", "512").sizes == 3
 
 

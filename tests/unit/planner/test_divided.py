@@ -78,6 +78,24 @@ def test_experts_that_are_whole_on_one_gpu_hold_whole_groups(method: str) -> Non
     assert isinstance(other, EngineRefusal), "its shared expert is divided"
 
 
+@pytest.mark.parametrize("method", ["awq", "gptq", "compressed-tensors", "fp8"])
+def test_groups_of_an_attention_output_stay_whole(method: str) -> None:
+    """Of a Qwen2.5-0.5B: 14 heads of 64 over two GPUs are 448 values, 3.5 groups of 128. vLLM 0.32: "The
+    input size is not aligned with the quantized weight shape"."""
+    base = facts("qwen2.5-0.5b")
+
+    def found(group: int, **more: Any) -> Splits | EngineRefusal:
+        stored = dataclasses.replace(base.quantization, method=method, bits=4, group_size=group)
+        model = dataclasses.replace(base, quantization=stored)
+        return splits(placement("vllm", model, "none", count=2, **more))
+
+    assert found(128) == ((1, 2),)
+    assert found(64) == ((2, 1), (1, 2))
+    asked = found(128, tensor=2)
+    assert isinstance(asked, EngineRefusal)
+    assert "width 896 over 2 GPUs does not hold whole quantization groups of 128" in asked.message
+
+
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("given", ["--data-parallel-size=2", "-dp=2", "--prefill-context-parallel-size=2"])
 def test_all_gpus_of_a_replica_hold_one_model(count: int, given: str) -> None:

@@ -146,6 +146,29 @@ def test_attention_of_flashinfer_has_an_fp8_cache_on_ampere(head: int) -> None:
     assert isinstance(cached("A100", other, image="vllm/vllm-openai:v0.26.0"), ModelPlan)
 
 
+@pytest.mark.parametrize(
+    ("product", "extra", "runs"),
+    [
+        ("A100", [], False),
+        ("A100", ['--limit-mm-per-prompt={"image": 2}'], False),
+        ("A100", ['--limit-mm-per-prompt={"image": 0}'], True),
+        ("A100", ["--limit-mm-per-prompt.image", "0"], True),
+        ("A100", ["--language-model-only"], True),
+        ("L40S", [], True),
+        ("H200", [], True),
+    ],
+)
+def test_attention_to_whole_images_has_an_fp8_cache_by_triton_alone(
+    product: str, extra: list[str], runs: bool
+) -> None:
+    """vLLM's platforms/cuda.py leaves Triton and Flex for Gemma 3; the second has no FP8 cache."""
+    found = cached(product, facts("gemma-3-4b"), extraArgs=extra)
+    assert isinstance(found, ModelPlan) is runs
+    if isinstance(found, PlanFailure):
+        assert "an FP8 KV cache needs compute capability 8.9" in found.failure.message
+        assert "or add --language-model-only to engine.extraArgs" in found.failure.next_step
+
+
 def test_gemma_in_32_bits_runs_on_a_gpu_without_bfloat16() -> None:
     """vLLM: "Please use bfloat16 or float32 instead"."""
     one = named("Gemma2ForCausalLM", "qwen2.5-0.5b")

@@ -109,6 +109,7 @@ def test_a_checkpoint_that_nothing_loads_is_refused_before_it_is_downloaded(meth
     ("awq", 3, "W3A16"), ("gptq", 4, "W4A16-asym"), ("gptq", 3, "W3A16"), ("modelopt", 4, "W4A8_AWQ"),
     ("bitsandbytes", 4, "nf4-bfloat16"), ("compressed-tensors", 8, "W8A8-float+sparse"),
     ("gptq", 4, "W4A16+act-order"), ("compressed-tensors", 4, "W4A16+act-order"),
+    ("gptq", 4, "W3A16+W4A16"),
 ])  # fmt: skip
 def test_schemes_that_vllm_no_longer_loads_are_refused_before_they_are_downloaded(method, bits, scheme):
     base = facts("qwen2.5-0.5b")

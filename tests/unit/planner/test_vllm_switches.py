@@ -10,9 +10,8 @@ from hypothesis import given, strategies as st
 from benchmarks.planner.models import facts
 from tacho_contract.units import GIB
 from tacho_engines.hardware.gpus import named_gpu
-from tacho_engines.shared.switches import expanded
 from tacho_engines.vllm.graphs import CONTEXT_BYTES
-from tacho_engines.vllm.settings import SWITCHES
+from tacho_engines.vllm.recorded import spelled_out
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tests.properties import examples
@@ -89,6 +88,15 @@ def test_a_cache_of_fixed_size_bounds_what_fits():
     given = fitting("--kv-cache-memory-bytes=100G", product="H200", context={"maxModelLen": 8192})
     assert given.predicted.kv_cache_bytes == 100 * GIB
     assert given.predicted.total_bytes <= given.gpu_memory_bytes
+
+
+@pytest.mark.parametrize("given", ["--num-gpu-blocks-override=64", "--num_gpu_blocks=64"])
+@pytest.mark.parametrize("gpu", [{"products": ["L4"], "count": 1}, {"count": 0}])
+def test_a_number_of_blocks_is_refused_with_the_switch_for_the_size_of_the_cache(given, gpu):
+    asks = {"gpu": gpu, "context": {"maxModelLen": 2048, "concurrency": 1}}
+    found = refusal(given, model="qwen2.5-0.5b", **asks)
+    assert found.failure_class == "InvalidConfig"
+    assert "--kv-cache-memory-bytes sets its size" in found.message
 
 
 def test_a_shared_gpu_is_asked_for_a_part_only():
@@ -244,11 +252,35 @@ def test_abbreviations_are_read_as_the_engine_reads_them():
     asks = {"context": {"maxModelLen": 2048, "concurrency": 1}}
     whole = fitting("--gpu-memory-utilization=0.85", **asks).predicted
     assert fitting("--gpu_mem", "0.85", **asks).predicted == whole != fitting(**asks).predicted
-    assert expanded({"kv-cache": "x", "tp": "2", "seed": "1"}, SWITCHES) == {
-        "kv-cache": "x",
-        "tp": "2",
-        "seed": "1",
-    }
+    assert fitting("--device-memory-utilization=0.85", **asks).predicted == whole
+
+
+@pytest.mark.parametrize("words", [("--prefill-con", "2"), ("-pcp", "2"), ("-dp=2",)])
+def test_a_switch_that_multiplies_gpus_is_refused_in_short_as_well(words):
+    assert "2 times as many GPUs" in refusal(*words).message
+
+
+@pytest.mark.parametrize(
+    ("word", "whole"),
+    [
+        ("--dt=half", "--dtype=half"),
+        ("-t", "--tensor-parallel-size"),
+        ("-ep", "--enable-expert-parallel"),
+        ("--no-enable-chunk", "--no-enable-chunked-prefill"),
+        ("--kernel-c.linear_backend", "--kernel-config.linear_backend"),
+        ("-cc.mode=1", "--compilation-config.mode=1"),
+        ("--cudagraph-capture", "--cudagraph-capture-sizes"),
+        ("--swap-s=4", "--swap-space=4"),
+        ("--seed=1", "--seed=1"),
+        *(
+            (same, same)
+            for same in ("--kv-cache=x", "--data-parallel-siz", "-O3", "-3", "half", "--", "--=1")
+        ),
+    ],
+)
+def test_names_of_switches_in_full(word, whole):
+    """vLLM 0.32's parser on the same words; those that stay it refuses as ambiguous, or are no names."""
+    assert spelled_out((word,)) == (whole,)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +311,54 @@ def test_a_type_that_vllm_refuses_is_refused(model, gpu, dtype, says):
     found = refusal(f"--dtype={dtype}", model=model, product=gpu)
     assert found.failure_class == "InvalidConfig"
     assert says in found.message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float"])
+@pytest.mark.parametrize("model", ["qwen2.5-0.5b", "gemma-2-2b", "qwen3-30b-a3b"])
+def test_32_bits_take_twice_the_memory(model, dtype):
+    """vLLM 0.32 loads every weight in the model's type, and ``auto`` is that type for the cache."""
+    asks = {"model": model, "product": "H200", "context": {"maxModelLen": 2048, "concurrency": 1}}
+    asks["quantization"] = {"method": "none"}
+    half, whole = (fitting(f"--dtype={one}", **asks).predicted for one in ("bfloat16", dtype))
+    # The allocator keeps other remainders beside larger tensors.
+    assert whole.weights_bytes == pytest.approx(2 * half.weights_bytes, rel=0.02)
+    assert whole.activation_bytes == pytest.approx(2 * half.activation_bytes, rel=0.01)
+    assert whole.graph_bytes == pytest.approx(2 * half.graph_bytes, rel=0.01)
+    tokens = [seen.kv_cache_bytes / seen.kv_cache_tokens for seen in (half, whole)]
+    assert tokens[1] == pytest.approx(2 * tokens[0], rel=0.02)
+
+
+def test_32_bits_are_planned_on_a_gpu_without_bfloat16_and_without_quantization():
+    """What a T4 cannot do, compute in bfloat16, is no reason then for float16."""
+    asks = {"model": "qwen2.5-0.5b", "product": "T4", "context": {"maxModelLen": 2048, "concurrency": 1}}
+    found = fitting("--dtype=float32", **asks)
+    assert found.quantization_method == "none"
+    assert "float16" not in found.message
+    assert "float16 instead of bfloat16" in fitting(**asks).message
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "says"),
+    [
+        ("llama-2-7b-awq", {}, "--dtype float32 is for weights in 16 or 32 bits"),
+        ("qwen2.5-0.5b", {"quantization": {"method": "fp8"}}, "--dtype float32 is for weights in 16"),
+        ("deepseek-v3", {"quantization": {"method": "none"}}, "--dtype float32 is"),
+    ],
+)
+def test_32_bits_that_vllm_refuses_are_refused(model, asked, says):
+    """vLLM: "torch.float32 is not supported for quantization method auto_awq"."""
+    found = refusal("--dtype=float32", model=model, product="H200", **asked)
+    assert found.failure_class == "InvalidConfig"
+    assert says in found.message
+
+
+def test_an_fp8_cache_beside_32_bits_is_tritons():
+    asks = {"model": "qwen2.5-0.5b", "quantization": {"method": "none", "kvCacheDtype": "fp8"}}
+    assert (
+        "FP8 KV cache needs compute capability 8.9"
+        in refusal("--dtype=float32", product="A100-80GB", **asks).message
+    )
+    fitting("--dtype=float32", product="L40S", **asks)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from statistics import NormalDist
 
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.base import Placement
-from tacho_engines.hardware.gpus import guessed_rates, is_slice
+from tacho_engines.hardware.gpus import guessed_rates
 from tacho_engines.memory.account import CapturedSteps
 from tacho_engines.profile import GRAPH_TOKENS, EngineSpeed, KernelTiming, SplitTiming, StepLaw
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.speed import DecodeStep, special_rate
+from tacho_operator.core.planner.timed_setups import SUCH_GPU, covers, unlike_timed, why_untimed
 
 UNTIMED_WITHIN = 1.0
 """Expected error of a speed where no step was timed on such hardware: 9 of 10 measurements lie within a
@@ -71,6 +71,8 @@ class ExpectedSpeed:
     """
     ran: str
     """A clause on the measurement behind the prediction; "": none, so the error may be a factor of two."""
+    unlike: str
+    """How the setup differs from all that were timed, as the end of a sentence; "" beside ``ran``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +237,11 @@ def expected_speed(
         output_within=output_within,
         capacity_within=loop.capacity_within(slots, level, output_within),
         ran=kernel.ran if timed else "",
+        unlike=""
+        if timed
+        else SUCH_GPU
+        if rates
+        else why_untimed(speed.law, kernel, step.placement, captured),
     )
 
 
@@ -246,7 +253,7 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
     law = speed.law or _untimed_law(speed.efficiency)
     plain = law.kernels[0]
     experts = bool(placement.architecture.experts)
-    rows = [row for row in law.kernels if _covers(row, placement)]
+    rows = [row for row in law.kernels if covers(row, placement)]
     own = [row for row in rows if row.experts == experts]
     kernel = next(iter((*own, *rows)), None)
     if kernel is None:
@@ -263,7 +270,7 @@ def timing(speed: EngineSpeed, placement: Placement) -> tuple[StepLaw, KernelTim
             output_within=_halfway(kernel.output_within),
             ran=f"{kernel.ran}; {untimed[0]} was not measured",
         )
-    timed = bool(own) and speed.law is not None and len(untimed) <= 1 and _is_alike(law, placement)
+    timed = bool(own) and speed.law is not None and len(untimed) <= 1 and not unlike_timed(law, placement)
     return law, kernel, timed
 
 
@@ -340,49 +347,4 @@ def _untimed_law(efficiency: float) -> StepLaw:
         prompt_attention=1.0,
         kernels=(usual,),
         front_end_tokens_per_second=float("inf"),
-    )
-
-
-def _covers(row: KernelTiming, placement: Placement) -> bool:
-    """An unknown version counts as the latest."""
-    key, schemes = version_key(placement.version), placement.facts.quantization.schemes
-    early = bool(row.since and key) and key < version_key(row.since)
-    late = bool(row.before) and (not key or key >= version_key(row.before))
-    alike = not row.schemes or set(schemes) <= set(row.schemes)
-    alike = alike and row.partial_groups == placement.partial_groups
-    return placement.method.method in row.methods and alike and not early and not late
-
-
-TIMED_LAYERS = ("full", "sliding")
-"""Kinds of attention in the timed models. A sliding window longer than the request counts as full."""
-
-
-def _is_alike(law: StepLaw, placement: Placement) -> bool:
-    """Whether the timed steps apply: a text model on whole GPUs of that generation, in no earlier version,
-    with no setting that changes speed.
-    """
-    options, device, architecture = placement.options, placement.device, placement.architecture
-    kinds = {group.kind for group in architecture.layer_groups}
-    return (
-        (placement.count == placement.tensor == placement.pipeline == 1 or _is_split_alike(law, placement))
-        and not is_slice(device)
-        and not architecture.multimodal
-        and architecture.layers > 0
-        and kinds <= set(TIMED_LAYERS)
-        and device.capability == law.capability
-        and version_key(placement.version) >= version_key(law.version)
-        and {*parse_arguments(options.arguments), *options.env} <= set(law.alike)
-    )
-
-
-def _is_split_alike(law: StepLaw, placement: Placement) -> bool:
-    """Whether a dense model's layers are split over as many GPUs, and such ones, as were timed."""
-    split = law.split
-    return (
-        split is not None
-        and placement.pipeline == 1
-        and placement.count == placement.tensor <= split.gpus
-        and placement.method.method in split.methods
-        and placement.device.product in split.products
-        and not placement.architecture.experts
     )

@@ -232,7 +232,7 @@ def _speed(attempt: Attempt) -> str:
         if found.capacity_concurrency
         else "not even one stream within the service level"
     )
-    timed = f", {found.ran}" if found.ran else "; its steps were not measured on such a GPU"
+    timed = f", {found.ran}" if found.ran else f"; its steps were not measured {found.unlike}"
     return (
         f" Expected {found.decode_tokens_per_second:.0f} tok/s for one stream "
         f"({within(found.decode_within)}{best}), {found.output_tokens_per_second:.0f} for "

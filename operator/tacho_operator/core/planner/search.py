@@ -97,7 +97,7 @@ def _passed_over(other: Attempt, chosen: Attempt | None) -> tuple[str, str]:
     found = other.expected
     if found is None:
         return LESS_PREFERRED, "Would fit; its speed is not known."
-    timed = found.ran or "its steps were not measured on such a GPU"
+    timed = found.ran or f"its steps were not measured {found.unlike}"
     return SLOWER, f"Expected {found.decode_tokens_per_second:.0f} tok/s for one stream, {timed}."
 
 
