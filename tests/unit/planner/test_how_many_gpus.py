@@ -85,7 +85,7 @@ def test_a_node_with_sixteen_gpus_takes_a_plan_for_them():
     [
         (
             "llama-3.1-8b",
-            {"engine": {"name": "ctranslate2"}, "gpu": {"products": ["V100-32GB"]}},
+            {"engine": {"name": "ctranslate2"}, "gpu": {"products": ["A40"]}},
             "the engine computes one stream after the other",
         ),
         (
