@@ -204,6 +204,12 @@ def test_ctranslate2_finds_the_cublas_of_torch() -> None:
     assert engine_profile("ctranslate2").image.cuda.startswith("13.")
 
 
+@pytest.mark.parametrize("name", ["transformers", "ctranslate2"])
+def test_an_image_reads_a_tokenizer_that_is_sentencepieces_file_alone(name: str) -> None:
+    """As Vicuna's. Source: transformers tokenization_utils_sentencepiece.py SentencePieceExtractor."""
+    assert {"sentencepiece", "protobuf"} <= set(locked(catalog.LOCKS / f"{name}.txt"))
+
+
 def locked(lock: Path) -> dict[str, str]:
     """Package to version."""
     lines = (
