@@ -378,13 +378,7 @@ def test_a_users_own_build_may_have_code_for_volta():
 
 @pytest.mark.parametrize(("gpu", "runs"), [("V100", False), ("T4", True)])
 @pytest.mark.parametrize(
-    ("engine", "method"),
-    [
-        ("transformers", "none"),
-        ("transformers", "bnb-nf4"),
-        ("ctranslate2", "none"),
-        ("ctranslate2", "ct2-int8"),
-    ],
+    ("engine", "method"), [("transformers", "none"), ("transformers", "bnb-nf4"), ("ctranslate2", "ct2-int8")]
 )
 def test_torch_of_an_image_has_no_code_for_volta(gpu, runs, engine, method):
     """requirements/torch.txt: a build with CUDA 13, whose cuBLAS CTranslate2 computes with."""
