@@ -116,20 +116,11 @@ Splits = tuple[tuple[int, int], ...]
 """Pairs (tensor, pipeline) of parallelism to try, in order of preference."""
 
 
-def other_stages(engine: str, stages: int, gpus: int) -> EngineRefusal:
-    """The refusal of a number of pipeline stages by an engine that spreads whole layers over all GPUs."""
-    return EngineRefusal(
-        failure_class=FailureClass.INVALID_CONFIG,
-        message=f"parallelism.pipeline {stages} has no effect: {engine} spreads layers over all {gpus} GPUs",
-        next_step="Remove parallelism.pipeline, or set it to gpu.count",
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class PlannerAdapter:
     """The interface of an engine to the planner; what it answers by default is true of most engines.
 
-    By default an engine has one process, splits no layer over GPUs and needs no planned arguments.
+    By default an engine has one process, on one GPU, and needs no planned arguments.
     """
 
     profile: EngineProfile
@@ -151,16 +142,14 @@ class PlannerAdapter:
 
     def splits(self, placement: Placement) -> Splits | EngineRefusal:
         """(tensor, pipeline) sizes with which the model may be spread over the devices, or the refusal."""
-        if (placement.options.tensor or 1) > 1:
-            return EngineRefusal(
-                failure_class=FailureClass.INVALID_CONFIG,
-                message=f"parallelism.tensor has no effect: {self.profile.name} splits no layer over GPUs",
-                next_step="Remove parallelism.tensor; whole layers are spread over gpu.count GPUs",
-            )
-        gpus, stages = max(1, placement.count), placement.options.pipeline
-        if stages is not None and stages != gpus:
-            return other_stages(self.profile.name, stages, gpus)
-        return ((1, gpus),)
+        for part in ("tensor", "pipeline"):
+            if (getattr(placement.options, part) or 1) > 1:
+                return EngineRefusal(
+                    failure_class=FailureClass.INVALID_CONFIG,
+                    message=f"parallelism.{part} has no effect: {self.profile.name} runs on one GPU",
+                    next_step=f"Remove parallelism.{part}",
+                )
+        return ((1, 1),)
 
     def settings_refusal(self, _placement: Placement, /) -> EngineRefusal | None:
         """The refusal of settings that the engine itself would refuse on this device at its start; None: it

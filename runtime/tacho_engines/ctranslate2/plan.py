@@ -8,14 +8,15 @@ from tacho_engines.base import Context, EngineRefusal, Placement, PlannerAdapter
 from tacho_engines.ctranslate2 import memory
 from tacho_engines.ctranslate2.profile import PROFILE
 from tacho_engines.memory.account import Account
-from tacho_engines.shared.compatibility import plain_refusal, refused
+from tacho_engines.shared.compatibility import cuda_13_refusal, plain_refusal, refused
 
 
 class CTranslate2Plan(PlannerAdapter):
     """The planner adapter of CTranslate2: it runs on one GPU or on the host's CPUs."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
-        if found := plain_refusal(PROFILE, placement, self.cache_type(placement)):
+        found = None if placement.options.own_image else cuda_13_refusal(PROFILE, placement)
+        if found := found or plain_refusal(PROFILE, placement, self.cache_type(placement)):
             return found
         if placement.count > 1:
             return refused(FailureClass.UNSUPPORTED_GPU, "ctranslate2 runs on one GPU", "Set gpu.count to 1")

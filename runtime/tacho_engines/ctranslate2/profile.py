@@ -69,6 +69,7 @@ PROFILE = EngineProfile(
         version="4.8.5",
         entrypoint=("python3", "-m", "tacho_ctranslate2"),
         uid=65532,
+        cuda="13.0",  # of torch's cuBLAS, which it computes with
     ),
     devices=("gpu", "cpu"),
     formats=("ct2", "safetensors", "pytorch"),

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from tacho_contract.failure import FailureClass
-from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits, other_stages
+from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import first_of, integer, parse_arguments
@@ -20,12 +20,24 @@ EVERY = ("all", "auto")
 """Values of --n-gpu-layers for all layers. With ``auto``, llama.cpp lowers the number if memory is short,
 unless ``--fit off`` is set.
 """
+OFF = ("off", "disabled", "0", "false")
+"""Values of --flash-attn that switch it off."""
 LAYER, TENSOR, ROW, NONE = "layer", "tensor", "row", "none"
 MODES = (LAYER, TENSOR, ROW, NONE)
 NO_ROWS_SINCE, NO_ROWS_SINCE_BUILD = (2026,), 11549
 """First version, and build of llama.cpp, known to have no split mode "row": xllamacpp 2026.10 (b11549) says
 "does not support split buffers".
 """
+
+
+UNSPLIT = frozenset((
+    *("grok", "mpt", "plamo2", "minicpm3", "gemma3n", "mamba", "mamba2", "jamba", "falcon-h1", "olmo2"),
+    *("olmoe", "deepseek2", "deepseek32", "hy_v4", "dots3note", "glm-dsa", "bitnet", "t5", "nemotron_h"),
+    *("nemotron_h_moe", "granitehybrid", "minimax-01", "minimax-m2", "minimax-m3", "mistral4"),
+    *("kimi-linear", "bailingmoe3", "kimi-k3", "glm5-next", "qwen3tts"),
+))  # fmt: skip
+"""Architectures whose tensors llama.cpp does not split over GPUs. Source: llama.cpp b11549 src/llama-arch.cpp
+llm_arch_supports_sm_tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +114,10 @@ def splits(placement: Placement) -> Splits | EngineRefusal:
     if tensor > 1:
         return ((gpus, 1),)
     if options.pipeline is not None and options.pipeline != gpus:
-        return other_stages("llamacpp", options.pipeline, gpus)
+        message = (
+            f"parallelism.pipeline {options.pipeline} has no effect: llamacpp spreads layers over all {gpus}"
+        )
+        return _wrong(f"{message} GPUs", "Remove parallelism.pipeline, or set it to gpu.count")
     return ((1, gpus),)
 
 
@@ -139,6 +154,14 @@ def refusal(placement: Placement) -> EngineRefusal | None:
     if requested == ROW and _splits_no_rows(placement.version):
         message = f"llama.cpp {placement.version} splits no rows over CUDA devices"
         return _wrong(message, "Replace --split-mode row by tensor, or set parallelism.tensor")
+    name = placement.architecture.name
+    by_tensor = (placement.options.tensor or 1) > 1 if requested is None else requested == TENSOR
+    if gpus and by_tensor and name in UNSPLIT and not placement.options.own_image:
+        message = f"llama.cpp splits no tensors of the architecture {name}"
+        return _wrong(message, "Remove parallelism.tensor, and --split-mode from engine.extraArgs")
+    if gpus and by_tensor and first_of(given, "flash-attn", "fa") in OFF:
+        message = "split tensors need flash attention, which --flash-attn switches off"
+        return _wrong(message, "Remove --flash-attn from engine.extraArgs")
     main = integer(first_of(given, "main-gpu", "mg")) or 0
     if gpus and not 0 <= main < gpus:
         return _wrong(f"--main-gpu {main} is not one of {gpus} GPUs, which count from 0", "")

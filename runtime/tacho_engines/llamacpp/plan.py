@@ -6,8 +6,9 @@ from tacho_contract.failure import FailureClass
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement, PlannerAdapter, Splits
 from tacho_engines.llamacpp import gpu_split, memory
 from tacho_engines.llamacpp.gpu_split import LAYER, TENSOR
-from tacho_engines.llamacpp.memory import cache_element_bytes
+from tacho_engines.llamacpp.memory import QUANTIZED_BLOCK, cache_element_bytes
 from tacho_engines.llamacpp.profile import PROFILE
+from tacho_engines.memory import kv
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import (
     cache_refusal,
@@ -24,8 +25,24 @@ STRETCHING = ("rope-", "yarn-")
 
 
 def _cache_refusal(placement: Placement) -> EngineRefusal | None:
-    missing = cache_element_bytes(placement.options) is None
-    return cache_refusal(PROFILE, placement.options.kv_cache_dtype) if missing else None
+    """The refusal of cache types that llama.cpp lacks, or refuses for this model. Source: llama.cpp b11549
+    src/llama-context.cpp llama_init_from_model.
+    """
+    options, groups = placement.options, kv.layer_groups(placement.architecture)
+    if cache_element_bytes(options) is None:
+        return cache_refusal(PROFILE, options.kv_cache_dtype)
+    key, value = memory.cache_types(options)
+    without_flash = memory.without_flash_attention(options)
+    if without_flash and memory.is_quantized_cache(value):
+        message = f"a V cache of type {value} needs flash attention, which --flash-attn switches off"
+        return refused(FailureClass.INVALID_CONFIG, message, "Remove --flash-attn from engine.extraArgs")
+    widths = {(key, g.key_head_dim) for g in groups} | {(value, g.value_head_dim) for g in groups}
+    odd = [(kind, n) for kind, n in sorted(widths) if memory.is_quantized_cache(kind) and n % QUANTIZED_BLOCK]
+    if odd and not without_flash:
+        message = f"llama.cpp has no KV cache of type {odd[0][0]} for heads of {odd[0][1]} elements"
+        step = "Remove quantization.kvCacheDtype, or --cache-type-k and --cache-type-v from engine.extraArgs"
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message, step)
+    return None
 
 
 TEMPLATE = "chat-template"

@@ -3,6 +3,8 @@ cache."""
 
 from __future__ import annotations
 
+import math
+
 from tacho_contract.model import Architecture, ModelFacts
 from tacho_contract.units import MIB
 from tacho_engines.base import Context, EngineOptions, Placement
@@ -25,9 +27,14 @@ their copy in 32 bits, and logarithms (tacho_transformers/backend.py).
 """
 PREFILL_TOKENS = 512
 PAGE_TOKENS = 64
-SPARE_BLOCKS = 2
-"""Blocks of the KV cache that the library keeps and gives to no request."""
+SPARE_SECTORS = 2
+"""Sectors of the KV cache that the library keeps and gives to no request."""
 HIDDEN_COPIES = 4
+EAGER = tuple(f"{name}ForCausalLM" for name in ("GptOss", "Bloom", "GraniteSWA", "GraniteMoeSWA"))
+"""Architectures without SDPA, which keep a score for each head, token and cached token."""
+SCORED_BYTES = 8
+"""Bytes of such a score: in 16 bits, in 32 by softmax, and in 16 again. Source: transformers
+integrations/eager_paged.py."""
 CACHE_ELEMENT_BYTES = 2.0
 """Bytes of an element of the KV cache: 16 bits for any type of weights."""
 
@@ -102,28 +109,45 @@ def cells(options: EngineOptions, context: Context) -> int:
     return ceil_div(context.max_model_len, page) * page * context.concurrency
 
 
+def shared_out(architecture: Architecture, tokens: int, page: int) -> tuple[float, int]:
+    """(tokens of all layers that the KV cache has place for, most tokens that one kind of attention may have
+    of it), where requests need ``tokens``.
+
+    Kinds of attention draw on it in sectors, each as many pages of one layer as is a multiple of all their
+    numbers of layers. Of Gemma 3's 34 layers five have full attention: they could have 7 times the tokens.
+    Source: transformers generation/continuous_batching/cache.py PagedAttentionCache.
+    """
+    layers = [group.layers for group in kv.layer_groups(architecture)] or [1]
+    sector = math.lcm(*layers)
+    sectors = ceil_div(tokens // page * sum(layers), sector)
+    return (sectors + SPARE_SECTORS) * sector * page / sum(layers), sectors * sector // min(layers) * page
+
+
 def batch_bytes(
     architecture: Architecture, options: EngineOptions, context: Context, used_tokens: int | None = None
 ) -> int:
     """Bytes of one step of the batch beside weights and cache, with ``used_tokens`` of the cache in use;
     None: all.
 
-    A plan assumes all of the cache, as requests may grow to that. The attention mask is allocated at start,
-    ``prefill x (cells + prefill) x 2`` for each kind of attention. A step reads every cached K and V of one
-    layer back and repeats them for all heads. The logits of all sequences are kept in 16 and in 32 bits.
-    Source: transformers generation/continuous_batching/cache.py (PagedAttentionMemoryHandler) and
-    input_outputs.py.
+    A plan assumes all of the cache, as requests may grow to that, and as the library refuses to start without
+    it. The attention mask is allocated at start, ``prefill x (cells + prefill) x 2`` for each kind of
+    attention. A step reads every cached K and V of one layer back and repeats them for all heads. The logits
+    of all sequences are kept in 16 and in 32 bits. Source: transformers generation/continuous_batching,
+    cache.py (PagedAttentionMemoryHandler) and input_outputs.py.
     """
     prefill = max(switch(options, "prefill-tokens", PREFILL_TOKENS), context.concurrency)
-    cache_tokens = cells(options, context) + prefill
+    page = page_tokens(options)
+    cache_tokens = shared_out(architecture, cells(options, context), page)[1] + prefill
     read = cache_tokens if used_tokens is None else min(cache_tokens, used_tokens + prefill)
     groups = kv.layer_groups(architecture)
     masks = len({group.kind for group in groups}) or 1
     heads, dim = architecture.attention_heads, architecture.head_dim
     stored = max((group.key_value_heads for group in groups), default=0)
     row = HIDDEN_COPIES * architecture.hidden_size + 3 * architecture.intermediate_size
+    scored = SCORED_BYTES * heads * prefill if architecture.name in EAGER else 0
     return (
-        2 * masks * prefill * cache_tokens
+        scored * min(read, cells(options, context) + prefill)
+        + 2 * masks * prefill * cache_tokens
         + 2 * read * 2 * (heads + stored) * dim
         + 2 * prefill * row
         + LOGIT_BYTES * architecture.vocabulary * context.concurrency
@@ -132,22 +156,21 @@ def batch_bytes(
 
 
 def account(placement: Placement, context: Context, used_tokens: int | None = None) -> Account:
-    """The memory account of one process that keeps whole layers on each GPU (device_map).
+    """The memory account of one GPU or of the host process.
 
     It allocates its cache at start, for exactly the requested context length and concurrency.
     ``used_tokens``: see ``batch_bytes``.
     """
     facts, architecture, options = placement.facts, placement.architecture, placement.options
     method, concurrency = placement.method.method, context.concurrency
-    stage = ceil_div(max(1, architecture.layers), max(1, placement.count)) / max(1, architecture.layers)
     parts = loaded(facts, method, options.double_quant is not False)
-    resident = int(parts.total * stage)
+    resident = int(parts.total)
     # Layers that use another's cache get one, too (continuous_batching/cache.py bytes_per_block).
     with_cache = sum(group.layers for group in kv.layer_groups(architecture))
     every = max(1.0, architecture.layers / max(1, with_cache))
-    token = kv.bytes_per_token(architecture, CACHE_ELEMENT_BYTES) * stage * every
+    token = kv.bytes_per_token(architecture, CACHE_ELEMENT_BYTES) * every
     tokens = cells(options, context)
-    cache = int(token * (tokens + SPARE_BLOCKS * page_tokens(options)))
+    cache = int(token * shared_out(architecture, tokens, page_tokens(options))[0])
     compute = 4 if options.compute_dtype == "float32" else 2
     activation = batch_bytes(architecture, options, context, used_tokens)
     activation += expanded_bytes(architecture, method, compute)
@@ -163,5 +186,5 @@ def account(placement: Placement, context: Context, used_tokens: int | None = No
         budget_bytes=placement.device.part_bytes,
         fixed_bytes=resident + activation + other,
         request_bytes=max(1, cache // concurrency),
-        unread_bytes=int(weights.embedding_table_bytes(parts, architecture) / max(1, placement.count)),
+        unread_bytes=int(weights.embedding_table_bytes(parts, architecture)),
     )

@@ -54,12 +54,21 @@ WITH_MORE = "ForConditionalGeneration"
 """Ending of architectures that read more than text."""
 AS_TEXT = tuple(
     f"{family}{WITH_MORE}"
+    for family in (*("Gemma3", "Gemma4", "Gemma4Unified", "Llama4", "Mllama", "Qwen3_5", "Qwen3_5Moe"),)
+)
+"""Those of which AutoModelForCausalLM loads the language model. Gemma 3n's comes with a tower that needs the
+package timm, which the image lacks. Source: transformers 5.19 models/auto/modeling_auto.py
+MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, models/timm_wrapper."""
+UNBATCHED = tuple(
+    f"{family}ForCausalLM"
     for family in (
-        *("Gemma3", "Gemma3n", "Gemma4", "Gemma4Unified", "Llama4", "Mllama", "Qwen3_5", "Qwen3_5Moe"),
+        *("Falcon", "RW", "GPTJ", "CodeGen", "GPTNeo", "Mpt", "MPT", "DiffLlama", "Doge", "JetMoe"),
+        "StableLm",
     )
 )
-"""Those of which AutoModelForCausalLM loads the language model. Source: transformers 5.19
-models/auto/modeling_auto.py MODEL_FOR_CAUSAL_LM_MAPPING_NAMES."""
+"""Architectures whose attention does not read the batch's cache: their second token is of another text, or an
+error. Run with Transformers 5.19, each small and with random weights.
+"""
 PLANNED = (
     *("quantization", "double-quant", "no-double-quant", "compute-dtype", "dtype", "device", "max-model-len"),
     *("max-batch", "served-model-name", "trust-remote-code", "model", "host", "port"),
@@ -111,10 +120,13 @@ def _with_gptqmodel(placement: Placement) -> Placement:
 
 
 def _class_refusal(placement: Placement) -> EngineRefusal | None:
-    """The refusal of a model whose language model Transformers does not load by itself; None where it does,
-    or the user's image may.
+    """The refusal of a model that its batching does not compute, or whose language model Transformers does
+    not load by itself; None where it does, or the user's image may.
     """
     name = placement.architecture.name
+    if name in UNBATCHED:
+        message = f"Transformers' continuous batching does not compute {name}"
+        return refused(FailureClass.ENGINE_NOT_SUPPORTED, message, "Set engine.name to vllm")
     if placement.options.own_image or not name.endswith(WITH_MORE) or name in AS_TEXT:
         return None
     message = f"Transformers does not load the language model of {name} without its other inputs"
@@ -122,11 +134,26 @@ def _class_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _layers_refusal(placement: Placement) -> EngineRefusal | None:
-    other = sorted({g.kind for g in kv.layer_groups(placement.architecture)} - set(CACHED))
-    if not other:
+    groups = kv.layer_groups(placement.architecture)
+    other = sorted({group.kind for group in groups} - set(CACHED))
+    if other:
+        message = f"Transformers' continuous batching has no cache for layers of kind {other[0]}"
+        return refused(FailureClass.ENGINE_NOT_SUPPORTED, message)
+    shapes = {(g.key_value_heads, width) for g in groups for width in (g.key_head_dim, g.value_head_dim)}
+    if len(shapes) > 1:
+        message = "Transformers' continuous batching has no cache for keys and values of several shapes"
+        return refused(FailureClass.ENGINE_NOT_SUPPORTED, message, "Set engine.name to vllm")
+    return None
+
+
+def _gpus_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of several GPUs: layers on a second one cannot write to the KV cache, which is on the
+    first. Source: transformers generation/continuous_batching/cache.py PagedAttentionCache.cache_tensor.
+    """
+    if placement.count < 2:
         return None
-    message = f"Transformers' continuous batching has no cache for layers of kind {other[0]}"
-    return refused(FailureClass.ENGINE_NOT_SUPPORTED, message)
+    step = "Set gpu.count to 1, or engine.name to vllm"
+    return refused(FailureClass.UNSUPPORTED_GPU, "transformers runs on one GPU", step)
 
 
 def _switch_refusal(placement: Placement) -> EngineRefusal | None:
@@ -138,7 +165,7 @@ def _switch_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 class TransformersPlan(PlannerAdapter):
-    """The planner adapter of Transformers: several GPUs with whole layers each, or the host."""
+    """The planner adapter of Transformers: it runs on one GPU or on the host's CPUs."""
 
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why Transformers cannot run this placement at all; None when only memory decides."""
@@ -148,6 +175,7 @@ class TransformersPlan(PlannerAdapter):
             or plain_refusal(PROFILE, _with_gptqmodel(placement), dtype(placement))
             or double_quant_refusal(PROFILE, placement)
             or _compute_refusal(placement)
+            or _gpus_refusal(placement)
             or _class_refusal(placement)
             or _layers_refusal(placement)
             or _switch_refusal(placement)

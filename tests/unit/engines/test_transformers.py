@@ -12,7 +12,7 @@ from benchmarks.planner.placements import host, placement
 from tacho_contract.model import Architecture, LayerGroup
 from tacho_engines.base import Context, EngineStartup, Exit
 from tacho_engines.registry import planner_adapter, runtime_adapter
-from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS, kept_bytes
+from tacho_engines.transformers.memory import PAGE_TOKENS, PREFILL_TOKENS, kept_bytes, shared_out
 from tacho_server.errors import LoadError
 from tacho_transformers import __main__ as launcher
 from tacho_transformers.backend import cache_blocks
@@ -78,13 +78,37 @@ def test_layers_that_share_a_cache_get_one_of_their_own():
     assert of_all.cache_bytes == of_few.cache_bytes
 
 
+def test_kinds_of_attention_share_the_cache_in_sectors():
+    """By Transformers 5.19 for 64 blocks: ``cache_tensor.numel()``, ``max_tokens_read``, and two masks of
+    (512, 30208) in 16 bits.
+    """
+    alike = LayerGroup(kind="full", layers=34, key_value_heads=2, key_head_dim=16, value_head_dim=16)
+    uniform = Architecture(
+        layers=34, hidden_size=64, attention_heads=4, head_dim=16, vocabulary=300, layer_groups=(alike,)
+    )
+    windowed = dataclasses.replace(alike, kind="sliding", layers=29, window_tokens=32)
+    mixed = dataclasses.replace(uniform, layer_groups=(dataclasses.replace(alike, layers=5), windowed))
+    whole, account = (
+        PLAN.account(dataclasses.replace(of("none"), architecture=shape), Context(1024, 4))
+        for shape in (uniform, mixed)
+    )
+    assert account.cache_bytes == 21_381_120
+    assert shared_out(mixed, 4096, 64)[1] == 29_696
+    read = 2 * 2 * (4 + 2) * 16
+    more = 2 * 2 * 512 * 30_208 - 2 * 512 * (4096 + 512) + read * (29_696 - 4096)
+    assert account.activation_bytes - whole.activation_bytes == more
+
+
 @pytest.mark.parametrize(
     ("name", "own_image", "loads"),
     [
         ("Qwen2_5_VLForConditionalGeneration", False, False),
         ("Qwen2_5_VLForConditionalGeneration", True, True),
         ("Gemma3ForConditionalGeneration", False, True),
+        ("Gemma3nForConditionalGeneration", False, False),
         ("LlamaForCausalLM", False, True),
+        ("FalconForCausalLM", False, False),
+        ("GPTJForCausalLM", True, False),
     ],
 )
 def test_a_model_whose_language_model_is_not_loaded_by_itself(name, own_image, loads):
@@ -94,6 +118,17 @@ def test_a_model_whose_language_model_is_not_loaded_by_itself(name, own_image, l
     refusal = PLAN.refusal(model)
     assert (refusal is None) is loads
     assert refusal is None or refusal.failure_class == "EngineNotSupported"
+
+
+def test_attention_without_sdpa_keeps_its_scores():
+    """As GPT-OSS in 16 bits. Source: transformers integrations/eager_paged.py."""
+    asked = of("none")
+    eager = dataclasses.replace(asked.architecture, name="GptOssForCausalLM")
+    with_sdpa, without = (
+        PLAN.account(each, Context(4096, 8)).activation_bytes
+        for each in (asked, dataclasses.replace(asked, architecture=eager))
+    )
+    assert without - with_sdpa == 8 * 32 * 512 * (8 * 4096 + 512)
 
 
 def test_a_t4_computes_in_half_precision():
@@ -167,6 +202,26 @@ def test_layers_that_its_batching_has_no_cache_for_are_refused():
     found = PLAN.refusal(dataclasses.replace(asked, architecture=architecture))
     assert found is not None
     assert (found.failure_class, "mamba" in found.message) == ("EngineNotSupported", True)
+
+
+def test_keys_and_values_of_several_shapes_are_refused():
+    """As Gemma 4's: "'head_dim' is a per-layer attribute and may vary across layers"."""
+    asked = of()
+    (full,) = asked.architecture.layer_groups
+    half = dataclasses.replace(full, layers=full.layers // 2)
+    for other in (
+        {"key_head_dim": 512, "value_head_dim": 512},
+        {"key_value_heads": 2},
+        {"value_head_dim": 64},
+    ):
+        wider = dataclasses.replace(half, kind="sliding", window_tokens=512, **other)
+        shape = dataclasses.replace(asked.architecture, layer_groups=(half, wider))
+        found = PLAN.refusal(dataclasses.replace(asked, architecture=shape))
+        assert found is not None
+        assert (found.failure_class, found.next_step) == ("EngineNotSupported", "Set engine.name to vllm")
+    same = dataclasses.replace(half, kind="sliding", window_tokens=512)
+    shape = dataclasses.replace(asked.architecture, layer_groups=(half, same))
+    assert PLAN.refusal(dataclasses.replace(asked, architecture=shape)) is None
 
 
 def test_of_several_loads_the_last_counts():

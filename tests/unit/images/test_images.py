@@ -192,6 +192,24 @@ def test_torch_is_in_one_layer() -> None:
         assert not {"torch", "nvidia-cudnn-cu13"} & packages(engine)
 
 
+def test_ctranslate2_finds_the_cublas_of_torch() -> None:
+    """Its wheel loads ``libcublas.so.12`` by name from its own folder (RPATH), which no package brings."""
+    text = (catalog.RUNTIME / "Dockerfile.ctranslate2").read_text()
+    links = dict(reversed(pair) for pair in re.findall(r'ln -s "\$cuda/(\S+)" "\$packages/(\S+)"', text))
+    assert links == {
+        "ctranslate2.libs/libcublas.so.12": "libcublas.so.13",
+        "ctranslate2.libs/": "libcublasLt.so.13",
+    }
+    assert locked(catalog.LOCKS / "torch.txt")["nvidia-cublas"].startswith("13.")
+    assert engine_profile("ctranslate2").image.cuda.startswith("13.")
+
+
+@pytest.mark.parametrize("name", ["transformers", "ctranslate2"])
+def test_an_image_reads_a_tokenizer_that_is_sentencepieces_file_alone(name: str) -> None:
+    """As Vicuna's. Source: transformers tokenization_utils_sentencepiece.py SentencePieceExtractor."""
+    assert {"sentencepiece", "protobuf"} <= set(locked(catalog.LOCKS / f"{name}.txt"))
+
+
 def locked(lock: Path) -> dict[str, str]:
     """Package to version."""
     lines = (

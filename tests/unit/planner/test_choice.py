@@ -127,16 +127,15 @@ def test_parallelism_the_user_set_is_kept():
     assert wrong.failure.failure_class == "UnsupportedGPU"
 
 
-@pytest.mark.parametrize(("engine", "model"), [("transformers", "llama-3.1-8b"), ("llamacpp", LLAMA_IN_Q4_0)])
-def test_stages_that_an_engine_does_not_make_are_refused_and_not_ignored(engine, model):
+def test_stages_that_an_engine_does_not_make_are_refused_and_not_ignored():
     asks = {"gpu": {"products": ["L4"], "count": 4}, "context": {"maxModelLen": 2048, "concurrency": 2}}
-    asks["engine"] = {"name": engine}
-    found = fitting(model, parallelism={"pipeline": 4}, **asks)
+    asks["engine"] = {"name": "llamacpp"}
+    found = fitting(LLAMA_IN_Q4_0, parallelism={"pipeline": 4}, **asks)
     assert (found.tensor_parallel, found.pipeline_parallel) == (1, 4)
     for stages in (1, 2):
-        wrong = refused(model, parallelism={"pipeline": stages}, **asks).failure
+        wrong = refused(LLAMA_IN_Q4_0, parallelism={"pipeline": stages}, **asks).failure
         assert wrong.failure_class == "InvalidConfig"
-        assert f"parallelism.pipeline {stages} has no effect: {engine} spreads" in wrong.message
+        assert f"parallelism.pipeline {stages} has no effect: llamacpp spreads" in wrong.message
 
 
 def test_heads_that_do_not_divide_become_pipeline_stages():

@@ -37,6 +37,19 @@ def test_what_does_not_fit_is_no_alternative_to_itself_on_fewer_gpus():
     assert ("vllm", "awq") not in lines(found)
 
 
+@pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
+def test_an_engine_of_one_gpu_is_not_planned_on_several(engine):
+    """Transformers' batching has its KV cache on the first GPU, where layers on others could not write."""
+    asks = {"engine": {"name": engine}, "context": {"maxModelLen": 2048, "concurrency": 2}}
+    found = refused("llama-3.1-8b", gpu={"products": ["L4"], "count": 2}, **asks).failure
+    assert (found.failure_class, found.next_step[:18]) == ("UnsupportedGPU", "Set gpu.count to 1")
+    assert f"{engine} runs on one GPU" in found.message
+    chosen = fitting("llama-3.1-8b", gpu={"products": ["L4", "H100"]}, **asks)
+    assert chosen.gpu_count == 1
+    stages = {"gpu": {"products": ["H100"], "count": 1}, "parallelism": {"pipeline": 2}}
+    assert "parallelism.pipeline has no effect" in refused("llama-3.1-8b", **stages, **asks).failure.message
+
+
 # --- more than a node has -------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "fields",
@@ -85,7 +98,7 @@ def test_a_node_with_sixteen_gpus_takes_a_plan_for_them():
     [
         (
             "llama-3.1-8b",
-            {"engine": {"name": "ctranslate2"}, "gpu": {"products": ["V100-32GB"]}},
+            {"engine": {"name": "ctranslate2"}, "gpu": {"products": ["A40"]}},
             "the engine computes one stream after the other",
         ),
         (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from benchmarks.planner.placements import placement
-from tacho_contract.units import GIB
+from tacho_contract.units import GIB, MIB
 from tacho_engines.base import Context, EngineRefusal
 from tacho_engines.llamacpp import gpu_split, memory
 from tacho_engines.registry import planner_adapter
@@ -101,6 +102,8 @@ def test_what_does_not_fit_is_said_and_not_put_on_the_host_in_part() -> None:
         (2, ("--tensor-split", "a,b"), "no list of parts"),
         (2, ("--tensor-split", "0,0"), "no list of parts"),
         (1, ("--main-gpu", "1"), "is not one of 1 GPUs"),
+        (2, ("--split-mode", "tensor", "--flash-attn", "off"), "split tensors need flash attention"),
+        (1, ("--cache-type-v", "q8_0", "-fa", "off"), "a V cache of type q8_0 needs flash attention"),
     ],
 )
 def test_switches_that_leave_gpus_idle_or_are_refused_by_the_engine(
@@ -110,6 +113,54 @@ def test_switches_that_leave_gpus_idle_or_are_refused_by_the_engine(
     assert found is not None
     assert words in found.message
     assert (found.failure_class, bool(found.next_step)) == ("InvalidConfig", True)
+
+
+@pytest.mark.parametrize("asked", [{"tensor": 2}, {"arguments": ("-sm", "tensor")}])
+def test_tensors_of_some_architectures_are_not_split(asked: dict[str, Any]) -> None:
+    """llama.cpp: "LLAMA_SPLIT_MODE_TENSOR not implemented for architecture 'deepseek2'"."""
+
+    def refused(name: str, **more: Any) -> EngineRefusal | None:
+        mine = placement("llamacpp", smollm2(), "gguf", count=2, **asked, **more)
+        return ADAPTER.refusal(replace(mine, architecture=replace(mine.architecture, name=name)))
+
+    found = refused("deepseek2")
+    assert found is not None
+    assert "splits no tensors of the architecture deepseek2" in found.message
+    assert refused("llama") is None
+    assert refused("deepseek2", own_image=True) is None
+
+
+@pytest.mark.parametrize(
+    ("width", "asked", "refused"),
+    [
+        (80, {"kv_cache_dtype": "q8_0"}, True),
+        (80, {"arguments": ("-ctk", "q4_0")}, True),
+        (80, {"arguments": ("-ctk", "q4_0", "-fa", "off")}, False),
+        (80, {"kv_cache_dtype": "bfloat16"}, False),
+        (96, {"kv_cache_dtype": "q8_0"}, False),
+    ],
+)
+def test_a_head_is_whole_blocks_of_a_quantized_cache(
+    width: int, asked: dict[str, Any], refused: bool
+) -> None:
+    """llama.cpp of Phi-2: "K cache type q8_0 with block size 32 does not divide n_embd_head_k=80"."""
+    mine = placement("llamacpp", smollm2(), "gguf", **asked)
+    (group,) = mine.architecture.layer_groups
+    wide = replace(group, key_head_dim=width, value_head_dim=width)
+    found = ADAPTER.refusal(replace(mine, architecture=replace(mine.architecture, layer_groups=(wide,))))
+    assert (found is not None) is refused
+    assert found is None or f"heads of {width} elements" in found.message
+
+
+def test_without_flash_attention_the_scores_of_a_layer_are_kept() -> None:
+    """xllamacpp 2026.10 reserved 22.64 MiB for 8,192 cells of SmolLM2-135M with it, 167.51 without."""
+    with_it, without = (
+        ADAPTER.account(on(1, "--flash-attn", switch), Context(8192, 1)) for switch in ("auto", "off")
+    )
+    assert with_it is not None
+    assert without is not None
+    kept = (without.activation_bytes - with_it.activation_bytes) / MIB
+    assert kept == pytest.approx(167.51 - 22.64, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -378,14 +378,16 @@ def test_a_users_own_build_may_have_code_for_volta():
 
 
 @pytest.mark.parametrize(("gpu", "runs"), [("V100", False), ("T4", True)])
-@pytest.mark.parametrize("method", ["none", "bnb-nf4"])
-def test_torch_of_the_transformers_image_has_no_code_for_volta(gpu, runs, method):
-    """requirements/torch.txt: a build with CUDA 13."""
+@pytest.mark.parametrize(
+    ("engine", "method"), [("transformers", "none"), ("transformers", "bnb-nf4"), ("ctranslate2", "ct2-int8")]
+)
+def test_torch_of_an_image_has_no_code_for_volta(gpu, runs, engine, method):
+    """requirements/torch.txt: a build with CUDA 13, whose cuBLAS CTranslate2 computes with."""
     asks = {"gpu": {"products": [gpu]}, "quantization": {"method": method}}
-    found = planned(facts("qwen2.5-0.5b"), engine={"name": "transformers"}, **asks)
+    found = planned(facts("qwen2.5-0.5b"), engine={"name": engine}, **asks)
     assert isinstance(found, ModelPlan) is runs, found
     assert runs or "built with CUDA 13" in found.failure.message
-    own = {"name": "transformers", "image": "registry.example/transformers:cu126"}
+    own = {"name": engine, "image": f"registry.example/{engine}:cu126"}
     assert isinstance(planned(facts("qwen2.5-0.5b"), engine=own, **asks), ModelPlan)
 
 
