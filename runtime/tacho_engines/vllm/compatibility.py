@@ -392,3 +392,5 @@ def _clauses(placement: Placement) -> Iterator[str]:
         yield "eager mode, as engine.extraArgs ask for: nothing is compiled, no CUDA graphs"
     elif method.method == "bnb-int8":
         yield "eager mode: bitsandbytes' 8 bits run without CUDA graphs"
+    if slow := kernels.slow_experts(placement):
+        yield slow

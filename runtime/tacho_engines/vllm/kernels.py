@@ -112,3 +112,17 @@ def _sees_whole_images(placement: Placement) -> bool:
     limits = "".join(value for name, value in given.items() if name.startswith(MOST_IMAGES))
     without = TEXTS_ALONE in given or (limits and not re.search("[1-9]", limits))
     return placement.architecture.name in SEES_WHOLE_IMAGES and not without
+
+
+def slow_experts(placement: Placement) -> str:
+    """What makes experts in 4 bits slow, and what does not; "": they have Marlin's kernels.
+
+    A Phi-mini-MoE in GPTQ had a third of the rate that Marlin's would give it (docs/results/h200/
+    vllm-0.32-quantized.md).
+    """
+    if not placement.partial_groups or "enable-expert-parallel" in switches(placement.options):
+        return ""
+    group = placement.facts.quantization.group_size
+    wide = placement.architecture.moe_intermediate_size // placement.tensor
+    whole = "; --enable-expert-parallel in engine.extraArgs keeps them whole" if placement.tensor > 1 else ""
+    return f"slow kernels for experts: {wide} wide on a GPU is no multiple of their groups of {group}{whole}"

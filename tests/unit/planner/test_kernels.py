@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from benchmarks.planner.models import facts
+from benchmarks.planner.placements import placement
 from tacho_contract.model import ModelFacts
 from tacho_engines.memory.kv import layer_groups
+from tacho_engines.vllm import compatibility
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tools.mock.specs import CONFIG, spec
 
 MODEL = "llama-3.1-8b-w8a8"
+NO_MULTIPLE = "wide on a GPU is no multiple of their groups of 128"
 
 
 def planned(product: str, **engine: Any) -> ModelPlan | PlanFailure:
@@ -183,3 +186,25 @@ def test_latent_attention_has_an_fp8_cache_by_triton_alone(product: str, has: bo
     assert latent is not None
     small = named("DeepseekV2ForCausalLM", layer_groups=layer_groups(latent)[:1])
     assert isinstance(cached(product, small), ModelPlan) is has
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "gpus", "args", "said"),
+    [
+        ("phi-mini-moe-as-qwen3-gptq", "gptq", 1, (), f"960 {NO_MULTIPLE}"),
+        (
+            *("qwen3-30b-a3b-awq", "awq", 4, ()),
+            f"192 {NO_MULTIPLE}; --enable-expert-parallel in engine.extraArgs keeps them whole",
+        ),
+        ("qwen3-30b-a3b-awq", "awq", 4, ("--enable-expert-parallel",), ""),
+        ("qwen3-30b-a3b-awq", "awq", 2, (), ""),
+        ("phi-mini-moe-as-qwen3", "none", 1, (), ""),
+        ("llama-3.1-8b-gptq", "gptq", 1, (), ""),
+    ],
+)
+def test_a_plan_says_that_experts_have_slow_kernels(
+    model: str, method: str, gpus: int, args: tuple[str, ...], said: str
+) -> None:
+    one = placement("vllm", model, method, "NVIDIA-H200", version="0.32.0", count=gpus, tensor=gpus)
+    one = dataclasses.replace(one, options=dataclasses.replace(one.options, arguments=args))
+    assert compatibility.fallbacks(one) == ((f"slow kernels for experts: {said}",) if said else ())
