@@ -319,9 +319,9 @@ row covers the scheme.
 
 Experts in 16 bits and FP8 have Triton kernels, those in 4 bits Marlin's, but for partial groups. Weights in
 FP8 and MXFP4 that the engine made up send all tokens to the same experts: four streams were as fast as one.
-Those of FP8 are fitted to loops on an H100 whose engine drew the experts of each token. MXFP4 routes inside its
-kernel: of it one stream alone was fitted, and several are those of 16 bits. gpt-oss has CUDA graphs for up to 1,024 tokens.
-Its launching is what a TPOT of 48 to 73 ms at 256 streams says, of the 20b and the 120b.
+Those of FP8 are fitted to loops on an H100 whose engine drew the experts of each token. MXFP4 routes inside
+its kernel: of it one stream alone was fitted, and several are those of 16 bits. gpt-oss has CUDA graphs for
+up to 1,024 tokens. Its launching is what a TPOT of 48 to 73 ms at 256 streams says, of the 20b and the 120b.
 
 GGUF's constants are those of the products of an 8B in Q4_0, by ``python -m benchmarks.planner.gguf``. With
 many tokens its CUDA kernels are slower than the Triton ones: from 104 on a step takes longer.
