@@ -59,6 +59,10 @@ class EngineOptions:
     """The user's ``model.trustRemoteCode``: the engine may run Python files of the model's repository."""
 
 
+WHOLE_EXPERTS = frozenset(("--enable-expert-parallel", "-ep"))
+"""Switches of vLLM with which a GPU has whole experts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """One way to run a model: an engine's method on a number of devices of one kind."""
@@ -85,9 +89,15 @@ class Placement:
 
         Source: wheel 0.32.0, layers/quantization/utils/marlin_utils.py check_moe_marlin_supports_config.
         """
-        stored, shape = self.facts.quantization, self.architecture
-        in_4_bits = bool(shape.experts) and stored.schemes == ("W4A16",) and stored.group_size > 1
-        return in_4_bits and shape.moe_intermediate_size // self.tensor % stored.group_size != 0
+        stored = self.facts.quantization
+        in_4_bits = bool(self.architecture.experts) and stored.schemes == ("W4A16",) and stored.group_size > 1
+        return in_4_bits and self.expert_width % stored.group_size != 0
+
+    @property
+    def expert_width(self) -> int:
+        """Width of a GPU's part of an expert; expert parallelism leaves experts whole."""
+        parts = 1 if WHOLE_EXPERTS.intersection(self.options.arguments) else self.tensor
+        return self.architecture.moe_intermediate_size // parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ PAGE_TOKENS = 64
 SPARE_SECTORS = 2
 """Sectors of the KV cache that the library keeps and gives to no request."""
 HIDDEN_COPIES = 4
-EAGER = tuple(f"{name}ForCausalLM" for name in ("GptOss", "Bloom", "GraniteSWA", "GraniteMoeSWA"))
+EAGER = tuple(f"{name}ForCausalLM" for name in ("GptOss", "GraniteSWA", "GraniteMoeSWA"))
 """Architectures without SDPA, which keep a score for each head, token and cached token."""
 SCORED_BYTES = 8
 """Bytes of such a score: in 16 bits, in 32 by softmax, and in 16 again. Source: transformers

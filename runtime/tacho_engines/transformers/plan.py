@@ -59,12 +59,15 @@ AS_TEXT = tuple(
 """Those of which AutoModelForCausalLM loads the language model. Gemma 3n's comes with a tower that needs the
 package timm, which the image lacks. Source: transformers 5.19 models/auto/modeling_auto.py
 MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, models/timm_wrapper."""
-UNBATCHED = tuple(
-    f"{family}ForCausalLM"
-    for family in (
-        *("Falcon", "RW", "GPTJ", "CodeGen", "GPTNeo", "Mpt", "MPT", "DiffLlama", "Doge", "JetMoe"),
-        "StableLm",
-    )
+UNBATCHED = (
+    "OpenAIGPTLMHeadModel",
+    *(
+        f"{family}ForCausalLM"
+        for family in (
+            *("Falcon", "RW", "GPTJ", "CodeGen", "GPTNeo", "Mpt", "MPT", "DiffLlama", "Doge", "JetMoe"),
+            *("StableLm", "Nemotron", "Bloom", "XGLM", "GPTNeoXJapanese", "CpmAnt", "HrmText"),
+        )
+    ),
 )
 """Architectures whose attention does not read the batch's cache: their second token is of another text, or an
 error. Run with Transformers 5.19, each small and with random weights.

@@ -91,8 +91,9 @@ def wrong_dtype(placement: Placement) -> str:
         return f"--dtype {given} needs compute capability 8.0; {gpu.product} has {gpu.compute_capability}"
     if given in HALF and placement.architecture.name.startswith(NOT_IN_HALF):
         return f"vllm refuses {placement.architecture.name} in float16, which --dtype {given} asks for"
-    if given in WHOLE and (is_quantized(placement.facts) or placement.method.method != "none"):
-        return f"--dtype {given} is for weights in 16 or 32 bits; vllm mostly refuses it with others"
+    quantized = is_quantized(placement.facts) or placement.method.method != "none"
+    if given in WHOLE and quantized and placement.facts.format != "gguf":
+        return f"--dtype {given} is planned only for GGUF and weights that are not quantized"
     if given in WHOLE and not placement.device.on_host and placement.architecture.kv_lora_rank:
         return f"--dtype {given} is refused: no latent attention of vllm computes in 32 bits"
     return ""

@@ -44,8 +44,8 @@ Seven models are within 0.12 GiB; one with five heads to a key was estimated 0.1
 then took 0.22 to 0.99. Where one kernel computes the experts, vLLM estimated 0.4 GiB less.
 """
 POOL_BYTES, EXPERT_POOL_BYTES = 44, 58
-"""Bytes that each token of a captured step beyond GRAPH_TOKENS adds to the graphs' common pool with 0.32, for
-each element of the hidden state: of dense models, and with experts.
+"""Bytes that each token of a captured step beyond the usual ones adds to the common pool of graphs with 0.32,
+for each element of the hidden state: of dense models, and with experts.
 
 Fitted to starts of an 8B in W8A8 and a Qwen3-30B-A3B in GPTQ on an H200, with steps of up to 2,560 tokens.
 Three in 16 bits were up to 0.2 GiB below. Weights that bitsandbytes writes out leave room for it.
@@ -195,7 +195,8 @@ def graph_bytes(
 def pool_bytes(architecture: Architecture, largest: int) -> int:
     """Bytes that captured steps of up to ``largest`` tokens add to the pool beyond the usual ones."""
     each = EXPERT_POOL_BYTES if architecture.experts else POOL_BYTES
-    return each * architecture.hidden_size * max(0, largest - GRAPH_TOKENS)
+    usual = LARGEST_OF.get(architecture.name, GRAPH_TOKENS)
+    return each * architecture.hidden_size * max(0, largest - usual)
 
 
 def cublas_bytes(*, hopper: bool) -> int:

@@ -38,6 +38,7 @@ SEES_WHOLE_IMAGES = (
 """Architectures in which an image's tokens attend to later ones, which FlashInfer has not. Source: wheel
 0.32.0, transformers_utils/model_arch_config_convertor.py is_mm_prefix_lm; supports_mm_prefix of backends."""
 TEXTS_ALONE, MOST_IMAGES = "language-model-only", "limit-mm-per-prompt"
+NO_IMAGES, EMBEDDINGS = re.compile(r'"image"\s*:\s*(\{[^{}]*"count"\s*:\s*)?0\s*[,}]'), "enable-mm-embeds"
 """Switches without images, the second where all its limits are 0. Source: config/multimodal.py."""
 
 
@@ -109,8 +110,8 @@ def _fp8_cache_capability(placement: Placement) -> tuple[int, int]:
 def _sees_whole_images(placement: Placement) -> bool:
     """Whether the model attends to whole images at once, and the user's switches leave it images."""
     given = switches(placement.options)
-    limits = "".join(value for name, value in given.items() if name.startswith(MOST_IMAGES))
-    without = TEXTS_ALONE in given or (limits and not re.search("[1-9]", limits))
+    none = given.get(f"{MOST_IMAGES}.image") == "0" or NO_IMAGES.search(given.get(MOST_IMAGES, ""))
+    without = TEXTS_ALONE in given or (none and EMBEDDINGS not in given)
     return placement.architecture.name in SEES_WHOLE_IMAGES and not without
 
 
@@ -120,9 +121,9 @@ def slow_experts(placement: Placement) -> str:
     A Phi-mini-MoE in GPTQ had a third of the rate that Marlin's would give it (docs/results/h200/
     vllm-0.32-quantized.md).
     """
-    if not placement.partial_groups or "enable-expert-parallel" in switches(placement.options):
+    if not placement.partial_groups:
         return ""
-    group = placement.facts.quantization.group_size
-    wide = placement.architecture.moe_intermediate_size // placement.tensor
-    whole = "; --enable-expert-parallel in engine.extraArgs keeps them whole" if placement.tensor > 1 else ""
-    return f"slow kernels for experts: {wide} wide on a GPU is no multiple of their groups of {group}{whole}"
+    group, wide = placement.facts.quantization.group_size, placement.expert_width
+    divided = placement.architecture.moe_intermediate_size % group == 0
+    step = "; --enable-expert-parallel in engine.extraArgs keeps them whole" if divided else ""
+    return f"slow kernels for experts: {wide} wide on a GPU is no multiple of their groups of {group}{step}"

@@ -302,7 +302,7 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     if held and method in FOUR_BIT and graphs:
         graphs += 2 * _written_out_bytes(architecture, settings)  # of an 8B: 1.13 GiB in place of 0.92
     elif held and settings.graphs.captured and settings.graphs.inside:
-        graphs += pool_bytes(architecture, settings.graphs.captured.tokens) // settings.tensor
+        graphs += pool_bytes(architecture, settings.graphs.captured.tokens)
     budget = int(settings.utilization * total)
     available = budget - loaded - activation - non_torch - (graphs if settings.graphs.inside else 0)
     if settings.cache.fixed_bytes is not None:

@@ -209,6 +209,7 @@ def newest_experts(kernel: KernelTiming, sizes: str, output_within: float) -> Ke
 MARLIN = replace(EXPERTS_4, arithmetic=MARLIN_EXPERTS)
 PARTIAL_GROUPS = replace(
     newest_experts(EXPERTS_4, "7B", output_within=1.00),
+    since="",
     partial_groups=True,
     batch_layer_microseconds=583.0,
     arithmetic=0.062,

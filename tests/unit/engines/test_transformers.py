@@ -108,6 +108,10 @@ def test_kinds_of_attention_share_the_cache_in_sectors():
         ("Gemma3nForConditionalGeneration", False, False),
         ("LlamaForCausalLM", False, True),
         ("FalconForCausalLM", False, False),
+        ("StableLmForCausalLM", False, False),
+        ("NemotronForCausalLM", False, False),
+        ("BloomForCausalLM", False, False),
+        ("OpenAIGPTLMHeadModel", False, False),
         ("GPTJForCausalLM", True, False),
     ],
 )

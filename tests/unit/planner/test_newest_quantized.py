@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 
 import pytest
 
 from benchmarks.gpu.pages import h200_newest_quantized as page
+from benchmarks.planner.models import facts
 from benchmarks.planner.placements import placement
-from tacho_engines.registry import engine_profile
+from tacho_contract.units import GIB
+from tacho_engines.base import Context
+from tacho_engines.registry import engine_profile, planner_adapter
+from tacho_engines.vllm.graphs import pool_bytes
 from tacho_engines.vllm.speed import (
     EXPERTS_4,
     EXPERTS_8,
@@ -78,6 +83,39 @@ def test_experts_that_end_within_a_group_have_slower_kernels():
     assert kernel("0.32.0", "phi-mini-moe-as-qwen3", "none")[0].partial_groups is False
     assert kernel("0.32.0", f"{MOE}-awq", "awq", count=4, tensor=4)[0].partial_groups is True
     assert kernel("0.32.0", f"{MOE}-awq", "awq", count=2, tensor=2)[0].partial_groups is False
+    # Versions before have the same kernels, which were not measured.
+    early, _ = kernel("0.26.0", "phi-mini-moe-as-qwen3-gptq", "gptq")
+    assert early.arithmetic == slow.arithmetic
+    assert early.ran.endswith("version 0.26.0 was not measured")
+
+
+@pytest.mark.parametrize("changed", [{"scheme": "W8A8-fp8"}, {"group_size": -1}, {"group_size": 0}], ids=str)
+def test_other_experts_have_no_partial_groups(changed):
+    one = placement("vllm", "phi-mini-moe-as-qwen3-gptq", "gptq", "NVIDIA-H200", version="0.32.0")
+    assert one.partial_groups
+    stored = replace(one.facts.quantization, **changed)
+    assert not replace(one, facts=replace(one.facts, quantization=stored)).partial_groups
+
+
+def test_larger_graphs_take_pool_where_the_version_counts_graphs():
+    def more(version: str) -> int:
+        """Bytes that three sizes up to 2,560 tokens take in addition to three up to 512."""
+        found = []
+        for largest in (512, 2560):
+            one = placement("vllm", "llama-3.1-8b", "none", "NVIDIA-H200", version=version)
+            words = ("--cudagraph-capture-sizes", "1", "2", str(largest))
+            one = replace(one, options=replace(one.options, arguments=words))
+            account = planner_adapter("vllm").account(one, Context(4096, 16))
+            assert account is not None
+            found.append(account.graph_bytes)
+        return found[1] - found[0]
+
+    pool = pool_bytes(facts("llama-3.1-8b").architecture, 2560)
+    assert 0.3 * GIB < pool < 0.4 * GIB
+    assert more("0.26.0") < pool / 2
+    assert more("0.32.0") == more("0.26.0") + pool
+    assert pool_bytes(facts("llama-3.1-8b").architecture, 512) == 0
+    assert pool_bytes(facts("gpt-oss-20b").architecture, 1024) == 0
 
 
 def test_errors_fell_beside_the_law_of_0_26():

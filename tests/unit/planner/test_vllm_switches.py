@@ -340,8 +340,8 @@ def test_32_bits_are_planned_on_a_gpu_without_bfloat16_and_without_quantization(
 @pytest.mark.parametrize(
     ("model", "asked", "says"),
     [
-        ("llama-2-7b-awq", {}, "--dtype float32 is for weights in 16 or 32 bits"),
-        ("qwen2.5-0.5b", {"quantization": {"method": "fp8"}}, "--dtype float32 is for weights in 16"),
+        ("llama-2-7b-awq", {}, "--dtype float32 is planned only for GGUF and weights that are not quantized"),
+        ("qwen2.5-0.5b", {"quantization": {"method": "fp8"}}, "--dtype float32 is planned only for"),
         ("deepseek-v3", {"quantization": {"method": "none"}}, "--dtype float32 is"),
     ],
 )
