@@ -17,15 +17,7 @@ from tacho_engines.base import Placement
 from tacho_engines.memory import weights
 from tacho_engines.memory.account import Account
 from tacho_engines.shared.compatibility import is_quantized
-from tacho_engines.vllm import kv_blocks as kv, weights as vllm_weights
-from tacho_engines.vllm.graphs import (
-    CONTEXT_BYTES,
-    attention_elements,
-    before_bytes,
-    cublas_bytes,
-    pool_bytes,
-)
-from tacho_engines.vllm.kv_blocks import KvCapacity
+from tacho_engines.vllm import graphs as cuda, kv_blocks as kv, weights as vllm_weights
 from tacho_engines.vllm.settings import (
     INT8,
     VllmSettings,
@@ -91,7 +83,7 @@ class VllmMemory:
     graphs_inside: bool
     available_bytes: int
     """Bytes left for the KV cache; negative if there is too little memory."""
-    cache: KvCapacity
+    cache: kv.KvCapacity
 
 
 def activation_bytes(
@@ -117,7 +109,7 @@ def activation_bytes(
     row = HIDDEN_COPIES[rules.runner] * hidden + _mlp_elements(architecture, settings)
     if rules.runner == "v1" or (rules.runner == "v2" and architecture.name in vllm_weights.PLAIN_MLP):
         # With the second runner they are gone when the MLP has its peak, but where both run side by side.
-        row += attention_elements(architecture, tensor)
+        row += cuda.attention_elements(architecture, tensor)
     forward = 2 * settings.batch.tokens * row
     if rules.runner == "v2" and settings.compiled:
         forward += TIMING_BYTES
@@ -148,7 +140,7 @@ def _attending_bytes(architecture: Architecture, settings: VllmSettings) -> int:
     if not architecture.experts:
         return 0
     queries = architecture.attention_heads * architecture.head_dim // settings.tensor
-    row = 2 * architecture.hidden_size + attention_elements(architecture, settings.tensor) + 3 * queries
+    row = 2 * architecture.hidden_size + cuda.attention_elements(architecture, settings.tensor) + 3 * queries
     return 2 * settings.batch.tokens * row
 
 
@@ -276,7 +268,8 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     loaded = vllm_weights.weights_bytes(placement, settings)
     method = placement.method.method
     held, hopper = settings.rules.held, placement.device.capability >= HOPPER
-    workspaces = expert_workspace_bytes(placement, settings) + (cublas_bytes(hopper=hopper) if held else 0)
+    workspaces = expert_workspace_bytes(placement, settings)
+    workspaces += cuda.cublas_bytes(hopper=hopper) if held else 0
     activation = activation_bytes(
         architecture,
         settings,
@@ -292,17 +285,15 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
         collective = COLLECTIVE_BYTES.get(settings.tensor * settings.pipeline, MANY_COLLECTIVE_BYTES)
     non_torch = collective + int(settings.rules.reserve * total)
     if held:
-        four_bit = method in FOUR_BIT
-        non_torch += int(settings.wider * workspaces) + held_bytes(
-            architecture, settings, hopper=hopper, four_bit=four_bit
-        )
+        kept = held_bytes(architecture, settings, hopper=hopper, four_bit=method in FOUR_BIT)
+        non_torch += int(settings.wider * workspaces) + kept
     else:
         non_torch += settings.rules.non_torch_mib * MIB
     graphs = captured_bytes(placement, settings)
     if held and method in FOUR_BIT and graphs:
         graphs += 2 * _written_out_bytes(architecture, settings)  # of an 8B: 1.13 GiB in place of 0.92
     elif held and settings.graphs.captured and settings.graphs.inside:
-        graphs += pool_bytes(architecture, settings.graphs.captured.tokens)
+        graphs += cuda.pool_bytes(architecture, settings.graphs.captured.tokens)
     budget = int(settings.utilization * total)
     available = budget - loaded - activation - non_torch - (graphs if settings.graphs.inside else 0)
     if settings.cache.fixed_bytes is not None:
@@ -338,8 +329,8 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         graph_bytes=found.graph_bytes,
         captured=settings.graphs.captured,
         other_bytes=found.non_torch_bytes
-        + CONTEXT_BYTES
-        + before_bytes(settings.rules, settings.tensor * settings.pipeline),
+        + cuda.CONTEXT_BYTES
+        + cuda.before_bytes(settings.rules, settings.tensor * settings.pipeline),
         budget_bytes=budget,
         fixed_bytes=inside,
         request_bytes=found.cache.request_bytes,
@@ -398,7 +389,7 @@ def _assumption(settings: VllmSettings) -> str:
     """A clause that the utilization was lowered for buffers of several GPUs, whose size was measured only on
     two H200; "": it was not.
     """
-    taken = before_bytes(settings.rules, settings.tensor * settings.pipeline)
+    taken = cuda.before_bytes(settings.rules, settings.tensor * settings.pipeline)
     if not taken or "gpu-memory-utilization" not in settings.added:
         return ""
     return (

@@ -52,7 +52,7 @@ def test_the_default_version_has_goals_of_its_own() -> None:
     assert found["Planned concurrency, % off, worst"].where.endswith("llama-3.2-1b-none")
     others = {goal.title for goal in every} - {dense + title for title in found}
     kinds = {title.removeprefix("vLLM 0.32, ").partition(":")[0] for title in others}
-    assert kinds == {"NF4", "W8A8", "experts in 16 bits", "experts in FP8", "experts in GPTQ"}
+    assert kinds == {"NF4", "W8A8", "experts in 16 bits", "experts in FP8", "experts in 4 bits"}
     assert all(goal.met for goal in every if goal.title.endswith("share in the band"))
 
 
