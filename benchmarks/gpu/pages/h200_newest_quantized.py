@@ -15,7 +15,7 @@ from benchmarks.gpu.pages.recorded import RAW, fill, number, row
 from benchmarks.planner.cases import predict
 from benchmarks.planner.starts import starts
 from tacho_contract.units import GIB
-from tacho_engines.vllm.speed import EXPERTS_IN_TURN, IN_16_BITS
+from tacho_engines.vllm.speed import EXPERTS_IN_TURN, IN_16_BITS, MARLIN
 
 FOLDERS = {THIS: RAW / "vllm-0.32-quantized", "another": RAW / "vllm-0.32-quantized-more"}
 """This page's own hosts."""
@@ -106,6 +106,7 @@ def judged() -> dict[str, list[Loop]]:
 
 
 START = {"arithmetic": 0.5}
+FITTED_TO_PARTIAL = ("arithmetic", "batch_layer_microseconds")
 
 
 @cache
@@ -131,7 +132,7 @@ def form(loop: Loop) -> str:
 
 
 def rates() -> Iterator[str]:
-    for _, found in judged().items():
+    for found in judged().values():
         for loop in found:
             if loop.host in FOLDERS:
                 yield row(
@@ -150,14 +151,15 @@ def rates() -> Iterator[str]:
 
 def pairs() -> Iterator[tuple[Loop, Loop]]:
     """Loops by default and captured of the same server on the same host, with as many streams."""
-    found = {
-        (loop.host, loop.row.cell["model"], loop.row.cell["method"], loop.row.streams, loop.captured): loop
-        for loop in loops()
-        if loop.host in FOLDERS
-    }
-    for (*server, captured), before in found.items():
-        if not captured and (after := found.get((*server, True))):  # type: ignore[arg-type]
-            yield before, after
+    found: dict[bool, dict[tuple[str, ...], Loop]] = {False: {}, True: {}}
+    for loop in loops():
+        if loop.host in FOLDERS:
+            cell = loop.row.cell
+            server = (loop.host, cell["model"], cell["method"], str(loop.row.streams))
+            found[loop.captured][server] = loop
+    for server, before in found[False].items():
+        if server in found[True]:
+            yield before, found[True][server]
 
 
 def gain(before: Loop, after: Loop) -> float:
@@ -274,7 +276,7 @@ def page() -> str:
         unfitted_worst=unfitted[-1],
         hosts=100 * max(hosts) / min(hosts) - 100,
         slow=number(slow.row.measured),
-        slow_off=percent(slow.off({"arithmetic": IN_16_BITS, "batch_layer_microseconds": 46.2})),
+        slow_off=percent(slow.off({name: getattr(MARLIN, name) for name in FITTED_TO_PARTIAL})),
         count=len(several),
         before=median(before),
         before_worst=before[-1],

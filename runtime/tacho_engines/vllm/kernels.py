@@ -39,7 +39,8 @@ SEES_WHOLE_IMAGES = (
 0.32.0, transformers_utils/model_arch_config_convertor.py is_mm_prefix_lm; supports_mm_prefix of backends."""
 TEXTS_ALONE, MOST_IMAGES = "language-model-only", "limit-mm-per-prompt"
 NO_IMAGES, EMBEDDINGS = re.compile(r'"image"\s*:\s*(\{[^{}]*"count"\s*:\s*)?0\s*[,}]'), "enable-mm-embeds"
-"""Switches without images, the second where all its limits are 0. Source: config/multimodal.py."""
+"""Switches without images, the second where its limit of them is 0, and one that takes images computed
+elsewhere. Source: wheel 0.32.0, config/multimodal.py, config/model.py _supports_multimodal_inputs."""
 
 
 def too_new_refusal(placement: Placement) -> EngineRefusal | None:
@@ -118,7 +119,7 @@ def _sees_whole_images(placement: Placement) -> bool:
 def slow_experts(placement: Placement) -> str:
     """What makes experts in 4 bits slow, and what does not; "": they have Marlin's kernels.
 
-    A Phi-mini-MoE in GPTQ had a third of the rate that Marlin's would give it (docs/results/h200/
+    A Phi-mini-MoE in GPTQ had two fifths of the rate expected of Marlin's (docs/results/h200/
     vllm-0.32-quantized.md).
     """
     if not placement.partial_groups:
