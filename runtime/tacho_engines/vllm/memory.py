@@ -292,7 +292,7 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     graphs = captured_bytes(placement, settings)
     if held and method in FOUR_BIT and graphs:
         graphs += 2 * _written_out_bytes(architecture, settings)  # of an 8B: 1.13 GiB in place of 0.92
-    elif held and settings.graphs.captured and settings.graphs.inside:
+    elif held and settings.graphs.captured:
         graphs += cuda.pool_bytes(architecture, settings.graphs.captured.tokens)
     budget = int(settings.utilization * total)
     available = budget - loaded - activation - non_torch - (graphs if settings.graphs.inside else 0)
