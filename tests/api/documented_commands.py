@@ -23,6 +23,7 @@ NOT_RUN = {
     r"cosign ": "wants a released image; tests/nightly/release signs and verifies one",
     r"helm install tacho oci://": "wants that release, too",
     r"\S*tacho (run|probe http)": "wants an engine and a model; tests/unit/cli runs both with others",
+    r"kubectl port-forward service/qwen3-8b": "wants the Hub and a GPU; README's, alike, has a model without",
 }
 """Patterns of commands, and why they are not run."""
 ON_A_NODE = (

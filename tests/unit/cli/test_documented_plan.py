@@ -1,7 +1,8 @@
-"""The plans that cli.md shows are those that are made; ``TACHO_UPDATE_GOLDEN=1`` writes them for review."""
+"""The plans that pages show are those that are made; ``TACHO_UPDATE_GOLDEN=1`` writes them for review."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -39,3 +40,36 @@ def test_the_page_shows_the_plan_that_is_made(arguments, tmp_path, monkeypatch, 
         PAGE.write_text("".join((before, head, "\n".join(printed), "\n```", rest)))
         return
     assert printed == lines, "review, then run with TACHO_UPDATE_GOLDEN=1"
+
+
+GPU_PAGE = PAGE.parents[1] / "how-to/first-gpu-model.md"
+GPU_EXAMPLE = PAGE.parents[2] / "examples/vllm-gpu.yaml"
+GPU_HEAD = "|---|---|---|---|---|---|\n"
+GPUS = ("T4", "L4", "A10G", "A100", "H100")
+
+
+def test_the_page_of_the_first_gpu_model_has_its_example_and_the_plans_of_it(tmp_path, monkeypatch, capsys):
+    page = GPU_PAGE.read_text()
+    resource = "".join(line for line in GPU_EXAMPLE.read_text().splitlines(True) if line[0] != "#")
+    assert f"```yaml\n{resource}```" in page
+    (uri,) = re.findall(r"hf://\S+", resource)
+    (tmp_path / "model.yaml").write_text(resource.replace(uri, "pvc://models/m"))
+    write_checkpoint(tmp_path / "models/m", "qwen3-8b-awq")
+    monkeypatch.chdir(tmp_path)
+    rows = []
+    for gpu in GPUS:
+        assert main(["plan", "-f", "model.yaml", "--pvc", "models=models", "--gpu", gpu, "-o", "json"]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        predicted = plan["predicted"]
+        speeds = (f"expected{name}TokensPerSecond" for name in ("Decode", "Output", "Capacity"))
+        rows.append(
+            f"| {plan['gpu']['product']} | {predicted['kvCacheBytes'] / 2**30:.1f} GiB |"
+            f" {int(float(predicted['maxConcurrency']))} |"
+            + "".join(f" {float(predicted[name]):,.0f} |" for name in speeds)
+        )
+    before, after = page.split(GPU_HEAD)
+    shown, rest = after.split("\n\n", 1)
+    if os.environ.get("TACHO_UPDATE_GOLDEN") == "1":
+        GPU_PAGE.write_text("".join((before, GPU_HEAD, "\n".join(rows), "\n\n", rest)))
+        return
+    assert rows == shown.split("\n"), "review, then run with TACHO_UPDATE_GOLDEN=1"
