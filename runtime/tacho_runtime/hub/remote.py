@@ -161,7 +161,7 @@ def _limit_answers(endpoint: str) -> Callable[[httpx2.Response], None]:
                 left -= len(chunk)
                 if left < 0:
                     raise _endless(
-                        f"{endpoint} answers with more than the {ANSWER_LIMIT_BYTES >> 20} MiB that tacho reads."
+                        f"{endpoint} answers with more than {ANSWER_LIMIT_BYTES >> 20} MiB, tacho's limit."
                     )
                 yield chunk
 

@@ -42,7 +42,7 @@ def read_all(scan: JsonScan) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [DOCUMENT[:-3], f"{DOCUMENT}x", "", "[]", '{"a" 1}', "{1:2}", '{"a":1,}', '{"a":t}', '{"a":' + "[" * 10**5],
+    [DOCUMENT[:-3], f"{DOCUMENT}x", "", "[]", '{"a" 1}', "{1:2}", '{"a":1,}', '{"a":' + "[" * 10**5],
 )  # fmt: skip
 def test_a_scan_of_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(FailedError, match=r"index\.json is not JSON \("):
