@@ -31,11 +31,6 @@ def files_digest(files: Iterable[FileEntry]) -> str:
     return _sha256(f"{f.path}\0{f.size_bytes}\n" for f in sorted(files, key=lambda f: f.path))
 
 
-def header_mark(header: bytes) -> str:
-    """Hash of a header for ``content_digest``, as headers may be large."""
-    return hashlib.sha256(header).hexdigest()
-
-
 def content_digest(files: Iterable[tuple[FileEntry, str]]) -> str:
     """sha256 over sorted (path, size, mark of the header bytes), for models that have no commit.
 
@@ -54,7 +49,7 @@ def _sha256(lines: Iterable[str]) -> str:
 STAND_IN_BYTES = 64 * 1024
 """Bytes that are read of a file without a header: all of a config.json, the beginning of a tokenizer."""
 PARALLEL_READS = 4
-"""Files that are read at the same time; each may have a header of 25 MB."""
+"""Files that are read at the same time."""
 
 
 def mark(source: ModelSource, entry: FileEntry) -> str:
@@ -66,10 +61,13 @@ def mark(source: ModelSource, entry: FileEntry) -> str:
     read = partial(source.read, entry.path)
     with contextlib.suppress(FailedError):
         if entry.path.endswith(".gguf"):
-            return header_mark(gguf.read_header(read, entry.size_bytes).header)
+            return gguf.read_header(read, entry.size_bytes).mark
         if entry.path.endswith(".safetensors"):
-            return header_mark(safetensors.fetch_header(read, entry.size_bytes))
-    return header_mark(read(0, min(entry.size_bytes, STAND_IN_BYTES)))
+            total = hashlib.sha256()
+            for piece in safetensors.header_pieces(read, entry.size_bytes):
+                total.update(piece)
+            return total.hexdigest()
+    return hashlib.sha256(read(0, min(entry.size_bytes, STAND_IN_BYTES))).hexdigest()
 
 
 def model_digest(source: ModelSource, files: Iterable[FileEntry]) -> str:

@@ -10,7 +10,7 @@ from tacho_engines.run_parts import GGUF, UNPARSED
 from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.gguf import GGML_TYPES, GGUFHeader
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
-from tacho_runtime.headers.json_values import read_json
+from tacho_runtime.headers.json_values import scan_json
 from tacho_runtime.headers.quantization import stored_quantization
 from tacho_runtime.headers.safetensors import DTYPE_BITS
 from tacho_runtime.headers.source import FileEntry, ModelSource
@@ -54,8 +54,12 @@ def with_gguf_companions(facts: ModelFacts, files: tuple[FileEntry, ...]) -> Mod
 def _has_template(source: ModelSource, files: tuple[FileEntry, ...], names: set[str]) -> bool:
     if names & TEMPLATES or any(name.startswith("additional_chat_templates/") for name in names):
         return True
-    settings = read_json(source, files, SETTINGS)
-    return bool(settings and settings.get("chat_template"))
+    if settings := scan_json(source, files, SETTINGS):  # it may describe 100,000 tokens
+        for key in settings.entries():
+            if key == "chat_template":
+                return bool(settings.value())
+            settings.skip()
+    return False
 
 
 KNOWN_DTYPES = frozenset(DTYPE_BITS).union(name for name, _, _ in GGML_TYPES.values())
@@ -103,7 +107,7 @@ def _with_stored_dtype(architecture: Architecture, tensors: list[StoredTensor]) 
     """``architecture`` with the dtype of most weights, where its configuration has none."""
     if architecture.dtype or not tensors:
         return architecture
-    named = ((STORED_DTYPES[t.dtype], t.stored_bytes) for t in tensors if t.dtype in STORED_DTYPES)
+    named = ((STORED_DTYPES[t.dtype], t.stored_bytes * t.copies) for t in tensors if t.dtype in STORED_DTYPES)
     return replace(architecture, dtype=largest(named))
 
 

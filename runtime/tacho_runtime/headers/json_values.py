@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import codecs
 import json
+from functools import partial
 from typing import Any
 
-from tacho_runtime.headers.source import SMALL_FILE_LIMIT_BYTES, FileEntry, ModelSource, invalid
+from tacho_contract.units import file_size
+from tacho_runtime.headers.json_scan import JsonScan
+from tacho_runtime.headers.source import FileEntry, ModelSource, invalid, pieces
+
+JSON_LIMIT_BYTES = 40_000_000
+"""Most bytes of a JSON file that is parsed whole. A config.json with the quantization of each expert has some
+8 MB, and 40 MB take up to 300 MB of memory."""
 
 NUMBER_LIMIT = 1 << 40
 """Upper bound of any number in a model's shape; a larger number counts as absent, and a negative one."""
@@ -49,48 +56,24 @@ def first(config: dict[str, Any], *keys: str) -> int:
     return next((n for n in (integer(config.get(key)) for key in keys) if n > 0), 0)
 
 
-MEMORY_LIMIT_BYTES = 200_000_000
-"""Most bytes of memory for one parsed document. A header of 100,000 tensors takes 130 MB."""
-PART_BYTES = {b":": 176, b",": 64, b"[": 96, b"{": 96}
-"""Bytes of memory per key, further value, list and object. Measured: 235 for a key of its own with a number,
-88 for an empty list.
-"""
-
-
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 """Encodings by the bytes at the beginning of a text; that of UTF-32 begins with one of UTF-16."""
 
 
-def memory_bytes(text: bytes, *, ascii_only: bool = True) -> int:
-    """Bytes of memory that the JSON ``text`` takes at most, with itself, while it is parsed.
-
-    One emoji makes four bytes of each character of the text, and of the string that it is in. Without
-    ``ascii_only`` there may be one in what follows the text.
-    """
-    wide = 1 if ascii_only and text.isascii() else 4
-    in_strings = 4 if wide == 4 or b"\\u" in text else 1
-    parts = sum(size * text.count(part) for part, size in PART_BYTES.items())
-    return len(text) * (1 + wide + in_strings) + parts
-
-
-def parse_json(text: bytes, what: str, *, by_python: bool = False) -> dict[str, Any]:
+def parse_json(text: bytes, what: str) -> dict[str, Any]:
     """``text`` as a JSON object; the error names it ``what``.
 
-    NaN and Infinity are not JSON. ``by_python``: Python's json wrote it, and may write them. Configs of
-    Mamba-2 have a bare Infinity in ``time_step_limit``. Only UTF-8 without a byte-order mark is read, as
-    RFC 8259 has it.
+    NaN and Infinity are read, as Python's json writes them: configs of Mamba-2 have a bare Infinity in
+    ``time_step_limit``. Only UTF-8 without a byte-order mark is read, as RFC 8259 has it.
     """
-    if memory_bytes(text) > MEMORY_LIMIT_BYTES:
-        raise invalid(f"{what} describes more than any real model has.")
     if mark := next((name for start, name in BYTE_ORDER_MARKS.items() if text.startswith(start)), ""):
         raise invalid(
             f"{what} begins with the byte-order mark of {mark}, which JSON must not have.",
             f"Save {what} as UTF-8 without a byte-order mark (BOM).",
         )
     try:
-        # Of bytes, json would guess the encoding.
-        document = json.loads(text.decode(), parse_constant=None if by_python else _refuse_constant)
-    except (ValueError, RecursionError, MemoryError) as error:
+        document = json.loads(text.decode())  # of bytes, json would guess the encoding
+    except (ValueError, RecursionError) as error:
         detail = "nested too deep" if isinstance(error, RecursionError) else str(error)[:120]
         raise invalid(f"{what} is not JSON ({detail}).") from None
     if not isinstance(document, dict):
@@ -98,16 +81,25 @@ def parse_json(text: bytes, what: str, *, by_python: bool = False) -> dict[str, 
     return document
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
 def read_json(source: ModelSource, entries: tuple[FileEntry, ...], path: str) -> dict[str, Any] | None:
     """The JSON object in the model's file ``path``; None when the model has no such file. Raises FailedError
     for a damaged file."""
-    size = next((entry.size_bytes for entry in entries if entry.path == path), None)
+    size = size_of(entries, path)
     if size is None:
         return None
-    if size > SMALL_FILE_LIMIT_BYTES:
-        raise invalid(f"{path} has {size} bytes; no real one is larger than {SMALL_FILE_LIMIT_BYTES}.")
-    return parse_json(source.read(path, 0, size), path, by_python=True)
+    if size > JSON_LIMIT_BYTES:
+        raise invalid(
+            f"{path} has {file_size(size)}; tacho reads at most {file_size(JSON_LIMIT_BYTES)} of it.",
+            "Shorten it, as by patterns in place of lists of names.",
+        )
+    return parse_json(source.read(path, 0, size), path)
+
+
+def scan_json(source: ModelSource, entries: tuple[FileEntry, ...], path: str) -> JsonScan | None:
+    """As ``read_json``, of a file that may be large: the caller reads it entry by entry."""
+    size = size_of(entries, path)
+    return None if size is None else JsonScan(pieces(partial(source.read, path), 0, size), path)
+
+
+def size_of(entries: tuple[FileEntry, ...], path: str) -> int | None:
+    return next((entry.size_bytes for entry in entries if entry.path == path), None)

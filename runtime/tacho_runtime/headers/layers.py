@@ -13,21 +13,9 @@ from typing import Any
 
 from tacho_contract.model import Architecture, LayerGroup
 from tacho_runtime.headers.json_values import first, integer, mapping, number, sequence, text
-from tacho_runtime.headers.source import invalid
 
 LAYER_LIMIT = 2000
-"""Most layers that are accepted; published models have 126 at most."""
-LISTS_BY_LAYER = (
-    "layer_types",
-    "layers_block_type",
-    "block_types",
-    "attn_layer_indices",
-    "attn_type_list",
-    "no_rope_layers",
-    "block_configs",
-    "hybrid_layer_pattern",
-    "num_key_value_heads",
-)
+"""Most layers of which a number is believed; published models have 126 at most."""
 ONE_A_LAYER = (
     "layer_types",
     "layers_block_type",
@@ -149,15 +137,11 @@ KINDS = {
 
 
 def layer_kinds(config: dict[str, Any], layers: int) -> tuple[list[str], list[str]]:
-    """(the kind of each layer, names of unknown values for messages). Raises FailedError above LAYER_LIMIT
-    layers.
+    """(the kind of each layer, names of unknown values for messages).
 
     A layer with attention and recurrence side by side (Falcon-H1) is ``hybrid``: see layer_groups.
     """
-    for key in LISTS_BY_LAYER:
-        if (count := len(sequence(config.get(key)))) > LAYER_LIMIT:
-            raise invalid(f"{key} of the configuration has {count} entries; no model has so many layers.")
-    for key in LISTS_BY_LAYER[:3]:
+    for key in ("layer_types", "layers_block_type", "block_types"):
         names = [text(name).lower() for name in sequence(config.get(key))]
         if names and key == "block_types":
             names = [names[i % len(names)] for i in range(layers)]

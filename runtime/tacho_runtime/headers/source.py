@@ -38,14 +38,12 @@ def not_found(message: str, next_step: str) -> FailedError:
 
 STORAGE = "Check the claim's storage, and that nothing changes the folder while it is read."
 READABLE = "Make folders and files readable for any user id (chmod -R a+rX)."
-FILE_LIMIT = 20_000
-"""Most files a repository or folder may hold. The largest sharded checkpoints have a few hundred."""
+FILE_LIMIT = 100_000
+"""Most files a repository or folder may hold, as the Hugging Face Hub recommends for a repository."""
 LOST_AND_FOUND = "lost+found"
 """Name of a folder at the top of a file system, into which its repair puts files that have lost theirs."""
 ENTRY_LIMIT = 10 * FILE_LIMIT
 """Most entries of a folder that are looked at, hidden ones too: a neighbour may put millions there."""
-SMALL_FILE_LIMIT_BYTES = 25_000_000
-"""Most bytes that are read of a JSON file; the largest published safetensors index has 9 MB."""
 
 _WEIGHTS = re.compile(r"\.(safetensors|gguf|bin|pt|pth|npz)$")
 _READ_BY_ENGINES = re.compile(
@@ -60,10 +58,19 @@ def is_read(path: str) -> bool:
 
 
 CHUNK_BYTES = 4 * 1024**2
-"""Bytes per read of a file that is read whole."""
+"""Bytes per read of a file that is read whole, and of what is read in pieces."""
 
 Read = Callable[[int, int], bytes]
 """``read(start, length)``: at most ``length`` bytes of one file; fewer only at its end."""
+
+
+def pieces(read: Read, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of a file from ``start`` to ``end``, in pieces. Raises FailedError where it ends before."""
+    for at in range(start, end, CHUNK_BYTES):
+        piece = read(at, min(CHUNK_BYTES, end - at))
+        if len(piece) < min(CHUNK_BYTES, end - at):
+            raise invalid(f"the file ended at byte {at + len(piece)} of {end}: it is cut short.")
+        yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ def model_files(
                 seen += 1
                 if seen > ENTRY_LIMIT:
                     raise invalid(
-                        f"{folder} holds more than {ENTRY_LIMIT} entries.",
+                        f"{folder} holds more than {ENTRY_LIMIT:,} entries, the most that tacho reads.",
                         "Point spec.model.uri at the model's own folder, or empty the cache.",
                     )
                 if entry.name.startswith(".") and not every:
@@ -184,7 +191,7 @@ class FolderSource:
                 )
             if len(found) > FILE_LIMIT:
                 raise invalid(
-                    f"{self.name} holds more than {FILE_LIMIT} files.",
+                    f"{self.name} holds more than {FILE_LIMIT:,} files, the most that tacho reads.",
                     "Point spec.model.uri at the model's own folder.",
                 )
         return tuple(sorted(found, key=lambda entry: entry.path))

@@ -11,17 +11,16 @@ from typing import NamedTuple
 
 from tacho_contract.model import OTHER, TensorClass
 
-NAME_LIMIT = 256
-"""Longest name of a tensor in characters; real ones have about 100, and a model may have 300,000."""
-
 
 class StoredTensor(NamedTuple):
-    """One tensor as a checkpoint's header describes it."""
+    """One tensor as a checkpoint's header describes it, or ``copies`` of them that are ``alike``."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     stored_bytes: int
+    """Bytes of one of them."""
+    copies: int = 1
 
     @property
     def elements(self) -> int:
@@ -92,6 +91,13 @@ def _kind_of_pattern(name: str, dimensions: int) -> str:
     return "linear" if dimensions == 2 or name.endswith((".qweight", ".weight_packed", ".weight")) else OTHER
 
 
+def alike(name: str) -> str:
+    """``name`` with 0 in place of every number but the layer's: that of all its layer's experts."""
+    layer = LAYER.search(name)
+    rest = layer.end() - 1 if layer else 0
+    return name[:rest] + NUMBERS.sub("0", name[rest:])
+
+
 def is_head(name: str) -> bool:
     """Whether the tensor is part of the output head."""
     return bool(PATTERNS["lm_head"].search(name))
@@ -116,9 +122,9 @@ def aggregate(
     for tensor in tensors:
         dtype = tensor.dtype if tensor.dtype in known_dtypes else OTHER
         entry = sums.setdefault((kind_of(tensor.name, tensor.shape, layers), dtype), [0, 0, 0])
-        entry[0] += 1
-        entry[1] += tensor.elements
-        entry[2] += tensor.stored_bytes
+        entry[0] += tensor.copies
+        entry[1] += tensor.elements * tensor.copies
+        entry[2] += tensor.stored_bytes * tensor.copies
     classes = (
         TensorClass(kind=kind, dtype=dtype, tensors=count, parameters=elements, stored_bytes=size)
         for (kind, dtype), (count, elements, size) in sums.items()

@@ -12,7 +12,6 @@ from typing import Any
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import startup_budget_seconds
 from tacho_contract.model import FULL, InspectConfig, ModelFacts, ModelFiles
-from tacho_contract.units import file_size
 from tacho_engines.run_parts import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, loadable_files
 from tacho_runtime.headers import gguf, safetensors
 from tacho_runtime.headers.digests import (
@@ -20,7 +19,6 @@ from tacho_runtime.headers.digests import (
     content_digest,
     files_digest,
     full_digest,
-    header_mark,
     loaded,
     mark,
 )
@@ -30,18 +28,10 @@ from tacho_runtime.headers.facts import (
     with_gguf_companions,
     with_tokenizer,
 )
-from tacho_runtime.headers.json_values import read_json
+from tacho_runtime.headers.json_values import read_json, scan_json
 from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource, invalid, not_found
 from tacho_runtime.headers.tensors import StoredTensor
 from tacho_runtime.hub.select import INDEX, Selection, select
-
-SHARD_LIMIT = 2000
-SIZE_LIMIT_BYTES = 1 << 50
-"""Largest sum of all file sizes in bytes. A hostile hub may list any size, a sparse file may have any, and
-status has 64 bits.
-"""
-HEADERS_LIMIT_BYTES = 100_000_000
-"""Largest sum of all headers in bytes; the 163 parts of DeepSeek-V3 have 12 MB."""
 
 
 def find_facts(
@@ -58,11 +48,7 @@ def find_facts(
         if error.failure.failure_class == FailureClass.MODEL_NOT_FOUND and isinstance(source, FolderSource):
             raise source.with_closed(error) from None
         raise
-    if len(selection.weights) > SHARD_LIMIT:
-        raise invalid(f"The model has {len(selection.weights)} shards; more than {SHARD_LIMIT} are not read.")
     total_bytes = sum(entry.size_bytes for entry in selection.files)
-    if total_bytes > SIZE_LIMIT_BYTES:
-        raise invalid(f"The files claim {file_size(total_bytes)}; no model is so large.")
     base = ModelFacts(
         uri=config.uri,
         files=ModelFiles(
@@ -104,17 +90,22 @@ def _selection(config: InspectConfig, source: ModelSource, entries: tuple[FileEn
 
 def _index(source: ModelSource, entries: tuple[FileEntry, ...]) -> frozenset[str] | None:
     """The files that the index of a sharded checkpoint names; None: the model has no index."""
-    document = read_json(source, entries, INDEX)
-    if document is None:
+    index = scan_json(source, entries, INDEX)
+    if index is None:
         return None
-    weight_map = document.get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    files: set[str] = set()
+    for key in index.entries():
+        if key != "weight_map":
+            index.skip()
+            continue
+        for _ in index.entries():
+            file = index.value()
+            if not isinstance(file, str) or not file.endswith(".safetensors"):
+                raise invalid(f"{INDEX} names something that is no safetensors file.")
+            files.add(file)
+    index.end()
+    if not files:
         raise invalid(f"{INDEX} has no weight_map.")
-    files = set()
-    for file in weight_map.values():
-        if not isinstance(file, str) or not file.endswith(".safetensors") or len(file) > 255:
-            raise invalid(f"{INDEX} names something that is no safetensors file.")
-        files.add(file)
     return frozenset(files)
 
 
@@ -165,37 +156,23 @@ def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, An
 
 
 def _ggufs(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[gguf.GGUFHeader]:
-    """The headers of all parts of a GGUF model. To save memory, without their bytes, and of the first part's
-    metadata alone.
-    """
-    total_bytes = total_tensors = 0
+    """The headers of all parts of a GGUF model. To save memory, of the first part's metadata alone."""
     for entry in selection.weights:
         with _naming(entry):
             header = gguf.read_header(partial(source.read, entry.path), entry.size_bytes)
-        marks[entry.path] = header_mark(header.header)
-        total_bytes, total_tensors = total_bytes + len(header.header), total_tensors + len(header.tensors)
-        if total_bytes > HEADERS_LIMIT_BYTES or total_tensors > gguf.TENSOR_LIMIT:
-            raise invalid("The model's shards describe more than any real model has.")
-        yield replace(header, header=b"", metadata=header.metadata if len(marks) == 1 else {})
+        marks[entry.path] = header.mark
+        yield replace(header, metadata=header.metadata if len(marks) == 1 else {})
 
 
 def _safetensors(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[StoredTensor]:
-    def fetch(entry: FileEntry) -> bytes:
+    def read(entry: FileEntry) -> safetensors.Header:
         with _naming(entry):
-            return safetensors.fetch_header(partial(source.read, entry.path), entry.size_bytes)
+            return safetensors.read_header(partial(source.read, entry.path), entry.size_bytes)
 
-    total_bytes = total_tensors = 0
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        for start in range(0, len(selection.weights), PARALLEL_READS):
-            batch = selection.weights[start : start + PARALLEL_READS]
-            for entry, header in zip(batch, pool.map(fetch, batch), strict=True):
-                with _naming(entry):
-                    tensors = safetensors.parse_header(header, entry.size_bytes)
-                marks[entry.path] = header_mark(header)
-                total_bytes, total_tensors = total_bytes + len(header), total_tensors + len(tensors)
-                if total_bytes > HEADERS_LIMIT_BYTES or total_tensors > safetensors.TENSOR_LIMIT:
-                    raise invalid("The model's shards describe more than any real model has.")
-                yield from tensors
+        for entry, header in zip(selection.weights, pool.map(read, selection.weights), strict=True):
+            marks[entry.path] = header.mark
+            yield from header.tensors
 
 
 @contextlib.contextmanager

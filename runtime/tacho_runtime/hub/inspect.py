@@ -124,7 +124,10 @@ def inspect(
         codec.loads(ModelFacts, codec.dumps(facts))  # as who reads the result does
         return InspectResult(facts=facts)
     except codec.DocumentError as error:
-        return InspectResult(failure=invalid(f"The model's figures are those of no model: {error}.").failure)
+        step = "Correct the model's configuration; if it is sound, report this message."
+        return InspectResult(
+            failure=invalid(f"tacho cannot hold the model's figures: {error}.", step).failure
+        )
     except FailedError as refusal:
         return InspectResult(failure=refusal.failure)
     except MemoryError:

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.text import visible
-from tacho_runtime.headers.json_values import MEMORY_LIMIT_BYTES, memory_bytes
 from tacho_runtime.headers.source import FILE_LIMIT, FileEntry, invalid, not_found
 from tacho_runtime.hub.addresses import by_proxy, is_inward
 from tacho_runtime.hub.cache import is_digest
@@ -35,7 +34,7 @@ PAGES_LIMIT = 200
 SAME_PAGE_LIMIT = 10
 """Number of times that pages may name the same next page. The hub client reads a cut page again."""
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
-"""Longest answer in bytes that is not a file; a listing of FILE_LIMIT files has 6 MB."""
+"""Longest answer in bytes that is not a file; a page of a listing has 0.4 MB."""
 FILE = "tacho.file"
 """Extension that marks requests for files. Any other answer is bounded, wherever a hub sends its client."""
 PART_LIMIT_BYTES = 255
@@ -148,9 +147,7 @@ def limit_client(endpoint: str, followed: Callable[[str], None]) -> None:
 
 def _limit_answers(endpoint: str) -> Callable[[httpx2.Response], None]:
     """A hook that refuses compressed answers, and those that are no files and are longer than
-    ANSWER_LIMIT_BYTES, or as JSON would take more than MEMORY_LIMIT_BYTES.
-
-    64 KiB may decompress to gigabytes; 16 MiB of empty lists take 650 MB.
+    ANSWER_LIMIT_BYTES. 64 KiB may decompress to gigabytes.
     """
     import httpx2
 
@@ -159,14 +156,13 @@ def _limit_answers(endpoint: str) -> Callable[[httpx2.Response], None]:
             self._stream = stream
 
         def __iter__(self) -> Iterator[bytes]:
-            left, memory = ANSWER_LIMIT_BYTES, MEMORY_LIMIT_BYTES
+            left = ANSWER_LIMIT_BYTES
             for chunk in self._stream:
                 left -= len(chunk)
-                memory -= memory_bytes(chunk, ascii_only=False)
                 if left < 0:
-                    raise _endless(f"{endpoint} answers with more than {ANSWER_LIMIT_BYTES >> 20} MiB.")
-                if memory < 0:
-                    raise _endless(f"{endpoint} answers with more values than a hub has to tell.")
+                    raise _endless(
+                        f"{endpoint} answers with more than {ANSWER_LIMIT_BYTES >> 20} MiB, tacho's limit."
+                    )
                 yield chunk
 
         def close(self) -> None:
@@ -280,7 +276,7 @@ class HubSource:
         if self._pages[page] > SAME_PAGE_LIMIT or len(self._pages) > PAGES_LIMIT:
             raise _endless(
                 f"the hub's list of {self.repository}'s files has no end: its pages name each other, or are "
-                f"more than {PAGES_LIMIT}."
+                f"more than the {PAGES_LIMIT} that tacho reads."
             )
 
     def _classified(self, error: Exception) -> FailedError:
@@ -313,7 +309,7 @@ class HubSource:
             found.append(ListedFile(entry.path, entry.size, digest if is_digest(digest) else ""))
             if len(found) > FILE_LIMIT:
                 raise invalid(
-                    f"{self.repository} lists more than {FILE_LIMIT} files.",
+                    f"{self.repository} lists more than {FILE_LIMIT:,} files, the most that tacho reads.",
                     "Point spec.model.uri at a repository that holds one model.",
                 )
         if clash := _clash([entry.path for entry in found]):

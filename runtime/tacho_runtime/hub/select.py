@@ -28,10 +28,8 @@ COMPANION = re.compile(
 Python code.
 """
 NOT_COMPANION = re.compile(r"^(README|LICENSE|adapter_config|trainer_state|all_results|train_results)")
-KNOWN_COMPANION = re.compile(r"config|token|\.index\.json$")
 ADAPTER = "adapter_config.json"
 """The file of an adapter by PEFT, which holds no model of its own."""
-COMPANION_LIMIT = 40
 PATTERNS_LIMIT = 100
 """Most patterns that are tried for a model's files, as each is compared with every file."""
 
@@ -228,16 +226,14 @@ def _companions(entries: Files, index: str, code: bool) -> Files:
     """Files that are loaded with the weights; of several shard indexes only the matching one. Python files
     only with ``code``.
     """
-    found = [
+    return tuple(
         e
         for e in entries
         if COMPANION.match(e.path)
         and (code or not e.path.endswith(".py"))
         and not NOT_COMPANION.search(e.path)
         and (e.path == index or not e.path.endswith(".index.json"))
-    ]
-    known_first = sorted(found, key=lambda e: (not KNOWN_COMPANION.search(e.path), e.path))
-    return tuple(known_first[:COMPANION_LIMIT])
+    )
 
 
 def _globs(files: Files, entries: Files) -> tuple[str, ...]:

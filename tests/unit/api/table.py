@@ -239,6 +239,7 @@ SERVICE = (
     _accepted("replicas and times", replicas=3, startupTimeoutSeconds=600),
     _accepted("no replicas", replicas=0),
     _accepted("a probe", probe={"policy": "Always", "budgetSeconds": 60, "timeoutSeconds": 120}),
+    _accepted("a prompt of the longest published context", workload={"inputTokens": 10_485_760}),
     _accepted("a workload that just fits", context={"maxModelLen": 700},
               workload={"inputTokens": 500, "outputTokens": 200}),
     _refused("a workload beyond the context", "workload-in-context", context={"maxModelLen": 700},

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.fetch import FetchConfig, snapshot_dir
-from tacho_runtime.hub import cache, remote
+from tacho_runtime.hub import remote
 from tacho_runtime.hub.fetch import fetch
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.fetching import MODEL, check_whole, failed, fetched, planned, progress
@@ -189,17 +189,6 @@ def test_a_list_of_verified_files_that_nobody_wrote_counts_for_nothing(
 ) -> None:
     path = fetch(config, "")
     next(Path(config.cache_dir, "verified").rglob("*.json")).write_text(text)
-    again = replace(config, state_dir=f"{config.state_dir}-of-another-pod")
-    assert fetch(again, "") == path
-    assert progress(again).verified_bytes == config.files.total_bytes
-
-
-def test_a_list_of_verified_files_that_takes_too_much_memory_is_not_parsed(
-    config: FetchConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """64 MiB of empty lists take more than the container has."""
-    path = fetch(config, "")
-    monkeypatch.setattr(cache, "MEMORY_LIMIT_BYTES", 10)
     again = replace(config, state_dir=f"{config.state_dir}-of-another-pod")
     assert fetch(again, "") == path
     assert progress(again).verified_bytes == config.files.total_bytes

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import struct
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ def parse(data: bytes, size: int | None = None) -> gguf.GGUFHeader:
     return gguf.read_header(lambda start, n: data[start : start + n], size or len(data))
 
 
-def data_start(header: gguf.GGUFHeader) -> int:
-    """Offset at which the tensors' data begins, by the default alignment of 32 bytes."""
-    return -(-len(header.header) // 32) * 32
+def length(header: gguf.GGUFHeader, data: bytes, at_least: int = 24) -> int:
+    """Bytes up to the end of the tensor list."""
+    return next(n for n in range(at_least, len(data)) if sha256(data[:n]).hexdigest() == header.mark)
 
 
 def test_real_model_adds_up_to_its_file_size() -> None:
@@ -42,8 +43,9 @@ def test_real_model_adds_up_to_its_file_size() -> None:
             return file.read(length)
 
     header = gguf.read_header(read, path.stat().st_size)
-    stored = sum(tensor.stored_bytes for tensor in header.tensors)
-    assert data_start(header) + stored == path.stat().st_size
+    data = path.read_bytes()
+    start = len(data) - sum(tensor.stored_bytes for tensor in header.tensors)
+    assert start - length(header, data, start - 31) < 32
     assert sum(tensor.elements for tensor in header.tensors) == 134_515_008
     assert reads == [1 << 20, 1 << 20]
 
@@ -227,7 +229,7 @@ def test_lying_counts(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("element", "count"), [(8, 1 << 40), (4, 1 << 40), (9, 1 << 40), (8, 1 << 23), (99, 3), (9, 300)]
+    ("element", "count"), [(8, 1 << 40), (4, 1 << 40), (9, 1 << 40), (8, 1 << 23), (99, 3)]
 )
 def test_lying_arrays(element: int, count: int) -> None:
     body = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + ggufs.text("k") + struct.pack("<IIQ", 9, element, count)
@@ -235,7 +237,7 @@ def test_lying_arrays(element: int, count: int) -> None:
         parse(body + b"\0" * 4096)
 
 
-def test_header_longer_than_any_real_one_is_not_read() -> None:
+def test_header_above_tachos_limit_is_not_read() -> None:
     body = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + ggufs.text("k") + struct.pack("<IIQ", 9, 4, 1 << 30)
     read: list[int] = []
 
@@ -243,7 +245,7 @@ def test_header_longer_than_any_real_one_is_not_read() -> None:
         read.append(length)
         return (body + b"\0" * length)[start : start + length] if start == 0 else b"\0" * length
 
-    with pytest.raises(FailedError, match="no real one"):
+    with pytest.raises(FailedError, match=r"the GGUF header has 4\.3 GB or more; tacho reads 134\.2 MB"):
         gguf.read_header(endless, 1 << 40)
     assert sum(read) <= gguf.HEADER_LIMIT_BYTES
 
@@ -274,7 +276,8 @@ def test_not_a_gguf(data: bytes) -> None:
 def test_cut_short_anywhere(tmp_path: Path) -> None:
     data = ggufs.llama(tmp_path / "m.gguf", tokens=40).read_bytes()
     header = parse(data)
-    for size in [*range(0, len(header.header), 97), len(header.header), data_start(header), len(data) - 33]:
+    end = length(header, data)
+    for size in [*range(0, end, 97), end, len(data) - 33]:
         with pytest.raises(FailedError):
             parse(data[:size])
 
@@ -325,35 +328,21 @@ def test_a_file_type_that_is_not_known_is_that_of_the_weights(metadata: dict[str
     assert gguf_quantization(metadata, [row]).scheme == "Q4_K"
 
 
-@pytest.mark.parametrize("nested", [True, False], ids=["in arrays", "in keys"])
-def test_more_numbers_than_any_shape_has_are_refused_before_they_take_memory(nested: bool) -> None:
-    """64 MiB of small arrays took 640 to 800 MiB: the inspecting pod ended without a word."""
-    numbers = struct.pack("<IQ", 0, 4096) + bytes(4096)
-    array = struct.pack("<IIQ", 9, 9, 256) + numbers * 256 if nested else struct.pack("<I", 9) + numbers
-    keys = 2 if nested else 490
-    body = b"GGUF" + struct.pack("<IQQ", 3, 0, keys)
-    body += b"".join(ggufs.text(f"k{n}") + array for n in range(keys))
-    with pytest.raises(FailedError, match="no real one has so many"):
-        parse(body)
-
-
-def test_more_short_texts_than_any_model_has_are_refused_before_they_take_memory() -> None:
-    """Two million emoji took 176 MB: with the longest list of tensors, 550 of the inspecting pod's 512 MiB."""
-    array = struct.pack("<IIQ", gguf.ARRAY, gguf.STRING, 4096) + ggufs.text("\U0001f600") * 4096
-    keys = gguf.KEPT_PARTS_LIMIT // 4096 + 1
-    body = b"GGUF" + struct.pack("<IQQ", 3, 0, keys)
-    body += b"".join(ggufs.text(f"k{n}") + array for n in range(keys))
-    assert 4 * 4096 * keys < gguf.KEPT_TEXTS_BYTES
-    with pytest.raises(FailedError, match="no real one has so many"):
-        parse(body)
-
-
-def test_more_strings_than_any_vocabulary_are_refused_unread() -> None:
-    count = gguf.PARTS_LIMIT + 1
-    key = struct.pack("<Q", 1) + b"k" + struct.pack("<IIQ", gguf.ARRAY, gguf.STRING, count)
-    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key
-    with pytest.raises(FailedError, match="no real one has so many"):
-        parse(header, size=gguf.HEADER_LIMIT_BYTES)
+def test_a_header_with_a_whole_tokenizer_json_and_a_million_tokens_is_read() -> None:
+    """The format's tokenizer.huggingface.json was "damaged", as was a vocabulary of that size with merges."""
+    tokens = struct.pack("<IIQ", gguf.ARRAY, gguf.STRING, 1_000_000) + ggufs.text("abc") * 1_000_000
+    body = b"GGUF" + struct.pack("<IQQ", 3, 0, 4)
+    body += b"".join(
+        ggufs.text(key) + tokens for key in ("tokenizer.ggml.tokens", "tokenizer.ggml.merges", "x")
+    )
+    body += (
+        ggufs.text("tokenizer.huggingface.json")
+        + struct.pack("<I", gguf.STRING)
+        + ggufs.text("{" * 33_000_000)
+    )
+    metadata = parse(body).metadata
+    assert metadata["tokenizer.ggml.merges"] == gguf.ArrayLength(1_000_000)
+    assert len(metadata["tokenizer.huggingface.json"]) == gguf.KEPT_STRING_BYTES
 
 
 def test_the_table_of_types_is_llama_cpps_own() -> None:
@@ -368,26 +357,3 @@ def test_file_types_are_llama_cpps_own() -> None:
     theirs = {kind.value: kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in LlamaFileType}
     del theirs[LlamaFileType.GUESSED.value]
     assert theirs == GGUF_FILE_TYPES
-
-
-def test_names_longer_than_any_real_one_are_refused_and_long_texts_are_cut() -> None:
-    """59 MB of texts took 450 MB."""
-    row = ggufs.text("x" * 300) + struct.pack("<IQIQ", 1, 4, 0, 0)
-    with pytest.raises(FailedError, match="a GGUF string claims 300 bytes"):
-        parse(b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + row + bytes(64))
-    text = ggufs.text("k") + struct.pack("<I", gguf.STRING) + ggufs.text("\xff" * 100_000)
-    header = parse(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text)
-    assert len(header.metadata["k"]) <= gguf.KEPT_STRING_BYTES
-
-
-def test_more_text_than_any_header_has_is_refused() -> None:
-    """64 MiB of it with an emoji in each took 470 MiB."""
-    array = struct.pack("<IIQ", gguf.ARRAY, gguf.STRING, 2100) + ggufs.text("x" * 4096) * 2100
-    with pytest.raises(FailedError, match="longer texts than any real one"):
-        parse(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + ggufs.text("k") + array)
-
-
-def test_names_of_tensors_take_a_byte_a_character() -> None:
-    row = ggufs.text("x\U0001f600") + struct.pack("<IQIQ", 1, 4, 0, 0)
-    header = parse(b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + row + bytes(64))
-    assert header.tensors[0].name == "x????"

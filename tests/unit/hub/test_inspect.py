@@ -9,7 +9,6 @@ import os
 import socket
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,14 +18,14 @@ from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.model import InspectConfig
 from tacho_contract.uri import FileUri, HubUri, parse_uri
 from tacho_engines.run_parts import loadable_files
-from tacho_runtime.headers import gguf, safetensors
+from tacho_runtime.headers.json_values import JSON_LIMIT_BYTES
 from tacho_runtime.headers.source import FolderSource
 from tacho_runtime.hub import gather
 from tacho_runtime.hub.select import select
 from tests.unit.hub.conftest import RunningHub
 from tests.unit.hub.inspecting import facts_of, failure_of
 from tools.mock import ggufs
-from tools.mock.checkpoints import facts_for, write_checkpoint, write_safetensors
+from tools.mock.checkpoints import Tensor, facts_for, write_checkpoint, write_safetensors
 
 
 def test_hub_safetensors(hub: RunningHub) -> None:
@@ -78,24 +77,6 @@ def test_gguf_file_on_a_claim(tmp_path: Path) -> None:
         facts = facts_of(InspectConfig(uri=parse_uri(uri), claim_dir=str(tmp_path), engine="llamacpp"))
         assert (facts.files.model_file, facts.files.file_count, facts.format) == ("m.gguf", 1, "gguf")
         assert facts.quantization.scheme == "Q4_K_M"
-
-
-@pytest.mark.parametrize(("place", "limit"), [(gather, "HEADERS_LIMIT_BYTES"), (gguf, "TENSOR_LIMIT")])
-def test_all_shards_of_a_gguf_together_have_a_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: ModuleType, limit: str
-) -> None:
-    """Each of 2,000 may have a header of 64 MiB."""
-    tensors: list[ggufs.Tensor] = [(f"blk.{n}.attn_q.weight", (256, 256), 12) for n in range(30)]
-    for number in range(1, 4):
-        ggufs.write(tmp_path / f"m-{number:05d}-of-00003.gguf", {"general.architecture": "llama"}, tensors)
-    header = gguf.read_header(
-        lambda at, n: (tmp_path / "m-00001-of-00003.gguf").read_bytes()[at : at + n], 10**9
-    )
-    one = len(header.header) if limit == "HEADERS_LIMIT_BYTES" else len(tensors)
-    config = InspectConfig(uri=FileUri(str(tmp_path)), engine="llamacpp")
-    facts_of(config)
-    monkeypatch.setattr(place, limit, 2 * one)
-    assert "more than any real model has" in failure_of(config).message
 
 
 def test_gguf_shards_add_up(tmp_path: Path) -> None:
@@ -334,13 +315,42 @@ def test_figures_that_no_document_can_hold_have_a_class(tmp_path: Path) -> None:
     assert "architecture.maxPositions: a number of more than 63 bits" in failure.message
 
 
-def test_huge_configuration_is_not_read(tmp_path: Path) -> None:
+def test_a_configuration_above_tachos_limit_is_not_read(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "m", "small")
     os.truncate(folder / "config.json", 1 << 40)
-    assert "no real one" in failure_of(InspectConfig(uri=FileUri(str(folder)))).message
+    failure = failure_of(InspectConfig(uri=FileUri(str(folder))))
+    assert failure.message == "config.json has 1.1 TB; tacho reads at most 40.0 MB of it."
+    assert "Download" not in failure.next_step
 
 
-def test_more_tensors_than_any_model_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_checkpoint(tmp_path / "m", "small", shard_bytes=10_000)
-    monkeypatch.setattr(safetensors, "TENSOR_LIMIT", 10)
-    assert "any real model" in failure_of(InspectConfig(uri=FileUri(str(folder)))).message
+def test_an_index_larger_than_any_limit_and_a_tokenizer_of_very_many_tokens(tmp_path: Path) -> None:
+    """Files that are scanned. An index of 41 MB was "damaged"."""
+    folder = write_checkpoint(tmp_path / "m", "small", shard_bytes=60_000)
+    expected = facts_of(InspectConfig(uri=FileUri(str(folder))))
+    index = folder / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace("{", "{" + " " * JSON_LIMIT_BYTES, 1))
+    tokens = {str(n): {"content": f"<|{n}|>", "special": True} for n in range(1000)}
+    text = json.dumps(
+        {"added_tokens_decoder": tokens, "chat_template": "x", "model_max_length": 10**30}, indent=40_000
+    )
+    (folder / "tokenizer_config.json").write_text(text)
+    found = facts_of(InspectConfig(uri=FileUri(str(folder))))
+    assert min(index.stat().st_size, len(text)) > JSON_LIMIT_BYTES
+    assert (found.tensors, found.chat_template, expected.chat_template) == (expected.tensors, True, False)
+
+
+def test_more_tensors_than_were_ever_published(tmp_path: Path) -> None:
+    """400,000 of them, in two files."""
+    weight_map, folder = {}, tmp_path / "m"
+    folder.mkdir()
+    for number in (0, 1):
+        name = f"model-{number + 1:05}-of-00002.safetensors"
+        rows: list[Tensor] = [
+            (f"layers.{number}.mlp.experts.{n}.weight", "U8", (2,), 2) for n in range(200_000)
+        ]
+        write_safetensors(folder / name, rows)
+        weight_map |= {row[0]: name for row in rows}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "config.json").write_text('{"num_hidden_layers": 2}')
+    (experts,) = facts_of(InspectConfig(uri=FileUri(str(folder)))).tensors
+    assert (experts.kind, experts.tensors, experts.stored_bytes) == ("expert", 400_000, 800_000)

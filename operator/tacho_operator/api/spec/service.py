@@ -24,9 +24,9 @@ Tolerance = Annotated[int, integer(0, 1000)]
 class WorkloadSpec(ApiModel):
     """The shape of a typical request, for the probe and the scaler."""
 
-    input_tokens: Annotated[int, integer(1, 1_000_000, form="int64")] | None = None
+    input_tokens: Annotated[int, integer(1, 50_000_000, form="int64")] | None = None
     """Tokens of a prompt. Absent: 512. Example: 512."""
-    output_tokens: Annotated[int, integer(2, 1_000_000, form="int64")] | None = None
+    output_tokens: Annotated[int, integer(2, 50_000_000, form="int64")] | None = None
     """Tokens of an answer; the time per token needs at least 2. Absent: 200. Example: 200."""
 
 
