@@ -115,6 +115,8 @@ class StoredQuantization:
     kv_cache_dtype: str = ""
     lm_head_quantized: bool = False
     double_quant: bool = False
+    file: str = ""
+    """The file beside config.json that says it, where an engine reads that only if it is told the method."""
 
     @property
     def schemes(self) -> tuple[str, ...]:

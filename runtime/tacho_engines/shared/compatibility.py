@@ -71,6 +71,18 @@ def is_quantized(facts: ModelFacts) -> bool:
     return facts.format == "gguf" or facts.quantization.method not in ("", "none")
 
 
+PACKED = ("I32", "U8", "I8", "F8", "F4")
+"""Beginnings of the types in which checkpoints store packed weights."""
+
+
+def packed_dtype(facts: ModelFacts) -> str:
+    """The type of weights that are packed in a way which no file names; "": there are none."""
+    if facts.format != "safetensors" or facts.quantization.method:
+        return ""
+    weights = (one for one in facts.tensors if one.kind in ("linear", "latent", "expert"))
+    return next((one.dtype for one in weights if one.dtype.startswith(PACKED)), "")
+
+
 def wrong_checkpoint(profile: MethodSupport, facts: ModelFacts) -> str:
     """Why this checkpoint cannot be run by ``profile``; "" when it can."""
     stored = stored_method(facts)

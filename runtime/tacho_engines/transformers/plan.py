@@ -95,7 +95,11 @@ def _compute_refusal(placement: Placement) -> EngineRefusal | None:
 
 
 def _package_refusal(placement: Placement) -> EngineRefusal | None:
-    stored = stored_method(placement.facts)
+    stored, file = stored_method(placement.facts), placement.facts.quantization.file
+    if file:
+        # quantizers/auto.py get_hf_quantizer asks config.json alone.
+        message, step = f"transformers does not read {file}", "Set engine.name to vllm, which does"
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message, step)
     if placement.options.own_image:
         return None
     if stored == "none" and is_quantized(placement.facts):

@@ -17,7 +17,8 @@ from tacho_engines.vllm.settings import WHOLE, in_32_bits, planned_settings, swi
 from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND, NEWEST
 
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
-"""Value of --quantization for methods applied while loading; for all others the checkpoint decides."""
+"""Value of --quantization for methods applied while loading; for all others the checkpoint decides, and vLLM
+is told where it would not look (model_loader/weight_utils.py get_quant_config)."""
 FP8_NEEDS_CHOICE = "0.31"
 """vLLM version from which the kind of scaling must be named for in-flight FP8 quantization. Source: wheels
 0.30.0 and 0.31.0, layers/quantization/fp8.py ("no longer supports online quantization")."""
@@ -59,6 +60,8 @@ def _switches(placement: Placement, context: Context) -> Iterator[tuple[str, str
 
 
 def _quantization(placement: Placement) -> str:
+    if placement.facts.quantization.file:
+        return placement.facts.quantization.method
     method = placement.method.method
     if method not in QUANTIZATION or stored_method(placement.facts) == method:
         return ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from tacho_contract.model import Architecture, ModelFacts
@@ -67,19 +69,24 @@ STORED_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 def facts_from_config_and_tensors(
-    config: dict[str, Any], stored: list[StoredTensor], base: ModelFacts
+    config: dict[str, Any],
+    stored: list[StoredTensor],
+    base: ModelFacts,
+    beside: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> ModelFacts:
-    """``base`` completed from config.json and the tensors' headers."""
+    """``base`` completed from config.json and the tensors' headers. ``beside``: files that say how the
+    weights are quantized where config.json does not, by their names."""
     architecture, unknown = read_architecture(config)
     architecture = _with_stored_dtype(architecture, stored)
     if architecture.dtype and "dtype" in unknown:
         unknown.remove("dtype")
     architecture = _with_stored_head(architecture, stored)
+    tensors = aggregate(stored, architecture.layers, KNOWN_DTYPES)
     return replace(
         base,
         architecture=architecture,
-        quantization=stored_quantization(config, stored),
-        tensors=aggregate(stored, architecture.layers, KNOWN_DTYPES),
+        quantization=stored_quantization(config, tensors, beside),
+        tensors=tensors,
         unknown=(*base.unknown, *unknown),
     )
 

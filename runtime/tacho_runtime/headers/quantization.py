@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
-from tacho_contract.model import IRREGULAR, REORDERED, SCHEMES_JOINED, SPARSE, StoredQuantization
+from tacho_contract.model import (
+    IRREGULAR,
+    REORDERED,
+    SCHEMES_JOINED,
+    SPARSE,
+    StoredQuantization,
+    TensorClass,
+)
+from tacho_contract.units import listed
 from tacho_runtime.headers.json_values import integer, mapping, sequence, text
 from tacho_runtime.headers.source import invalid
-from tacho_runtime.headers.tensors import StoredTensor
 
 GGUF_FILE_TYPES = {
     # llama.h enum llama_ftype
@@ -26,44 +34,97 @@ WORD_LIMIT = 128
 """Characters of a word that a configuration chooses: the facts of a model must fit a container's message."""
 
 
-def stored_quantization(config: dict[str, Any], tensors: Iterable[StoredTensor] = ()) -> StoredQuantization:
-    """The quantization in config.json's ``quantization_config`` (or its older names). Method "" without
-    one. Raises FailedError for one that is no object, or has NaN or Infinity: no weights are unquantized, or
-    of a usual width, by an error."""
-    text_config = mapping(config.get("text_config"))
-    raw = (
-        config.get("quantization_config")
-        or config.get("compression_config")
-        or text_config.get("quantization_config")
-        or _by_mlx(config.get("quantization"))
+BY_MODELOPT, BY_AWQ, BY_GPTQ = "hf_quant_config.json", "quant_config.json", "quantize_config.json"
+BESIDE = (BY_MODELOPT, BY_AWQ, BY_GPTQ)
+"""Files beside config.json in which some tools say how the weights are quantized. Source: vLLM 0.32
+transformers_utils/config.py get_config; get_config_filenames of auto_awq.py and auto_gptq.py."""
+NEEDED = {
+    "awq": (("w_bit", "bits"), ("q_group_size", "group_size"), ("zero_point",)),
+    "gptq": (("bits",), ("group_size",), ("desc_act",), ("sym",)),
+}
+"""Keys without which vLLM does not read such a file, each by its names. Source: from_config, as above."""
+PACKED_DTYPE = "I32"
+"""Type of the packed weights of AWQ and GPTQ."""
+
+
+def stored_quantization(
+    config: dict[str, Any],
+    tensors: Iterable[TensorClass] = (),
+    beside: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> StoredQuantization:
+    """The quantization as vLLM reads it: in config.json, or in the files of BESIDE, by their names. Method ""
+    where none is named.
+
+    Raises FailedError for one that is no object, or has NaN or Infinity (no weights are unquantized, or of a
+    usual width, by an error), and for a file beside config.json that is incomplete, or not the only one.
+    """
+    text_config = mapping(config.get("text_config", config.get("llm_config")))
+    places = (
+        config.get("quantization_config"),
+        beside.get(BY_MODELOPT),
+        config.get("compression_config"),
+        text_config.get("quantization_config"),
+        _by_mlx(config.get("quantization")) or None,
     )
-    if not raw:
+    raw = next((found for found in places if found is not None), None)
+    classes = tuple(tensors)
+    if raw is None:
+        packed = any(one.dtype == PACKED_DTYPE and one.kind in ("linear", "expert") for one in classes)
+        stored = _told_to_vllm(beside) if packed else StoredQuantization()
+    else:
+        stored = _declared(raw)
+    if not stored.method:
         return StoredQuantization()
-    try:
-        json.dumps(raw, allow_nan=False)
-    except ValueError:
-        raw = None
-    if not isinstance(raw, dict):
-        raise invalid("The model's quantization_config is no JSON object, or has NaN or Infinity in it.")
-    method = text(raw.get("quant_method")) or text(raw.get("quantization_method"))
-    reader = READERS.get(method.lower(), _other)
-    if not method and ("config_groups" in raw or "format" in raw):
-        method, reader = "compressed-tensors", _compressed_tensors
-    if not method and ("load_in_4bit" in raw or "load_in_8bit" in raw):
-        method, reader = "bitsandbytes", _bitsandbytes
-    if not method and _by_mlx(raw):
-        method = "mlx"
-    if "quant_algo" in raw or "quant_algo" in mapping(raw.get("quantization")):
-        method, reader = "modelopt", _modelopt
-    stored = reader({**raw, "quant_method": method})
-    heads = (t for t in tensors if "lm_head." in t.name and not t.name.endswith("bias"))
-    head = any(t.dtype not in ("BF16", "F16", "F32") for t in heads)
+    head = any(one.kind == "lm_head" and one.dtype not in ("BF16", "F16", "F32") for one in classes)
     return replace(
         stored,
         scheme=stored.scheme[:WORD_LIMIT],
         kv_cache_dtype=stored.kv_cache_dtype[:WORD_LIMIT],
         lm_head_quantized=stored.lm_head_quantized or head,
     )
+
+
+def _declared(raw: Any) -> StoredQuantization:
+    """The quantization that a ``quantization_config`` names; method "" where it names none."""
+    try:
+        json.dumps(raw, allow_nan=False)
+    except ValueError:
+        raw = None
+    if not isinstance(raw, dict):
+        raise invalid("The model's quantization_config is no JSON object, or has NaN or Infinity in it.")
+    method = text(raw.get("quant_method")).lower().replace("compressed_tensors", "compressed-tensors")
+    if _is_modelopts_file(raw):
+        method = "modelopt"
+    if not method and ("load_in_4bit" in raw or "load_in_8bit" in raw):
+        method = "bitsandbytes"
+    if not method and _by_mlx(raw):
+        method = "mlx"
+    if not method:
+        return StoredQuantization()
+    return READERS.get(method, _other)({**raw, "quant_method": method})
+
+
+def _told_to_vllm(beside: Mapping[str, dict[str, Any]]) -> StoredQuantization:
+    """The quantization of a file that vLLM reads only if it is told the method; method "" without one."""
+    found = [name for name in (BY_AWQ, BY_GPTQ) if name in beside]
+    if not found:
+        return StoredQuantization()
+    if len(found) > 1:
+        raise invalid(
+            f"{BY_AWQ} and {BY_GPTQ} both say how the weights are quantized, and engines read one.",
+            "Remove the one that is not of these weights, or leave it out of spec.model.files.",
+        )
+    name, raw = found[0], beside[found[0]]
+    usual = "gptq" if name == BY_GPTQ and "zero_point" not in raw else "awq"
+    method = text(raw.get("quant_method")).lower() or usual
+    lacks = [names[0] for names in NEEDED.get(method, ()) if raw.keys().isdisjoint(names)]
+    if lacks:
+        raise invalid(
+            f"{name} lacks {listed(lacks)}, without which vLLM reads no {method} weights.",
+            f"Complete {name} in a copy of the model, or use another checkpoint.",
+        )
+    read = method in NEEDED and (method == "awq" or name == BY_GPTQ)
+    return replace(_declared({**raw, "quant_method": method}), file=name) if read else StoredQuantization()
 
 
 BY_OTHERS = ("desc_act", "sym", "zero_point", "version")
@@ -76,13 +137,19 @@ def _by_mlx(raw: Any) -> dict[str, Any]:
     return raw if known and raw.keys().isdisjoint(BY_OTHERS) else {}
 
 
+OTHER_LAYOUTS = ("gemv", "gemv_fast", "marlin")
+"""Versions of AutoAWQ that pack weights in another order than its usual "gemm". vLLM 0.32 reads that order
+alone, and no version (auto_awq.py create_weights)."""
+
+
 def _awq(raw: dict[str, Any]) -> StoredQuantization:
     bits = integer(raw.get("bits")) or integer(raw.get("w_bit")) or 4
+    version = text(raw.get("version")).lower()
     return StoredQuantization(
         method="awq",
         bits=bits,
         group_size=integer(raw.get("group_size")) or integer(raw.get("q_group_size")),
-        scheme=f"W{bits}A16",
+        scheme=f"W{bits}A16" + (f"-{version}" if version in OTHER_LAYOUTS else ""),
     )
 
 
@@ -180,9 +247,22 @@ def _mxfp4(_: dict[str, Any]) -> StoredQuantization:
     return StoredQuantization(method="mxfp4", bits=4, group_size=32, scheme="W4A16-mxfp4")
 
 
+BY_FILE_ALONE = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4")
+"""ModelOpt's algorithms that vLLM takes without a ``quant_method``, as hf_quant_config.json has none. Source:
+wheel 0.32.0, transformers_utils/model_arch_config_convertor.py _normalize_quantization_config."""
+
+
+def _is_modelopts_file(raw: dict[str, Any]) -> bool:
+    """Whether ``raw`` is laid out as hf_quant_config.json, with an algorithm."""
+    inner = mapping(raw.get("quantization"))
+    its = mapping(raw.get("producer")).get("name") == "modelopt" or "modelopt_quant_config" in inner
+    return its and bool(text(inner.get("quant_algo")))
+
+
 def _modelopt(raw: dict[str, Any]) -> StoredQuantization:
     inner = mapping(raw.get("quantization")) or raw
     algorithm = text(inner.get("quant_algo")).upper()
+    refused = _is_modelopts_file(raw) and algorithm not in BY_FILE_ALONE
     cache = text(inner.get("kv_cache_quant_algo")).lower() or text(
         mapping(raw.get("kv_cache_scheme")).get("type")
     )
@@ -191,14 +271,14 @@ def _modelopt(raw: dict[str, Any]) -> StoredQuantization:
         method="modelopt",
         bits=4 if four else 8,
         group_size=integer(inner.get("group_size")) or (16 if "NVFP4" in algorithm else 0),
-        scheme=algorithm,
+        scheme=f"{algorithm} in {BY_MODELOPT}" if refused else algorithm,
         kv_cache_dtype="fp8" if cache in ("fp8", "float") else cache,
     )
 
 
 def _other(raw: dict[str, Any]) -> StoredQuantization:
     return StoredQuantization(
-        method=text(raw["quant_method"])[:40] or "unknown",
+        method=text(raw["quant_method"])[:40],
         bits=integer(raw.get("bits")) or integer(raw.get("num_bits")),
         group_size=max(0, integer(raw.get("group_size"))),
     )
@@ -208,12 +288,10 @@ READERS = {
     "awq": _awq,
     "gptq": _gptq,
     "compressed-tensors": _compressed_tensors,
-    "compressed_tensors": _compressed_tensors,
     "fp8": _fp8,
     "bitsandbytes": _bitsandbytes,
     "mxfp4": _mxfp4,
-    "modelopt": _modelopt,
-    "modelopt_fp4": _modelopt,
+    **dict.fromkeys(("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed"), _modelopt),
 }
 """Reader function by ``quant_method`` in the configuration. For any other method only the name is kept, and
 the planner refuses it.

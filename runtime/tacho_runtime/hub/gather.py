@@ -29,6 +29,7 @@ from tacho_runtime.headers.facts import (
     with_tokenizer,
 )
 from tacho_runtime.headers.json_values import read_json, scan_json
+from tacho_runtime.headers.quantization import BESIDE
 from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource, invalid, not_found
 from tacho_runtime.headers.tensors import StoredTensor
 from tacho_runtime.hub.select import INDEX, Selection, select
@@ -124,7 +125,10 @@ def _parsed(
     if selection.format == SAFETENSORS:
         tensors = list(_safetensors(source, selection, marks))
         _require_weights(selection, tensors)
-        return facts_from_config_and_tensors(_config(source, entries), tensors, base)
+        config = _config(source, entries)
+        # A pod has the whole folder of a claim, and of a hub's repository what is selected.
+        beside = _beside(source, selection.files if source.commit else entries, config)
+        return facts_from_config_and_tensors(config, tensors, base, beside)
     if selection.format == PYTORCH:
         facts = facts_from_config_and_tensors(_config(source, entries), [], base)
         return replace(
@@ -143,16 +147,21 @@ def _require_weights(selection: Selection, tensors: list[StoredTensor]) -> None:
 
 
 def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
-    """The content of config.json, with the quantization that some tools write into a separate file."""
+    """The content of config.json."""
     config = read_json(source, entries, "config.json")
     if config is None:
         raise invalid("There is no config.json, without which no engine loads the weights.")
-    if "quantization_config" not in config:
-        if quantization := read_json(source, entries, "hf_quant_config.json"):
-            return {**config, "quantization_config": quantization}
-        if quantization := read_json(source, entries, "quantize_config.json"):
-            return {**config, "quantization_config": {"quant_method": "gptq", **quantization}}
     return config
+
+
+def _beside(
+    source: ModelSource, entries: tuple[FileEntry, ...], config: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The files that say how the weights are quantized where ``config`` does not, by their names."""
+    if config.get("quantization_config") is not None:
+        return {}
+    found = ((name, read_json(source, entries, name)) for name in BESIDE)
+    return {name: document for name, document in found if document is not None}
 
 
 def _ggufs(source: ModelSource, selection: Selection, marks: dict[str, str]) -> Iterator[gguf.GGUFHeader]:

@@ -63,6 +63,15 @@ def test_weights_nobody_predicted_are_said_to_be_none() -> None:
     assert launched(template(CLAIM_SPEC, plan(predicted=Prediction()))).predicted_weights_bytes == 0
 
 
+@pytest.mark.parametrize(("planned", "checked"), [("awq", "awq"), ("modelopt", "none"), ("none", "none")])
+def test_the_runtime_checks_methods_that_tacho_knows(planned: str, checked: str) -> None:
+    """Formats that plans only name may be unpacked to any size, as MXFP8 is on older GPUs."""
+    packed = plan(engine="vllm", engine_version="0.32.0", quantization_method=planned, gpu_count=1)
+    config = launched(template(CLAIM_SPEC, packed))
+    least = "7.5" if planned == "awq" else "7.0"
+    assert (config.quantization_method, config.gpus.least_capability) == (checked, least)
+
+
 def test_an_engine_of_unknown_size_asks_for_little_and_is_not_limited() -> None:
     found = container(template(CLAIM_SPEC, plan(predicted=Prediction())))["resources"]
     assert found == {"requests": {"cpu": "250m", "memory": "256Mi"}}

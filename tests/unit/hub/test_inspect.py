@@ -106,12 +106,22 @@ def test_custom_engine_is_listed_and_not_parsed(tmp_path: Path) -> None:
 
 
 def test_quantization_in_a_file_of_its_own(tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path / "m", "small")
-    (folder / "quantize_config.json").write_text('{"bits": 4, "group_size": 128, "sym": true}')
-    assert facts_of(InspectConfig(uri=FileUri(str(folder)))).quantization.method == "gptq"
-    quantization = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
+    folder = write_checkpoint(tmp_path / "m", "small-gptq")
+    config = json.loads((folder / "config.json").read_text())
+    quantized = config.pop("quantization_config")
+    (folder / "config.json").write_text(json.dumps(config))
+    uri = FileUri(str(folder))
+    assert facts_of(InspectConfig(uri=uri)).quantization.method == ""
+    (folder / "quantize_config.json").write_text(json.dumps(quantized))
+    found = facts_of(InspectConfig(uri=uri)).quantization
+    assert (found.method, found.file) == ("gptq", "quantize_config.json")
+    assert facts_of(InspectConfig(uri=uri, files=("config.json", "*.safetensors"))).quantization == found
+    quantization = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}
     (folder / "hf_quant_config.json").write_text(json.dumps(quantization))
-    assert facts_of(InspectConfig(uri=FileUri(str(folder)))).quantization.method == "modelopt"
+    assert facts_of(InspectConfig(uri=uri)).quantization.method == "modelopt"
+    (folder / "quantize_config.json").write_text("[]")
+    (folder / "hf_quant_config.json").unlink()
+    assert "quantize_config.json is not a JSON object" in failure_of(InspectConfig(uri=uri)).message
 
 
 def test_python_files_belong_to_a_model_whose_code_the_user_trusts(tmp_path: Path) -> None:

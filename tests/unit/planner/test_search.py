@@ -59,7 +59,7 @@ def test_two_of_a_product_named_first_come_before_one_of_the_next():
 
 def test_none_runs_a_quantized_checkpoint_as_it_is():
     found = fitting("qwen2.5-7b-awq", gpu={"products": ["L4"]}, quantization={"method": "none"})
-    assert found.quantization_method == "none"
+    assert found.quantization_method == "awq"
     assert "with awq" in found.message
     assert "quality as stored" in fitting("qwen2.5-7b-awq", gpu={"products": ["L4"]}).message
     assert "of 100" not in found.message, "nobody rated what was quantized beforehand"

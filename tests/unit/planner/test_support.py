@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from benchmarks.planner.models import facts
+from tacho_contract.model import StoredQuantization, TensorClass
 from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tools.mock.specs import CONFIG, gpu_node, smollm2, spec
@@ -135,7 +136,63 @@ def test_upstreams_image_loads_no_more_because_it_is_named():
 def test_formats_without_a_method_of_their_own_run_as_stored(method):
     found = planned(stored_as(method), gpu={"products": ["L4"]})
     assert isinstance(found, ModelPlan)
-    assert (found.engine, found.quantization_method) == ("vllm", "none")
+    assert (found.engine, found.quantization_method) == ("vllm", method)
+    assert found.message.startswith(f"vllm 0.32.0 with {method} on NVIDIA-L4: ")
+    asked = planned(stored_as(method), gpu={"products": ["L4"]}, quantization={"method": "none"})
+    assert asked.quantization_method == method
+
+
+def test_a_scheme_is_named_with_its_format():
+    found = planned(stored_as("modelopt", "NVFP4"), gpu={"products": ["L4"]})
+    assert found.message.startswith("vllm 0.32.0 with modelopt (NVFP4) on NVIDIA-L4: ")
+
+
+@pytest.mark.parametrize(("method", "file"), [("awq", "quant_config.json"), ("gptq", "quantize_config.json")])
+def test_vllm_is_told_a_method_that_it_would_not_find(method, file):
+    """vLLM looks for quantization_config and hf_quant_config.json by itself; for other files, if told."""
+    base = facts(f"llama-3.1-8b-{method}")
+    beside = dataclasses.replace(base, quantization=dataclasses.replace(base.quantization, file=file))
+    for asks in ({}, {"quantization": {"method": method}}):
+        found = planned(beside, gpu={"products": ["L40S"]}, **asks)
+        place = found.arguments.index("--quantization")
+        assert (found.arguments[place + 1], found.quantization_method) == (method, method)
+    assert "--quantization" not in planned(base, gpu={"products": ["L40S"]}).arguments
+    own = {"name": "transformers", "image": "registry.example/with-gptqmodel:v5.19"}
+    refused = planned(beside, gpu={"products": ["L40S"]}, engine=own)
+    assert refused.failure.failure_class == "UnsupportedQuantization"
+    assert f"transformers does not read {file}" in refused.failure.message
+
+
+@pytest.mark.parametrize("suffix", ["-awq", "-gptq", "-w4a16", "-w8a8", "-fp8", "-bnb-nf4", "-bnb-int8"])
+@pytest.mark.parametrize(
+    "asks", [{}, {"engine": {"name": "vllm"}, "quantization": {"method": "fp8"}}], ids=str
+)
+def test_packed_weights_of_which_no_file_says_how_are_refused(suffix, asks):
+    lost = dataclasses.replace(facts(f"llama-3.1-8b{suffix}"), quantization=StoredQuantization())
+    found = planned(lost, gpu={"products": ["L40S"]}, **asks)
+    assert found.failure.failure_class == "ModelInvalid"
+    for said in ("packed (", "quantization_config", "quant_config.json", "hf_quant_config.json"):
+        assert said in found.failure.message
+    custom = {"name": "custom", "image": "registry.example/mine:1"}
+    assert isinstance(planned(lost, gpu={"products": ["L40S"]}, engine=custom), ModelPlan)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("linear", "I64"),
+        ("linear", "BOOL"),
+        ("other", "I32"),
+        ("bias", "U8"),
+        ("router", "I32"),
+        ("draft", "U8"),
+    ],
+)
+def test_indices_and_masks_are_no_packed_weights(kind, dtype):
+    base = facts("llama-3.1-8b")
+    buffer = TensorClass(kind=kind, dtype=dtype, tensors=32, parameters=8192, stored_bytes=65536)
+    found = planned(dataclasses.replace(base, tensors=(*base.tensors, buffer)), gpu={"products": ["L40S"]})
+    assert isinstance(found, ModelPlan)
 
 
 def test_deprecated_formats_need_a_switch():

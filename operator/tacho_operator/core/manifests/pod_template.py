@@ -142,7 +142,7 @@ def runtime_config(resource: LLMDeployment, plan: ModelPlan, revision: str, plan
         tensor_parallel=plan.tensor_parallel,
         pipeline_parallel=plan.pipeline_parallel,
         gpus=_planned_gpus(plan) if plan.gpu_count else PlannedGpus(),
-        quantization_method=plan.quantization_method,
+        quantization_method=_method(plan),
         kv_cache_dtype=(quantization.kv_cache_dtype if quantization else None) or "",
         extra_args=(*plan.arguments, *(engine.extra_args if engine else ())),
         custom=_custom(custom) if custom else None,
@@ -166,9 +166,15 @@ def _planned_gpus(plan: ModelPlan) -> PlannedGpus:
     )
 
 
+def _method(plan: ModelPlan) -> str:
+    """The method that the runtime checks: ``none`` for a format of which tacho has no method."""
+    known = [item.method for item in engine_profile(plan.engine).methods]
+    return plan.quantization_method if plan.quantization_method in known or not known else "none"
+
+
 def _least_capability(plan: ModelPlan) -> str:
     """Lowest CUDA compute capability that engine and method need; "" where unknown."""
-    found = [item for item in engine_profile(plan.engine).methods if item.method == plan.quantization_method]
+    found = [item for item in engine_profile(plan.engine).methods if item.method == _method(plan)]
     return ".".join(map(str, least_capability(found[0], plan.engine_version))) if found else ""
 
 

@@ -84,6 +84,14 @@ class Attempt:
         return self.placement.method
 
     @property
+    def method_name(self) -> str:
+        """The quantization method; where tacho has none for how the checkpoint is packed, that format. A
+        custom engine gets the method as the user wrote it.
+        """
+        stored = self.placement.facts.quantization.method if self.engine.predicted else ""
+        return stored if self.method.method == "none" and stored else self.method.method
+
+    @property
     def gpus(self) -> int:
         return self.placement.count
 

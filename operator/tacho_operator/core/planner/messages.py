@@ -20,7 +20,10 @@ UNCHECKED = " No memory limit is set and no eligible node is known. Whether it f
 
 def described(attempt: Attempt) -> str:
     """The quantization method of an attempt, as part of a sentence."""
-    return "the weights as stored" if attempt.method.method == "none" else attempt.method.method
+    name, scheme = attempt.method_name, attempt.placement.facts.quantization.scheme
+    if attempt.method.method != "none":
+        return name
+    return "the weights as stored" if name == "none" else f"{name} ({scheme})" if scheme else name
 
 
 def requests(context: Context) -> str:

@@ -12,6 +12,7 @@ from tacho_engines.base import Context
 from tacho_engines.hardware.gpus import is_foreign
 from tacho_engines.memory import kv
 from tacho_engines.profile import EngineProfile
+from tacho_engines.shared.compatibility import packed_dtype
 from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import (
@@ -167,6 +168,21 @@ def too_little_known(facts: ModelFacts) -> PlanFailure | None:
         f"Too little is known of {facts.uri} to plan its memory: {missing}.",
         "Use a repository with config.json and safetensors, or a GGUF file, or engine custom, which is not "
         "planned.",
+    )
+
+
+def unexplained(facts: ModelFacts) -> PlanFailure | None:
+    """ModelInvalid where the weights are packed and no file says how; else None."""
+    dtype = packed_dtype(facts)
+    if not dtype:
+        return None
+    return failure(
+        FailureClass.MODEL_INVALID,
+        f"The weights of {facts.uri} are packed ({dtype}), and no file says how: config.json has no "
+        "quantization_config with a quant_method, and no quant_config.json, quantize_config.json or "
+        "hf_quant_config.json says it.",
+        "Put the file that the weights came with beside them (of a repository, in a copy of it), or use "
+        "another checkpoint of the model.",
     )
 
 

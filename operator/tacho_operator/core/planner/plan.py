@@ -41,6 +41,7 @@ from tacho_operator.core.planner.no_plan import (
     nvidia_only,
     too_little_known,
     too_many_gpus,
+    unexplained,
 )
 from tacho_operator.core.planner.request import PlanRequest, request_of
 from tacho_operator.core.planner.search import Search, expected_quality
@@ -64,7 +65,7 @@ def plan_model(
     request = request_of(spec, in_pods=config.in_pods)
     engine = request.row
     predictable = engine is None or engine.predicted
-    if predictable and (unknown := too_little_known(facts)):
+    if predictable and (unknown := too_little_known(facts) or unexplained(facts)):
         return unknown
     device_options = _device_options(request, facts, nodes)
     if (deviceless := _without_device(request, device_options, nodes)) is not None:
@@ -206,8 +207,7 @@ def _planned(chosen: Attempt, context: Context, search: Search, device_options: 
         image=placement.image,
         entrypoint=engine.image.entrypoint,
         python=request.python or engine.image.python,
-        # What the user called it, where ``none`` means a checkpoint that is quantized already.
-        quantization_method=chosen.method.method if request.method != "none" else "none",
+        quantization_method=chosen.method_name,
         files=placement.facts.files,
         gpu_product=device.product,
         gpu_label=device.node_label,

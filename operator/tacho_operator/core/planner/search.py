@@ -68,7 +68,7 @@ def alternative(other: Attempt, chosen: Attempt | None, *, is_requested: bool) -
         reason, message = _passed_over(other, chosen if is_requested else None)
     return Alternative(
         engine=other.engine.name,
-        method=other.method.method,
+        method=other.method_name,
         product=clipped(other.product if for_any_gpu else other.where, PRODUCT_CHARS),
         fits=other.fits,
         reason=reason,
