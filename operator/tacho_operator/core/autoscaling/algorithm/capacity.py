@@ -119,5 +119,5 @@ def _by_memory(
 
 def _kv_cache_tokens(found: MeasurementEntry | None, plan: Plan | None) -> int | None:
     seen = found.kv_cache.capacity_tokens if found and found.kv_cache else None
-    predicted = plan.predicted.kv_cache_tokens if plan and plan.predicted else None
-    return seen or predicted
+    predicted = plan.predicted if plan else None
+    return seen or (predicted and (predicted.kv_cache_workload_tokens or predicted.kv_cache_tokens))
