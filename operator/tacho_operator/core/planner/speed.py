@@ -95,7 +95,7 @@ class DecodeStep:
         return self.weights_bytes * read_share(self.placement.facts, self.placement.architecture, streams)
 
     def cache_bytes(self, streams: int) -> float:
-        """Bytes of KV cache that a step reads: each stream's prompt and, on average, half of its output, or of
+        """Bytes of KV cache that a step reads: each stream's prompt and, on average, half of its output; of
         layers with windows what is within.
         """
         architecture, context = self.placement.architecture, self.input_tokens + self.output_tokens / 2
