@@ -1,6 +1,6 @@
 """Drives vLLM's own scheduler over the layers of models, without an engine: what fits a pool of blocks.
 
-    PYTHON_OF_VLLM vllm_scheduler.py < MODELS.json
+    PYTHON_OF_VLLM -P vllm_scheduler.py < MODELS.json
 
 Prints one line of JSON for each run: the most requests that ran at the same time, and how many were
 preempted. All tokens of a step are computed at once; with asynchronous scheduling the next step is planned

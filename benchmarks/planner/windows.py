@@ -127,7 +127,7 @@ def drawn(seed: int = 1) -> Iterator[dict[str, Any]]:
 def judged(python: Path, models: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """What vLLM's scheduler does with each case."""
     done = subprocess.run(
-        [python, DRIVER], input=json.dumps(models), capture_output=True, text=True, check=False
+        [python, "-P", DRIVER], input=json.dumps(models), capture_output=True, text=True, check=False
     )
     lines = [line.removeprefix("told ") for line in done.stdout.splitlines() if line.startswith("told ")]
     assert done.returncode == 0, done.stderr[-2000:]
