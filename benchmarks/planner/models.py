@@ -135,6 +135,16 @@ LLAMA_3_2_1B = {
     "tie_word_embeddings": True,
 }
 
+GEMMA_3_27B = {
+    **_llama(5376, 21504, 62, 32, 16, 262208, 131072),
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "head_dim": 128,
+    "sliding_window": 1024,
+    "sliding_window_pattern": 6,
+    "tie_word_embeddings": True,
+}
+
 MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
     "llama-2-70b": (_llama(8192, 28672, 80, 64, 8, 32000, 4096), BY_FAMILY["llama"]),
     # As released on 2024-07-23: 16 heads for keys and values, 8 since August.
@@ -254,6 +264,7 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
     "phi-3-mini-as-llama-49k": (_llama(3072, 8192, 32, 32, 32, 49152, 4096), BY_FAMILY["llama"]),
     "danube3-4b-49k": (_llama(3840, 10240, 24, 32, 8, 49152, 8192), BY_FAMILY["llama"]),
     "rho-1b": (_llama(2048, 5632, 22, 32, 4, 32000, 2048), BY_FAMILY["llama"]),
+    "gemma-3-27b": (GEMMA_3_27B, BY_FAMILY["llama"]),
     "yi-1.5-34b": (_llama(7168, 20480, 60, 56, 8, 64000, 4096), BY_FAMILY["llama"]),
 }
 LLAMA_IN_Q4_0 = "llama-3.1-8b-q4_0"

@@ -150,6 +150,10 @@ class PlannerAdapter:
         """The memory that the engine needs, by part; None for an engine whose memory is not predicted."""
         raise NotImplementedError
 
+    def cached_tokens(self, _placement: Placement, _context: Context, account: Account, _each: int, /) -> int:
+        """Tokens of the requests of ``_each`` tokens that the KV cache holds at once."""
+        return account.cache_tokens
+
     def splits(self, placement: Placement) -> Splits | EngineRefusal:
         """(tensor, pipeline) sizes with which the model may be spread over the devices, or the refusal."""
         for part in ("tensor", "pipeline"):

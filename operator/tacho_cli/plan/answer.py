@@ -225,8 +225,12 @@ def _memory(plan: ModelPlan | PlanFailure) -> Table:
     title = f"Memory {where} (predicted)"
     table = grid(("PART", "GIB", "SHARE", ""), rows, right=("GIB", "SHARE"), title=title)
     if found.kv_cache_tokens is not None:
-        times = f", {found.max_concurrency:.1f} x {plan.max_model_len}" if found.max_concurrency else ""
-        table.caption = f"The KV cache holds {found.kv_cache_tokens} tokens{times} (predicted)."
+        times = f"{found.max_concurrency:.1f} x {plan.max_model_len}" if found.max_concurrency else ""
+        counted = f"{found.kv_cache_tokens} tokens"
+        if found.kv_cache_workload_tokens is None:
+            table.caption = f"The KV cache holds {', '.join(filter(None, (counted, times)))} (predicted)."
+        else:
+            table.caption = f"The KV cache holds {times} (predicted); vLLM's log counts {counted}."
         table.caption_justify = "left"
     return table
 

@@ -20,13 +20,15 @@ class CapturedSteps:
 class Account:
     """Predicted memory in bytes, by part.
 
-    ``concurrency``: how many requests of the desired length the KV cache holds at once.
+    ``concurrency``: how many requests of the desired length the KV cache holds at once, and
+    ``logged_concurrency`` as the engine's log says it, where it counts otherwise.
     """
 
     weights_bytes: int
     cache_bytes: int
     """Bytes that the engine reserves for the KV cache; llama.cpp and Transformers: the desired context."""
     cache_tokens: int
+    """Tokens of the KV cache, as the engine's log says."""
     concurrency: float
     activation_bytes: int
     graph_bytes: int = 0
@@ -40,6 +42,9 @@ class Account:
     """Bytes needed before the first token is cached, with CUDA graphs if they count against the budget."""
     request_bytes: int
     """Bytes of KV cache that one request of the desired length needs."""
+    in_flight_bytes: int = 0
+    """Bytes of those that only one of several requests needs at a time."""
+    logged_concurrency: float | None = None
     sequences: int = 0
     """Most requests that the engine processes at the same time; 0: as many as planned."""
     cache_limit_bytes: int | None = None
@@ -76,14 +81,18 @@ class Account:
         """
         return self.fixed_bytes - self.weights_bytes
 
+    def requests_bytes(self, concurrency: int) -> int:
+        """Bytes of KV cache that ``concurrency`` requests of the desired length need."""
+        return concurrency * self.request_bytes - (concurrency - 1) * self.in_flight_bytes
+
     def needed_bytes(self, concurrency: int) -> int:
         """The least memory in bytes that serves ``concurrency`` requests of the desired length."""
-        return self.fixed_bytes + max(concurrency * self.request_bytes, self.cache_limit_bytes or 0)
+        return self.fixed_bytes + max(self.requests_bytes(concurrency), self.cache_limit_bytes or 0)
 
-    def holds(self, cache_bytes: float) -> bool:
-        """Whether a KV cache of ``cache_bytes`` is within the size that a switch fixes; True without such a
+    def holds(self, concurrency: int) -> bool:
+        """Whether so many requests are within the KV cache whose size a switch fixes; True without such a
         switch."""
-        return self.cache_limit_bytes is None or cache_bytes <= self.cache_limit_bytes
+        return self.cache_limit_bytes is None or self.requests_bytes(concurrency) <= self.cache_limit_bytes
 
     @property
     def total_bytes(self) -> int:

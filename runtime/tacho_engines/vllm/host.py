@@ -42,13 +42,15 @@ class HostMemory:
     block_bytes: int
     request_blocks: int
     """Number of KV-cache blocks for one request of the planned length."""
+    further_blocks: int
+    """Number of blocks for each further one."""
     requests: int
 
     @property
     def cache_bytes(self) -> int:
         """Bytes of the KV cache: one block more than the requests hold, as vLLM keeps the first for itself
         (v1/core/block_pool.py)."""
-        return self.block_bytes * (self.requests * self.request_blocks + 1)
+        return self.block_bytes * (self.request_blocks + (self.requests - 1) * self.further_blocks + 1)
 
 
 def settings(placement: Placement, context: Context) -> VllmSettings:
@@ -69,13 +71,13 @@ def memory(placement: Placement, context: Context) -> HostMemory:
     """Memory that a server for ``context`` takes on the host."""
     resolved, architecture = settings(placement, context), placement.architecture
     pool = kv.pool(architecture, resolved)
-    in_flight = resolved.cache.in_flight_steps * resolved.batch.tokens
     table = weights.rotary_bytes(architecture, context.max_model_len)
     return HostMemory(
         weights_bytes=int(weights.parts(placement.facts, plain_bytes=resolved.element_bytes).total) + table,
         activation_bytes=activation_bytes(architecture, resolved),
         block_bytes=pool.block_bytes,
-        request_blocks=pool.blocks_per_request(context.max_model_len, in_flight),
+        request_blocks=pool.blocks_per_request(context.max_model_len, resolved.in_flight_tokens),
+        further_blocks=pool.blocks_while_running(context.max_model_len),
         requests=context.concurrency,
     )
 
@@ -92,16 +94,18 @@ def cache_limit_bytes(placement: Placement) -> int | None:
 def account(placement: Placement, context: Context) -> Account:
     found, limit = memory(placement, context), cache_limit_bytes(placement)
     other = PROCESS_BYTES + RUNTIME_BYTES + found.block_bytes
+    held = (context.concurrency - 1) * found.further_blocks / found.request_blocks + 1
     return Account(
         weights_bytes=found.weights_bytes,
         cache_bytes=limit or found.cache_bytes - found.block_bytes,
-        cache_tokens=context.max_model_len * context.concurrency,
+        cache_tokens=int(context.max_model_len * held),
         concurrency=float(context.concurrency),
         activation_bytes=found.activation_bytes,
         other_bytes=other,
         budget_bytes=placement.device.part_bytes,
         fixed_bytes=found.weights_bytes + found.activation_bytes + other,
         request_bytes=max(1, found.block_bytes * found.request_blocks),
+        in_flight_bytes=found.block_bytes * (found.request_blocks - found.further_blocks),
         cache_limit_bytes=limit,
         cache_limit_switch="--kv-cache-memory-bytes",
     )

@@ -334,6 +334,8 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         budget_bytes=budget,
         fixed_bytes=inside,
         request_bytes=found.cache.request_bytes,
+        in_flight_bytes=found.cache.in_flight_bytes,
+        logged_concurrency=found.cache.logged_concurrency if found.cache.in_flight_bytes else None,
         sequences=settings.batch.sequences,
         cache_limit_bytes=settings.cache.fixed_bytes,
         cache_limit_switch="--kv-cache-memory-bytes",

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from tacho_engines.base import Context, Placement, PlannerAdapter
 from tacho_engines.memory.account import Account
-from tacho_engines.vllm import arguments, compatibility, host, memory, parallel, prompt_graphs, recorded
+from tacho_engines.vllm import (
+    arguments,
+    compatibility,
+    host,
+    kv_blocks,
+    memory,
+    parallel,
+    prompt_graphs,
+    recorded,
+)
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import planned_settings
 
@@ -32,6 +41,15 @@ class VllmPlan(PlannerAdapter):
         if placement.device.on_host:
             return host.account(placement, context)
         return memory.account(placement, planned_settings(placement, context))
+
+    def cached_tokens(self, placement: Placement, context: Context, account: Account, each: int, /) -> int:
+        on_host = placement.device.on_host
+        settings = host.settings(placement, context) if on_host else planned_settings(placement, context)
+        pool = kv_blocks.pool(placement.architecture, settings)
+        if not pool.window_groups:
+            return account.cache_tokens
+        blocks = account.cache_bytes // pool.block_bytes
+        return int(each * pool.requests(blocks, each, settings.in_flight_tokens))
 
 
 PLAN: PlannerAdapter = VllmPlan(PROFILE)

@@ -120,6 +120,11 @@ class VllmSettings:
     """Switches that the plan adds to the user's, by name."""
 
     @property
+    def in_flight_tokens(self) -> int:
+        """Most tokens of all requests together that are scheduled and not yet computed."""
+        return self.cache.in_flight_steps * self.batch.tokens
+
+    @property
     def wider(self) -> float:
         """How many times as wide as 16 bits an element is."""
         return self.element_bytes / 2

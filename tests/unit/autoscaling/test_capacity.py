@@ -39,6 +39,13 @@ def measured(**changes: Any) -> list[MeasurementEntry]:
     return [MeasurementEntry.model_validate({**ENTRY, **changes})]
 
 
+def test_of_layers_with_windows_the_tokens_of_the_workload_count() -> None:
+    windowed = {"kvCacheTokens": 71_200, "kvCacheWorkloadTokens": 7_120}
+    plan = Plan.model_validate({"concurrency": 32, "predicted": windowed})
+    found = capacity_of([], plan, WORKLOAD)
+    assert (found.kv_cache_tokens, found.concurrency) == (7_120, 10)
+
+
 def test_a_clean_measurement_is_believed_to_the_lower_end_of_its_interval() -> None:
     found = capacity_of(measured(), PLAN, WORKLOAD)
     assert (found.fingerprint, found.requests_per_second, found.concurrency) == ("f", 4.0, 16)

@@ -219,6 +219,22 @@ def test_predictions_and_the_method_are_those_of_the_revision() -> None:
     assert on_host == (40, 50, "Host"), "the plan is for the CPU"
 
 
+def test_of_layers_with_windows_the_cache_holds_the_tokens_of_the_workload() -> None:
+    predicted = dataclasses.replace(plan().predicted, kv_cache_workload_tokens=4096)
+    windowed = dataclasses.replace(plan(), predicted=predicted)
+    revision = Revision(
+        name="smol-1", number=1, plan=windowed, plan_key="p", facts_key="f", pod_template={}, tacho_image="t"
+    )
+    report = plain_report(
+        revision="smol-1", engine="llamacpp", observed_time=FULL.observed_time, measurement=FULL
+    )
+    found = measurement_entry(PodReport(report=report, image_id="i"), revision)
+    assert found is not None
+    assert found.memory is not None
+    assert found.kv_cache is not None
+    assert (found.memory.actual_kv_cache_tokens, found.kv_cache.capacity_tokens) == (20, 10)
+
+
 def test_of_a_gpu_that_was_not_seen_nothing_is_told_by_the_hosts_memory() -> None:
     memory = MemoryActual(host_used_bytes=40, host_peak_bytes=50)
     wire = shown(dataclasses.replace(FULL, memory=memory))

@@ -60,7 +60,7 @@ class KvCache(KvUse):
     """The KV cache under load."""
 
     capacity_tokens: int | None = field(default=None, metadata=SIZE)
-    """Tokens it holds, as the engine says."""
+    """Tokens it holds, as the engine says; of layers with windows, those of requests of the workload."""
 
 
 class MeasuredMemory(StatusModel):

@@ -83,7 +83,10 @@ class Predicted:
     kv_cache_bytes: int | None = field(default=None, metadata=SIZE)
     """Memory left for the KV cache, in bytes."""
     kv_cache_tokens: int | None = field(default=None, metadata=SIZE)
-    """Tokens the KV cache of the whole replica holds."""
+    """Tokens the KV cache of the whole replica holds, as the engine's log says."""
+    kv_cache_workload_tokens: int | None = field(default=None, metadata=SIZE)
+    """Tokens of requests of the workload that it holds at once, where layers have windows: vLLM's log charges
+    each request all tokens that it may have in flight. Absent: as the log says."""
     max_concurrency: float | None = None
     """Requests of the full context length the KV cache holds at once."""
     activation_bytes: int | None = field(default=None, metadata=SIZE)

@@ -115,9 +115,9 @@ def decode_bound(plan: ModelPlan, context_tokens: float) -> float | None:
         return None
     gpus = max(1, plan.tensor_parallel)  # pipeline stages take turns
     cache = 0.0
-    if found.kv_cache_bytes and found.kv_cache_tokens:
+    if found.kv_cache_bytes and (tokens := found.kv_cache_workload_tokens or found.kv_cache_tokens):
         whole = found.kv_cache_bytes * gpus * max(1, plan.pipeline_parallel)
-        cache = context_tokens * whole / found.kv_cache_tokens
+        cache = context_tokens * whole / tokens
     return device.bandwidth_bytes * gpus / (found.step_weights_bytes + cache)
 
 

@@ -178,7 +178,7 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
     flags = {*flags_of(measurement), *near.flags(), *([INCOMPLETE] if measurement.state == PARTIAL else [])}
     return MeasurementEntry.model_validate(
         {
-            **_parts(measurement),
+            **_parts(measurement, revision),
             "fingerprint": fingerprint(
                 measurement.plan_key, measurement.measure_key, found.image_id, report.environment
             ),
@@ -202,7 +202,7 @@ def _entry(found: PodReport, measurement: Measurement, revision: Revision | None
     )
 
 
-def _parts(measurement: Measurement) -> dict[str, Any]:
+def _parts(measurement: Measurement, revision: Revision | None) -> dict[str, Any]:
     """The measured parts of the entry, each value rounded to the digits that its interval allows."""
     single, saturation = measurement.single_stream, measurement.saturation
     decode = single.decode_ci_percent if single else None
@@ -232,11 +232,19 @@ def _parts(measurement: Measurement) -> dict[str, Any]:
         "fit": fields_of(measurement.fit, exact=("r2",)),
         "kv_cache": {
             **(fields_of(measurement.kv_use) or {}),
-            "capacity_tokens": measurement.memory.kv_cache_tokens,
+            "capacity_tokens": _cached_tokens(measurement.memory.kv_cache_tokens, revision),
         },
         "quality": _quality(measurement.quality),
         "cold_first_request_milliseconds": rounded(measurement.cold_first_request_milliseconds),
     }
+
+
+def _cached_tokens(logged: int | None, revision: Revision | None) -> int | None:
+    """Tokens of requests of the workload that the KV cache holds, from ``logged``, as the engine counts."""
+    predicted = revision.plan.predicted if revision else Prediction()
+    if not (logged and predicted.kv_cache_workload_tokens and predicted.kv_cache_tokens):
+        return logged
+    return round(logged * predicted.kv_cache_workload_tokens / predicted.kv_cache_tokens)
 
 
 def _level(measurement: Measurement, concurrency: int | None) -> CurvePoint | None:

@@ -67,6 +67,8 @@ class Attempt:
     sized_context: Context | None = None
     """Context for which ``account`` was computed: ``context``, or where nothing fits the smallest."""
     account: Account | None = None
+    cached_tokens: int = 0
+    """Tokens of requests of the workload that the KV cache holds."""
     speed: SpeedBound | None = None
     expected: ExpectedSpeed | None = None
     nearest: Context | None = None
@@ -133,6 +135,7 @@ class Attempt:
             weights_bytes=account.weights_bytes,
             kv_cache_bytes=account.cache_bytes,
             kv_cache_tokens=account.cache_tokens,
+            kv_cache_workload_tokens=None if account.logged_concurrency is None else self.cached_tokens,
             max_concurrency=account.concurrency,
             activation_bytes=account.activation_bytes,
             graph_bytes=account.graph_bytes,
@@ -245,15 +248,17 @@ class Evaluator:
         ``graphs`` holds those for CUDA graphs.
         """
         placement = _with_arguments(found.placement, graphs.arguments)
-        step = self._step(adapter, placement, account) if account else None
-        expected = self._expected(found.engine, step, context, account, None)
+        step, cached = (self._step(adapter, placement, account) if account else None), 0
+        if account:
+            cached = adapter.cached_tokens(placement, context, account, max(1, self.request.request_tokens))
+        found = replace(found, account=account, cached_tokens=cached)
+        expected = self._expected(found, step, context, None)
         tuning = adapter.tuned(placement, expected.output_tokens_per_second if expected else None)
         if tuning.front_ends is not None:
-            expected = self._expected(found.engine, step, context, account, tuning.front_ends)
+            expected = self._expected(found, step, context, tuning.front_ends)
         set_for_speed = graphs.arguments + tuning.arguments
         return replace(
             found,
-            account=account,
             speed=step.bound() if step else None,
             expected=expected,
             arguments=adapter.arguments(placement, context) + set_for_speed,
@@ -292,23 +297,23 @@ class Evaluator:
 
     def _expected(
         self,
-        engine: EngineProfile,
+        found: Attempt,
         step: DecodeStep | None,
         context: Context,
-        account: Account | None,
         front_ends: int | None,
     ) -> ExpectedSpeed | None:
-        """The expected speed of this attempt; None where it cannot be predicted.
+        """The expected speed of ``found``; None where it cannot be predicted.
 
         ``front_ends``: HTTP processes of the engine; None: more than its load needs.
         """
+        account = found.account
         if step is None or account is None or account.offloaded_bytes:
             return None  # steps wait for the bus or the host, which were not timed
-        cached = account.cache_tokens // max(1, self.request.request_tokens)
+        cached = found.cached_tokens // max(1, self.request.request_tokens)
         limit = account.sequences or context.concurrency
         running = min(context.concurrency, limit)
         return expected_speed(
-            engine.speed,
+            found.engine.speed,
             step,
             concurrency=running,
             slots=max(running, min(cached, limit)),

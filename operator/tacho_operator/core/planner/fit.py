@@ -37,7 +37,7 @@ def fits(account: Account, concurrency: int, excess: float = 0.0, *, tight: bool
 
     True where the budget is unknown.
     """
-    if not account.holds(concurrency * account.request_bytes):
+    if not account.holds(concurrency):
         return False
     needed = account.needed_bytes(concurrency) + margin_bytes(account, excess, tight=tight)
     return account.budget_bytes is None or needed <= account.budget_bytes

@@ -207,10 +207,18 @@ def _on_gpus(attempt: Attempt, account: Account, context: Context, why: str) -> 
     spread = f" (tensor {placement.tensor}, pipeline {placement.pipeline})" if several else ""
     return (
         f"{attempt.engine.name} {placement.version} with {described(attempt)} on {attempt.where}{spread}: "
-        f"weights {gib(account.weights_bytes)}, KV cache {gib(account.cache_bytes)} = {account.cache_tokens} "
-        f"tokens, {account.concurrency:.1f} concurrent requests of {context.max_model_len} tokens, within "
-        f"{gib(account.budget_bytes or 0)}{' of each GPU' if several else ''}.{why}{_speed(attempt)}"
+        f"weights {gib(account.weights_bytes)}, "
+        f"KV cache {gib(account.cache_bytes)}{_cached(account, context)}, "
+        f"within {gib(account.budget_bytes or 0)}{' of each GPU' if several else ''}.{why}{_speed(attempt)}"
     )
+
+
+def _cached(account: Account, context: Context) -> str:
+    """What the KV cache holds, as the end of a clause, with the engine's own figures."""
+    held = f"{account.concurrency:.1f} concurrent requests of {context.max_model_len} tokens"
+    if account.logged_concurrency is None:
+        return f" = {account.cache_tokens} tokens, {held}"
+    return f" for {held} (vLLM logs {account.cache_tokens} tokens and {account.logged_concurrency:.1f}x)"
 
 
 def within(factor: float) -> str:
@@ -315,8 +323,8 @@ def short_message(attempt: Attempt) -> str:
         return f"the model supports {attempt.beyond_tokens} tokens, not {context.max_model_len}{would}"
     each = " on each GPU" if attempt.gpus > 1 else ""
     need = "need" if context.concurrency > 1 else "needs"
-    cache = context.concurrency * account.request_bytes
-    if not account.holds(cache):
+    cache = account.requests_bytes(context.concurrency)
+    if not account.holds(context.concurrency):
         return (
             f"{requests(context)} of {context.max_model_len} tokens {need} a KV cache of {gib(cache)}{each}; "
             f"{account.cache_limit_switch} allows {gib(account.cache_limit_bytes or 0)}{would}"

@@ -95,9 +95,16 @@ class DecodeStep:
         return self.weights_bytes * read_share(self.placement.facts, self.placement.architecture, streams)
 
     def cache_bytes(self, streams: int) -> float:
-        """Bytes of KV cache that a step reads: each stream's prompt and, on average, half of its output."""
-        context = self.input_tokens + self.output_tokens / 2
-        return streams * context * kv.bytes_per_token(self.placement.architecture, self.key_value_bytes)
+        """Bytes of KV cache that a step reads: each stream's prompt and, on average, half of its output; of
+        layers with windows what is within.
+        """
+        architecture, context = self.placement.architecture, self.input_tokens + self.output_tokens / 2
+        read = (
+            kv.group_bytes_per_token(architecture, group, self.key_value_bytes)
+            * min(context, group.window_tokens or context)
+            for group in kv.layer_groups(architecture)
+        )
+        return streams * sum(read)
 
     def bound(self) -> SpeedBound | None:
         """The highest speed on this hardware; None where its bandwidth or a size of the model is unknown."""

@@ -11,7 +11,7 @@ from tacho_engines.shared.switches import parse_arguments
 
 SUCH_GPU = "on such a GPU"
 TIMED_LAYERS = ("full", "sliding")
-"""Kinds of attention in the timed models. A sliding window longer than the request counts as full."""
+"""Kinds of attention in the timed models."""
 
 
 def covers(row: KernelTiming, placement: Placement) -> bool:

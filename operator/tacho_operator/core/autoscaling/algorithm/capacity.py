@@ -119,5 +119,6 @@ def _by_memory(
 
 def _kv_cache_tokens(found: MeasurementEntry | None, plan: Plan | None) -> int | None:
     seen = found.kv_cache.capacity_tokens if found and found.kv_cache else None
-    predicted = plan.predicted.kv_cache_tokens if plan and plan.predicted else None
-    return seen or predicted
+    if seen or plan is None or plan.predicted is None:
+        return seen
+    return plan.predicted.kv_cache_workload_tokens or plan.predicted.kv_cache_tokens
