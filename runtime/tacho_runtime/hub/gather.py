@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +15,7 @@ from tacho_contract.launch import startup_budget_seconds
 from tacho_contract.model import FULL, InspectConfig, ModelFacts, ModelFiles
 from tacho_contract.units import file_size
 from tacho_engines.run_parts import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, loadable_files
+from tacho_engines.shared.purpose import DRAFTED, EMBEDDED
 from tacho_runtime.headers import gguf, safetensors
 from tacho_runtime.headers.digests import (
     PARALLEL_READS,
@@ -30,10 +32,17 @@ from tacho_runtime.headers.facts import (
     with_gguf_companions,
     with_tokenizer,
 )
-from tacho_runtime.headers.json_values import read_json
-from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource, invalid, not_found
+from tacho_runtime.headers.json_values import read_json, text
+from tacho_runtime.headers.source import (
+    CHUNK_BYTES,
+    FileEntry,
+    FolderSource,
+    ModelSource,
+    invalid,
+    not_found,
+)
 from tacho_runtime.headers.tensors import StoredTensor
-from tacho_runtime.hub.select import INDEX, Selection, select
+from tacho_runtime.hub.select import ADAPTER, INDEX, Selection, adapter_alone, lone_adapter, select
 
 SHARD_LIMIT = 2000
 SIZE_LIMIT_BYTES = 1 << 50
@@ -96,6 +105,9 @@ def _selection(config: InspectConfig, source: ModelSource, entries: tuple[FileEn
     """The files of the model to load. Raises FailedError where there are none, or those of several models."""
     if not entries:
         raise not_found(f"{config.uri} has no files.", "Put the model there, or correct spec.model.uri.")
+    if config.parse and lone_adapter(entries):
+        base = text((read_json(source, entries, ADAPTER) or {}).get("base_model_name_or_path"))
+        raise adapter_alone(base)
     loadable = loadable_files(config.engine) if config.parse else ALL_FILES
     loadable = replace(loadable, code=config.trust_remote_code)
     index = None if config.files or SAFETENSORS not in loadable.formats else _index(source, entries)
@@ -133,9 +145,9 @@ def _parsed(
     if selection.format == SAFETENSORS:
         tensors = list(_safetensors(source, selection, marks))
         _require_weights(selection, tensors)
-        return facts_from_config_and_tensors(_config(source, entries), tensors, base)
+        return facts_from_config_and_tensors(_language_model(source, entries), tensors, base)
     if selection.format == PYTORCH:
-        facts = facts_from_config_and_tensors(_config(source, entries), [], base)
+        facts = facts_from_config_and_tensors(_language_model(source, entries), [], base)
         return replace(
             facts, unknown=(*facts.unknown, "sizes of single weights (pickle files are never opened)")
         )
@@ -149,6 +161,29 @@ def _require_weights(selection: Selection, tensors: list[StoredTensor]) -> None:
     """Raises FailedError where no tensor of the model has a byte."""
     if not any(tensor.stored_bytes for tensor in tensors):
         raise invalid(f"{selection.weights[0].path} holds no weights: its header describes no bytes of any.")
+
+
+MODULES = "modules.json"
+POOLING = re.compile(rb'"type"\s*:\s*"sentence_transformers[.][^"]*[.]Pooling"')
+"""A module of Sentence Transformers that makes one vector of a text. Source: vLLM 0.32
+transformers_utils/config.py get_pooling_config, by which every architecture is an embedding model's."""
+
+
+def _language_model(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
+    """The content of config.json. Raises FailedError if files beside the weights say that it generates no
+    text."""
+    config = _config(source, entries)
+    modules = any(entry.path == MODULES for entry in entries)
+    if modules and POOLING.search(source.read(MODULES, 0, CHUNK_BYTES)):
+        raise _other_purpose(f"{MODULES} has a pooling module: this is an embedding model", EMBEDDED)
+    if config.get("speculators_config"):
+        raise _other_purpose("config.json has a speculators_config: this is a draft", DRAFTED)
+    return config
+
+
+def _other_purpose(message: str, step: str) -> FailedError:
+    message = f"{message}, which answers no completions."
+    return FailedError.of(FailureClass.ENGINE_NOT_SUPPORTED, message, f"{step}.")
 
 
 def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, Any]:

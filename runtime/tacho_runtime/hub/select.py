@@ -31,6 +31,7 @@ NOT_COMPANION = re.compile(r"^(README|LICENSE|adapter_config|trainer_state|all_r
 KNOWN_COMPANION = re.compile(r"config|token|\.index\.json$")
 ADAPTER = "adapter_config.json"
 """The file of an adapter by PEFT, which holds no model of its own."""
+MODEL_OF_ITS_OWN = re.compile(r"^config[.]json$|^params[.]json$|[.]gguf$")
 COMPANION_LIMIT = 40
 PATTERNS_LIMIT = 100
 """Most patterns that are tried for a model's files, as each is compared with every file."""
@@ -164,11 +165,23 @@ def _one_gguf(ggufs: Files) -> Files:
 
 
 def _absent(desired: LoadableFiles, entries: Files) -> FailedError:
-    message, step = f"{desired.absent} There is: {_sized(entries)}.", desired.next_step
-    if any(entry.path == ADAPTER for entry in entries):
-        message = f"{desired.absent} {ADAPTER} is that of an adapter (LoRA), which changes another model."
-        step = "Name the model that it adapts in spec.model.uri, or merge the adapter into it."
-    return not_found(message, step)
+    return not_found(f"{desired.absent} There is: {_sized(entries)}.", desired.next_step)
+
+
+def lone_adapter(entries: Files) -> bool:
+    """Whether the files are those of an adapter (LoRA) without a model of its own."""
+    return any(e.path == ADAPTER for e in entries) and not any(
+        MODEL_OF_ITS_OWN.search(e.path) for e in entries
+    )
+
+
+def adapter_alone(base: str) -> FailedError:
+    """The refusal of an adapter's files. ``base``: the model that it adapts; "": unknown."""
+    named = f", {base}," if base else ""
+    return not_found(
+        f"{ADAPTER} is that of an adapter (LoRA), which changes another model; there is no model beside it.",
+        f"Name the model that it adapts{named} in spec.model.uri, or merge the adapter into it.",
+    )
 
 
 def _sets(weights: Files) -> dict[str, Files]:

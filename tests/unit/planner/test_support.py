@@ -76,22 +76,37 @@ def planned(model, **asks):
     return plan_model(spec(**asks), model, nodes=None, history=(), config=CONFIG)
 
 
-@pytest.mark.parametrize("name", ["BertModel", "XLMRobertaForSequenceClassification", "Qwen2ForRewardModel",
-                                  "T5ForConditionalGeneration", "nomic-bert"])  # fmt: skip
+@pytest.mark.parametrize(("name", "step"), [
+    *((name, "--runner pooling") for name in (
+        "BertModel", "XLMRobertaForSequenceClassification", "Qwen2ForRewardModel", "nomic-bert",
+        "JinaVLForRanking", "ColQwen3", "CLIPModel", "Qwen3VLNemotronEmbedModel")),
+    *((name, "the model that it drafts for") for name in (
+        "LlamaForCausalLMEagle3", "EagleLlamaForCausalLM", "PEagleDraftModel", "DeepSeekMTPModel",
+        "Qwen3NextMTP", "MedusaModel", "DFlashDraftModel")),
+    ("WhisperForConditionalGeneration", "Deployment of your own"),
+    ("T5ForConditionalGeneration", "that generates text"),
+])  # fmt: skip
 @pytest.mark.parametrize("engine", [{}, {"name": "vllm"}, {"name": "transformers"}], ids=str)
-def test_what_is_no_language_model_is_refused_before_it_is_downloaded(name, engine):
+def test_what_is_no_language_model_is_refused_before_it_is_downloaded(name, step, engine):
     found = facts("qwen2.5-0.5b")
     other = dataclasses.replace(found, architecture=dataclasses.replace(found.architecture, name=name))
     refused = planned(other, gpu={"products": ["L4"]}, engine=engine)
     assert isinstance(refused, PlanFailure)
     assert refused.failure.failure_class == "EngineNotSupported"
     assert name in refused.failure.message
+    assert step in refused.failure.next_step
 
 
-@pytest.mark.parametrize("name", ["InternVLChatModel", "ChatGLMModel", "GPT2LMHeadModel", "UltravoxModel"])
-def test_some_names_that_end_like_an_embedding_models_generate_text(name):
+@pytest.mark.parametrize("name", [
+    "InternVLChatModel", "ChatGLMModel", "GPT2LMHeadModel", "UltravoxModel", "Qwen2_5OmniModel",
+    "MossAudioModel", "Eagle2_5_VLForConditionalGeneration", "Qwen2ForCausalLM", "Phi3ForCausalLM",
+    "DeciLMForCausalLM", "LlavaNextForConditionalGeneration", "VoxtralForConditionalGeneration",
+    "MiMoForCausalLM",
+])  # fmt: skip
+def test_names_like_those_of_embedding_and_draft_models_that_generate_text(name):
+    """Some of them are in vLLM's registry of embedding models, too."""
     found = facts("qwen2.5-0.5b")
-    shape = dataclasses.replace(found.architecture, name=name, multimodal=name == "UltravoxModel")
+    shape = dataclasses.replace(found.architecture, name=name)
     assert isinstance(
         planned(dataclasses.replace(found, architecture=shape), gpu={"products": ["L4"]}), ModelPlan
     )
