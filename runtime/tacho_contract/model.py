@@ -91,7 +91,10 @@ class Architecture:
     state_heads: int = 0
     """Heads of recurrent layers that GPUs can share: with several groups, their greatest common divisor."""
     needs_remote_code: bool = False
-    """Whether loading the model would run Python code of its repository (auto_map). Inspection does not."""
+    """Whether the model maps its classes to Python code of its repository (auto_map), which engines run where
+    they have none of their own. Inspection does not."""
+    configuration: str = ""
+    """The ``model_type`` of the whole configuration, where ``needs_remote_code``."""
 
 
 SCHEMES_JOINED = "+"

@@ -113,11 +113,13 @@ def model_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal
     if message := wrong_checkpoint(method, facts):
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)
     if facts.tokenizer is False and "tokenizer" not in parse_arguments(placement.options.arguments):
-        return refused(
-            FailureClass.MODEL_INVALID,
-            "the model has no tokenizer, without which no request can be answered",
-            "Put the tokenizer's files (tokenizer.json) beside the weights, or add them to spec.model.files",
+        step = (
+            "Put the tokenizer's files (tokenizer.json) beside the weights, or add them to spec.model.files"
         )
+        if placement.architecture.needs_remote_code and not placement.options.trust_remote_code:
+            step += ", or set model.trustRemoteCode to true if code of its repository may run as one"
+        message = "the model has no tokenizer, without which no request can be answered"
+        return refused(FailureClass.MODEL_INVALID, message, step)
     if lacks_plugin(profile, placement.image, placement.version, method.method):
         message = f"{placement.image} has no plugin for {method.method}; leave engine.image out"
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)

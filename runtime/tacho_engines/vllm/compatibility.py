@@ -20,12 +20,14 @@ from tacho_engines.shared.compatibility import (
     refused,
 )
 from tacho_engines.shared.images import version_key
+from tacho_engines.shared.remote_code import code_refusal, in_transformers
 from tacho_engines.shared.switches import decimal, integer
 from tacho_engines.vllm import kernels
 from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
 from tacho_engines.vllm.own_classes import in_vllms_class, is_users_build
 from tacho_engines.vllm.profile import PROFILE
+from tacho_engines.vllm.recorded import recorded
 from tacho_engines.vllm.settings import (
     COUNTS,
     ESTIMATES,
@@ -128,6 +130,7 @@ def refusal(placement: Placement) -> EngineRefusal | None:
     return (
         model_refusal(PROFILE, placement)
         or _removed_refusal(placement)
+        or _code_refusal(placement)
         or _format_refusal(placement)
         or _gguf_refusal(placement)
         or _bitsandbytes_refusal(placement)
@@ -185,6 +188,22 @@ def _removed_refusal(placement: Placement) -> EngineRefusal | None:
         f"{name} was supported in vllm until {last}; this is {placement.version}",
         f"Name an image of vllm {last} in engine.image, or use another model or engine",
     )
+
+
+CONFIGURED = ("LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM")
+"""Architectures whose configuration class vLLM finds without a model_type. Source: wheel 0.32.0,
+transformers_utils/config.py _ARCHITECTURE_TO_MODEL_TYPE."""
+
+
+def _code_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of a model whose classes the default version of vLLM lacks, and the user trusts none of the
+    repository's. What other versions or the user's image have is not known.
+    """
+    known = version_key(placement.version) == version_key(PROFILE.image.version)
+    if not known or is_users_build(placement) or placement.architecture.name in CONFIGURED:
+        return None
+    types = in_transformers() | recorded("configurations")
+    return code_refusal(placement, types, in_transformers() | recorded("architectures"))
 
 
 def _format_refusal(placement: Placement) -> EngineRefusal | None:

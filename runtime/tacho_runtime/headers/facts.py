@@ -26,16 +26,18 @@ TEMPLATES = frozenset(("chat_template.jinja", "chat_template.json"))
 SETTINGS = "tokenizer_config.json"
 
 
-def with_tokenizer(facts: ModelFacts, source: ModelSource, files: tuple[FileEntry, ...]) -> ModelFacts:
+def with_tokenizer(
+    facts: ModelFacts, source: ModelSource, files: tuple[FileEntry, ...], *, trusted: bool
+) -> ModelFacts:
     """``facts`` completed with those of the tokenizer files among ``files``, the files to load.
 
-    A GGUF file has them in its header. Files that cannot be parsed, and tokenizers made by the repository's
-    own code, leave them unknown.
+    A GGUF file has them in its header. Files that cannot be parsed leave them unknown, as do tokenizers made
+    by the repository's own code if it is ``trusted``.
     """
     if facts.format in (GGUF, UNPARSED):
         return facts
     names = {entry.path for entry in files}
-    own_code = bool(facts.architecture and facts.architecture.needs_remote_code)
+    own_code = trusted and bool(facts.architecture and facts.architecture.needs_remote_code)
     found = bool(names & TOKENIZERS) or any(name.endswith(".tiktoken") for name in names)
     if not found and own_code:
         return facts

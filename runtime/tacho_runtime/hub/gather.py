@@ -86,7 +86,8 @@ def find_facts(
         format=selection.format,
     )
     marks: dict[str, str] = {}
-    facts = with_tokenizer(_parsed(base, source, entries, selection, marks), source, selection.files)
+    parsed = _parsed(base, source, entries, selection, marks)
+    facts = with_tokenizer(parsed, source, selection.files, trusted=config.trust_remote_code)
     if not isinstance(source, FolderSource):
         facts = with_gguf_companions(facts, selection.files)
     elif not source.single_file:  # a pod has the whole folder, whatever is selected

@@ -401,3 +401,16 @@ def test_more_tensors_than_any_model_has(tmp_path: Path, monkeypatch: pytest.Mon
     folder = write_checkpoint(tmp_path / "m", "small", shard_bytes=10_000)
     monkeypatch.setattr(safetensors, "TENSOR_LIMIT", 10)
     assert "any real model" in failure_of(InspectConfig(uri=FileUri(str(folder)))).message
+
+
+@pytest.mark.parametrize(("trusted", "tokenizer"), [(True, None), (False, False)])
+def test_a_tokenizer_by_code_of_the_repository_is_none_until_it_is_trusted(
+    tmp_path: Path, trusted: bool, tokenizer: bool | None
+) -> None:
+    config = llama_beside(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**stored, "auto_map": {"AutoConfig": "a.B"}}))
+    for name in ("tokenizer.json", "tokenizer.model"):
+        (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / "tiktoken.model").touch()
+    assert facts_of(replace(config, trust_remote_code=trusted)).tokenizer is tokenizer

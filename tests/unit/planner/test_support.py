@@ -72,8 +72,8 @@ def stored_as(method, scheme=""):
     )
 
 
-def planned(model, **asks):
-    return plan_model(spec(**asks), model, nodes=None, history=(), config=CONFIG)
+def planned(found, /, **asks):
+    return plan_model(spec(**asks), found, nodes=None, history=(), config=CONFIG)
 
 
 @pytest.mark.parametrize(("name", "step"), [
@@ -110,6 +110,52 @@ def test_names_like_those_of_embedding_and_draft_models_that_generate_text(name)
     assert isinstance(
         planned(dataclasses.replace(found, architecture=shape), gpu={"products": ["L4"]}), ModelPlan
     )
+
+
+def with_code(name, configuration, others=(), /, **asks):
+    """A plan of a model whose repository has code for its classes."""
+    found = facts("qwen2.5-0.5b")
+    fields = {"name": name, "configuration": configuration, "needs_remote_code": True}
+    shape = dataclasses.replace(found.architecture, **fields)
+    return planned(
+        dataclasses.replace(found, architecture=shape, **dict(others)),
+        **{"gpu": {"products": ["L4"], "count": 1}, **asks},
+    )
+
+
+@pytest.mark.parametrize(("name", "configuration", "engine", "missing"), [
+    ("StarVectorForCausalLM", "starvector", "vllm", "starvector and StarVectorForCausalLM but"),
+    ("StarVectorForCausalLM", "starvector", "transformers", "the configuration starvector but"),
+    ("InternVLChatModel", "internvl_chat", "vllm", "no class for the configuration internvl_chat but"),
+    ("AcmeForCausalLM", "llama", "vllm", "no class for AcmeForCausalLM but"),
+    ("InternLM2ForCausalLM", "", "vllm", "the configuration without a model_type but"),
+    ("KimiK25ForConditionalGeneration", "kimi_k25", "vllm", ""),
+    ("NemotronHForCausalLM", "nemotron_h", "vllm", ""),
+    ("LongcatFlashForCausalLM", "", "vllm", ""),
+    ("AcmeForCausalLM", "llama", "transformers", ""),
+])  # fmt: skip
+def test_code_of_the_repository_is_asked_for_where_the_engine_has_none(name, configuration, engine, missing):
+    """vLLM 0.32 and Transformers 5.19 end at their start, after the download."""
+    found = with_code(name, configuration, engine={"name": engine})
+    assert isinstance(found, PlanFailure) is bool(missing), found
+    if missing:
+        assert (found.failure.failure_class, missing in found.failure.message) == ("InvalidConfig", True)
+        assert "model.trustRemoteCode to true" in found.failure.next_step
+        model = {"uri": "hf://acme/model", "trustRemoteCode": True}
+        trusted = with_code(name, configuration, engine={"name": engine}, model=model)
+        assert isinstance(trusted, ModelPlan)
+
+
+def test_a_tokenizer_that_may_be_code_of_the_repository():
+    found = with_code("DeepseekV3ForCausalLM", "kimi_k2", {"tokenizer": False}, engine={"name": "vllm"})
+    assert found.failure.failure_class == "ModelInvalid"
+    assert "model.trustRemoteCode to true if code of its repository may run as one" in found.failure.next_step
+
+
+@pytest.mark.parametrize("image", ["me/vllm:v0.32.0", "vllm/vllm-openai:v0.31.0", "vllm/vllm-openai:v0.33.0"])
+def test_what_other_builds_have_classes_for_is_not_known(image):
+    found = with_code("AcmeForCausalLM", "acme", engine={"name": "vllm", "image": image})
+    assert isinstance(found, ModelPlan)
 
 
 @pytest.mark.parametrize("method", ["hqq", "aqlm", "EETQ", "bitnet", "mlx"])
