@@ -165,7 +165,7 @@ class ModelFacts:
     uri: ModelUri
     files: ModelFiles = field(metadata=flat(globs="files"))
     format: str
-    """safetensors | gguf | ct2 | pytorch | custom."""
+    """safetensors | gguf | ct2 | pytorch | mistral-native | custom."""
     architecture: Architecture | None = None
     quantization: StoredQuantization = StoredQuantization()
     tensors: tuple[TensorClass, ...] = field(default=(), metadata=at_most(CLASS_LIMIT))

@@ -23,7 +23,7 @@ from tacho_engines.shared.images import version_key
 from tacho_engines.shared.remote_code import code_refusal, in_transformers
 from tacho_engines.shared.switches import decimal, integer
 from tacho_engines.vllm import kernels
-from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
+from tacho_engines.vllm.arguments import MISTRAL, NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
 from tacho_engines.vllm.own_classes import in_vllms_class, is_users_build
 from tacho_engines.vllm.profile import PROFILE
@@ -252,6 +252,9 @@ def _gguf_refusal(placement: Placement) -> EngineRefusal | None:
 def _bitsandbytes_refusal(placement: Placement) -> EngineRefusal | None:
     """The refusal of a model that vLLM's loader for bitsandbytes does not take; else None."""
     method, name = placement.method.method, placement.architecture.name
+    if method.startswith("bnb-") and placement.facts.format == MISTRAL:
+        message = "bitsandbytes does not load Mistral's own layout (params.json)"
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)
     if method == "bnb-int8" and placement.architecture.experts > 0:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits")
     known = version_key(placement.version) >= version_key(SCHEMES_SINCE) and in_vllms_class(placement)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tacho_contract.launch import RuntimeConfig, ServiceLevel
 from tacho_contract.report import LATENCY_EDGES_SECONDS
 from tacho_engines.base import NewSwitch, RuntimeAdapter
-from tacho_engines.run_parts import GGUF, PYTORCH, SAFETENSORS, LoadableFiles
+from tacho_engines.run_parts import GGUF, MISTRAL, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
 from tacho_engines.shared.metrics import VLLM_FAMILY
 from tacho_engines.shared.openai import COMMON
@@ -38,7 +38,9 @@ v1/metrics/buckets.py.
 
 METRICS = VLLM_FAMILY
 FILES = LoadableFiles(
-    formats=(SAFETENSORS, GGUF, PYTORCH), gguf_companions=True, absent="There are no weights that vllm loads."
+    formats=(MISTRAL, SAFETENSORS, GGUF, PYTORCH),
+    gguf_companions=True,
+    absent="There are no weights that vllm loads.",
 )
 """Files that vLLM loads; GGUF since 0.24 only with a plugin."""
 

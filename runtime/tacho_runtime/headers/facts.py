@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.run_parts import GGUF, UNPARSED
+from tacho_engines.run_parts import GGUF, MISTRAL, UNPARSED
 from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.gguf import GGML_TYPES, GGUFHeader
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
@@ -22,6 +23,8 @@ TOKENIZERS = frozenset((
 ))  # fmt: skip
 """Tokenizer files, of which a model with a tokenizer has at least one. Source: transformers,
 ``vocab_files_names`` of its tokenizers."""
+OTHER_TOKENIZERS = re.compile(r"[.]tiktoken$|^tokenizer[.]model[.]v\d")
+"""Those whose names differ, the second Mistral's, which bring a chat template of their own."""
 TEMPLATES = frozenset(("chat_template.jinja", "chat_template.json"))
 SETTINGS = "tokenizer_config.json"
 
@@ -38,10 +41,11 @@ def with_tokenizer(
         return facts
     names = {entry.path for entry in files}
     own_code = trusted and bool(facts.architecture and facts.architecture.needs_remote_code)
-    found = bool(names & TOKENIZERS) or any(name.endswith(".tiktoken") for name in names)
+    found = bool(names & TOKENIZERS) or any(map(OTHER_TOKENIZERS.search, names))
     if not found and own_code:
         return facts
-    return replace(facts, tokenizer=found, chat_template=_has_template(source, files, names))
+    template = facts.format == MISTRAL or _has_template(source, files, names)
+    return replace(facts, tokenizer=found, chat_template=template)
 
 
 def with_gguf_companions(facts: ModelFacts, files: tuple[FileEntry, ...]) -> ModelFacts:

@@ -14,9 +14,18 @@ from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import startup_budget_seconds
 from tacho_contract.model import FULL, InspectConfig, ModelFacts, ModelFiles
 from tacho_contract.units import file_size
-from tacho_engines.run_parts import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, loadable_files
+from tacho_engines.run_parts import (
+    ALL_FILES,
+    CT2,
+    GGUF,
+    MISTRAL,
+    PYTORCH,
+    SAFETENSORS,
+    UNPARSED,
+    loadable_files,
+)
 from tacho_engines.shared.purpose import DRAFTED, EMBEDDED
-from tacho_runtime.headers import gguf, safetensors
+from tacho_runtime.headers import gguf, mistral, safetensors
 from tacho_runtime.headers.digests import (
     PARALLEL_READS,
     content_digest,
@@ -143,10 +152,14 @@ def _parsed(
         headers = list(_ggufs(source, selection, marks))
         _require_weights(selection, [tensor for header in headers for tensor in header.tensors])
         return facts_from_gguf(headers, base)
-    if selection.format == SAFETENSORS:
+    if selection.format in (SAFETENSORS, MISTRAL):
         tensors = list(_safetensors(source, selection, marks))
         _require_weights(selection, tensors)
-        return facts_from_config_and_tensors(_language_model(source, entries), tensors, base)
+        if selection.format == MISTRAL:
+            config = mistral.config_of(read_json(source, entries, mistral.PARAMS) or {})
+        else:
+            config = _language_model(source, entries)
+        return facts_from_config_and_tensors(config, tensors, base)
     if selection.format == PYTORCH:
         facts = facts_from_config_and_tensors(_language_model(source, entries), [], base)
         return replace(
@@ -190,6 +203,10 @@ def _other_purpose(message: str, step: str) -> FailedError:
 def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
     """The content of config.json, with the quantization that some tools write into a separate file."""
     config = read_json(source, entries, "config.json")
+    if config is None and any(entry.path == mistral.PARAMS for entry in entries):
+        message = f"The model is in Mistral's own layout ({mistral.PARAMS}), which vllm alone loads."
+        step = "Set engine.name to vllm, or use a copy of the model with a config.json."
+        raise FailedError.of(FailureClass.ENGINE_NOT_SUPPORTED, message, step)
     if config is None:
         raise invalid("There is no config.json, without which no engine loads the weights.")
     if "quantization_config" not in config:

@@ -10,13 +10,15 @@ from fnmatch import fnmatchcase
 
 from tacho_contract.failure import FailedError
 from tacho_contract.units import file_size, listed
-from tacho_engines.run_parts import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, LoadableFiles
+from tacho_engines.run_parts import CT2, GGUF, MISTRAL, PYTORCH, SAFETENSORS, UNPARSED, LoadableFiles
+from tacho_runtime.headers.mistral import PARAMS
 from tacho_runtime.headers.source import FileEntry, invalid, not_found
 
 Files = tuple[FileEntry, ...]
 
 INDEX = "model.safetensors.index.json"
 
+CONSOLIDATED = re.compile(r"^consolidated[^/]*[.]safetensors$")
 SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5,6})-of-(?P<total>\d{5,6})\.(safetensors|gguf)$")
 NOT_WEIGHTS = re.compile(r"(^|/)(adapter_model|training_args|optimizer|scheduler|rng_state)[^/]*$")
 NOT_A_MODEL = re.compile(r"mmproj|imatrix|ggml-vocab", re.IGNORECASE)
@@ -86,6 +88,9 @@ def _classified(chosen: Files, globs: tuple[str, ...], desired: LoadableFiles) -
         return Selection(GGUF, chosen, globs, weights, weights[0].path)
     if desired.only(GGUF):
         raise _absent(desired, chosen)
+    if _is_mistral(chosen) and MISTRAL in desired.formats:
+        _check_shards(tensors)
+        return Selection(MISTRAL, chosen, globs, tensors)
     if tensors and SAFETENSORS in desired.formats:
         if not any(e.path == "config.json" for e in chosen):
             raise invalid(
@@ -122,6 +127,11 @@ def _of_format(
 ) -> Selection | None:
     """The model's files in the format ``model_format``; None where it has none. Raises FailedError where
     several models match."""
+    if model_format == MISTRAL and _is_mistral(entries):
+        weights = tuple(e for e in entries if CONSOLIDATED.match(e.path))
+        _check_shards(weights)
+        files = _with_companions(weights, entries, "consolidated.safetensors.index.json", desired.code)
+        return Selection(MISTRAL, files, _globs(files, entries), weights)
     if model_format == SAFETENSORS and (weights := _safetensors(entries, index)):
         files = _with_companions(weights, entries, INDEX, desired.code)
         return Selection(SAFETENSORS, files, _globs(files, entries), weights)
@@ -139,6 +149,12 @@ def _of_format(
         files = _with_companions(pickled, entries, "pytorch_model.bin.index.json", desired.code)
         return Selection(PYTORCH, files, _globs(files, entries), ())
     return None
+
+
+def _is_mistral(entries: Files) -> bool:
+    """Whether the files are in Mistral's own layout alone, and not in Hugging Face's, too."""
+    names = {entry.path for entry in entries}
+    return PARAMS in names and "config.json" not in names and any(map(CONSOLIDATED.match, names))
 
 
 def _is_ct2(entries: Files) -> bool:
