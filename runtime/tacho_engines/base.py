@@ -167,6 +167,10 @@ class PlannerAdapter:
         """
         return None
 
+    def pool_refusal(self, _placement: Placement, _context: Context, /) -> EngineRefusal | None:
+        """The refusal of settings that the KV cache is too small for, although the context fits; or None."""
+        return None
+
     def extends_context(self, _options: EngineOptions, /) -> bool:
         """Whether the user's switches extend the model's context beyond the length it was trained for."""
         return False

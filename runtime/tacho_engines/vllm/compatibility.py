@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from tacho_contract.failure import FailureClass
@@ -25,6 +26,7 @@ from tacho_engines.shared.switches import decimal, integer
 from tacho_engines.vllm import kernels
 from tacho_engines.vllm.arguments import MISTRAL, NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
+from tacho_engines.vllm.memory import pool_blocks
 from tacho_engines.vllm.own_classes import in_vllms_class, is_users_build
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.recorded import recorded
@@ -380,6 +382,32 @@ def settings_refusal(placement: Placement) -> EngineRefusal | None:
             f"{gib(limit)}",
         )
     return None
+
+
+SEQUENCES, OTHER_GRAPHS = "max-num-seqs", re.compile("cudagraph[-_]mode")
+BLOCKS_SINCE = "0.32"
+"""First version known to end where whole CUDA graphs need more blocks than there are. Source: wheel 0.32.0,
+config/compilation.py resolve_cudagraph_mode_and_sizes."""
+
+
+def pool_refusal(placement: Placement, context: Context) -> EngineRefusal | None:
+    """The refusal of more sequences than blocks in the cache of a model with recurrent layers; or None."""
+    given, key = switches(placement.options), version_key(placement.version)
+    recurrent = any(group.state_bytes for group in placement.architecture.layer_groups)
+    if SEQUENCES not in given or not recurrent or placement.device.on_host or key < version_key(BLOCKS_SINCE):
+        return None
+    settings = planned_settings(placement, context)
+    chosen = any(OTHER_GRAPHS.search(f"{name}={value}") for name, value in given.items())
+    whole_graphs = settings.graphs.whole > 0 and not chosen
+    blocks = pool_blocks(placement, settings)
+    if not whole_graphs or settings.batch.sequences <= blocks:
+        return None
+    return refused(
+        FailureClass.INVALID_CONFIG,
+        f"--{SEQUENCES} {settings.batch.sequences} is above the {blocks} blocks of the KV cache, of which "
+        "recurrent layers need one for each sequence",
+        f"Leave --{SEQUENCES} out of engine.extraArgs, or set it well below {blocks}",
+    )
 
 
 def extends_context(options: EngineOptions) -> bool:

@@ -15,6 +15,7 @@ class VllmPlan(PlannerAdapter):
 
     refusal = staticmethod(compatibility.refusal)
     settings_refusal = staticmethod(compatibility.settings_refusal)
+    pool_refusal = staticmethod(compatibility.pool_refusal)
     extends_context = staticmethod(compatibility.extends_context)
     fallbacks = staticmethod(compatibility.fallbacks)
     splits = staticmethod(parallel.splits)

@@ -217,6 +217,8 @@ class Evaluator:
         tight = least_margin and not too_long and _fits_with_least_margin(account, sized, found.excess)
         if tight:
             context = sized
+        if context and (refusal := adapter.pool_refusal(placement, context)):
+            return replace(found, refusal=refusal)
         found = replace(found, context=context, tight=tight, least_margin=least_margin, sized_context=sized)
         found = self._served(adapter, found, sized, account, Tuning())
         if context is None:
