@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from tacho_contract.failure import FailureClass
+from tacho_contract.model import StoredQuantization
 from tacho_contract.units import gib
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement
 from tacho_engines.shared.compatibility import (
@@ -28,6 +29,7 @@ from tacho_engines.vllm.arguments import MISTRAL, NOT_IN_HALF, in_half, wrong_dt
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
 from tacho_engines.vllm.memory import pool_blocks
 from tacho_engines.vllm.own_classes import in_vllms_class, is_users_build
+from tacho_engines.vllm.parallel import MX_GROUP
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.recorded import recorded
 from tacho_engines.vllm.settings import (
@@ -51,12 +53,17 @@ FORMAT_CAPABILITY = {
     "fp_quant": (10, 0),
     "modelopt FP8": (8, 0),
     "modelopt MXFP8": (8, 0),
-    "compressed-tensors W4A8-float": (9, 0),
+    "compressed-tensors MXFP4": (8, 0),
+    **dict.fromkeys(("modelopt NVFP4", "modelopt W4A16_NVFP4", "mxfp8", "torchao", "humming"), (7, 5)),
     **dict.fromkeys(("DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"), (9, 0)),
 }
 """Least compute capability of a format, of one with a scheme, or of an architecture, above its method's.
 Source: vLLM 0.32 layers/quantization, get_min_capability of each (MXFP4 computes in bfloat16; modelopt's FP8
-needed 8.9 before 0.27); v1/attention/backends/mla, of those for sparse attention."""
+needed 8.9 before 0.27), compressed_tensors/schemes; v1/attention/backends/mla, of those for sparse
+attention."""
+ONLY_CAPABILITY = {"compressed-tensors W4A8-float": (9, 0)}
+"""The only compute capability of a scheme: whole numbers of 4 bits, multiplied in FP8. Source: wheel 0.32.0,
+compressed_tensors.py _is_fp8_w4a8_sm90, kernels/linear/mixed_precision/cutlass.py."""
 FORMATS_SINCE = "0.26"
 FORMATS = frozenset(
     (
@@ -276,9 +283,11 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     if gpu.capability == (0, 0):
         return None
     least, what = least_capability(method, version), method.method
-    stored = placement.facts.quantization
-    schemes = (f"{stored.method} {scheme}" for scheme in stored.schemes)
-    for name in (stored.method, *schemes, placement.architecture.name):
+    for name in (*_features(placement.facts.quantization), placement.architecture.name):
+        if ONLY_CAPABILITY.get(name, gpu.capability) != gpu.capability:
+            only = ".".join(map(str, ONLY_CAPABILITY[name]))
+            message = f"vllm {version} runs {name} on compute capability {only} alone; {gpu.product} has "
+            return refused(FailureClass.UNSUPPORTED_GPU, message + gpu.compute_capability)
         if FORMAT_CAPABILITY.get(name, least) > least:
             least, what = FORMAT_CAPABILITY[name], name
     if found := capability_refusal(PROFILE, placement, least, what):
@@ -293,6 +302,15 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
         message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)
     return None
+
+
+def _features(stored: StoredQuantization) -> Iterator[str]:
+    """The names by which the tables of capabilities list a format and its schemes."""
+    yield stored.method
+    blocks_of_mx = stored.method == "compressed-tensors" and stored.group_size == MX_GROUP
+    for scheme in stored.schemes:
+        mxfp4 = blocks_of_mx and scheme.startswith("W4") and scheme.endswith("-float")
+        yield f"{stored.method} {'MXFP4' if mxfp4 else scheme}"
 
 
 def refused_switch(arguments: Mapping[str, str], version: str) -> str:

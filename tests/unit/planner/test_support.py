@@ -65,11 +65,10 @@ def test_an_architecture_that_vllm_no_longer_has(version, image, refused):
         assert "until 0.10.2; this is 0.32.0" in found.failure.message
 
 
-def stored_as(method, scheme=""):
+def stored_as(method, scheme="", group=0):
     base = facts("qwen2.5-0.5b")
-    return dataclasses.replace(
-        base, quantization=dataclasses.replace(base.quantization, method=method, bits=8, scheme=scheme)
-    )
+    fields = {"method": method, "bits": 8, "scheme": scheme, "group_size": group}
+    return dataclasses.replace(base, quantization=dataclasses.replace(base.quantization, **fields))
 
 
 def planned(found, /, **asks):
@@ -222,6 +221,8 @@ def test_deprecated_formats_need_a_switch():
         ("compressed-tensors", "W4A8-float+W8A8-float", "L4", False),
         ("compressed-tensors", "W4A4-float+W8A8-float", "L4", True),
         ("compressed-tensors", "W4A16", "T4", True),
+        ("compressed-tensors", "W4A8-float", "B200", False),
+        ("compressed-tensors", "W4A8-float", "RTX5090", False),
     ],
 )
 def test_formats_and_their_schemes_need_their_compute_capability(method, scheme, gpu, runs):
@@ -229,6 +230,27 @@ def test_formats_and_their_schemes_need_their_compute_capability(method, scheme,
     found = planned(stored_as(method, scheme), engine={"name": "vllm"}, **asks)
     assert isinstance(found, ModelPlan) is runs, found
     assert runs or found.failure.failure_class == "UnsupportedGPU"
+
+
+@pytest.mark.parametrize(("scheme", "group", "gpu", "least"), [
+    ("W4A16-float", 32, "T4", "8.0"), ("W4A4-float", 32, "T4", "8.0"), ("W4A4-float", 32, "A10", ""),
+    ("W4A8-float", 32, "L4", ""), ("W4A8-float", 32, "T4", "8.0"), ("W4A8-float", 128, "B200", "9.0 alone"),
+    ("W4A4-float", 16, "T4", ""), ("W4A16-float", 16, "T4", ""),
+])  # fmt: skip
+def test_of_4_bits_the_size_of_groups_tells_the_format(scheme, group, gpu, least):
+    """vLLM 0.32 runs groups of 16 (NVFP4) from 7.5 on, of 32 (MXFP4) from 8.0 on."""
+    asks = {"gpu": {"products": [gpu]}, "context": {"maxModelLen": 1024, "concurrency": 1}}
+    found = planned(stored_as("compressed-tensors", scheme, group), engine={"name": "vllm"}, **asks)
+    assert isinstance(found, PlanFailure) is bool(least), found
+    assert not least or least in found.failure.message
+
+
+@pytest.mark.parametrize(("method", "scheme"), [("modelopt", "NVFP4"), ("torchao", ""), ("mxfp8", "")])
+def test_formats_that_volta_does_not_run_whatever_cuda_the_image_has(method, scheme):
+    engine = {"name": "vllm", "image": "vllm/vllm-openai:v0.32.0-cu129"}
+    found = planned(stored_as(method, scheme), gpu={"products": ["V100"]}, engine=engine)
+    assert found.failure.failure_class == "UnsupportedGPU"
+    assert "7.5" in found.failure.message
 
 
 @pytest.mark.parametrize(("scheme", "said"), [("W8A8-float", True), ("W8A8-int", False), ("W4A16", False)])
