@@ -140,6 +140,7 @@ def refusal(placement: Placement) -> EngineRefusal | None:
         model_refusal(PROFILE, placement)
         or _removed_refusal(placement)
         or _code_refusal(placement)
+        or _windows_refusal(placement)
         or _format_refusal(placement)
         or _gguf_refusal(placement)
         or _bitsandbytes_refusal(placement)
@@ -213,6 +214,27 @@ def _code_refusal(placement: Placement) -> EngineRefusal | None:
         return None
     types = in_transformers() | recorded("configurations")
     return code_refusal(placement, types, in_transformers() | recorded("architectures"))
+
+
+ALL_ALIKE = (
+    *("Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2VLForConditionalGeneration"),
+    "Qwen2_5_VLForConditionalGeneration",
+)
+"""Architectures of which vLLM has windows in all layers or in none. Source: wheel 0.32.0, models/qwen2.py
+Qwen2Model ("Sliding window for some but all layers is not supported")."""
+
+
+def _windows_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of windows in some layers (use_sliding_window, max_window_layers) of these; else None."""
+    shape = placement.architecture
+    kinds = {group.kind for group in shape.layer_groups}
+    if shape.name not in ALL_ALIKE or not {"sliding", "full"} <= kinds or not in_vllms_class(placement):
+        return None
+    return refused(
+        FailureClass.ENGINE_NOT_SUPPORTED,
+        f"vllm has no {shape.name} with sliding windows in some layers (max_window_layers in config.json)",
+        "Add --model-impl=transformers to engine.extraArgs, or unset use_sliding_window in config.json",
+    )
 
 
 def _format_refusal(placement: Placement) -> EngineRefusal | None:

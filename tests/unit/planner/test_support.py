@@ -481,3 +481,25 @@ def test_gptq_needs_what_vllm_has_code_for():
     found = plan_model(spec(**asks), stored_as("gptq", "W4A16"), nodes=(pascal,), history=(), config=CONFIG)
     assert isinstance(found, PlanFailure)
     assert "from compute capability 7.0 on" in found.failure.message
+
+
+def windowed(name, kinds, *arguments):
+    found = facts("qwen2.5-0.5b")
+    (all_layers,) = found.architecture.layer_groups
+    groups = [dataclasses.replace(all_layers, kind=kind, layers=n, window_tokens=4096) for kind, n in kinds]
+    shape = dataclasses.replace(found.architecture, name=name, layer_groups=tuple(groups))
+    engine = {"name": "vllm", "extraArgs": list(arguments)}
+    asks = {"gpu": {"products": ["L4"], "count": 1}, "engine": engine}
+    return planned(dataclasses.replace(found, architecture=shape), **asks)
+
+
+def test_windows_in_some_layers_of_qwen2_are_refused_and_those_of_others_are_not():
+    """vLLM 0.32: "Sliding window for some but all layers is not supported"."""
+    some = (("full", 20), ("sliding", 4))
+    for name in ("Qwen2ForCausalLM", "Qwen3ForCausalLM"):
+        found = windowed(name, some)
+        assert found.failure.failure_class == "EngineNotSupported"
+        assert "max_window_layers" in found.failure.message
+        assert isinstance(windowed(name, some, "--model-impl=transformers"), ModelPlan)
+    assert isinstance(windowed("Qwen2ForCausalLM", (("sliding", 24),)), ModelPlan)
+    assert isinstance(windowed("Olmo3ForCausalLM", some), ModelPlan)
