@@ -12,7 +12,7 @@ from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import integer
 from tacho_engines.vllm.own_classes import in_vllms_class
-from tacho_engines.vllm.settings import switches
+from tacho_engines.vllm.settings import EXPERT_PARALLEL, switches
 
 TENSOR_SIZES = range(1, 9)
 """Tensor sizes that advice names: those within one node."""
@@ -112,7 +112,7 @@ def _makes_finer(placement: Placement) -> bool:
 def _divided(placement: Placement) -> Architecture:
     """The architecture as GPUs divide it: --enable-expert-parallel keeps each expert whole."""
     shape = placement.architecture
-    if "enable-expert-parallel" in switches(placement.options) and shape.name in EXPERTS_ALONE:
+    if EXPERT_PARALLEL in switches(placement.options) and shape.name in EXPERTS_ALONE:
         return replace(shape, experts=0, intermediate_size=0)
     return shape
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from tacho_engines.base import Context, Placement, PlannerAdapter
 from tacho_engines.memory.account import Account
-from tacho_engines.vllm import arguments, compatibility, host, memory, parallel, prompt_graphs, recorded
+from tacho_engines.vllm import (
+    arguments,
+    compatibility,
+    host,
+    kernels,
+    memory,
+    parallel,
+    prompt_graphs,
+    recorded,
+)
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.settings import planned_settings
 
@@ -13,6 +22,8 @@ class VllmPlan(PlannerAdapter):
     """The planner adapter of vLLM: several GPUs, or the host. Switches and memory follow from the same
     settings."""
 
+    spelled_out = staticmethod(recorded.spelled_out)
+    partial_groups = staticmethod(kernels.partial_groups)
     refusal = staticmethod(compatibility.refusal)
     settings_refusal = staticmethod(compatibility.settings_refusal)
     pool_refusal = staticmethod(compatibility.pool_refusal)

@@ -256,6 +256,25 @@ def test_abbreviations_are_read_as_the_engine_reads_them():
     assert fitting("--device-memory-utilization=0.85", **asks).predicted == whole
 
 
+def test_the_last_of_a_switch_and_its_negation_wins():
+    asks = {"context": {"maxModelLen": 2048, "concurrency": 1}}
+    compiled, eager = (fitting(*words, **asks).predicted for words in ((), ("--enforce-eager",)))
+    assert (
+        fitting("--enforce-eager", "--no-enforce-eager", **asks).predicted.graph_bytes == compiled.graph_bytes
+    )
+    assert (
+        fitting("--no-enforce_eager", "--enforce-e", **asks).predicted.graph_bytes == eager.graph_bytes == 0
+    )
+
+
+def test_what_was_timed_is_known_by_abbreviations_too():
+    asks = {"model": "llama-3.1-8b", "product": "H200", "quantization": {"method": "none"}}
+    asks["context"] = {"maxModelLen": 2048, "concurrency": 16}
+    assert "not measured" in fitting("--async-scheduling", **asks).message
+    for word in ("--gpu-memory-utilization=0.9", "--gpu_mem=0.9"):
+        assert "not measured" not in fitting(word, **asks).message
+
+
 @pytest.mark.parametrize("words", [("--prefill-con", "2"), ("-pcp", "2"), ("-dp=2",)])
 def test_a_switch_that_multiplies_gpus_is_refused_in_short_as_well(words):
     assert "2 times as many GPUs" in refusal(*words).message

@@ -163,6 +163,7 @@ class Evaluator:
         requested_image = self.request.image if self.request.engine else ""
         image, version = engine_image(engine, requested_image, self.config.engine_images, method.method)
         placement = Placement(
+            engine=engine.name,
             facts=self.facts,
             architecture=self.architecture,
             method=method,
