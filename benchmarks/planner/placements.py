@@ -35,6 +35,7 @@ def placement(
     options = {name: more.pop(name) for name in list(more) if name in EngineOptions.__dataclass_fields__}
     split = {name: options.get(name) or 1 for name in ("tensor", "pipeline")}
     return Placement(
+        engine=engine,
         facts=found,
         architecture=found.architecture or Architecture(),
         method=method_row(engine, method),

@@ -91,7 +91,10 @@ class Architecture:
     state_heads: int = 0
     """Heads of recurrent layers that GPUs can share: with several groups, their greatest common divisor."""
     needs_remote_code: bool = False
-    """Whether loading the model would run Python code of its repository (auto_map). Inspection does not."""
+    """Whether the model maps its classes to Python code of its repository (auto_map), which engines run where
+    they have none of their own. Inspection does not."""
+    configuration: str = ""
+    """The ``model_type`` of the whole configuration, where ``needs_remote_code``."""
 
 
 SCHEMES_JOINED = "+"
@@ -164,7 +167,7 @@ class ModelFacts:
     uri: ModelUri
     files: ModelFiles = field(metadata=flat(globs="files"))
     format: str
-    """safetensors | gguf | ct2 | pytorch | custom."""
+    """safetensors | gguf | ct2 | pytorch | mistral-native | custom."""
     architecture: Architecture | None = None
     quantization: StoredQuantization = StoredQuantization()
     tensors: tuple[TensorClass, ...] = field(default=(), metadata=at_most(CLASS_LIMIT))

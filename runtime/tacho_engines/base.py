@@ -17,6 +17,7 @@ from tacho_contract.pod import HEALTH_PATH
 from tacho_engines.hardware.device import Device
 from tacho_engines.memory.account import Account
 from tacho_engines.profile import EngineProfile, MethodSupport, Preset
+from tacho_engines.shared.switches import parse_arguments
 
 LONGEST_VERSION = 64
 """Characters of an engine's version that are kept, as an engine may claim any."""
@@ -59,14 +60,12 @@ class EngineOptions:
     """The user's ``model.trustRemoteCode``: the engine may run Python files of the model's repository."""
 
 
-WHOLE_EXPERTS = frozenset(("--enable-expert-parallel", "-ep"))
-"""Switches of vLLM with which a GPU has whole experts."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """One way to run a model: an engine's method on a number of devices of one kind."""
 
+    engine: str
+    """Name of the engine."""
     facts: ModelFacts
     architecture: Architecture
     method: MethodSupport
@@ -81,23 +80,6 @@ class Placement:
     """Whether the image's tag names no version, and that of the default image is assumed."""
     image: str
     options: EngineOptions
-
-    @property
-    def partial_groups(self) -> bool:
-        """Whether a GPU's part of an expert in 4 bits ends within a quantization group, for which vLLM has
-        slower kernels.
-
-        Source: wheel 0.32.0, layers/quantization/utils/marlin_utils.py check_moe_marlin_supports_config.
-        """
-        stored = self.facts.quantization
-        in_4_bits = bool(self.architecture.experts) and stored.schemes == ("W4A16",) and stored.group_size > 1
-        return in_4_bits and self.expert_width % stored.group_size != 0
-
-    @property
-    def expert_width(self) -> int:
-        """Width of a GPU's part of an expert; expert parallelism leaves experts whole."""
-        parts = 1 if WHOLE_EXPERTS.intersection(self.options.arguments) else self.tensor
-        return self.architecture.moe_intermediate_size // parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +121,20 @@ class PlannerAdapter:
     presets: tuple[Preset, ...] = ()
     """The presets for third-party servers that the engine can start, in the order of tacho's offers."""
 
+    def spelled_out(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        """``arguments`` with switches by their full names, where the engine's parser takes others."""
+        return arguments
+
+    def switches(self, options: EngineOptions) -> dict[str, str]:
+        """The user's switches as the engine's parser reads them, by their full names."""
+        return parse_arguments(self.spelled_out(options.arguments))
+
+    def partial_groups(self, _placement: Placement, /) -> bool:
+        """Whether a GPU's part of an expert in 4 bits ends within a quantization group, for which the engine
+        has slower kernels.
+        """
+        return False
+
     def refusal(self, placement: Placement) -> EngineRefusal | None:
         """Why the engine cannot run this placement at all; None when only memory decides.
 
@@ -169,6 +165,10 @@ class PlannerAdapter:
         """The refusal of settings that the engine itself would refuse on this device at its start; None: it
         accepts them.
         """
+        return None
+
+    def pool_refusal(self, _placement: Placement, _context: Context, /) -> EngineRefusal | None:
+        """The refusal of settings that the KV cache is too small for, although the context fits; or None."""
         return None
 
     def extends_context(self, _options: EngineOptions, /) -> bool:

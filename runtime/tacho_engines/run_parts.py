@@ -14,6 +14,8 @@ from tacho_engines.shared.openai import Dialect
 
 SAFETENSORS, GGUF, CT2, PYTORCH, UNPARSED = "safetensors", "gguf", "ct2", "pytorch", "custom"
 """Formats, as ``ModelFacts.format`` names them."""
+MISTRAL = "mistral-native"
+"""That of Mistral's own layout: params.json and consolidated safetensors, without a config.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class LoadableFiles:
         return self.formats == (model_format,)
 
 
-ANYTHING = LoadableFiles(formats=(SAFETENSORS, GGUF, CT2, PYTORCH), gguf_companions=True)
+ANYTHING = LoadableFiles(formats=(MISTRAL, SAFETENSORS, GGUF, CT2, PYTORCH), gguf_companions=True)
 """Loadable files while no engine has been chosen."""
 ALL_FILES = LoadableFiles(formats=(), absent="There are no files.")
 """Loadable files of an engine whose formats are unknown."""

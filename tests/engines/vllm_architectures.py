@@ -1,6 +1,7 @@
-"""Lists the architectures in the registry of a vLLM from its sources, without importing them.
+"""Lists the architectures in the registry of a vLLM from its sources, without importing them, or with
+``configurations`` the model types that it has a configuration class for.
 
-    python -m tests.engines.vllm_architectures FOLDER_OF_SITE_PACKAGES \\
+    python -m tests.engines.vllm_architectures FOLDER_OF_SITE_PACKAGES [configurations] \\
         > runtime/tacho_engines/vllm/architectures-VERSION.txt
 
 A wheel of 290 MB needs only be unpacked for it, with neither PyTorch nor a GPU.
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 SOURCE = "model_executor/models/registry.py"
+CONFIGURATIONS = "transformers_utils/config.py"
 WHOLE = "_VLLM_MODELS"
 """The table of all architectures, which joins the others."""
 
@@ -31,5 +33,20 @@ def architectures(package: Path) -> list[str]:
     return sorted({str(key.value) for key in keys})
 
 
+def configurations(package: Path) -> list[str]:
+    """Every model type of the table of configuration classes, a call with keywords and dicts."""
+    tree = ast.parse((package / CONFIGURATIONS).read_text())
+    (table,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "_CONFIG_REGISTRY"
+    )
+    assert isinstance(table, ast.Call)
+    dicts = (each.value.keys for each in table.keywords if isinstance(each.value, ast.Dict))
+    unpacked = (key.value for keys in dicts for key in keys if isinstance(key, ast.Constant))
+    return sorted({*(each.arg for each in table.keywords if each.arg), *map(str, unpacked)})
+
+
 if __name__ == "__main__":
-    print("\n".join(architectures(Path(sys.argv[1]) / "vllm")))
+    listed = configurations if "configurations" in sys.argv else architectures
+    print("\n".join(listed(Path(sys.argv[1]) / "vllm")))

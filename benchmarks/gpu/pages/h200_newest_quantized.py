@@ -15,6 +15,7 @@ from benchmarks.gpu.pages.recorded import RAW, fill, number, row
 from benchmarks.planner.cases import predict
 from benchmarks.planner.starts import starts
 from tacho_contract.units import GIB
+from tacho_engines.registry import planner_adapter
 from tacho_engines.vllm.speed import EXPERTS_IN_TURN, IN_16_BITS, MARLIN
 
 FOLDERS = {THIS: RAW / "vllm-0.32-quantized", "another": RAW / "vllm-0.32-quantized-more"}
@@ -91,7 +92,7 @@ def loops() -> tuple[Loop, ...]:
 def weights_of(loop: Loop) -> str:
     """The kind of kernel."""
     placement, method = loop.row.step.placement, loop.row.cell["method"]
-    if placement.partial_groups:
+    if planner_adapter(placement.engine).partial_groups(placement):
         return PARTIAL
     return f"experts in {EXPERTS[method]}" if placement.architecture.experts else DENSE[method]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.model import ModelFacts
 from tacho_engines.base import EngineRefusal, Placement
 from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.profile import Arithmetic, EngineProfile, MethodSupport
 from tacho_engines.shared.images import lacks_plugin, version_key
+from tacho_engines.shared.purpose import other_purpose
 from tacho_engines.shared.switches import parse_arguments
 
 BITSANDBYTES = {"int8": "bnb-int8", "nf4": "bnb-nf4", "fp4": "bnb-fp4"}
@@ -97,36 +98,6 @@ def wrong_checkpoint(profile: MethodSupport, facts: ModelFacts) -> str:
     return ""
 
 
-NO_TEXT = (
-    *("ForSequenceClassification", "ForTokenClassification", "ForMaskedLM", "ForQuestionAnswering"),
-    *("ForTextEncoding", "ForRewardModeling", "Model"),
-)
-"""Endings of the names of architectures that generate no text, but embeddings, scores or classes. Source:
-vLLM config/model.py _SUFFIX_TO_DEFAULTS."""
-GENERATES = ("ChatModel", "LMHeadModel", "ChatGLMModel")
-ENCODERS = frozenset((
-    *("bert", "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3"),
-    *("eurobert", "gemma-embedding", "llama-embed", "t5encoder", "clip"),
-))  # fmt: skip
-"""Architectures of GGUF files that generate no text. Source: llama.cpp src/llama-arch.cpp."""
-TRANSLATE = tuple(
-    f"{family}ForConditionalGeneration"
-    for family in ("T5", "MT5", "UMT5", "LongT5", "Bart", "MBart", "Pegasus", "M2M100", "Whisper")
-)
-"""Architectures with an encoder and a decoder, which none of the engines serves as a language model."""
-
-
-def _is_no_language_model(architecture: Architecture) -> str:
-    """Why models of the ``architecture`` answer no chat; "" where they do, or where that is not known."""
-    name = architecture.name
-    if name in TRANSLATE:
-        return f"{name} has an encoder and a decoder"
-    unnamed = name.endswith(GENERATES) or (architecture.multimodal and name.endswith("Model"))
-    if name in ENCODERS or (name.endswith(NO_TEXT) and not unnamed):
-        return f"{name} generates no text, but embeddings, scores or classes"
-    return ""
-
-
 CONVERTED = "ct2"
 """Format of a model that is already converted for CTranslate2."""
 
@@ -146,19 +117,21 @@ def model_refusal(profile: EngineProfile, placement: Placement) -> EngineRefusal
     if facts.format not in profile.formats:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, f"{profile.name} does not load {facts.format}")
     name = placement.architecture.name
-    if message := _is_no_language_model(placement.architecture):
-        step = "Name a language model that generates text in spec.model.uri"
+    message, step = other_purpose(placement.architecture)
+    if message:
         return refused(FailureClass.ENGINE_NOT_SUPPORTED, f"{message}; {profile.name} cannot serve it", step)
     if profile.architectures and facts.format != CONVERTED and name and name not in profile.architectures:
         return refused(FailureClass.ENGINE_NOT_SUPPORTED, f"{profile.name} cannot convert {name}")
     if message := wrong_checkpoint(method, facts):
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)
     if facts.tokenizer is False and "tokenizer" not in parse_arguments(placement.options.arguments):
-        return refused(
-            FailureClass.MODEL_INVALID,
-            "the model has no tokenizer, without which no request can be answered",
-            "Put the tokenizer's files (tokenizer.json) beside the weights, or add them to spec.model.files",
+        step = (
+            "Put the tokenizer's files (tokenizer.json) beside the weights, or add them to spec.model.files"
         )
+        if placement.architecture.needs_remote_code and not placement.options.trust_remote_code:
+            step += ", or set model.trustRemoteCode to true if code of its repository may run as one"
+        message = "the model has no tokenizer, without which no request can be answered"
+        return refused(FailureClass.MODEL_INVALID, message, step)
     if lacks_plugin(profile, placement.image, placement.version, method.method):
         message = f"{placement.image} has no plugin for {method.method}; leave engine.image out"
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)

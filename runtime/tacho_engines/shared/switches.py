@@ -29,7 +29,7 @@ def split_switch(word: str) -> tuple[str, str, bool] | None:
 def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
     """Switches by name, normalised: ``--max_num_seqs=64`` and ``--max-num-seqs 64`` are the same key
     ``max-num-seqs``. A switch without a value maps to "", one of ``LISTS`` to its values with spaces
-    between. The last of a repeated switch wins, as with argparse.
+    between. The last of a repeated switch wins, as with argparse, and so does that of ``--x`` and ``--no-x``.
     """
     found: dict[str, str] = {}
     open_name = ""
@@ -37,6 +37,8 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
         switch = split_switch(word)
         if switch is not None:
             name, value, given = switch
+            for former in (name, f"no-{name}", name.removeprefix("no-")):
+                found.pop(former, None)
             found[name] = value
             open_name = "" if given else name
         elif open_name:

@@ -16,6 +16,7 @@ from tacho_engines.shared.compatibility import (
     refused,
     stored_method,
 )
+from tacho_engines.shared.remote_code import code_refusal, in_transformers
 from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.transformers import memory
 from tacho_engines.transformers.profile import PROFILE
@@ -182,6 +183,7 @@ class TransformersPlan(PlannerAdapter):
             or plain_refusal(PROFILE, _with_gptqmodel(placement), dtype(placement))
             or double_quant_refusal(PROFILE, placement)
             or _compute_refusal(placement)
+            or (None if placement.options.own_image else code_refusal(placement, in_transformers()))
             or _gpus_refusal(placement)
             or _class_refusal(placement)
             or _layers_refusal(placement)

@@ -16,6 +16,9 @@ from tacho_engines.vllm import host
 from tacho_engines.vllm.settings import WHOLE, in_32_bits, planned_settings, switches
 from tacho_engines.vllm.speed import FRONT_END_TOKENS_PER_SECOND, NEWEST
 
+MISTRAL = "mistral-native"
+MISTRAL_SWITCHES = ("tokenizer-mode", "config-format", "load-format")
+"""Switches for Mistral's own layout. vLLM 0.32 finds it by itself, other versions in part."""
 QUANTIZATION = {"fp8": "fp8", "bnb-nf4": "bitsandbytes"}
 """Value of --quantization for methods applied while loading; for all others the checkpoint decides, and vLLM
 is told where it would not look (model_loader/weight_utils.py get_quant_config)."""
@@ -51,6 +54,8 @@ def _switches(placement: Placement, context: Context) -> Iterator[tuple[str, str
         yield "dtype", "half"
     if options.kv_cache_dtype:
         yield "kv-cache-dtype", options.kv_cache_dtype
+    if placement.facts.format == MISTRAL:
+        yield from dict.fromkeys(MISTRAL_SWITCHES, "mistral").items()
     if options.trust_remote_code:
         yield "trust-remote-code", ""
     if placement.device.on_host:

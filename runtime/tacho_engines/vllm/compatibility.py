@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from tacho_contract.failure import FailureClass
+from tacho_contract.model import StoredQuantization
 from tacho_contract.units import gib
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement
 from tacho_engines.shared.compatibility import (
@@ -20,12 +22,16 @@ from tacho_engines.shared.compatibility import (
     refused,
 )
 from tacho_engines.shared.images import version_key
+from tacho_engines.shared.remote_code import code_refusal, in_transformers
 from tacho_engines.shared.switches import decimal, integer
 from tacho_engines.vllm import kernels
-from tacho_engines.vllm.arguments import NOT_IN_HALF, in_half, wrong_dtype
+from tacho_engines.vllm.arguments import MISTRAL, NOT_IN_HALF, in_half, wrong_dtype
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
+from tacho_engines.vllm.memory import pool_blocks
 from tacho_engines.vllm.own_classes import in_vllms_class, is_users_build
+from tacho_engines.vllm.parallel import MX_GROUP
 from tacho_engines.vllm.profile import PROFILE
+from tacho_engines.vllm.recorded import recorded
 from tacho_engines.vllm.settings import (
     COUNTS,
     ESTIMATES,
@@ -47,12 +53,17 @@ FORMAT_CAPABILITY = {
     "fp_quant": (10, 0),
     "modelopt FP8": (8, 0),
     "modelopt MXFP8": (8, 0),
-    "compressed-tensors W4A8-float": (9, 0),
+    "compressed-tensors MXFP4": (8, 0),
+    **dict.fromkeys(("modelopt NVFP4", "modelopt W4A16_NVFP4", "mxfp8", "torchao", "humming"), (7, 5)),
     **dict.fromkeys(("DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"), (9, 0)),
 }
 """Least compute capability of a format, of one with a scheme, or of an architecture, above its method's.
 Source: vLLM 0.32 layers/quantization, get_min_capability of each (MXFP4 computes in bfloat16; modelopt's FP8
-needed 8.9 before 0.27); v1/attention/backends/mla, of those for sparse attention."""
+needed 8.9 before 0.27), compressed_tensors/schemes; v1/attention/backends/mla, of those for sparse
+attention."""
+ONLY_CAPABILITY = {"compressed-tensors W4A8-float": (9, 0)}
+"""The only compute capability of a scheme: whole numbers of 4 bits, multiplied in FP8. Source: wheel 0.32.0,
+compressed_tensors.py _is_fp8_w4a8_sm90, kernels/linear/mixed_precision/cutlass.py."""
 FORMATS_SINCE = "0.26"
 FORMATS = frozenset(
     (
@@ -128,6 +139,8 @@ def refusal(placement: Placement) -> EngineRefusal | None:
     return (
         model_refusal(PROFILE, placement)
         or _removed_refusal(placement)
+        or _code_refusal(placement)
+        or _windows_refusal(placement)
         or _format_refusal(placement)
         or _gguf_refusal(placement)
         or _bitsandbytes_refusal(placement)
@@ -187,6 +200,43 @@ def _removed_refusal(placement: Placement) -> EngineRefusal | None:
     )
 
 
+CONFIGURED = ("LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM")
+"""Architectures whose configuration class vLLM finds without a model_type. Source: wheel 0.32.0,
+transformers_utils/config.py _ARCHITECTURE_TO_MODEL_TYPE."""
+
+
+def _code_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of a model whose classes the default version of vLLM lacks, and the user trusts none of the
+    repository's. What other versions or the user's image have is not known.
+    """
+    known = version_key(placement.version) == version_key(PROFILE.image.version)
+    if not known or is_users_build(placement) or placement.architecture.name in CONFIGURED:
+        return None
+    types = in_transformers() | recorded("configurations")
+    return code_refusal(placement, types, in_transformers() | recorded("architectures"))
+
+
+ALL_ALIKE = (
+    *("Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2VLForConditionalGeneration"),
+    "Qwen2_5_VLForConditionalGeneration",
+)
+"""Architectures of which vLLM has windows in all layers or in none. Source: wheel 0.32.0, models/qwen2.py
+Qwen2Model ("Sliding window for some but all layers is not supported")."""
+
+
+def _windows_refusal(placement: Placement) -> EngineRefusal | None:
+    """The refusal of windows in some layers (use_sliding_window, max_window_layers) of these; else None."""
+    shape = placement.architecture
+    kinds = {group.kind for group in shape.layer_groups}
+    if shape.name not in ALL_ALIKE or not {"sliding", "full"} <= kinds or not in_vllms_class(placement):
+        return None
+    return refused(
+        FailureClass.ENGINE_NOT_SUPPORTED,
+        f"vllm has no {shape.name} with sliding windows in some layers (max_window_layers in config.json)",
+        "Add --model-impl=transformers to engine.extraArgs, or unset use_sliding_window in config.json",
+    )
+
+
 def _format_refusal(placement: Placement) -> EngineRefusal | None:
     """The refusal of a format that vLLM cannot load; None: it can, or the user's image may have a plugin."""
     stored, key = placement.facts.quantization.method.lower(), version_key(placement.version)
@@ -233,6 +283,9 @@ def _gguf_refusal(placement: Placement) -> EngineRefusal | None:
 def _bitsandbytes_refusal(placement: Placement) -> EngineRefusal | None:
     """The refusal of a model that vLLM's loader for bitsandbytes does not take; else None."""
     method, name = placement.method.method, placement.architecture.name
+    if method.startswith("bnb-") and placement.facts.format == MISTRAL:
+        message = "bitsandbytes does not load Mistral's own layout (params.json)"
+        return refused(FailureClass.UNSUPPORTED_QUANTIZATION, message)
     if method == "bnb-int8" and placement.architecture.experts > 0:
         return refused(FailureClass.UNSUPPORTED_QUANTIZATION, "vllm loads no experts in bitsandbytes' 8 bits")
     known = version_key(placement.version) >= version_key(SCHEMES_SINCE) and in_vllms_class(placement)
@@ -252,9 +305,11 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     if gpu.capability == (0, 0):
         return None
     least, what = least_capability(method, version), method.method
-    stored = placement.facts.quantization
-    schemes = (f"{stored.method} {scheme}" for scheme in stored.schemes)
-    for name in (stored.method, *schemes, placement.architecture.name):
+    for name in (*_features(placement.facts.quantization), placement.architecture.name):
+        if ONLY_CAPABILITY.get(name, gpu.capability) != gpu.capability:
+            only = ".".join(map(str, ONLY_CAPABILITY[name]))
+            message = f"vllm {version} runs {name} on compute capability {only} alone; {gpu.product} has "
+            return refused(FailureClass.UNSUPPORTED_GPU, message + gpu.compute_capability)
         if FORMAT_CAPABILITY.get(name, least) > least:
             least, what = FORMAT_CAPABILITY[name], name
     if found := capability_refusal(PROFILE, placement, least, what):
@@ -269,6 +324,15 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
         message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)
     return None
+
+
+def _features(stored: StoredQuantization) -> Iterator[str]:
+    """The names by which the tables of capabilities list a format and its schemes."""
+    yield stored.method
+    blocks_of_mx = stored.method == "compressed-tensors" and stored.group_size == MX_GROUP
+    for scheme in stored.schemes:
+        mxfp4 = blocks_of_mx and scheme.startswith("W4") and scheme.endswith("-float")
+        yield f"{stored.method} {'MXFP4' if mxfp4 else scheme}"
 
 
 def refused_switch(arguments: Mapping[str, str], version: str) -> str:
@@ -358,6 +422,32 @@ def settings_refusal(placement: Placement) -> EngineRefusal | None:
             f"{gib(limit)}",
         )
     return None
+
+
+SEQUENCES, OTHER_GRAPHS = "max-num-seqs", re.compile("cudagraph[-_]mode")
+BLOCKS_SINCE = "0.32"
+"""First version known to end where whole CUDA graphs need more blocks than there are. Source: wheel 0.32.0,
+config/compilation.py resolve_cudagraph_mode_and_sizes."""
+
+
+def pool_refusal(placement: Placement, context: Context) -> EngineRefusal | None:
+    """The refusal of more sequences than blocks in the cache of a model with recurrent layers; or None."""
+    given, key = switches(placement.options), version_key(placement.version)
+    recurrent = any(group.state_bytes for group in placement.architecture.layer_groups)
+    if SEQUENCES not in given or not recurrent or placement.device.on_host or key < version_key(BLOCKS_SINCE):
+        return None
+    settings = planned_settings(placement, context)
+    chosen = any(OTHER_GRAPHS.search(f"{name}={value}") for name, value in given.items())
+    whole_graphs = settings.graphs.whole > 0 and not chosen
+    blocks = pool_blocks(placement, settings)
+    if not whole_graphs or settings.batch.sequences <= blocks:
+        return None
+    return refused(
+        FailureClass.INVALID_CONFIG,
+        f"--{SEQUENCES} {settings.batch.sequences} is above the {blocks} blocks of the KV cache, of which "
+        "recurrent layers need one for each sequence",
+        f"Leave --{SEQUENCES} out of engine.extraArgs, or set it well below {blocks}",
+    )
 
 
 def extends_context(options: EngineOptions) -> bool:

@@ -11,7 +11,7 @@ from tacho_engines.shared import compatibility
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
 from tacho_engines.vllm.profile import PROFILE
-from tacho_engines.vllm.settings import KV_ELEMENT_BYTES, in_32_bits, kv_dtype, switches
+from tacho_engines.vllm.settings import EXPERT_PARALLEL, KV_ELEMENT_BYTES, in_32_bits, kv_dtype, switches
 
 KNOWN_VERSION = "0.32"
 INT8, INT8_UNTIL = "W8A8-int", (9, 0)
@@ -116,15 +116,30 @@ def _sees_whole_images(placement: Placement) -> bool:
     return placement.architecture.name in SEES_WHOLE_IMAGES and not without
 
 
+def partial_groups(placement: Placement) -> bool:
+    """Source: wheel 0.32.0, layers/quantization/utils/marlin_utils.py check_moe_marlin_supports_config."""
+    stored = placement.facts.quantization
+    in_4_bits = (
+        bool(placement.architecture.experts) and stored.schemes == ("W4A16",) and stored.group_size > 1
+    )
+    return in_4_bits and _expert_width(placement) % stored.group_size != 0
+
+
+def _expert_width(placement: Placement) -> int:
+    """Width of a GPU's part of an expert; expert parallelism leaves experts whole."""
+    parts = 1 if EXPERT_PARALLEL in switches(placement.options) else placement.tensor
+    return placement.architecture.moe_intermediate_size // parts
+
+
 def slow_experts(placement: Placement) -> str:
     """What makes experts in 4 bits slow, and what does not; "": they have Marlin's kernels.
 
     A Phi-mini-MoE in GPTQ had two fifths of the rate expected of Marlin's (docs/results/h200/
     vllm-0.32-quantized.md).
     """
-    if not placement.partial_groups:
+    if not partial_groups(placement):
         return ""
-    group, wide = placement.facts.quantization.group_size, placement.expert_width
+    group, wide = placement.facts.quantization.group_size, _expert_width(placement)
     divided = placement.architecture.moe_intermediate_size % group == 0
     step = "; --enable-expert-parallel in engine.extraArgs keeps them whole" if divided else ""
     return f"slow kernels for experts: {wide} wide on a GPU is no multiple of their groups of {group}{step}"

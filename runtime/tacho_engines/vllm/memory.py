@@ -312,6 +312,12 @@ def memory(placement: Placement, settings: VllmSettings) -> VllmMemory:
     )
 
 
+def pool_blocks(placement: Placement, settings: VllmSettings) -> int:
+    """Number of blocks in the pool of the KV cache."""
+    block_bytes = kv.pool(placement.architecture, settings).block_bytes
+    return max(0, memory(placement, settings).available_bytes) // max(1, block_bytes)
+
+
 def account(placement: Placement, settings: VllmSettings) -> Account:
     """The memory account of vLLM on GPUs, in the form that all engines share."""
     found = memory(placement, settings)

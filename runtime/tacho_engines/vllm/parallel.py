@@ -6,13 +6,13 @@ import math
 from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.model import Architecture, ModelFacts
+from tacho_contract.model import Architecture, ModelFacts, StoredQuantization
 from tacho_engines.base import EngineOptions, EngineRefusal, Placement, Splits
 from tacho_engines.shared.compatibility import refused
 from tacho_engines.shared.images import version_key
 from tacho_engines.shared.switches import integer
 from tacho_engines.vllm.own_classes import in_vllms_class
-from tacho_engines.vllm.settings import switches
+from tacho_engines.vllm.settings import EXPERT_PARALLEL, switches
 
 TENSOR_SIZES = range(1, 9)
 """Tensor sizes that advice names: those within one node."""
@@ -27,7 +27,11 @@ and config/model.py: "Pipeline parallelism is not supported for this model"."""
 MULTIPLIERS = ("data-parallel-size", "prefill-context-parallel-size")
 """Switches that multiply the GPUs of tensor and pipeline size, which are all of a replica. Source: wheel
 0.32.0, engine/arg_utils.py world_size."""
-BLOCK_METHODS = ("awq", "gptq", "compressed-tensors", "fp8")
+PADDED = ("mxfp4", "gguf")
+"""Formats of which no GPU's part has to hold whole groups: gpt-oss's is divided by blocks and padded. Source:
+wheel 0.32.0, models/gpt_oss.py _load_weights_mxfp4."""
+MX_GROUP = 32
+"""Values of a group of the MX formats, which not all of them name."""
 FINER_SINCE = "0.32"
 FINER_METHODS = {"awq": (7, 5), "gptq": (7, 5), "fp8": (8, 9)}
 """Formats whose groups vLLM makes finer where the experts of one GPU do not hold whole ones, by the lowest
@@ -43,9 +47,11 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int, *
     """Why the layers cannot be split over ``tensor`` GPUs; "" when they can.
 
     Attention heads must divide; key and value heads must divide, or be fewer and divide the other way; a
-    quantized layer's part must be whole groups, or with ``finer`` of groups that are made finer. Source: vLLM
-    distributed/utils.py, layers/linear.py; layers/quantization/auto_awq.py ("The input size is not aligned
-    with the quantized weight shape"), kernels/linear/mixed_precision/marlin.py;
+    quantized layer's part must be whole groups, or with ``finer`` of groups that are made finer. Of a format
+    with square blocks, keys and values too. Source: vLLM distributed/utils.py
+    verify_group_size_divides_partition, layers/linear.py; layers/quantization/auto_awq.py ("The input size is
+    not aligned with the quantized weight shape"), modelopt.py, online/mxfp8.py, utils/fp8_utils.py
+    validate_fp8_block_shape; kernels/linear/mixed_precision/marlin.py;
     model_loader/bitsandbytes_loader.py ("Prequant BitsAndBytes models with tensor parallelism is not
     supported. Please try with pipeline parallelism.").
     """
@@ -63,16 +69,28 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int, *
     wide = architecture.moe_intermediate_size if architecture.experts else architecture.intermediate_size
     if wide and wide % tensor:
         return f"an MLP of width {wide} does not divide by {tensor}"
-    if facts.quantization.method not in BLOCK_METHODS:
-        return ""
-    stored = group = facts.quantization.group_size
+    stored = group = _group(facts.quantization)
     if finer and group > LEAST_GROUP:
         group = max(LEAST_GROUP, math.gcd(group, wide // tensor))
     attention = 0 if architecture.kv_lora_rank else heads * architecture.head_dim
-    for width, whole in ((wide, group), (attention, stored)):
+    keys = max(shared, tensor) * architecture.head_dim if attention and _has_blocks(facts.quantization) else 0
+    for width, whole in ((wide, group), (attention, stored), (keys, stored)):
         if whole > 1 and (width // tensor) % whole:
             return f"width {width} over {tensor} GPUs does not hold whole quantization groups of {whole}"
     return ""
+
+
+def _group(stored: StoredQuantization) -> int:
+    """Values of a group of weights, or the side of a block, that no GPU's part may cut; 0: none."""
+    if stored.method in PADDED:
+        return 0
+    named = f"{stored.method} {stored.scheme}".lower()
+    return stored.group_size or (MX_GROUP if "mxfp" in named else 0)
+
+
+def _has_blocks(stored: StoredQuantization) -> bool:
+    """Whether groups are square blocks, as those of FP8 are."""
+    return stored.method == "fp8" or all(one == "W8A8-float" for one in stored.schemes)
 
 
 def parallel_sizes(options: EngineOptions) -> tuple[int | None, int | None]:
@@ -94,7 +112,7 @@ def _makes_finer(placement: Placement) -> bool:
 def _divided(placement: Placement) -> Architecture:
     """The architecture as GPUs divide it: --enable-expert-parallel keeps each expert whole."""
     shape = placement.architecture
-    if "enable-expert-parallel" in switches(placement.options) and shape.name in EXPERTS_ALONE:
+    if EXPERT_PARALLEL in switches(placement.options) and shape.name in EXPERTS_ALONE:
         return replace(shape, experts=0, intermediate_size=0)
     return shape
 

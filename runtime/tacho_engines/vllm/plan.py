@@ -8,6 +8,7 @@ from tacho_engines.vllm import (
     arguments,
     compatibility,
     host,
+    kernels,
     kv_blocks,
     memory,
     parallel,
@@ -22,8 +23,11 @@ class VllmPlan(PlannerAdapter):
     """The planner adapter of vLLM: several GPUs, or the host. Switches and memory follow from the same
     settings."""
 
+    spelled_out = staticmethod(recorded.spelled_out)
+    partial_groups = staticmethod(kernels.partial_groups)
     refusal = staticmethod(compatibility.refusal)
     settings_refusal = staticmethod(compatibility.settings_refusal)
+    pool_refusal = staticmethod(compatibility.pool_refusal)
     extends_context = staticmethod(compatibility.extends_context)
     fallbacks = staticmethod(compatibility.fallbacks)
     splits = staticmethod(parallel.splits)

@@ -113,7 +113,7 @@ PROFILE = EngineProfile(
         cuda="13.0",  # the default build since 0.20 (vllm#42738)
     ),
     devices=("gpu", "cpu"),
-    formats=("safetensors", "pytorch", "gguf"),
+    formats=("safetensors", "pytorch", "gguf", "mistral-native"),
     methods=METHODS,
     plugins=PluginImage(
         methods={**dict.fromkeys(("bnb-nf4", "bnb-fp4", "bnb-int8"), "0.28"), "gguf": GGUF_BY_PLUGIN},

@@ -9,10 +9,11 @@ from dataclasses import replace
 from tacho_contract.launch import RuntimeConfig, ServiceLevel
 from tacho_contract.report import LATENCY_EDGES_SECONDS
 from tacho_engines.base import NewSwitch, RuntimeAdapter
-from tacho_engines.run_parts import GGUF, PYTORCH, SAFETENSORS, LoadableFiles
+from tacho_engines.run_parts import GGUF, MISTRAL, PYTORCH, SAFETENSORS, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun, vllm_caches
 from tacho_engines.shared.metrics import VLLM_FAMILY
 from tacho_engines.shared.openai import COMMON
+from tacho_engines.shared.switches import parse_arguments
 from tacho_engines.vllm.log_patterns import FAILURES, STARTUP
 
 SERVE = "serve"
@@ -38,7 +39,9 @@ v1/metrics/buckets.py.
 
 METRICS = VLLM_FAMILY
 FILES = LoadableFiles(
-    formats=(SAFETENSORS, GGUF, PYTORCH), gguf_companions=True, absent="There are no weights that vllm loads."
+    formats=(MISTRAL, SAFETENSORS, GGUF, PYTORCH),
+    gguf_companions=True,
+    absent="There are no weights that vllm loads.",
 )
 """Files that vLLM loads; GGUF since 0.24 only with a plugin."""
 
@@ -124,13 +127,14 @@ class Vllm(DefaultRun):
     def new_switches(self, config: RuntimeConfig) -> tuple[NewSwitch, ...]:
         """Histogram edges that separate a target from its neighbours, and a log line for each kernel that is
         compiled late, unless the user sets them."""
-        given = [word.replace("_", "-").replace("--no-", "--") for word in config.extra_args]
+        # A beginning of a name may stand for it.
+        given = [n.removeprefix("no-").partition(".")[0] for n in parse_arguments(config.extra_args)]
         switches = {
             BUCKETS: NewSwitch(BUCKETS_SINCE, dense_buckets),
             NAMED_KERNELS: NewSwitch(NAMED_KERNELS_SINCE, lambda _: (NAMED_KERNELS,)),
         }
         return tuple(
-            new for name, new in switches.items() if not any(word.startswith(name) for word in given)
+            new for name, new in switches.items() if not any(name[2:].startswith(word) for word in given)
         )
 
 

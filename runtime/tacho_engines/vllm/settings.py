@@ -163,6 +163,10 @@ ESTIMATES = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 SIZES = ("cpu-offload-gb", "swap-space", "kv-offloading-size", MAX_SIZE)
 
 
+EXPERT_PARALLEL = "enable-expert-parallel"
+"""The switch with which a GPU has whole experts."""
+
+
 def switches(options: EngineOptions) -> dict[str, str]:
     """The user's switches as vLLM's parser reads them, by their full names."""
     return parse_arguments(spelled_out(options.arguments))
@@ -295,7 +299,7 @@ def read_settings(arguments: Mapping[str, str], placement: Placement, max_model_
             states=_states(arguments, rules, name),
         ),
         graphs=NO_GRAPHS if eager else _graphs(arguments, placement, rules, batch, layers_alone=level == 1),
-        expert_parallel="enable-expert-parallel" in arguments,
+        expert_parallel=EXPERT_PARALLEL in arguments,
         offload_bytes=int((decimal(arguments.get("cpu-offload-gb")) or 0.0) * GIB),
         swap_bytes=_swap_bytes(arguments, rules, tensor * pipeline),
         element_bytes=plain,

@@ -91,6 +91,7 @@ def read_architecture(config: dict[str, Any]) -> tuple[Architecture, list[str]]:
         multimodal=any(config.get(key) for key in TOWERS),
         dtype=_dtype(inner) or _dtype(config),
         needs_remote_code="auto_map" in config,
+        configuration=text(config.get("model_type"))[:40] if "auto_map" in config else "",
     )
     if shape.experts <= 1:
         shape = replace(shape, experts=0, experts_per_token=0, moe_intermediate_size=0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from tacho_contract.model import Architecture, ModelFacts
-from tacho_engines.run_parts import GGUF, UNPARSED
+from tacho_engines.run_parts import GGUF, MISTRAL, UNPARSED
 from tacho_runtime.headers.architecture import read_architecture
 from tacho_runtime.headers.gguf import GGML_TYPES, GGUFHeader
 from tacho_runtime.headers.gguf_facts import gguf_architecture, gguf_quantization
@@ -24,24 +25,29 @@ TOKENIZERS = frozenset((
 ))  # fmt: skip
 """Tokenizer files, of which a model with a tokenizer has at least one. Source: transformers,
 ``vocab_files_names`` of its tokenizers."""
+OTHER_TOKENIZERS = re.compile(r"[.]tiktoken$|^tokenizer[.]model[.]v\d")
+"""Those whose names differ, the second Mistral's, which bring a chat template of their own."""
 TEMPLATES = frozenset(("chat_template.jinja", "chat_template.json"))
 SETTINGS = "tokenizer_config.json"
 
 
-def with_tokenizer(facts: ModelFacts, source: ModelSource, files: tuple[FileEntry, ...]) -> ModelFacts:
+def with_tokenizer(
+    facts: ModelFacts, source: ModelSource, files: tuple[FileEntry, ...], *, trusted: bool
+) -> ModelFacts:
     """``facts`` completed with those of the tokenizer files among ``files``, the files to load.
 
-    A GGUF file has them in its header. Files that cannot be parsed, and tokenizers made by the repository's
-    own code, leave them unknown.
+    A GGUF file has them in its header. Files that cannot be parsed leave them unknown, as do tokenizers made
+    by the repository's own code if it is ``trusted``.
     """
     if facts.format in (GGUF, UNPARSED):
         return facts
     names = {entry.path for entry in files}
-    own_code = bool(facts.architecture and facts.architecture.needs_remote_code)
-    found = bool(names & TOKENIZERS) or any(name.endswith(".tiktoken") for name in names)
+    own_code = trusted and bool(facts.architecture and facts.architecture.needs_remote_code)
+    found = bool(names & TOKENIZERS) or any(map(OTHER_TOKENIZERS.search, names))
     if not found and own_code:
         return facts
-    return replace(facts, tokenizer=found, chat_template=_has_template(source, files, names))
+    template = facts.format == MISTRAL or _has_template(source, files, names)
+    return replace(facts, tokenizer=found, chat_template=template)
 
 
 def with_gguf_companions(facts: ModelFacts, files: tuple[FileEntry, ...]) -> ModelFacts:

@@ -186,7 +186,8 @@ def _kind_by_rule(config: dict[str, Any], layer: int) -> str:
 
 
 def _window_kind(config: dict[str, Any], family: str, layer: int) -> str:
-    if not integer(config.get("sliding_window")) or config.get("use_sliding_window") is False:
+    windows = config.get("use_sliding_window", not family.startswith("qwen"))
+    if not integer(config.get("sliding_window")) or not windows:
         return "full"
     if "max_window_layers" in config and family.startswith("qwen"):
         return "sliding" if layer >= integer(config["max_window_layers"]) else "full"

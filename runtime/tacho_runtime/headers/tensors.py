@@ -43,7 +43,7 @@ PATTERNS = {
     "scale": re.compile(
         r"(\.|_)(scales?|qzeros|g_idx|weight_scale(_inv|_2)?|input_scale|output_scale|weight_zero_point|"
         r"input_zero_point|weight_shape|weight_g_idx|weight_global_scale|input_global_scale|[kvq]_scale|"
-        r"absmax|quant_map|nested_absmax|nested_quant_map|SCB|weight_format)$|\.quant_state\."
+        r"qscale_(weight|act)|absmax|quant_map|nested_absmax|nested_quant_map|SCB|weight_format)$|\.quant_state\."
     ),
     "embedding": re.compile(
         r"(^|\.)(embed_tokens|tok_embeddings|word_embeddings|wte|wpe|embed_in|embeddings|token_embd|"

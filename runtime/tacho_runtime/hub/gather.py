@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,8 +13,18 @@ from typing import Any
 from tacho_contract.failure import FailedError, FailureClass
 from tacho_contract.launch import startup_budget_seconds
 from tacho_contract.model import FULL, InspectConfig, ModelFacts, ModelFiles
-from tacho_engines.run_parts import ALL_FILES, CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, loadable_files
-from tacho_runtime.headers import gguf, safetensors
+from tacho_engines.run_parts import (
+    ALL_FILES,
+    CT2,
+    GGUF,
+    MISTRAL,
+    PYTORCH,
+    SAFETENSORS,
+    UNPARSED,
+    loadable_files,
+)
+from tacho_engines.shared.purpose import DRAFTED, EMBEDDED
+from tacho_runtime.headers import gguf, mistral, safetensors
 from tacho_runtime.headers.digests import (
     PARALLEL_READS,
     content_digest,
@@ -28,11 +39,18 @@ from tacho_runtime.headers.facts import (
     with_gguf_companions,
     with_tokenizer,
 )
-from tacho_runtime.headers.json_values import read_json, scan_json
+from tacho_runtime.headers.json_values import read_json, scan_json, text
 from tacho_runtime.headers.quantization import BESIDE
-from tacho_runtime.headers.source import FileEntry, FolderSource, ModelSource, invalid, not_found
+from tacho_runtime.headers.source import (
+    CHUNK_BYTES,
+    FileEntry,
+    FolderSource,
+    ModelSource,
+    invalid,
+    not_found,
+)
 from tacho_runtime.headers.tensors import StoredTensor
-from tacho_runtime.hub.select import INDEX, Selection, select
+from tacho_runtime.hub.select import ADAPTER, INDEX, Selection, adapter_alone, lone_adapter, select
 
 
 def find_facts(
@@ -64,7 +82,8 @@ def find_facts(
         format=selection.format,
     )
     marks: dict[str, str] = {}
-    facts = with_tokenizer(_parsed(base, source, entries, selection, marks), source, selection.files)
+    parsed = _parsed(base, source, entries, selection, marks)
+    facts = with_tokenizer(parsed, source, selection.files, trusted=config.trust_remote_code)
     if not isinstance(source, FolderSource):
         facts = with_gguf_companions(facts, selection.files)
     elif not source.single_file:  # a pod has the whole folder, whatever is selected
@@ -83,6 +102,9 @@ def _selection(config: InspectConfig, source: ModelSource, entries: tuple[FileEn
     """The files of the model to load. Raises FailedError where there are none, or those of several models."""
     if not entries:
         raise not_found(f"{config.uri} has no files.", "Put the model there, or correct spec.model.uri.")
+    if config.parse and lone_adapter(entries):
+        base = text((read_json(source, entries, ADAPTER) or {}).get("base_model_name_or_path"))
+        raise adapter_alone(base)
     loadable = loadable_files(config.engine) if config.parse else ALL_FILES
     loadable = replace(loadable, code=config.trust_remote_code)
     index = None if config.files or SAFETENSORS not in loadable.formats else _index(source, entries)
@@ -122,15 +144,18 @@ def _parsed(
         headers = list(_ggufs(source, selection, marks))
         _require_weights(selection, [tensor for header in headers for tensor in header.tensors])
         return facts_from_gguf(headers, base)
-    if selection.format == SAFETENSORS:
+    if selection.format in (SAFETENSORS, MISTRAL):
         tensors = list(_safetensors(source, selection, marks))
         _require_weights(selection, tensors)
-        config = _config(source, entries)
+        if selection.format == MISTRAL:
+            config = mistral.config_of(read_json(source, entries, mistral.PARAMS) or {})
+            return facts_from_config_and_tensors(config, tensors, base)
+        config = _language_model(source, entries)
         # A pod has the whole folder of a claim, and of a hub's repository what is selected.
         beside = _beside(source, selection.files if source.commit else entries, config)
         return facts_from_config_and_tensors(config, tensors, base, beside)
     if selection.format == PYTORCH:
-        facts = facts_from_config_and_tensors(_config(source, entries), [], base)
+        facts = facts_from_config_and_tensors(_language_model(source, entries), [], base)
         return replace(
             facts, unknown=(*facts.unknown, "sizes of single weights (pickle files are never opened)")
         )
@@ -146,9 +171,36 @@ def _require_weights(selection: Selection, tensors: list[StoredTensor]) -> None:
         raise invalid(f"{selection.weights[0].path} holds no weights: its header describes no bytes of any.")
 
 
+MODULES = "modules.json"
+POOLING = re.compile(rb'"type"\s*:\s*"sentence_transformers[.][^"]*[.]Pooling"')
+"""A module of Sentence Transformers that makes one vector of a text. Source: vLLM 0.32
+transformers_utils/config.py get_pooling_config, by which every architecture is an embedding model's."""
+
+
+def _language_model(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
+    """The content of config.json. Raises FailedError if files beside the weights say that it generates no
+    text."""
+    config = _config(source, entries)
+    modules = any(entry.path == MODULES for entry in entries)
+    if modules and POOLING.search(source.read(MODULES, 0, CHUNK_BYTES)):
+        raise _other_purpose(f"{MODULES} has a pooling module: this is an embedding model", EMBEDDED)
+    if config.get("speculators_config"):
+        raise _other_purpose("config.json has a speculators_config: this is a draft", DRAFTED)
+    return config
+
+
+def _other_purpose(message: str, step: str) -> FailedError:
+    message = f"{message}, which answers no completions."
+    return FailedError.of(FailureClass.ENGINE_NOT_SUPPORTED, message, f"{step}.")
+
+
 def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, Any]:
     """The content of config.json."""
     config = read_json(source, entries, "config.json")
+    if config is None and any(entry.path == mistral.PARAMS for entry in entries):
+        message = f"The model is in Mistral's own layout ({mistral.PARAMS}), which vllm alone loads."
+        step = "Set engine.name to vllm, or use a copy of the model with a config.json."
+        raise FailedError.of(FailureClass.ENGINE_NOT_SUPPORTED, message, step)
     if config is None:
         raise invalid("There is no config.json, without which no engine loads the weights.")
     return config

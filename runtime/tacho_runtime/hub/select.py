@@ -10,13 +10,15 @@ from fnmatch import fnmatchcase
 
 from tacho_contract.failure import FailedError
 from tacho_contract.units import file_size, listed
-from tacho_engines.run_parts import CT2, GGUF, PYTORCH, SAFETENSORS, UNPARSED, LoadableFiles
+from tacho_engines.run_parts import CT2, GGUF, MISTRAL, PYTORCH, SAFETENSORS, UNPARSED, LoadableFiles
+from tacho_runtime.headers.mistral import PARAMS
 from tacho_runtime.headers.source import FileEntry, invalid, not_found
 
 Files = tuple[FileEntry, ...]
 
 INDEX = "model.safetensors.index.json"
 
+CONSOLIDATED = re.compile(r"^consolidated[^/]*[.]safetensors$")
 SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5,6})-of-(?P<total>\d{5,6})\.(safetensors|gguf)$")
 NOT_WEIGHTS = re.compile(r"(^|/)(adapter_model|training_args|optimizer|scheduler|rng_state)[^/]*$")
 NOT_A_MODEL = re.compile(r"mmproj|imatrix|ggml-vocab", re.IGNORECASE)
@@ -30,6 +32,7 @@ Python code.
 NOT_COMPANION = re.compile(r"^(README|LICENSE|adapter_config|trainer_state|all_results|train_results)")
 ADAPTER = "adapter_config.json"
 """The file of an adapter by PEFT, which holds no model of its own."""
+MODEL_OF_ITS_OWN = re.compile(r"^config[.]json$|^params[.]json$|[.]gguf$")
 PATTERNS_LIMIT = 100
 """Most patterns that are tried for a model's files, as each is compared with every file."""
 
@@ -83,6 +86,9 @@ def _classified(chosen: Files, globs: tuple[str, ...], desired: LoadableFiles) -
         return Selection(GGUF, chosen, globs, weights, weights[0].path)
     if desired.only(GGUF):
         raise _absent(desired, chosen)
+    if _is_mistral(chosen) and MISTRAL in desired.formats:
+        _check_shards(tensors)
+        return Selection(MISTRAL, chosen, globs, tensors)
     if tensors and SAFETENSORS in desired.formats:
         if not any(e.path == "config.json" for e in chosen):
             raise invalid(
@@ -119,6 +125,11 @@ def _of_format(
 ) -> Selection | None:
     """The model's files in the format ``model_format``; None where it has none. Raises FailedError where
     several models match."""
+    if model_format == MISTRAL and _is_mistral(entries):
+        weights = tuple(e for e in entries if CONSOLIDATED.match(e.path))
+        _check_shards(weights)
+        files = _with_companions(weights, entries, "consolidated.safetensors.index.json", desired.code)
+        return Selection(MISTRAL, files, _globs(files, entries), weights)
     if model_format == SAFETENSORS and (weights := _safetensors(entries, index)):
         files = _with_companions(weights, entries, INDEX, desired.code)
         return Selection(SAFETENSORS, files, _globs(files, entries), weights)
@@ -136,6 +147,12 @@ def _of_format(
         files = _with_companions(pickled, entries, "pytorch_model.bin.index.json", desired.code)
         return Selection(PYTORCH, files, _globs(files, entries), ())
     return None
+
+
+def _is_mistral(entries: Files) -> bool:
+    """Whether the files are in Mistral's own layout alone, and not in Hugging Face's, too."""
+    names = {entry.path for entry in entries}
+    return PARAMS in names and "config.json" not in names and any(map(CONSOLIDATED.match, names))
 
 
 def _is_ct2(entries: Files) -> bool:
@@ -162,11 +179,23 @@ def _one_gguf(ggufs: Files) -> Files:
 
 
 def _absent(desired: LoadableFiles, entries: Files) -> FailedError:
-    message, step = f"{desired.absent} There is: {_sized(entries)}.", desired.next_step
-    if any(entry.path == ADAPTER for entry in entries):
-        message = f"{desired.absent} {ADAPTER} is that of an adapter (LoRA), which changes another model."
-        step = "Name the model that it adapts in spec.model.uri, or merge the adapter into it."
-    return not_found(message, step)
+    return not_found(f"{desired.absent} There is: {_sized(entries)}.", desired.next_step)
+
+
+def lone_adapter(entries: Files) -> bool:
+    """Whether the files are those of an adapter (LoRA) without a model of its own."""
+    return any(e.path == ADAPTER for e in entries) and not any(
+        MODEL_OF_ITS_OWN.search(e.path) for e in entries
+    )
+
+
+def adapter_alone(base: str) -> FailedError:
+    """The refusal of an adapter's files. ``base``: the model that it adapts; "": unknown."""
+    named = f", {base}," if base else ""
+    return not_found(
+        f"{ADAPTER} is that of an adapter (LoRA), which changes another model; there is no model beside it.",
+        f"Name the model that it adapts{named} in spec.model.uri, or merge the adapter into it.",
+    )
 
 
 def _sets(weights: Files) -> dict[str, Files]:

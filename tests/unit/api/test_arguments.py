@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_engines.registry import ENGINES, runtime_adapter
+from tacho_engines.registry import ENGINES, planner_adapter, runtime_adapter
 from tacho_operator.api.rules.deny_list import (
     HUB_VARIABLES,
     LONG_SWITCHES,
@@ -96,6 +96,21 @@ def test_a_refused_switch_is_found(arguments: list[str], name: str) -> None:
 )
 def test_what_people_tune_is_let_through(arguments: list[str]) -> None:
     assert refused_arguments(arguments) == ()
+
+
+@pytest.mark.parametrize("underscores", [False, True])
+def test_what_vllms_parser_takes_for_a_refused_switch_is_refused(underscores: bool) -> None:
+    """Each beginning that its parser expands to one: argparse compares with whole names, negated ones too."""
+    adapter, taken = planner_adapter("vllm"), 0
+    for name in LONG_SWITCHES:
+        for whole in (f"--{name}", f"--no-{name}"):
+            for end in range(3, len(whole)):
+                word = "--" + whole[2:end].replace("-", "_" if underscores else "-")
+                if adapter.spelled_out((word,)) == (whole,):
+                    taken += 1
+                    assert refused_arguments([word]), word
+                    assert refused_arguments([f"{word}=x"]), word
+    assert taken > 200
 
 
 def test_a_refusal_says_where_why_and_what_instead() -> None:

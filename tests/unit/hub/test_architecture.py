@@ -167,6 +167,7 @@ def test_embeddings_and_towers() -> None:
     assert shape_of("gemma-3-4b").name == "Gemma3ForConditionalGeneration"
     assert not shape_of("gemma-2-9b").multimodal
     assert shape_of("deepseek-v3").needs_remote_code
+    assert shape_of("deepseek-v3").configuration == "deepseek_v3"
 
 
 def test_draft_layers_are_counted_apart() -> None:

@@ -96,6 +96,7 @@ FAMILIES: list[tuple[dict[str, Any], list[tuple[str, int]], int]] = [
     ({"num_hidden_layers": 4, "sliding_window": 64, "use_sliding_window": False}, [("full", 4)], 0),
     ({"num_hidden_layers": 4, "sliding_window": 64, "use_sliding_window": True, "max_window_layers": 3,
       "model_type": "qwen2"}, [("full", 3), ("sliding", 1)], 0),
+    ({"num_hidden_layers": 4, "sliding_window": 64, "max_window_layers": 3, "model_type": "qwen2"}, [("full", 4)], 0),
     ({"num_hidden_layers": 8, "sliding_window": 64, "sliding_window_pattern": 4}, [("sliding", 6), ("full", 2)], 0),
     ({"num_hidden_layers": 8, "model_type": "llama4_text", "attention_chunk_size": 8192,
       "no_rope_layers": [1, 1, 1, 0] * 2}, [("chunked", 6), ("full", 2)], 0),

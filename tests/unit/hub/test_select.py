@@ -173,14 +173,6 @@ def test_nothing_to_load(engine: str, there: tuple[str, ...]) -> None:
     assert refused(*there, engine=engine).failure.failure_class == FailureClass.MODEL_NOT_FOUND
 
 
-@pytest.mark.parametrize("engine", ["vllm", "llamacpp", "transformers"])
-def test_an_adapter_is_no_model(engine: str) -> None:
-    error = refused("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", engine=engine)
-    assert error.failure.failure_class == FailureClass.MODEL_NOT_FOUND
-    assert "an adapter (LoRA), which changes another model" in error.failure.message
-    assert "the model that it adapts" in error.failure.next_step
-
-
 def test_names_with_glob_characters() -> None:
     selection = chosen("m[1]*.gguf", "m1x.txt", engine="llamacpp")
     assert paths(selection) == {"m[1]*.gguf"}

@@ -126,3 +126,61 @@ def test_some_architectures_have_no_pipeline_stages() -> None:
     assert "no pipeline stages of Zamba2ForCausalLM" in asked.message
     assert found(2, pipeline=2, arguments=("--model-impl=transformers",)) == ((1, 2),)
     assert found(2, pipeline=2, own_image=True, image="registry.example/vllm:v0.32.0") == ((1, 2),)
+
+
+FORMATS = [
+    *(("awq", "W4A16", 128), ("gptq", "W4A16", 128), ("compressed-tensors", "W4A16", 128)),
+    *(("fp8", "block-dynamic", 128), ("compressed-tensors", "W8A8-float", 128), ("auto-round", "", 128)),
+    *(("inc", "W4A16", 128), ("torchao", "", 128), ("quark", "", 128), ("modelopt", "FP8_PB_WO", 128)),
+    *(("modelopt", "NVFP4", 16), ("compressed-tensors", "W4A4-float", 16), ("mxfp8", "", 0)),
+    *(("modelopt", "MXFP8", 0), ("quark", "MXFP4", 0), ("compressed-tensors", "W4A16-float", 32)),
+]
+
+
+def dense_splits(
+    method: str, scheme: str, group: int, *, tensor: int | None = 2, **shape: int
+) -> Splits | EngineRefusal:
+    """Of a Llama-3.1-8B in this format over two GPUs, with other sizes."""
+    base = facts("llama-3.1-8b")
+    assert base.architecture is not None
+    stored = dataclasses.replace(base.quantization, method=method, scheme=scheme, group_size=group)
+    sized = dataclasses.replace(base.architecture, **shape)  # type: ignore[arg-type]
+    model = dataclasses.replace(base, quantization=stored, architecture=sized)
+    return splits(placement("vllm", model, "none", "L40S", count=tensor or 2, tensor=tensor))
+
+
+@pytest.mark.parametrize(("method", "scheme", "group"), FORMATS)
+def test_no_gpu_gets_part_of_a_group_whatever_the_format(method: str, scheme: str, group: int) -> None:
+    """A Qwen2-72B is 29568 = 231 x 128 wide, of which two GPUs have no whole groups."""
+    whole = group or 32
+    found = dense_splits(method, scheme, group, intermediate_size=231 * whole)
+    assert isinstance(found, EngineRefusal)
+    assert (
+        f"width {231 * whole} over 2 GPUs does not hold whole quantization groups of {whole}" in found.message
+    )
+    assert "Set parallelism.tensor to 1;" in found.next_step
+    assert dense_splits(method, scheme, group, tensor=None, intermediate_size=231 * whole) == ((1, 2),)
+    assert dense_splits(method, scheme, group, intermediate_size=232 * whole) == ((2, 1),)
+
+
+@pytest.mark.parametrize(("method", "scheme", "refused"), [
+    ("fp8", "block-dynamic", True), ("compressed-tensors", "W8A8-float", True), ("gptq", "W4A16", False),
+])  # fmt: skip
+def test_square_blocks_are_not_cut_in_keys_and_values_either(method: str, scheme: str, refused: bool) -> None:
+    """vLLM 0.32: "output_partition_size = 64 is not divisible by weight quantization block_n = 128"."""
+    found = dense_splits(method, scheme, 128, tensor=8, head_dim=64, attention_heads=64)
+    assert isinstance(found, EngineRefusal) is refused
+
+
+def test_experts_of_nemotron_nano_in_nvfp4() -> None:
+    """1856 = 116 x 16: four GPUs have 29 groups each, eight have 14.5."""
+    asks = {"experts": 128, "moe_intermediate_size": 1856, "attention_heads": 32, "head_dim": 128}
+    assert dense_splits("modelopt", "NVFP4", 16, tensor=4, **asks) == ((4, 1),)
+    found = dense_splits("modelopt", "NVFP4", 16, tensor=8, **asks)
+    assert isinstance(found, EngineRefusal)
+    assert "1, 2 or 4" in found.next_step
+
+
+def test_the_groups_of_gpt_oss_are_padded() -> None:
+    base = facts("gpt-oss-20b")
+    assert splits(placement("vllm", base, "none", "H100", count=8, tensor=8)) == ((8, 1),)

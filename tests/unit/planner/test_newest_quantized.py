@@ -30,6 +30,7 @@ from tacho_operator.core.planner.expected_speed import timing
 from tests.unit.planner.test_expected_speed import expect, loop
 from tests.unit.planner.test_prompt_graphs import KEPT, captured, is_set, plan
 
+VLLM = planner_adapter("vllm")
 SPEED = engine_profile("vllm").speed
 JUDGED = dict(page.judged())
 MOE = "qwen3-30b-a3b"
@@ -92,9 +93,22 @@ def test_experts_that_end_within_a_group_have_slower_kernels():
 @pytest.mark.parametrize("changed", [{"scheme": "W8A8-fp8"}, {"group_size": -1}, {"group_size": 0}], ids=str)
 def test_other_experts_have_no_partial_groups(changed):
     one = placement("vllm", "phi-mini-moe-as-qwen3-gptq", "gptq", "NVIDIA-H200", version="0.32.0")
-    assert one.partial_groups
+    assert VLLM.partial_groups(one)
     stored = replace(one.facts.quantization, **changed)
-    assert not replace(one, facts=replace(one.facts, quantization=stored)).partial_groups
+    assert not VLLM.partial_groups(replace(one, facts=replace(one.facts, quantization=stored)))
+
+
+@pytest.mark.parametrize(("arguments", "partial"), [
+    ((), True), (("--enable-expert-parallel",), False), (("--enable_expert_parallel",), False),
+    (("--enable-exp",), False), (("-ep",), False), (("-e",), False),
+    (("-ep", "--no-enable-expert-parallel"), True), (("--no-enable-expert-parallel", "-ep"), False),
+])  # fmt: skip
+def test_experts_are_whole_however_the_switch_is_written(arguments, partial):
+    """768 in groups of 128 are cut by four GPUs, unless each has whole experts."""
+    fields = {"count": 4, "tensor": 4, "version": "0.32.0", "arguments": arguments}
+    one = placement("vllm", f"{MOE}-gptq", "gptq", "NVIDIA-H200", **fields)
+    assert VLLM.partial_groups(one) is partial
+    assert any("slow kernels" in clause for clause in VLLM.fallbacks(one)) is partial
 
 
 def test_larger_graphs_take_pool_where_the_version_counts_graphs():

@@ -66,36 +66,96 @@ def test_an_architecture_that_vllm_no_longer_has(version, image, refused):
         assert "until 0.10.2; this is 0.32.0" in found.failure.message
 
 
-def stored_as(method, scheme=""):
+def stored_as(method, scheme="", group=0):
     base = facts("qwen2.5-0.5b")
-    return dataclasses.replace(
-        base, quantization=dataclasses.replace(base.quantization, method=method, bits=8, scheme=scheme)
-    )
+    fields = {"method": method, "bits": 8, "scheme": scheme, "group_size": group}
+    return dataclasses.replace(base, quantization=dataclasses.replace(base.quantization, **fields))
 
 
-def planned(model, **asks):
-    return plan_model(spec(**asks), model, nodes=None, history=(), config=CONFIG)
+def planned(found, /, **asks):
+    return plan_model(spec(**asks), found, nodes=None, history=(), config=CONFIG)
 
 
-@pytest.mark.parametrize("name", ["BertModel", "XLMRobertaForSequenceClassification", "Qwen2ForRewardModel",
-                                  "T5ForConditionalGeneration", "nomic-bert"])  # fmt: skip
+@pytest.mark.parametrize(("name", "step"), [
+    *((name, "--runner pooling") for name in (
+        "BertModel", "XLMRobertaForSequenceClassification", "Qwen2ForRewardModel", "nomic-bert",
+        "JinaVLForRanking", "ColQwen3", "CLIPModel", "Qwen3VLNemotronEmbedModel")),
+    *((name, "the model that it drafts for") for name in (
+        "LlamaForCausalLMEagle3", "EagleLlamaForCausalLM", "PEagleDraftModel", "DeepSeekMTPModel",
+        "Qwen3NextMTP", "MedusaModel", "DFlashDraftModel")),
+    ("WhisperForConditionalGeneration", "Deployment of your own"),
+    ("T5ForConditionalGeneration", "that generates text"),
+])  # fmt: skip
 @pytest.mark.parametrize("engine", [{}, {"name": "vllm"}, {"name": "transformers"}], ids=str)
-def test_what_is_no_language_model_is_refused_before_it_is_downloaded(name, engine):
+def test_what_is_no_language_model_is_refused_before_it_is_downloaded(name, step, engine):
     found = facts("qwen2.5-0.5b")
     other = dataclasses.replace(found, architecture=dataclasses.replace(found.architecture, name=name))
     refused = planned(other, gpu={"products": ["L4"]}, engine=engine)
     assert isinstance(refused, PlanFailure)
     assert refused.failure.failure_class == "EngineNotSupported"
     assert name in refused.failure.message
+    assert step in refused.failure.next_step
 
 
-@pytest.mark.parametrize("name", ["InternVLChatModel", "ChatGLMModel", "GPT2LMHeadModel", "UltravoxModel"])
-def test_some_names_that_end_like_an_embedding_models_generate_text(name):
+@pytest.mark.parametrize("name", [
+    "InternVLChatModel", "ChatGLMModel", "GPT2LMHeadModel", "UltravoxModel", "Qwen2_5OmniModel",
+    "MossAudioModel", "Eagle2_5_VLForConditionalGeneration", "Qwen2ForCausalLM", "Phi3ForCausalLM",
+    "DeciLMForCausalLM", "LlavaNextForConditionalGeneration", "VoxtralForConditionalGeneration",
+    "MiMoForCausalLM",
+])  # fmt: skip
+def test_names_like_those_of_embedding_and_draft_models_that_generate_text(name):
+    """Some of them are in vLLM's registry of embedding models, too."""
     found = facts("qwen2.5-0.5b")
-    shape = dataclasses.replace(found.architecture, name=name, multimodal=name == "UltravoxModel")
+    shape = dataclasses.replace(found.architecture, name=name)
     assert isinstance(
         planned(dataclasses.replace(found, architecture=shape), gpu={"products": ["L4"]}), ModelPlan
     )
+
+
+def with_code(name, configuration, others=(), /, **asks):
+    """A plan of a model whose repository has code for its classes."""
+    found = facts("qwen2.5-0.5b")
+    fields = {"name": name, "configuration": configuration, "needs_remote_code": True}
+    shape = dataclasses.replace(found.architecture, **fields)
+    return planned(
+        dataclasses.replace(found, architecture=shape, **dict(others)),
+        **{"gpu": {"products": ["L4"], "count": 1}, **asks},
+    )
+
+
+@pytest.mark.parametrize(("name", "configuration", "engine", "missing"), [
+    ("StarVectorForCausalLM", "starvector", "vllm", "starvector and StarVectorForCausalLM but"),
+    ("StarVectorForCausalLM", "starvector", "transformers", "the configuration starvector but"),
+    ("InternVLChatModel", "internvl_chat", "vllm", "no class for the configuration internvl_chat but"),
+    ("AcmeForCausalLM", "llama", "vllm", "no class for AcmeForCausalLM but"),
+    ("InternLM2ForCausalLM", "", "vllm", "the configuration without a model_type but"),
+    ("KimiK25ForConditionalGeneration", "kimi_k25", "vllm", ""),
+    ("NemotronHForCausalLM", "nemotron_h", "vllm", ""),
+    ("LongcatFlashForCausalLM", "", "vllm", ""),
+    ("AcmeForCausalLM", "llama", "transformers", ""),
+])  # fmt: skip
+def test_code_of_the_repository_is_asked_for_where_the_engine_has_none(name, configuration, engine, missing):
+    """vLLM 0.32 and Transformers 5.19 end at their start, after the download."""
+    found = with_code(name, configuration, engine={"name": engine})
+    assert isinstance(found, PlanFailure) is bool(missing), found
+    if missing:
+        assert (found.failure.failure_class, missing in found.failure.message) == ("InvalidConfig", True)
+        assert "model.trustRemoteCode to true" in found.failure.next_step
+        model = {"uri": "hf://acme/model", "trustRemoteCode": True}
+        trusted = with_code(name, configuration, engine={"name": engine}, model=model)
+        assert isinstance(trusted, ModelPlan)
+
+
+def test_a_tokenizer_that_may_be_code_of_the_repository():
+    found = with_code("DeepseekV3ForCausalLM", "kimi_k2", {"tokenizer": False}, engine={"name": "vllm"})
+    assert found.failure.failure_class == "ModelInvalid"
+    assert "model.trustRemoteCode to true if code of its repository may run as one" in found.failure.next_step
+
+
+@pytest.mark.parametrize("image", ["me/vllm:v0.32.0", "vllm/vllm-openai:v0.31.0", "vllm/vllm-openai:v0.33.0"])
+def test_what_other_builds_have_classes_for_is_not_known(image):
+    found = with_code("AcmeForCausalLM", "acme", engine={"name": "vllm", "image": image})
+    assert isinstance(found, ModelPlan)
 
 
 @pytest.mark.parametrize("method", ["hqq", "aqlm", "EETQ", "bitnet", "mlx"])
@@ -218,6 +278,8 @@ def test_deprecated_formats_need_a_switch():
         ("compressed-tensors", "W4A8-float+W8A8-float", "L4", False),
         ("compressed-tensors", "W4A4-float+W8A8-float", "L4", True),
         ("compressed-tensors", "W4A16", "T4", True),
+        ("compressed-tensors", "W4A8-float", "B200", False),
+        ("compressed-tensors", "W4A8-float", "RTX5090", False),
     ],
 )
 def test_formats_and_their_schemes_need_their_compute_capability(method, scheme, gpu, runs):
@@ -225,6 +287,27 @@ def test_formats_and_their_schemes_need_their_compute_capability(method, scheme,
     found = planned(stored_as(method, scheme), engine={"name": "vllm"}, **asks)
     assert isinstance(found, ModelPlan) is runs, found
     assert runs or found.failure.failure_class == "UnsupportedGPU"
+
+
+@pytest.mark.parametrize(("scheme", "group", "gpu", "least"), [
+    ("W4A16-float", 32, "T4", "8.0"), ("W4A4-float", 32, "T4", "8.0"), ("W4A4-float", 32, "A10", ""),
+    ("W4A8-float", 32, "L4", ""), ("W4A8-float", 32, "T4", "8.0"), ("W4A8-float", 128, "B200", "9.0 alone"),
+    ("W4A4-float", 16, "T4", ""), ("W4A16-float", 16, "T4", ""),
+])  # fmt: skip
+def test_of_4_bits_the_size_of_groups_tells_the_format(scheme, group, gpu, least):
+    """vLLM 0.32 runs groups of 16 (NVFP4) from 7.5 on, of 32 (MXFP4) from 8.0 on."""
+    asks = {"gpu": {"products": [gpu]}, "context": {"maxModelLen": 1024, "concurrency": 1}}
+    found = planned(stored_as("compressed-tensors", scheme, group), engine={"name": "vllm"}, **asks)
+    assert isinstance(found, PlanFailure) is bool(least), found
+    assert not least or least in found.failure.message
+
+
+@pytest.mark.parametrize(("method", "scheme"), [("modelopt", "NVFP4"), ("torchao", ""), ("mxfp8", "")])
+def test_formats_that_volta_does_not_run_whatever_cuda_the_image_has(method, scheme):
+    engine = {"name": "vllm", "image": "vllm/vllm-openai:v0.32.0-cu129"}
+    found = planned(stored_as(method, scheme), gpu={"products": ["V100"]}, engine=engine)
+    assert found.failure.failure_class == "UnsupportedGPU"
+    assert "7.5" in found.failure.message
 
 
 @pytest.mark.parametrize(("scheme", "said"), [("W8A8-float", True), ("W8A8-int", False), ("W4A16", False)])
@@ -455,3 +538,25 @@ def test_gptq_needs_what_vllm_has_code_for():
     found = plan_model(spec(**asks), stored_as("gptq", "W4A16"), nodes=(pascal,), history=(), config=CONFIG)
     assert isinstance(found, PlanFailure)
     assert "from compute capability 7.0 on" in found.failure.message
+
+
+def windowed(name, kinds, *arguments):
+    found = facts("qwen2.5-0.5b")
+    (all_layers,) = found.architecture.layer_groups
+    groups = [dataclasses.replace(all_layers, kind=kind, layers=n, window_tokens=4096) for kind, n in kinds]
+    shape = dataclasses.replace(found.architecture, name=name, layer_groups=tuple(groups))
+    engine = {"name": "vllm", "extraArgs": list(arguments)}
+    asks = {"gpu": {"products": ["L4"], "count": 1}, "engine": engine}
+    return planned(dataclasses.replace(found, architecture=shape), **asks)
+
+
+def test_windows_in_some_layers_of_qwen2_are_refused_and_those_of_others_are_not():
+    """vLLM 0.32: "Sliding window for some but all layers is not supported"."""
+    some = (("full", 20), ("sliding", 4))
+    for name in ("Qwen2ForCausalLM", "Qwen3ForCausalLM"):
+        found = windowed(name, some)
+        assert found.failure.failure_class == "EngineNotSupported"
+        assert "max_window_layers" in found.failure.message
+        assert isinstance(windowed(name, some, "--model-impl=transformers"), ModelPlan)
+    assert isinstance(windowed("Qwen2ForCausalLM", (("sliding", 24),)), ModelPlan)
+    assert isinstance(windowed("Olmo3ForCausalLM", some), ModelPlan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given, strategies as st
@@ -255,6 +256,25 @@ def test_abbreviations_are_read_as_the_engine_reads_them():
     assert fitting("--device-memory-utilization=0.85", **asks).predicted == whole
 
 
+def test_the_last_of_a_switch_and_its_negation_wins():
+    asks = {"context": {"maxModelLen": 2048, "concurrency": 1}}
+    compiled, eager = (fitting(*words, **asks).predicted for words in ((), ("--enforce-eager",)))
+    assert (
+        fitting("--enforce-eager", "--no-enforce-eager", **asks).predicted.graph_bytes == compiled.graph_bytes
+    )
+    assert (
+        fitting("--no-enforce_eager", "--enforce-e", **asks).predicted.graph_bytes == eager.graph_bytes == 0
+    )
+
+
+def test_what_was_timed_is_known_by_abbreviations_too():
+    asks = {"model": "llama-3.1-8b", "product": "H200", "quantization": {"method": "none"}}
+    asks["context"] = {"maxModelLen": 2048, "concurrency": 16}
+    assert "not measured" in fitting("--async-scheduling", **asks).message
+    for word in ("--gpu-memory-utilization=0.9", "--gpu_mem=0.9"):
+        assert "not measured" not in fitting(word, **asks).message
+
+
 @pytest.mark.parametrize("words", [("--prefill-con", "2"), ("-pcp", "2"), ("-dp=2",)])
 def test_a_switch_that_multiplies_gpus_is_refused_in_short_as_well(words):
     assert "2 times as many GPUs" in refusal(*words).message
@@ -366,3 +386,40 @@ def test_an_fp8_cache_beside_32_bits_is_tritons():
 )
 def test_other_types_are_the_users(gpu, dtype):
     fitting(f"--dtype={dtype}", model="llama-2-7b-awq", product=gpu)
+
+
+HYBRIDS = [
+    ("nemotron-h-8b", "L4", "--max-num-batched-tokens=4096", 1024),
+    ("nemotron-h-8b", "L4", "--gpu-memory-utilization=0.9", 900),
+]
+
+
+@pytest.mark.parametrize(("model", "gpu", "other", "many"), HYBRIDS)
+def test_more_sequences_than_blocks_of_a_hybrids_pool_are_refused_with_their_number(model, gpu, other, many):
+    """vLLM 0.32: "max_num_seqs (1024) exceeds available Mamba cache blocks (333)"."""
+    asks = {"model": model, "product": gpu, "context": {"maxModelLen": 8192, "concurrency": 1}}
+    found = refusal(f"--max-num-seqs={many}", other, **asks)
+    assert found.failure_class == "InvalidConfig"
+    blocks = int(re.search(r"is above the (\d+) blocks of the KV cache", found.message)[1])
+    assert f"well below {blocks}" in found.next_step
+    # Fewer sequences leave more of the memory to blocks.
+    fitting(f"--max-num-seqs={blocks}", other, **asks)
+    fitting(other, **asks)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["--enforce-eager"],
+        ["-O1"],
+        ["--compilation-config", '{"cudagraph_mode": "PIECEWISE"}'],
+        ["-cc.cudagraph_mode=NONE"],
+    ],
+)
+def test_without_graphs_of_whole_steps_sequences_may_wait_for_blocks(others):
+    asks = {"model": "nemotron-h-8b", "context": {"maxModelLen": 8192, "concurrency": 1}}
+    fitting("--max-num-seqs=1024", *others, **asks)
+
+
+def test_sequences_of_a_model_without_recurrent_layers_may_wait_for_blocks():
+    fitting("--max-num-seqs=4096", "--max-num-batched-tokens=4096", model="qwen2.5-0.5b")

@@ -91,6 +91,7 @@ def test_what_the_user_has_set_stays() -> None:
     for words, name in (
         (("--custom-histogram-buckets", "{}"), names[0]),
         (("--custom_histogram_buckets={}",), names[0]),
+        (("--custom-hist", "{}"), names[0]),
         (("--no-jit-monitor-verbose",), names[1]),
         (("--jit_monitor_verbose",), names[1]),
     ):

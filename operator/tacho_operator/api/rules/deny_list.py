@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from tacho_engines.registry import engine_profiles, presets
+from tacho_engines.registry import ENGINES, engine_profiles, planner_adapter, presets
 from tacho_engines.shared.switches import COMMON, PTXAS, PTXAS_PATTERN, split_switch
 
 _ROWS = (*engine_profiles(), *(preset.profile for preset in presets().values()))
@@ -84,7 +84,7 @@ def refused_arguments(arguments: Sequence[str]) -> tuple[RefusedSetting, ...]:
     """The arguments of `engine.extraArgs` that are refused, in order."""
     found = []
     for index, argument in enumerate(arguments):
-        name = _refused_switch(argument)
+        name = next(filter(None, map(_refused_switch, _readings(argument))), None)
         if name is not None:
             why, instead = LONG_SWITCHES[name]
             found.append(RefusedSetting(index, name, f"--{name} is refused: {why}; {instead}"))
@@ -92,6 +92,13 @@ def refused_arguments(arguments: Sequence[str]) -> tuple[RefusedSetting, ...]:
             message = f"{argument[:40]!r} is refused: variables are not expanded here; write the value"
             found.append(RefusedSetting(index, "$(", message))
     return tuple(found)
+
+
+def _readings(argument: str) -> Iterator[str]:
+    """``argument`` as it is written, and as the parsers of engines read it."""
+    yield argument
+    for engine in ENGINES:
+        yield from planner_adapter(engine).spelled_out((argument,))
 
 
 def _refused_switch(argument: str) -> str | None:

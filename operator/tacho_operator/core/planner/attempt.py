@@ -174,6 +174,7 @@ class Evaluator:
         requested_image = self.request.image if self.request.engine else ""
         image, version = engine_image(engine, requested_image, self.config.engine_images, method.method)
         placement = Placement(
+            engine=engine.name,
             facts=self.facts,
             architecture=self.architecture,
             method=method,
@@ -228,6 +229,8 @@ class Evaluator:
         tight = least_margin and not too_long and _fits_with_least_margin(account, sized, found.excess)
         if tight:
             context = sized
+        if context and (refusal := adapter.pool_refusal(placement, context)):
+            return replace(found, refusal=refusal)
         found = replace(found, context=context, tight=tight, least_margin=least_margin, sized_context=sized)
         found = self._served(adapter, found, sized, account, Tuning())
         if context is None:

@@ -10,7 +10,6 @@ from tacho_engines.memory.account import Account
 from tacho_engines.registry import planner_adapter
 from tacho_engines.shared.compatibility import stored_method
 from tacho_engines.shared.images import image_version, is_unpublished
-from tacho_engines.shared.switches import parse_arguments
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.expected_speed import ExpectedSpeed
 from tacho_operator.core.planner.fit import margin_bytes
@@ -118,7 +117,7 @@ def _chat_message(attempt: Attempt) -> str:
     that is unknown.
     """
     placement = attempt.placement
-    arguments = parse_arguments(placement.options.arguments)
+    arguments = planner_adapter(placement.engine).switches(placement.options)
     if placement.facts.chat_template is not False or any(
         name.startswith("chat-template") for name in arguments
     ):

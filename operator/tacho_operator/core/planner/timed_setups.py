@@ -6,8 +6,8 @@ from tacho_engines.base import Placement
 from tacho_engines.hardware.gpus import is_slice
 from tacho_engines.memory.account import CapturedSteps
 from tacho_engines.profile import KernelTiming, StepLaw
+from tacho_engines.registry import planner_adapter
 from tacho_engines.shared.images import version_key
-from tacho_engines.shared.switches import parse_arguments
 
 SUCH_GPU = "on such a GPU"
 TIMED_LAYERS = ("full", "sliding")
@@ -22,7 +22,8 @@ def covers(row: KernelTiming, placement: Placement) -> bool:
     early = bool(row.since and key) and key < version_key(row.since)
     late = bool(row.before) and (not key or key >= version_key(row.before))
     alike = not row.schemes or set(schemes) <= set(row.schemes)
-    return alike and row.partial_groups == placement.partial_groups and not early and not late
+    partial = planner_adapter(placement.engine).partial_groups(placement)
+    return alike and row.partial_groups == partial and not early and not late
 
 
 def why_untimed(
@@ -46,6 +47,7 @@ def unlike_timed(law: StepLaw, placement: Placement) -> str:
     """
     options, device, architecture = placement.options, placement.device, placement.architecture
     kinds = {group.kind for group in architecture.layer_groups}
+    switches = planner_adapter(placement.engine).switches(options)
     alone = placement.count == placement.tensor == placement.pipeline == 1
     causes = {
         SUCH_GPU: device.capability != law.capability,
@@ -54,8 +56,7 @@ def unlike_timed(law: StepLaw, placement: Placement) -> str:
         "with a model of images": architecture.multimodal,
         "with such layers": architecture.layers < 1 or not kinds <= set(TIMED_LAYERS),
         "with so early a version": version_key(placement.version) < version_key(law.version),
-        "with such arguments or variables": not {*parse_arguments(options.arguments), *options.env}
-        <= set(law.alike),
+        "with such arguments or variables": not {*switches, *options.env} <= set(law.alike),
     }
     return next((cause for cause, differs in causes.items() if differs), "")
 
