@@ -113,7 +113,7 @@ def _load(
         kind, step = "EngineCrashed", "see the lines above"
         if isinstance(error, ImportError):
             kind, step = "ImportFailed", "use an engine image that has the module"
-        failed.append(LoadError(kind, f"{type(error).__name__}: {error}", step))
+        failed.append(LoadError(kind, f"{type(error).__name__}: {' '.join(str(error).split())}", step))
     server.should_exit = True
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tacho_contract import codec
@@ -24,6 +24,8 @@ from tacho_operator.core.types import ChildRefusal, Manifest
 
 DETAILS = " Details: "
 """Separates the operator's message from the quoted text of the API server, the kubelet or an engine."""
+QUOTED_CHARS = 300
+"""Characters of a log that a condition's message has place for."""
 _NO_FAILURES = frozenset(map(str, Reason))
 _NO_PERMISSION = re.compile(r"cannot \w+ resource")
 _NAMESPACE_ENDS = "because it is being terminated"
@@ -124,9 +126,19 @@ def from_failure(failure: Failure, where: str = "", *, restarts: int = 0) -> Pro
         reason=_word(failure.failure_class),
         what=f"{with_full_stop(what)} From {with_full_stop(where)}" if where else with_full_stop(what),
         next_step=with_full_stop(step[:1].upper() + step[1:]),
-        quotation=" | ".join(line.strip() for line in failure.log_tail[-3:]),
+        quotation=_quoted(failure.log_tail),
         escalations=after_restarts(restarts).union(final),
     )
+
+
+def _quoted(log_tail: Sequence[str]) -> str:
+    """The last line of a failure's log, which shows its cause, after up to two others if they are short."""
+    shown = log_tail[-1].strip() if log_tail else ""
+    for line in reversed(log_tail[-3:-1]):
+        if len(line) + len(shown) > QUOTED_CHARS:
+            break
+        shown = f"{line.strip()} | {shown}"
+    return shown
 
 
 def after_restarts(restarts: int) -> frozenset[Escalation]:

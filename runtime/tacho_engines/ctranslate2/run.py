@@ -16,6 +16,7 @@ from tacho_engines.shared.default_run import (
     refused_arguments,
     server_startup,
 )
+from tacho_engines.shared.log_patterns import CHECKPOINT_FAILURES
 from tacho_engines.shared.openai import CONTINUOUS_USAGE, PLAIN, Dialect
 
 RETURNS_MEMORY = {"MKL_DISABLE_FAST_MM": "1", "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
@@ -48,7 +49,7 @@ class CTranslate2(TachoServerRun):
 
     name = "ctranslate2"
     program = "CTranslate2"
-    failures = (refused_arguments(PROGRAM),)
+    failures = (*CHECKPOINT_FAILURES, refused_arguments(PROGRAM))
     startup = server_startup(PROGRAM)
 
     def own_switches(self, config: RuntimeConfig) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import LONGEST_VERSION, RuntimeAdapter
 from tacho_engines.run_parts import GGUF, LoadableFiles
 from tacho_engines.shared.default_run import DefaultRun
+from tacho_engines.shared.errors import ErrorLines
 from tacho_engines.shared.log_patterns import HOST_MEMORY, FailurePattern, StartupPatterns
 from tacho_engines.shared.metrics import MetricNames
 from tacho_engines.shared.openai import PLAIN, Dialect
@@ -84,11 +85,31 @@ FAILURES = (
     ),
     FailurePattern(
         pattern=r"(?P<why>invalid magic characters.*|failed to read magic"
-        r"|^.*not within the file bounds.*|^.*corrupted or incomplete.*"
+        r"|tensor '[^']*' data is not within the file bounds|model is corrupted or incomplete"
         r"|failed to read (?:header|key-value pairs|tensor info).*)",
         failure_class=FailureClass.MODEL_INVALID,
         message="the model file is not a whole GGUF file: {why}",
         next_step="fetch or copy the file again and compare its size with the source's",
+    ),
+    FailurePattern(
+        pattern=r"error loading model vocabulary: (?P<why>key not found in model: \S+)",
+        failure_class=FailureClass.MODEL_INVALID,
+        message="the model file has no tokenizer: {why}",
+        next_step="take a file that was converted with its tokenizer",
+    ),
+    FailurePattern(
+        pattern=r"common_chat_templates_init: error: (?P<why>.*)",
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="llama.cpp cannot read the chat template: {why}",
+        next_step="correct --chat-template in spec.engine.extraArgs, or set one there in place of the "
+        "file's: --chat-template=chatml",
+    ),
+    FailurePattern(
+        pattern=r"(?P<why>quantized V cache requires flash_attn to be enabled)",
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="llama.cpp refuses its settings: {why}",
+        next_step="remove --flash-attn from spec.engine.extraArgs, or leave spec.quantization.kvCacheDtype "
+        "out",
     ),
     FailurePattern(
         pattern=r"(?P<why>(?:(?<=error loading model: )(?:missing tensor|check_tensor_dims|create_tensor"
@@ -112,6 +133,15 @@ FAILURES = (
 )
 
 
+ERRORS = ErrorLines(
+    error=re.compile(r"^[\d.]+ E (?P<text>\S.*)"),
+    consequence=re.compile(
+        r"failed to (?:load model|create.context|initialize)|exiting due to|please consider|for example:"
+    ),
+)
+"""llama.cpp's lines of level E. Each function that gives up writes one: the later only report the first."""
+
+
 class LlamaCpp(DefaultRun):
     """The runtime adapter of ``engine.name: llamacpp``."""
 
@@ -121,6 +151,7 @@ class LlamaCpp(DefaultRun):
     key_variable = "LLAMA_API_KEY"
     document_path = "/props"
     failures = FAILURES
+    errors = ERRORS
     startup = STARTUP
 
     def api_key(self, config: RuntimeConfig, environment: Mapping[str, str]) -> str:

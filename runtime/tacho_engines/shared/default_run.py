@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tacho_contract.failure import Failure, FailureClass
 from tacho_contract.launch import RuntimeConfig
 from tacho_engines.base import EngineStartup, Exit, RuntimeAdapter
+from tacho_engines.shared.errors import PYTHON, ErrorLines
 from tacho_engines.shared.log_patterns import FailurePattern, StartupPatterns, classify, names_cause
 from tacho_engines.shared.metrics import MetricNames
 
@@ -37,16 +38,17 @@ class DefaultRun(RuntimeAdapter):
     """Name of the engine in failure messages."""
     failures: tuple[FailurePattern, ...] = ()
     """Failure patterns of this engine's log, in addition to the common ones."""
+    errors: ErrorLines = PYTHON
     startup = StartupPatterns()
 
     def read(self, startup: EngineStartup, line: str) -> EngineStartup:
         return self.startup.read(startup, line)
 
     def names_cause(self, line: str) -> bool:
-        return names_cause(self.failures, line)
+        return names_cause(self.failures, line, self.errors)
 
     def classify(self, end: Exit, lines: Sequence[str]) -> Failure:
-        return classify(self.program, end, lines, self.failures)
+        return classify(self.program, end, lines, self.failures, self.errors)
 
 
 # --- engines behind tacho_server ------------------------------------------------------------------

@@ -12,6 +12,7 @@ from tacho_contract.codec import WHOLE_NUMBER_LIMIT
 from tacho_contract.failure import Failure, FailureClass, log_tail
 from tacho_contract.units import GIB, MIB, clipped
 from tacho_engines.base import EngineStartup, Exit
+from tacho_engines.shared.errors import LINE_START, PYTHON, SOURCE_LINE, ErrorLines
 
 MAX_FALLBACKS = 8
 CLAUSE_CHARS = 160
@@ -91,8 +92,6 @@ class FailurePattern:
     """Whether an engine that serves may fail so; the cause of every other failure is there at its start."""
 
 
-LINE_START = r"(?:^|[\])] )"
-"""Matches where a traceback's last line can begin: vLLM writes process, level and file before it."""
 HOST_MEMORY = FailurePattern(
     pattern=r"(?:err == 0\. )?DefaultCPUAllocator: can't allocate memory|Memory footprint \d+ is more"
     r"|failed to allocate (?:CPU |compute )?buffer|unable to allocate CPU"
@@ -171,16 +170,45 @@ BROKEN_SAFETENSORS = FailurePattern(
     message="a safetensors file of the model is not whole: {why}",
     next_step="fetch or copy the model again and compare its files' sizes with the source's",
 )
+BROKEN_CONFIG = FailurePattern(
+    pattern=r"(?P<why>(?<=config file at )'[^']*(?<!gguf)' is not a valid JSON file"
+    r"|Class validation error for .*)",
+    failure_class=FailureClass.MODEL_INVALID,
+    message="the model's configuration cannot be read: {why}",
+    next_step="fetch or copy the file again and compare it with the source's",
+)
+OTHER_WEIGHTS = FailurePattern(
+    pattern=r"(?P<why>Weight files referenced in index but missing: .*"
+    r"|Following weights were not initialized from checkpoint: .*"
+    r"|Attempted to load weight \(.*\) into parameter \(.*\)|(?<!\S)\S+ +\| MISMATCH .*)",
+    failure_class=FailureClass.MODEL_INVALID,
+    message="the weights are not those of config.json: {why}",
+    next_step="fetch config.json and all files of the weights again from one revision",
+)
+NO_MODEL_TYPE = FailurePattern(
+    pattern=r"Unrecognized model in (?P<path>\S+)\. Should have a `model_type` key",
+    failure_class=FailureClass.MODEL_INVALID,
+    message="there is no config.json in {path}, or it names no model_type",
+    next_step="check the path in spec.model.uri, and that spec.model.files select config.json",
+)
+CHECKPOINT_FAILURES = (
+    UNKNOWN_ARCHITECTURE,
+    BROKEN_SAFETENSORS,
+    BROKEN_CONFIG,
+    NO_MODEL_TYPE,
+    OTHER_WEIGHTS,
+)
+"""Patterns of engines that read a checkpoint by Transformers' and safetensors' libraries."""
 
 
-def names_cause(patterns: Sequence[FailurePattern], line: str) -> bool:
+def names_cause(patterns: Sequence[FailurePattern], line: str, errors: ErrorLines = PYTHON) -> bool:
     """Whether ``line`` must be kept to classify a failure later.
 
-    It matches one of ``patterns`` or a common pattern, ends the traceback of an import, or shows that the
-    engine continued after such lines.
+    It matches one of ``patterns`` or a common pattern, is an error or the end of an import's traceback, or
+    shows that the engine continued after such lines.
     """
     known = any(re.search(known.pattern, line) for known in (*patterns, *COMMON_FAILURES))
-    return known or _import_error(line) is not None or _STARTED in line
+    return known or errors.text(line) is not None or _import_error(line) is not None or _STARTED in line
 
 
 _SPAN = re.compile(r"\[[^\[\]]*(?:\]|$)|\([^()]*(?:\)|$)")
@@ -207,7 +235,7 @@ def first_match(
             continue
         for index, line in enumerate(lines):
             match = re.search(known.pattern, line)
-            if match is None or (served and not _is_own(line, match.start())):
+            if match is None or SOURCE_LINE.search(line) or (served and not _is_own(line, match.start())):
                 continue
             groups = {key: value for key, value in match.groupdict().items() if value}
             return Failure(
@@ -215,7 +243,7 @@ def first_match(
                 message=clipped(known.message.format_map(_Groups(groups)), 600),
                 next_step=known.next_step,
                 details={name: groups[name] for name in known.detail_groups if name in groups},
-                log_tail=log_tail(lines[max(0, index - 3) : index + 7]),
+                log_tail=log_tail(lines[: index + 1]),
             )
     return None
 
@@ -231,12 +259,6 @@ _EXCEPTION = re.compile(
     r"(?P<why>.*\S)"
 )
 """Matches the last line of a traceback, and the error of ``python -m`` for a missing module."""
-_OTHER_EXCEPTION = re.compile(
-    rf"{LINE_START}(?:(?:\w+\.)*\w+(?:Error|Exception)$|(?:\w+\.)+[A-Z]\w*(?:: |$))"
-)
-"""Like ``_EXCEPTION``, for exceptions without text and classes such as zmq.error.Again."""
-_CONSEQUENCE = "root cause"
-"""Text in vLLM's exceptions that refer to the traceback of another process."""
 _IMPORT_ERRORS = (None, "ImportError", "ModuleNotFoundError", "PackageNotFoundError")
 _DRIVER = re.compile(r"^lib(?:cuda|nvidia-ml)\.so")
 """Matches libraries that come with the node's driver and are in no image."""
@@ -261,8 +283,9 @@ def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
     ends = [
         line
         for line in lines
-        if (_EXCEPTION.search(line) or _OTHER_EXCEPTION.search(line) or _STARTED in line)
-        and _CONSEQUENCE not in line
+        if _STARTED in line
+        or PYTHON.text(line)
+        or (_EXCEPTION.search(line) and not PYTHON.consequence.search(line))
     ]
     why = _import_error(ends[-1]) if ends else None
     if why is None:
@@ -283,16 +306,30 @@ def import_failure(engine: str, lines: Sequence[str]) -> Failure | None:
     )
 
 
-def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[FailurePattern]) -> Failure:
+def classify(
+    engine: str,
+    end: Exit,
+    lines: Sequence[str],
+    patterns: Sequence[FailurePattern],
+    errors: ErrorLines = PYTHON,
+) -> Failure:
     """The failure of an engine that ended: by its own patterns, the common ones, then its exit status.
 
-    Where no pattern matches, the launcher's report counts; its line on stderr is left out of the log tail.
-    Failed imports are checked last, as engines continue after many of them, and only at a start that ends
-    with an exit code other than 0.
+    If no pattern matches, the launcher's report counts; its line on stderr is left out. A report without a
+    cause gives way to the last error in the log. Failed imports are checked last, as engines continue after
+    many of them, and only at a start that ends with an exit code other than 0. The log tail ends with the
+    line that shows the cause, so that it is kept longest.
     """
+    reported = end.reported
+    if reported is not None:
+        own = f"error [{reported.failure_class}]: "
+        lines = [reported.message if own in line else line for line in lines]
+    lines = errors.whole(lines)
     known = first_match((*patterns, *COMMON_FAILURES), lines, served=end.served)
     if known is not None:
         return known
+    if reported is not None:
+        lines = [line for line in lines if line != reported.message]
     tail = log_tail(lines)
     certain = bool(end.out_of_memory_kills)
     if certain or end.signal == signal.SIGKILL or end.code == 128 + signal.SIGKILL:
@@ -311,22 +348,23 @@ def classify(engine: str, end: Exit, lines: Sequence[str], patterns: Sequence[Fa
             next_step="place the pod on newer nodes (spec.podTemplate), or take an image built for this CPU",
             log_tail=tail,
         )
-    if end.reported is not None and end.signal is None:
-        message = end.reported.message
+    by_error = 0 < (end.code or 0) < 128
+    cause = errors.last(lines) if by_error else None
+    if reported is not None and reported.failure_class == FailureClass.ENGINE_CRASHED and cause:
+        reported = None
+    if reported is not None and end.signal is None:
         return replace(
-            end.reported,
-            message=clipped(message, 600),
-            next_step=clipped(end.reported.next_step, 600),
-            log_tail=log_tail(line for line in lines if not message or message not in line),
+            reported,
+            message=clipped(reported.message, 600),
+            next_step=clipped(reported.next_step, 600),
+            log_tail=tail,
         )
-    if (
-        not end.served
-        and 0 < (end.code or 0) < 128
-        and (missing := import_failure(engine, lines)) is not None
-    ):
+    if not end.served and by_error and (missing := import_failure(engine, lines)) is not None:
         return missing
     ended = f"exit code {end.code}" if end.signal is None else f"signal {_signal_name(end.signal)}"
-    last = f": {tail[-1]}" if tail else " and no output"
+    if cause:
+        tail = log_tail(lines[: cause.line + 1])
+    last = f": {cause.text if cause else tail[-1]}" if tail else " and no output"
     return Failure(
         failure_class=FailureClass.ENGINE_CRASHED,
         message=clipped(f"{engine} ended with {ended}{last}", 600),

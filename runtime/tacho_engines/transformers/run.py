@@ -18,10 +18,7 @@ from tacho_engines.shared.default_run import (
     refused_arguments,
     server_startup,
 )
-from tacho_engines.shared.log_patterns import (
-    BROKEN_SAFETENSORS,
-    UNKNOWN_ARCHITECTURE,
-)
+from tacho_engines.shared.log_patterns import CHECKPOINT_FAILURES
 from tacho_engines.shared.openai import COMMON
 
 METRICS = TACHO_SERVER_METRICS
@@ -39,19 +36,13 @@ were planned (benchmarks/gpu/h100/articles).
 # --- its log --------------------------------------------------------------------------------------
 PROGRAM = "transformers-server"
 
-FAILURES = (
-    UNKNOWN_ARCHITECTURE,
-    BROKEN_SAFETENSORS,
-    refused_arguments(PROGRAM),
-)
-
 
 class Transformers(TachoServerRun):
     """The runtime adapter of ``engine.name: transformers``."""
 
     name = "transformers"
     program = PROGRAM
-    failures = FAILURES
+    failures = (*CHECKPOINT_FAILURES, refused_arguments(PROGRAM))
     startup = server_startup(PROGRAM)
 
     def environment(self, config: RuntimeConfig) -> Mapping[str, str]:

@@ -8,11 +8,11 @@ server only reports the failure ("Engine core initialization failed. See root ca
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from tacho_contract.failure import FailureClass
 from tacho_engines.shared.log_patterns import (
-    BROKEN_SAFETENSORS,
-    UNKNOWN_ARCHITECTURE,
+    CHECKPOINT_FAILURES,
     FailurePattern,
     StartupPatterns,
 )
@@ -58,6 +58,16 @@ STARTUP = StartupPatterns(
     late_kernel=re.compile(r"during inference: .+ This causes a latency spike"),
 )
 
+TOO_OLD_GPU = FailurePattern(
+    pattern=r"uantization (?P<what>method \S+|scheme) is not supported for the current GPU\. "
+    r"Min\w* capability: (?P<major>\d+)(?P<minor>\d)\. "
+    r"Current capability: (?P<has_major>\d+)(?P<has_minor>\d)\b",
+    failure_class=FailureClass.UNSUPPORTED_GPU,
+    message="the quantization {what} needs compute capability {major}.{minor} or higher, and this GPU has "
+    "{has_major}.{has_minor}",
+    next_step="choose another product in spec.gpu.products, or another spec.quantization.method",
+)
+
 FAILURES = (
     # --- the command line
     FailurePattern(
@@ -75,7 +85,7 @@ FAILURES = (
         message="the model brings code of its own, which is not executed",
         next_step="read that code, and set spec.model.trustRemoteCode to true if it may run",
     ),
-    UNKNOWN_ARCHITECTURE,
+    *CHECKPOINT_FAILURES,
     FailurePattern(
         pattern=r"Model architecture (?P<architecture>\S+) (?P<why>was supported in vLLM until v[\d.]+\d"
         r"|is not supported in-tree anymore)",
@@ -83,7 +93,6 @@ FAILURES = (
         message="this version of vLLM no longer has the model's architecture: {architecture} {why}",
         next_step="take an older engine image (spec.engine.image), or another engine",
     ),
-    BROKEN_SAFETENSORS,
     FailurePattern(
         pattern=r"(?:Couldn't instantiate the backend tokenizer|Can't load tokenizer for|"
         r"Unable to load vocabulary|No tokenizer file found)(?P<why>.*)",
@@ -99,6 +108,28 @@ FAILURES = (
         message="there is no model that vLLM can load in {path}: no config.json",
         next_step="check the path in spec.model.uri, and that spec.model.files select config.json",
     ),
+    FailurePattern(
+        pattern=r"(?P<why>no config file found|Cannot find any model weights with `[^`]*`)",
+        failure_class=FailureClass.MODEL_NOT_FOUND,
+        message="vLLM finds no model: {why}",
+        next_step="check the path in spec.model.uri, and that spec.model.files select the configuration and "
+        "the weights",
+    ),
+    FailurePattern(
+        pattern=r"(?:There is no module or parameter named |KeyError: )'(?P<name>[^']*\."
+        r"(?:qweight|qzeros|scales|g_idx|weight_packed|weight_scale|quant_state)[^']*)'",
+        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
+        message="no file of the model says how {name} is quantized",
+        next_step="let spec.model.files select quantize_config.json or quant_config.json, or take a "
+        "checkpoint with quantization_config in its config.json",
+    ),
+    FailurePattern(
+        pattern=r"There is no module or parameter named '(?P<name>[^']+)'",
+        failure_class=FailureClass.MODEL_INVALID,
+        message="{name} is in the weights, and not in the model that config.json describes",
+        next_step="fetch config.json and the weights again from one revision; if they are whole, take a "
+        "newer engine image (spec.engine.image)",
+    ),
     # --- what it is to be run by
     FailurePattern(
         pattern=r"(?:Unknown quantization method: |config file at '[^']*\.(?=gguf' is not a valid JSON))"
@@ -109,17 +140,49 @@ FAILURES = (
         "bitsandbytes and GGUF; take another --quantization out of spec.engine.extraArgs",
     ),
     FailurePattern(
+        pattern=r"(?P<why>No compressed-tensors compatible scheme was found for layer_name=[^,]*"
+        r"|Unsupported FusedMoe scheme\b.*|For NVFP4 weights, input quantization must also be NVFP4.*"
+        r"|Failed to find a kernel that can implement the \S+ linear layer\. Reasons:.*)",
+        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
+        message="vLLM cannot compute this quantization: {why}",
+        next_step="take a checkpoint of another quantization (status.plan.alternatives), other "
+        "spec.gpu.products, or a newer engine image",
+    ),
+    FailurePattern(
+        pattern=r"(?P<why>Prequant BitsAndBytes models with tensor parallelism is not supported"
+        r"|The input size is not aligned with the quantized weight shape"
+        r"|\b\w+(?: = |=)\d+[^=]* is not divisible by (?:group_size=|b_scales\.size\(\d\) = "
+        r"|weight quantization block_[nk] = |min_thread_[nk] = )\d+)",
+        failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
+        message="tensor parallelism cuts these weights: {why}",
+        next_step="lower spec.parallelism.tensor, use spec.parallelism.pipeline, or take a checkpoint with "
+        "smaller groups",
+    ),
+    FailurePattern(
+        pattern=r"(?P<why>Total number of attention heads \(\d+\) must be divisible by tensor parallel size "
+        r"\(\d+\)|AssertionError: \d+ is not divisible by \d+"
+        r"|(?<=    )assert [^%]{0,200}% \S{0,40}tp_size == 0\b.*)",
+        failure_class=FailureClass.INVALID_CONFIG,
+        message="tensor parallelism does not divide the model: {why}",
+        next_step="set spec.parallelism.tensor to a divisor of the number, or use spec.parallelism.pipeline",
+    ),
+    FailurePattern(
         pattern=r"(?P<why>Cannot find the config file for [\w-]+"
         r"|Quantization method specified in the model config .* does not match [^.]*"
-        r"|(?<!\S)\S+ is not supported for quantization method \S+"
-        r"|\b\w+ = \d+ is not divisible by (?:weight quantization block_[nk]|min_thread_[nk]) = \d+)",
+        r"|(?<!\S)\S+ is not supported for quantization method \S+)",
         failure_class=FailureClass.UNSUPPORTED_QUANTIZATION,
         message="vLLM cannot run this checkpoint as requested: {why}",
         next_step="choose spec.quantization.method by what the checkpoint holds (status.plan.alternatives "
         "lists what works), without --dtype and --quantization in spec.engine.extraArgs",
     ),
+    TOO_OLD_GPU,
+    replace(
+        TOO_OLD_GPU,
+        pattern=TOO_OLD_GPU.pattern.replace(r"Min\w*", "Required"),
+        message=TOO_OLD_GPU.message.replace(" or higher", " exactly"),
+    ),
     FailurePattern(
-        pattern=r"(?P<why>quantization method \S+ is not supported for the current GPU\. .*"
+        pattern=r"(?P<why>No valid attention backend found for .*"
         r"|Bfloat16 is only supported on GPUs with compute capability of at least [\d.]+"
         r"|The model type \S+ does not support float16)",
         failure_class=FailureClass.UNSUPPORTED_GPU,
@@ -170,9 +233,15 @@ FAILURES = (
         next_step="quantize further, lower spec.context.concurrency, or take a larger GPU; make sure that "
         "nothing else uses this one",
     ),
+    FailurePattern(
+        pattern=r"max_num_seqs \((?P<asked>\d+)\) exceeds available Mamba cache blocks \((?P<blocks>\d+)\)",
+        failure_class=FailureClass.DOES_NOT_FIT,
+        message="the cache holds the state of {blocks} requests, and --max-num-seqs is {asked}",
+        next_step="set --max-num-seqs in spec.engine.extraArgs to that number or less, or take a larger GPU",
+    ),
     # --- the rest of the configuration
     FailurePattern(
-        pattern=r"Value error, (?P<why>.+?)(?: \[type=|$)",
+        pattern=r"(?:Value error, |validation errors? for \w+ )(?P<why>.+?)(?: \[type=|$)",
         failure_class=FailureClass.INVALID_CONFIG,
         message="vLLM refuses its settings: {why}",
         next_step="correct spec.engine.extraArgs, or what the message names",

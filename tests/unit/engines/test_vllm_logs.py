@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tacho_contract import codec
+from tacho_contract.failure import Failure, termination_message
 from tacho_contract.launch import RuntimeConfig
 from tacho_contract.units import GIB
 from tacho_engines.base import EngineStartup, Exit
@@ -197,6 +199,31 @@ FAILURES = [
         {},
     ),
     (f"{CPU}/port-taken", 1, "PortInUse", "port is taken", {}),
+    (
+        f"{CPU}/tensor-parallel-heads",
+        1,
+        "InvalidConfig",
+        "attention heads (9) must be divisible by tensor parallel size (2)",
+        {},
+    ),
+    (f"{CPU}/tensor-parallel-width", 1, "InvalidConfig", "assert all(output_size % self.tp_size == 0", {}),
+    (f"{CPU}/no-scheme", 1, "UnsupportedQuantization", "'model.layers.0.self_attn.qkv_proj'", {}),
+    (
+        f"{CPU}/packed-weights-without-config",
+        1,
+        "UnsupportedQuantization",
+        "no file of the model says how layers.0.mlp.down_proj.qweight is quantized",
+        {},
+    ),
+    (
+        f"{CPU}/gptq-config-of-plain-weights",
+        1,
+        "ModelInvalid",
+        "layers.0.mlp.down_proj.weight is in the weights, and not in the model",
+        {},
+    ),
+    (f"{CPU}/config-not-json", 1, "ModelInvalid", "config.json' is not a valid JSON file", {}),
+    (f"{CPU}/no-weights", 1, "ModelNotFound", "Cannot find any model weights with `/models/no-weights`", {}),
 ]
 
 
@@ -225,6 +252,9 @@ def test_the_cause_survives_what_came_of_it(row, after):
     noise = [f'(APIServer pid=1)   File "/x.py", line {n}, in f' for n in range(after)]
     failure = VLLM.classify(Exit(code=code), kept([*lines(name), *noise]))
     assert (failure.failure_class, failure.details) == (failure_class, details)
+    stored = codec.loads(Failure, termination_message(failure))
+    assert stored.log_tail[-1] == failure.log_tail[-1], "the line with the cause is kept longest"
+    assert not stored.log_tail[-1].endswith("in f"), "it is none of what came after"
 
 
 def test_what_was_said_long_ago_is_forgotten():
