@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -120,12 +120,33 @@ KINDS: tuple[Callable[[Draft], Law], ...] = (
 )  # fmt: skip
 
 
-def drawn(seed: int, count: int, *, tokens_per_second: float) -> list[Case]:
+def two_humps(draft: Draft) -> Law:
+    """From some level on several requests in a hundred wait much longer for their first token."""
+    return draft.law.changed(
+        ttft_slow_share=draft.rng.choice((0.1, 0.15, 0.25)),
+        ttft_slow_ms=draft.rng.uniform(3, 10) * draft.law.ttft_base_ms + 200,
+        ttft_slow_from=max(2, round(draft.streams * draft.rng.uniform(0.3, 0.8))),
+    )
+
+
+def heavy_tails(draft: Draft) -> Law:
+    return draft.law.changed(
+        ttft_tail=draft.rng.uniform(0.8, 1.5), ttft_per_running_ms=draft.rng.uniform(40, 200) / draft.streams
+    )
+
+
+APART: tuple[Callable[[Draft], Law], ...] = (two_humps, heavy_tails)
+"""Kinds judged apart: the share of requests over a limit hardly tells one level from the next."""
+
+
+def drawn(
+    seed: int, count: int, *, tokens_per_second: float, kinds: Sequence[Callable[[Draft], Law]] = KINDS
+) -> list[Case]:
     """``count`` cases; each kind before any comes again. None exceeds ``tokens_per_second`` by much: what
     the machine that plays engine and client can stream."""
-    kinds = [KINDS[number % len(KINDS)] for number in range(count)]
     return [
-        case_of(seed, number, kind, tokens_per_second=tokens_per_second) for number, kind in enumerate(kinds)
+        case_of(seed, number, kinds[number % len(kinds)], tokens_per_second=tokens_per_second)
+        for number in range(count)
     ]
 
 

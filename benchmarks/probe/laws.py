@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.probe.asking import lateness_milliseconds, mock, probe
-from benchmarks.probe.drawn import Case, drawn, reach, seed_of_code
+from benchmarks.probe.drawn import APART, KINDS, Case, drawn, reach, seed_of_code
 from benchmarks.probe.judged import judged
 from benchmarks.probe.results import FOLDER, Cells, table
 from tools.mock.engine_truth import truth
@@ -82,15 +82,19 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=45, help="seconds a probe")
     parser.add_argument("--tokens-per-second", type=float, default=4000, help="the most a law may stream")
     parser.add_argument("--only", default="", help="laws whose name holds this")
+    parser.add_argument("--apart", action="store_true", help="two humps and heavy tails of the TTFT instead")
     parser.add_argument("--again", action="store_true", help="measure what is in the file anew")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    cells = Cells(options.out or FOLDER / "laws.json", again=options.again)
+    cells = Cells(
+        options.out or FOLDER / ("laws-apart.json" if options.apart else "laws.json"), again=options.again
+    )
     # What is gone on with keeps its laws, whatever was committed since.
     begun = [cell["seed"] for cell in cells.cells.values()]
     seed = options.seed if options.seed is not None else begun[0] if begun else seed_of_code()
     print(f"seed {seed}, {options.budget} s a probe, one try a law", flush=True)
-    cases = drawn(seed, options.count, tokens_per_second=options.tokens_per_second)
+    kinds = APART if options.apart else KINDS
+    cases = drawn(seed, options.count, tokens_per_second=options.tokens_per_second, kinds=kinds)
     todo = [case for case in cases if case.name not in cells and options.only in case.name]
 
     def run(case: Case) -> None:

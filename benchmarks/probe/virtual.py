@@ -7,6 +7,7 @@ from the hash of the last commit that changed code, unless one is given: nothing
 told of no law's top. Goals for laws without stalls and foreign traffic: Edge or Plateau in 9 of 10, capacity
 in tokens a second within 3 % (median), 5 % (8 of 10) and 20 % (all); disturbed laws are flagged. Intervals
 are judged against the true edge. ``--budget plan``: each law's default budget, as of a plan that expects it.
+``--apart``: the kinds whose TTFT has two humps or a heavy tail, judged by how many levels are falsely met.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import statistics
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Any
 
-from benchmarks.probe.drawn import KINDS, Case, case_of, kind_of, reach, seed_of_code
+from benchmarks.probe.drawn import APART, KINDS, Case, case_of, kind_of, reach, seed_of_code
 from benchmarks.probe.judged import judged
 from benchmarks.probe.results import FOLDER, Cells, table
 from tacho_contract.launch import LiveConfig, ProbeSettings
@@ -31,7 +34,7 @@ from tacho_runtime.probe.load.timed_client import RequestFailed
 from tacho_runtime.probe.report import assemble
 from tacho_runtime.probe.sequence import CLOSING_SHARE, MeasureOptions, measure
 from tacho_runtime.probe.session import SPREAD, ProbeClock, ProbeFindings
-from tools.mock.engine_truth import Truth, truth
+from tools.mock.engine_truth import Truth, level, truth
 from tools.mock.virtual_engine import VirtualEngine
 
 TOKENS_PER_SECOND = 6000.0
@@ -82,14 +85,28 @@ def planned_seconds(case: Case, true: Truth) -> int:
     return budget_of(times).seconds
 
 
-def one(number: int, seed: int, budget_seconds: int | None) -> dict[str, Any]:
+def over_ttft(case: Case, found: Measurement) -> list[tuple[float, bool | None]]:
+    """Of each level of several streams: the true per cent of requests over the limit of the TTFT, and whether
+    the probe took the level for met."""
+    limit = case.slo.ttft_milliseconds
+    levels = [(level(case.law, case.workload, point.concurrency), point.slo_met) for point in found.curve]
+    return [
+        (round(100 * fmean(one > limit for one in true.ttft_milliseconds), 1), met)
+        for true, met in levels
+        if true.concurrency > 1
+    ]
+
+
+def one(number: int, seed: int, budget_seconds: int | None, apart: bool = False) -> dict[str, Any]:
     """One drawn law, one probe; what it found beside the truth. ``budget_seconds`` None: the plan's."""
-    case = case_of(seed, number, KINDS[number % len(KINDS)], tokens_per_second=TOKENS_PER_SECOND)
+    kinds = APART if apart else KINDS
+    case = case_of(seed, number, kinds[number % len(kinds)], tokens_per_second=TOKENS_PER_SECOND)
     true = truth(case.law, case.workload, case.slo, most=reach(case))
     budget = budget_seconds or planned_seconds(case, true)
     found = asyncio.run(probed(case, 1000 * seed + number, budget_seconds=budget))
     row = judged(found, true)
-    return {"kind": kind_of(case), "levels": len(found.curve), "budgetSeconds": budget, **row}
+    over = {"overTtft": over_ttft(case, found)} if apart else {}
+    return {"kind": kind_of(case), "levels": len(found.curve), "budgetSeconds": budget, **row, **over}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -132,6 +149,16 @@ def of_all(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def falsely_met(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """How many levels with so many per cent of requests or more over the limit of the TTFT counted as met."""
+    levels = [one for row in rows for one in row["overTtft"]]
+    found = {}
+    for percent in (8, 10, 15):
+        verdicts = [met for over, met in levels if over >= percent]
+        found[f"metOver{percent}Percent"] = f"{sum(map(bool, verdicts))} of {len(verdicts)}"
+    return found
+
+
 def shown(rows: list[dict[str, Any]]) -> str:
     """A line a kind."""
     kinds = defaultdict(list)
@@ -149,24 +176,27 @@ def main() -> None:
     parser.add_argument("--budget", default="45", help="seconds a probe, or plan")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--again", action="store_true", help="measure what is in the file anew")
-    parser.add_argument("--out", type=Path, default=FOLDER / "virtual.json")
+    parser.add_argument("--apart", action="store_true", help="two humps and heavy tails of the TTFT instead")
+    parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     seed = seed_of_code() if options.seed is None else options.seed
     budget = None if options.budget == "plan" else int(options.budget)
-    told = "the plan's budget" if budget is None else f"{budget} s"
-    print(f"seed {seed}, {told} a probe, one try a law", flush=True)
-    cells = Cells(options.out, again=options.again)
+    asked = "the plan's budget" if budget is None else f"{budget} s"
+    print(f"seed {seed}, {asked} a probe, one try a law", flush=True)
+    out = options.out or FOLDER / ("virtual-apart.json" if options.apart else "virtual.json")
+    cells = Cells(out, again=options.again)
     cells.keep_only(seed=seed, budgetSeconds=budget)
     todo = [number for number in range(options.runs) if f"{number:04}" not in cells]
     with ProcessPoolExecutor(options.jobs) as pool:
-        found = pool.map(one, todo, [seed] * len(todo), [budget] * len(todo))
+        found = pool.map(partial(one, seed=seed, budget_seconds=budget, apart=options.apart), todo)
         for number, row in zip(todo, found, strict=True):
             cells.cells[f"{number:04}"] = row
             if number % 20 == 19:
                 cells.write(seed=seed, budgetSeconds=budget)
                 print(f"{number + 1} of {options.runs}", flush=True)
     rows = list(cells.cells.values())
-    cells.write(seed=seed, budgetSeconds=budget, **of_all(rows))
+    told = {**summary(rows), **falsely_met(rows)} if options.apart else of_all(rows)
+    cells.write(seed=seed, budgetSeconds=budget, **told)
     print(shown(rows))
     print(cells.summary)
 

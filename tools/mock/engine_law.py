@@ -8,7 +8,9 @@ included.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from random import Random
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +19,12 @@ class Law:
     ttft_per_token_ms: float = 0.05
     ttft_per_running_ms: float = 0.0
     """Milliseconds added to the time to first token for each sequence that already runs."""
+    ttft_tail: float = 0.0
+    """Sigma of the lognormal factor on ``ttft_per_running_ms``, of median 1. 0: none."""
+    ttft_slow_share: float = 0.0
+    """Share of prompts that wait ``ttft_slow_ms`` more once ``ttft_slow_from`` others run."""
+    ttft_slow_ms: float = 0.0
+    ttft_slow_from: int = 0
     prefill_blocks: bool = False
     """Prompts are computed one after the other, and no sequence gets a token meanwhile."""
     itl_base_ms: float = 10.0
@@ -92,7 +100,14 @@ class Law:
         above = max(0, running - self.itl_knee) if self.itl_knee else 0
         return (self.itl_base_ms + self.itl_per_seq_ms * running + self.itl_per_seq_above_ms * above) / 1000
 
-    def ttft_seconds(self, computed_tokens: int, others: int) -> float:
-        """Seconds from admission to the first token, without stalls and cold starts."""
-        fixed_ms = self.ttft_base_ms + self.ttft_per_running_ms * others
-        return (fixed_ms + self.ttft_per_token_ms * computed_tokens) / 1000
+    def ttft_seconds(self, computed_tokens: int, others: float, rng: Random | None = None) -> float:
+        """Seconds from admission to the first token, without stalls and cold starts: one drawn from ``rng``,
+        else the mean."""
+        slow = self.ttft_slow_share if others >= self.ttft_slow_from else 0.0
+        factor = math.exp(self.ttft_tail**2 / 2)
+        if rng and slow:
+            slow = float(rng.random() < slow)
+        if rng and self.ttft_tail:
+            factor = rng.lognormvariate(0.0, self.ttft_tail)
+        added_ms = self.ttft_per_running_ms * others * factor + self.ttft_slow_ms * slow
+        return (self.ttft_base_ms + added_ms + self.ttft_per_token_ms * computed_tokens) / 1000

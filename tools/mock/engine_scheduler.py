@@ -296,7 +296,7 @@ class Scheduler:
                 if law.cold_ms:
                     self.time.halt(reached, law.cold_ms / 1000)
             computed = sequence.prompt_tokens + sequence.generated - sequence.cached_tokens
-            seconds = law.ttft_seconds(computed, size - 1)
+            seconds = law.ttft_seconds(computed, size - 1, self._rng)
             if law.prefill_blocks:
                 self.time.halt(reached, seconds)
                 seconds = 2 * ROUNDING_SECONDS

@@ -175,8 +175,8 @@ def _itl(law: Law, running: float) -> float:
     return (1 - share) * law.itl_seconds(low) + share * law.itl_seconds(low + 1)
 
 
-def _ttft(law: Law, workload: Workload, running: float) -> float:
-    return law.ttft_seconds(workload.input_tokens, 0) + law.ttft_per_running_ms * max(0, running - 1) / 1000
+def _ttft(law: Law, workload: Workload, running: float, rng: Random | None = None) -> float:
+    return law.ttft_seconds(workload.input_tokens, max(0.0, running - 1), rng)
 
 
 def _drawn(law: Law, workload: Workload, concurrency: int, means: _Means) -> tuple[list[float], list[float]]:
@@ -184,7 +184,7 @@ def _drawn(law: Law, workload: Workload, concurrency: int, means: _Means) -> tup
     rng = Random(7)
     low = round((1 - SPREAD) * workload.output_tokens)
     high = 2 * workload.output_tokens - low
-    itl, ttft = _itl(law, means.running), _ttft(law, workload, means.running)
+    itl = _itl(law, means.running)
     ahead = max(1.0, concurrency - means.running)
     queued = means.queued_seconds
     ttfts, tpots = [], []
@@ -196,6 +196,7 @@ def _drawn(law: Law, workload: Workload, concurrency: int, means: _Means) -> tup
         deviation = math.sqrt(mean * accepted * (1 - accepted / tries)) if tries else 0.0
         taken = max(1.0, mean + rng.gauss(0, deviation) / law.tokens_per_step)
         busy = taken * itl * max(0.1, 1 + rng.gauss(0, law.jitter_cv / math.sqrt(taken)))
+        ttft = _ttft(law, workload, means.running, rng)
         first = ttft * max(0.1, 1 + rng.gauss(0, law.jitter_cv / math.sqrt(max(1.0, ttft / itl))))
         wait = rng.gammavariate(ahead, queued / ahead) if queued else 0.0
         ttfts.append(1000 * (first + wait + _stalled(law, first, rng)))

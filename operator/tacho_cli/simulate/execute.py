@@ -75,6 +75,8 @@ def execute(order: SimulationOptions) -> int:
         raise CommandError(f"the options make {len(planned)} runs; the limit is {MAX_RUNS}")
     alone = len({own.name for _, _, own in planned}) == 1
     remarks = dict.fromkeys(remark for _, about in deployments for remark in about.remarks)
+    if trace.failed:
+        remarks[f"{trace.name}: {counted(trace.failed, 'request')} failed when recorded, and left out"] = None
     for remark in remarks:
         say(remark)
     runs = []

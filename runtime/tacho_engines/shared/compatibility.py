@@ -155,8 +155,8 @@ def capability_refusal(
     if (0, 0) != device.capability < least:
         return refused(
             FailureClass.UNSUPPORTED_GPU,
-            f"{profile.name} {placement.version} runs {what} from compute capability {least[0]}.{least[1]} "
-            f"on; {device.product} has {device.compute_capability}",
+            f"{profile.name} {placement.version} needs compute capability {least[0]}.{least[1]} or higher "
+            f"for {what}; {device.product} has {device.compute_capability}",
         )
     return None
 
@@ -172,8 +172,8 @@ def cuda_13_refusal(profile: EngineProfile, placement: Placement) -> EngineRefus
         return None
     return refused(
         FailureClass.UNSUPPORTED_GPU,
-        f"{profile.name} {placement.version} is built with CUDA 13, for compute capability 7.5 or later; "
-        f"{device.product} has {device.compute_capability}",
+        f"{profile.name} {placement.version} is built with CUDA 13, which needs compute capability 7.5 or "
+        f"higher; {device.product} has {device.compute_capability}",
     )
 
 

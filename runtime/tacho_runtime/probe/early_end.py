@@ -26,22 +26,24 @@ def plain_verdict(cohort: Cohort, slo: ServiceLevel, output_tokens: int) -> bool
     """True: the level certainly meets ``slo``; False: it certainly misses it; None: more requests are needed.
 
     Missed: more requests are over a limit than a full cohort may have. With more requests than a cohort: so
-    many that the percentile is over the limit with 95 % confidence. Met: the percentiles are within their
-    limits by the tolerance interval of a normal distribution, with 95 % confidence.
+    many that the percentile is over the limit with 95 % confidence. Met: the times per token, means of many
+    steps, are within their limit by the tolerance interval of a normal distribution, with 95 % confidence.
+    Times to the first token have no such distribution (a queue, a prompt that waits for a batch): with a
+    limit on them only a full cohort shows that a level is met.
     """
     ttfts, waits = _first_tokens(cohort)
     tpots = _tpots(cohort, TPOT_SHARE * output_tokens)
     pairs = [(ttfts, slo.ttft_milliseconds), (tpots, slo.tpot_milliseconds)]
-    known = max(FEWEST_INDEPENDENT, round(2 * cohort.seconds / _request_seconds(ttfts, tpots, output_tokens)))
     limited = [(values, float(limit)) for values, limit in pairs if limit]
     late = sum(wait > slo.ttft_milliseconds for wait in waits) if slo.ttft_milliseconds else 0
     for values, limit in limited:
         over = sum(value > limit for value in values) + (late if values is ttfts else 0)
         if _plainly_over(over, len(cohort.requests), slo):
             return False
-    if not late and all(_within(values, limit, slo.percentile, known) for values, limit in limited):
-        return True
-    return None
+    if slo.ttft_milliseconds:
+        return None
+    known = max(FEWEST_INDEPENDENT, round(2 * cohort.seconds / _request_seconds(ttfts, tpots, output_tokens)))
+    return _within(tpots, float(slo.tpot_milliseconds), slo.percentile, known) or None
 
 
 def _plainly_over(over: int, count: int, slo: ServiceLevel) -> bool:

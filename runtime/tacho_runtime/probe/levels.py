@@ -248,7 +248,8 @@ def _merged(trace: LoadTrace) -> int:
 
 def _coarse(trace: LoadTrace) -> list[float]:
     merged = _merged(trace)
-    return batches(trace.bins, len(trace.bins) // merged) if trace.bins else []
+    whole = len(trace.bins) // merged
+    return batches(trace.bins[: whole * merged], whole) if whole else []
 
 
 def _interval(kept: Sequence[float], trace: LoadTrace) -> float | None:

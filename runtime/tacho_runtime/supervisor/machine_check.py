@@ -134,8 +134,8 @@ def _too_old(gpus: tuple[Gpu, ...], config: RuntimeConfig) -> Iterator[Failure]:
         if least and gpu.capability and gpu.capability < least:
             has = ".".join(map(str, gpu.capability))
             yield _unsupported(
-                f"{config.engine} runs {config.quantization_method} from compute capability "
-                f"{config.gpus.least_capability} on; {gpu.product} has {has}",
+                f"{config.engine} needs compute capability {config.gpus.least_capability} or higher for "
+                f"{config.quantization_method}; {gpu.product} has {has}",
                 "name a newer product in spec.gpu.products, or another spec.quantization.method",
             )
 

@@ -64,7 +64,7 @@ def test_sparse_attention_begins_on_hopper(product: str, runs: bool, name: str) 
         assert isinstance(found, ModelPlan)
     else:
         assert isinstance(found, PlanFailure)
-        assert f"runs {name} from compute capability 9.0 on" in found.failure.message
+        assert f"needs compute capability 9.0 or higher for {name};" in found.failure.message
 
 
 BY_TRANSFORMERS = {"extraArgs": ["--model-impl=transformers"]}

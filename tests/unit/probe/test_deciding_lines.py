@@ -11,23 +11,12 @@ from tacho_contract.measurement import Workload
 from tacho_runtime.probe.capacity import capacity_of, edge_of
 from tacho_runtime.probe.consistency import filling_cache
 from tacho_runtime.probe.cross_checks import check_counters, is_foreign
-from tacho_runtime.probe.early_end import plain_verdict
-from tacho_runtime.probe.engine_under_test import Cohort, RequestProgress
 from tacho_runtime.probe.level_search import TriedLevel
 from tacho_runtime.probe.load.engine_counters import CounterReading, EngineCounters
 from tests.unit.probe.reporting import WORKLOAD, findings, levels, result
 from tests.unit.probe.traces import MS, closed_loop, stream, trace_of
 
 SLO = ServiceLevel(ttft_milliseconds=100, tpot_milliseconds=20)
-
-
-@pytest.mark.parametrize(("waited_ms", "verdict"), [(90, True), (110, None)])
-def test_one_request_that_waits_too_long_leaves_a_level_undecided(
-    waited_ms: int, verdict: bool | None
-) -> None:
-    answered = [RequestProgress(at * MS, (at + 50) * MS, 100.0, (at + 1040) * MS, True) for at in range(20)]
-    waiting = RequestProgress((19 + 1040 - waited_ms) * MS, None, 0.0, None, False)
-    assert plain_verdict(Cohort(5.0, (*answered, waiting)), SLO, 100) is verdict
 
 
 def test_what_ended_requests_had_is_held_no_more() -> None:

@@ -43,6 +43,45 @@ def test_capital_letters_and_whole_numbers_with_a_point() -> None:
     assert parse_trace(lines, "own", "own.csv") == Trace("own", (0.0,), (512,), (100,))
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+            "5,ChatGPT,472,18,490,Conversation log\n45,ChatGPT,1087,0,1087,API log\n118,x,417,276,693,x\n",
+            ((0.0, 113.0), (472, 417), (18, 276), 1),
+        ),
+        (
+            "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+            "5,1,2.1,ChatGPT,472,18,490,Conversation log\n",
+            ((0.0,), (472,), (18,), 0),
+        ),
+        (
+            '{"timestamp": 0, "input_length": 655, "output_length": 52, "hash_ids": [1, 2]}\n\n'
+            '{"output_length": 0, "timestamp": 3052, "input_length": 900}\n',
+            ((0.0, 3.052), (655, 900), (52, 1), 0),
+        ),
+        (
+            '{"chat_id": 1, "timestamp": 61.0, "input_length": 20, "output_length": 5, "type": "text"}\n'
+            '{"chat_id": 2, "timestamp": 63.5, "input_length": 30, "output_length": 6, "type": "text"}\n',
+            ((0.0, 2.5), (20, 30), (5, 6), 0),
+        ),
+        (
+            "TIMESTAMP,NumImages,ContextTokens,GeneratedTokens\n2024-10-01 00:00:00.5+00:00,1,2162,5\n",
+            ((0.0,), (2162,), (5,), 0),
+        ),
+        ("\ufefftime_s,input_tokens,output_tokens\n0,1,2\n", ((0.0,), (1,), (2,), 0)),
+        ("time_s;input_tokens;output_tokens\n0;1;2\n", ((0.0,), (1,), (2,), 0)),
+        ("time_s\tinput_tokens\toutput_tokens\n0\t1\t2\n", ((0.0,), (1,), (2,), 0)),
+    ],
+)
+def test_published_layouts_and_other_separators(
+    tmp_path: Path, text: str, found: tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...], int]
+) -> None:
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    assert read_trace(tmp_path / "t.csv") == Trace("t", *found)
+
+
 def test_gzip_is_told_by_its_content(tmp_path: Path) -> None:
     text = b"time_s,input_tokens,output_tokens\n0,1,2\n"
     for name, content in (("night.csv", gzip.compress(text)), ("night.csv.gz", text)):
@@ -85,6 +124,24 @@ def test_gzip_and_name(tmp_path: Path) -> None:
         ("time_s,input_tokens,output_tokens\n0,1,2\n1e300,1,2\n", "more than three years; times are in s"),
         ("time_s,input_tokens,output_tokens\n0,-1,2\n", "line 2: '-1' tokens"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n", "line 2: "),
+        (
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n16/11/2023 18:15,374,44\n",
+            "(Azure): line 2: time '16/11/2023 18:15'; a date such as 2023-11-16",
+        ),
+        ("time_s,input_tokens,output_tokens\n0,100,\n", "line 2: '' tokens"),
+        ("time_s;input_tokens;output_tokens\n0,5;1;2\n", "line 2: time '0,5'; a number of seconds"),
+        ("time_s,input_tokens,output_tokens\n1715299200009,1,2\n", "is in milliseconds since 1970"),
+        ("Timestamp,Request tokens,Response tokens\n5,472,0\n", "(BurstGPT): holds no request that was answ"),
+        ('[{"id": "a", "conversations": [{"from": "human"}]}]', "ShareGPT has no arrival times; a trace has"),
+        ('[\n {\n  "id": "a",\n  "conversations": [\n', "ShareGPT has no arrival times"),
+        ('[{"timestamp": 0}]', "a JSON array; a trace has one request a line"),
+        ('{"timestamp": 0}\n', "found 'timestamp'"),
+        (
+            '{"timestamp": 0, "input_length": 1, "output_length": 2}\n\n{"timestamp": 5}\n',
+            "(Mooncake): line 3: '' tokens",
+        ),
+        ('{"timestamp": 0, "input_length": 1, "output_length": 2}\n[1]\n', "line 2: not a JSON object"),
+        ('{"timestamp": 0, "input_length": 1, "output_length": 2}\n{"a\n', "line 2: not a JSON object: "),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
@@ -94,7 +151,7 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, said: st
         read_trace(path)
     assert str(caught.value).startswith(str(path))
     assert said in str(caught.value)
-    assert len(str(caught.value)) < len(str(path)) + 400
+    assert len(str(caught.value)) < len(str(path)) + 480
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:

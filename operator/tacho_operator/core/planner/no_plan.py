@@ -13,6 +13,7 @@ from tacho_engines.hardware.gpus import is_foreign
 from tacho_engines.memory import kv
 from tacho_engines.profile import EngineProfile
 from tacho_engines.shared.compatibility import packed_dtype
+from tacho_engines.shared.switches import split_switch
 from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.planner.attempt import Attempt
 from tacho_operator.core.planner.devices import (
@@ -56,9 +57,11 @@ class FitAdvisor:
     nearest: Attempt
 
     def advice(self) -> FitAdvice:
-        """Changes that would fit: a shorter context, another method, more GPUs, another GPU of this cluster,
-        a larger host."""
+        """Changes that would fit: without one of the user's switches, a shorter context, another method, more
+        GPUs, another GPU of this cluster, a larger host."""
         found = FitAdvice()
+        for given, without in self._without_switches():
+            found.add(f"{_relief(self.nearest, without)} {given} in engine.extraArgs", fitsWithout=given)
         if shorter := self.nearest.nearest:
             step, details = self._shorter(shorter)
             found.add(f"set {step}", **details)
@@ -79,6 +82,20 @@ class FitAdvisor:
         if self.nearest.placement.device.on_host:
             self._larger_host(found)
         return found
+
+    def _without_switches(self) -> Iterator[tuple[str, Attempt]]:
+        """Each of the user's switches without which the model fits as requested, and the attempt without it."""
+        nearest, evaluator = self.nearest, self.search.evaluator
+        given = _switches(evaluator.request.options.arguments)
+        for number, switch in enumerate(given):
+            others = tuple(word for one in given[:number] + given[number + 1 :] for word in one)
+            options = replace(evaluator.request.options, arguments=others)
+            request = replace(evaluator.request, options=options)
+            without = replace(evaluator, request=request).evaluate(
+                nearest.engine, nearest.method, nearest.device_option, nearest.gpus
+            )
+            if without.fits:
+                yield " ".join(switch), without
 
     def _shorter(self, shorter: Context) -> tuple[str, dict[str, object]]:
         """("context.maxModelLen to …", details for the failure) for the context ``shorter``, which fits."""
@@ -137,6 +154,23 @@ class FitAdvisor:
         limited = self.nearest.placement.device.source == MEMORY_LIMIT
         field = "raise engine.resources.limits.memory to" if limited else "use a node of"
         found.add(f"{field} {gib_or_more(needed)} or more")
+
+
+def _switches(arguments: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Each switch with its values, as the user wrote them."""
+    found: list[tuple[str, ...]] = []
+    for word in arguments:
+        if found and split_switch(word) is None:
+            found[-1] = (*found[-1], word)
+        else:
+            found.append((word,))
+    return found
+
+
+def _relief(nearest: Attempt, without: Attempt) -> str:
+    """What to do with a switch: what leaves the engine less memory than its default may be raised, too."""
+    budgets = [attempt.account.budget_bytes or 0 if attempt.account else 0 for attempt in (nearest, without)]
+    return "raise or remove" if budgets[0] < budgets[1] else "change or remove"
 
 
 def failure(failure_class: str, message: str, next_step: str) -> PlanFailure:
