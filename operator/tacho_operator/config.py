@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter
+
 from tacho_engines.hardware.gpus import normalise
 from tacho_engines.registry import image_settings
 from tacho_operator.api.base import DECIMAL_PATTERN
-from tacho_operator.api.defaults import CURRENCY
+from tacho_operator.api.defaults import CURRENCY, GPU_TOLERATIONS
+from tacho_operator.api.spec.podtemplate import Toleration
 from tacho_operator.core.types import Config
 
 ENGINE_IMAGE_PREFIX = "TACHO_ENGINE_IMAGE_"
@@ -123,6 +126,17 @@ def _prices(environment: Mapping[str, str], name: str) -> Mapping[str, str]:
     return found
 
 
+def _tolerations(environment: Mapping[str, str], name: str) -> tuple[Mapping[str, str], ...]:
+    """Tolerations from a JSON list. Raises SettingsError."""
+    text = environment.get(name, "")
+    if not text:
+        return GPU_TOLERATIONS
+    try:
+        return tuple(item.to_wire() for item in TypeAdapter(list[Toleration]).validate_json(text))
+    except ValueError:
+        raise SettingsError(f"{name}={text!r}: must be a JSON list of tolerations, or [] for none") from None
+
+
 def _currency(environment: Mapping[str, str], name: str) -> str:
     text = environment.get(name, "") or CURRENCY
     if not re.fullmatch("[A-Z]{3}", text):
@@ -176,6 +190,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
             monitoring_namespace=_name(environment, "TACHO_MONITORING_NAMESPACE"),
             allow_insecure_hub=_switch(environment, "TACHO_ALLOW_INSECURE_HUB"),
             hub_endpoint=_hub_endpoint(environment, "TACHO_HUB_ENDPOINT"),
+            gpu_tolerations=_tolerations(environment, "TACHO_GPU_TOLERATIONS"),
             gpu_prices=_prices(environment, "TACHO_GPU_PRICES"),
             currency=_currency(environment, "TACHO_CURRENCY"),
             inspect_deadline_seconds=_integer(environment, "TACHO_INSPECT_DEADLINE_SECONDS", 300, 10, 3600),

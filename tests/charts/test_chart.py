@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tacho_engines.registry import engine_profiles
+from tacho_operator.api.defaults import GPU_TOLERATIONS
 from tacho_operator.config import load_settings
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.api_errors import FENCED
@@ -329,6 +330,17 @@ def test_prices_reach_the_operator_as_they_are_written(helm: Helm) -> None:
     prices = {"NVIDIA-H200": "3.50", "NVIDIA-L4": "0.6", "Tesla-T4": "10"}
     settings = load_settings(operator_environment(helm.template({"prices": prices, "currency": "EUR"})))
     assert (settings.decisions.gpu_prices, settings.decisions.currency) == (prices, "EUR")
+
+
+def test_tolerations_of_gpu_pods_reach_the_operator(helm: Helm) -> None:
+    other = [{"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}]
+    for values, read in (
+        ({}, list(GPU_TOLERATIONS)),
+        ({"gpuTolerations": []}, []),
+        ({"gpuTolerations": other}, other),
+    ):
+        settings = load_settings(operator_environment(helm.template(values)))
+        assert list(settings.decisions.gpu_tolerations) == read
 
 
 def test_an_engines_image_is_pinned_by_digest(helm: Helm) -> None:

@@ -57,6 +57,8 @@ def test_prices_are_read() -> None:
         ("TACHO_LOG_FORMAT", "xml"),
         ("TACHO_HEALTH_PORT", "70000"),
         ("TACHO_ALLOW_INSECURE_HUB", "yes"),
+        ("TACHO_GPU_TOLERATIONS", "nvidia.com/gpu"),
+        ("TACHO_GPU_TOLERATIONS", '[{"effect": "No"}]'),
         ("TACHO_GPU_PRICES", "3.50"),
         ("TACHO_GPU_PRICES", "{NVIDIA-H200: 3.50}"),
         ("TACHO_GPU_PRICES", '{"NVIDIA-H200": 3.5}'),

@@ -72,6 +72,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - {name: TACHO_MONITORING_NAMESPACE, value: {{ .Values.monitoringNamespace | quote }}}
 - {name: TACHO_ALLOW_INSECURE_HUB, value: {{ .Values.hub.allowInsecure | quote }}}
 - {name: TACHO_HUB_ENDPOINT, value: {{ .Values.hub.endpoint | quote }}}
+- {name: TACHO_GPU_TOLERATIONS, value: {{ .Values.gpuTolerations | toJson | quote }}}
 - {name: TACHO_GPU_PRICES, value: {{ .Values.prices | toJson | quote }}}
 - {name: TACHO_CURRENCY, value: {{ .Values.currency | quote }}}
 - {name: TACHO_LOG_LEVEL, value: {{ .Values.logLevel | quote }}}

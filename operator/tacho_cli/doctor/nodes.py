@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from tacho_cli.doctor.findings import Facts, Result
 from tacho_contract.units import counted, listed
 from tacho_engines.registry import engine_profiles
-from tacho_operator.api.defaults import GPU_RESOURCE
-from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL
-from tacho_operator.core.pods.nodes import node_facts, resource_count
+from tacho_operator.api.defaults import GPU_RESOURCE, GPU_TOLERATIONS
+from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL, gpu_counts, node_gpu
+from tacho_operator.core.pods.nodes import Placement, node_facts, obstacles
 from tacho_operator.core.types import NodeFacts
 
 PRESENT = ("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present")
@@ -23,6 +23,8 @@ CUDA = ("nvidia.com/cuda.runtime-version", "nvidia.com/cuda.runtime")
 """Prefixes of the labels of the newest CUDA version that a driver supports: present name, earlier name."""
 DRIVER = ("nvidia.com/cuda.driver-version", "nvidia.com/cuda.driver")
 MIG_STATE = "nvidia.com/mig.config.state"
+ANY_SPEC = Placement(selector={}, tolerations=GPU_TOLERATIONS)
+"""Where pods with GPUs may run whose spec says nothing about nodes."""
 FIRST_DRIVER = {12: "525", 13: "580"}
 """First driver branch of each major version of CUDA (CUDA Compatibility, table 1)."""
 
@@ -31,7 +33,7 @@ def check_gpus(facts: Facts) -> Iterator[Result]:
     nodes = [(item, node_facts(item)) for item in facts.all_of("nodes")]
     usable: dict[str, list[int]] = defaultdict(list)
     for raw, node in nodes:
-        offered = offered_gpus(node)
+        offered = gpu_counts(node)
         capacity = (raw.get("status") or {}).get("capacity") or {}
         if not offered:
             if any(node.labels.get(label) == "true" for label in PRESENT):
@@ -46,22 +48,29 @@ def check_gpus(facts: Facts) -> Iterator[Result]:
         if PRODUCT_LABEL not in node.labels:
             step = "Install GPU feature discovery: without its labels no plan knows the GPU."
             yield "fail", f"Node {node.name} has GPUs without the label {PRODUCT_LABEL}.", step
-        elif not node.ready or node.unschedulable:
-            why = "is cordoned" if node.ready else "is not ready"
-            yield "warn", f"Node {node.name} with GPUs {why}.", f"kubectl describe node {node.name}"
+        elif found := obstacles(node, ANY_SPEC):
+            for item in found:
+                step = f"{item.step[:1].upper()}{item.step[1:]}."
+                yield "warn", f"Node {node.name} with GPUs {item.why}.", step
         else:
-            usable[node.labels[PRODUCT_LABEL]].append(sum(offered.values()))
+            usable[_shared(node)].append(sum(offered.values()))
+            if GPU_RESOURCE not in offered and (renamed := sorted(offered.keys() - _slices(offered))):
+                step = f"Set spec.gpu.resourceName to {renamed[-1]}."
+                yield "ok", f"Node {node.name} offers {', '.join(renamed)}, not {GPU_RESOURCE}.", step
     for product, counts in sorted(usable.items()):
         yield "ok", f"{sum(counts)} x {product} on {counted(len(counts), 'node')}.", ""
-    if not any(offered_gpus(node) for _, node in nodes):
+    if not any(gpu_counts(node) for _, node in nodes):
         yield "warn", "No node offers a GPU: models run on CPUs.", "Add GPU nodes with the device plugin."
 
 
-def offered_gpus(node: NodeFacts) -> dict[str, int]:
-    """Number of allocatable GPUs and MIG slices, by resource name."""
-    names = (key for key in node.allocatable if key == GPU_RESOURCE or key.startswith(MIG_RESOURCE))
-    counts = {key: resource_count(node, key) for key in names}
-    return {key: count for key, count in counts.items() if count > 0}
+def _shared(node: NodeFacts) -> str:
+    """The product of a node's GPUs, with the number of pods that share each one."""
+    product, gpu = node.labels[PRODUCT_LABEL], node_gpu(node, GPU_RESOURCE)
+    return f"{product} (each GPU shared by {gpu.sharers} pods)" if gpu and gpu.sharers > 1 else product
+
+
+def _slices(offered: dict[str, int]) -> dict[str, int]:
+    return {key: count for key, count in offered.items() if key.startswith(MIG_RESOURCE)}
 
 
 def check_drivers(facts: Facts) -> Iterator[Result]:
@@ -71,7 +80,7 @@ def check_drivers(facts: Facts) -> Iterator[Result]:
     """
     nodes: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node in map(node_facts, facts.all_of("nodes")):
-        if offered_gpus(node):
+        if gpu_counts(node):
             nodes[_version(node, DRIVER), _version(node, CUDA)].append(node.name)
     if not nodes:
         yield "ok", "No node offers a GPU.", ""
@@ -112,7 +121,7 @@ def check_mig(facts: Facts) -> Iterator[Result]:
     found = False
     for node in map(node_facts, facts.all_of("nodes")):
         state = node.labels.get(MIG_STATE, "")
-        slices = {key: count for key, count in offered_gpus(node).items() if key.startswith(MIG_RESOURCE)}
+        slices = _slices(gpu_counts(node))
         found = found or bool(slices or state)
         if state == "failed":
             step = "The log of nvidia-mig-manager on that node has the reason."
@@ -133,7 +142,7 @@ def check_nodes(facts: Facts) -> Iterator[Result]:
     usable = sum(node.ready and not node.unschedulable for node in nodes)
     text = f"{usable} of {counted(len(nodes), 'node')} can take new pods."
     yield (("ok", text, "") if usable else ("warn", text, "Uncordon or add a node: pods stay Pending."))
-    others = [node for node in nodes if not offered_gpus(node)]
+    others = [node for node in nodes if not gpu_counts(node)]
     if lost := [node.name for node in others if not node.ready]:
         yield "warn", f"Not ready: {listed(lost)}.", f"kubectl describe node {lost[0]}"
     if cordoned := [node.name for node in others if node.ready and node.unschedulable]:

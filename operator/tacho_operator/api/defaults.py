@@ -16,6 +16,8 @@ from tacho_operator.api.spec.service import ScalingMode
 from tacho_operator.api.types import LLMDeploymentSpec
 
 GPU_RESOURCE = "nvidia.com/gpu"
+GPU_TOLERATIONS = ({"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"},)
+"""Tolerations of pods with GPUs: clouds and operators give GPU nodes this taint."""
 GRACE_SECONDS = 120
 CURRENCY = "USD"
 PYTHON = "python3"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tacho_contract.model import ModelFacts
 from tacho_contract.report import Report
-from tacho_operator.api.defaults import CURRENCY
+from tacho_operator.api.defaults import CURRENCY, GPU_TOLERATIONS
 from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import AutoscalingStatus, ConditionStatus, LLMDeploymentStatus
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
@@ -31,6 +31,8 @@ class NodeFacts:
     taints: tuple[Mapping[str, str], ...] = ()
     ready: bool = True
     unschedulable: bool = False
+    alike: int = 1
+    """Number of equal nodes that this one stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +196,8 @@ class Config:
     """Whether engines run in pods of their images; False: in this Python installation (``tacho run``)."""
     runtime: RuntimeImage | None = None
     """The image that the operator itself runs, by digest or hash; None: unknown."""
+    gpu_tolerations: tuple[Mapping[str, str], ...] = GPU_TOLERATIONS
+    """Tolerations of all pods that request GPUs."""
     gpu_prices: Mapping[str, str] = field(default_factory=dict)
     """Price of one GPU for one hour, as a Decimal, by the GPU product in node labels."""
     currency: str = CURRENCY

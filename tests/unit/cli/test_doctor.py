@@ -61,6 +61,9 @@ MODEL = named("mistral", spec={"model": {"uri": "pvc://models/m"}})
 TWO = MODEL | {"spec": MODEL["spec"] | {"replicas": 2}}
 SCALED = MODEL | {"spec": MODEL["spec"] | {"autoscaling": {"maxReplicas": 4}}}
 ADVISED = MODEL | {"spec": MODEL["spec"] | {"autoscaling": {"maxReplicas": 4, "mode": "Recommend"}}}
+SKU = {"key": "sku", "value": "gpu", "effect": "NoSchedule"}
+GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
+SHARED = {"nvidia.com/gpu.replicas": "4"}
 OLD = {"nvidia.com/cuda.runtime-version.major": "12"}
 FORBIDDEN = (
     'Error from server (Forbidden): nodes is forbidden: User "x" cannot list resource "nodes" in API group '
@@ -106,6 +109,10 @@ def test_a_healthy_cluster_has_no_complaint() -> None:
         ("operator", {"models": None}, "fail", "no LLMDeployments"),
         ("operator", {OPERATORS: ()}, "fail", "No operator is installed"),
         ("operator", {OPERATORS: (OPERATOR | {"status": {}},)}, "fail", "0 of 1 pods"),
+        ("GPUs", {"nodes": (node(spec={"taints": [SKU]}),)}, "warn", "has the taint sku=gpu:NoSchedule"),
+        ("GPUs", {"nodes": (node(spec={"taints": [GPU_TAINT]}),)}, "ok", "2 x NVIDIA-L4 on 1 node"),
+        ("GPUs", {"nodes": (node(SHARED),)}, "ok", "L4 (each GPU shared by 4 pods)"),
+        ("GPUs", {"nodes": (node(gpus={"nvidia.com/gpu.shared": "4"}),)}, "ok", "not nvidia.com/gpu"),
         ("nodes", {"nodes": (node(), bare(unschedulable=True))}, "ok", "1 of 2 nodes can take new pods"),
         ("nodes", {"nodes": (node(), bare(unschedulable=True))}, "warn", "Cordoned: cpu-1."),
         ("nodes", {"nodes": (bare(unschedulable=True),)}, "warn", "0 of 1 node can take new pods"),

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from tacho_operator.api.defaults import GPU_TOLERATIONS
 from tacho_operator.core.pods.nodes import (
+    Placement,
     eligible,
     memory_bytes,
     node_facts,
@@ -114,9 +116,8 @@ def test_a_taint_without_a_value_is_met_by_a_toleration_without_one() -> None:
 )
 def test_which_nodes_take_a_pod(node: dict[str, Any], gpu: bool, taken: bool) -> None:
     facts = NodeFacts(**{"name": "n", "labels": {"zone": "a", "rack": "1"}, "allocatable": {}, **node})
-    found = eligible(
-        [facts], selector={"zone": "a"}, tolerations=[{"key": "spot", "operator": "Exists"}], gpu=gpu
-    )
+    tolerations = ({"key": "spot", "operator": "Exists"}, *(GPU_TOLERATIONS if gpu else ()))
+    found = eligible([facts], Placement(selector={"zone": "a"}, tolerations=tolerations))
     assert found == ((facts,) if taken else ())
 
 

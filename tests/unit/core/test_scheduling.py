@@ -54,8 +54,7 @@ def test_what_no_node_has_enough_of(message: str, missing: tuple[str, ...]) -> N
         ("0/3 nodes are available: 3 node(s) didn't match PersistentVolume's node affinity.", "See kubectl"),
         ("0/1 nodes are available: 1 node(s) did not have enough free storage.", "See kubectl desc"),
         ("0/3 nodes: 1 node(s) had volume node affinity conflict, 2 Insufficient cpu.", "Add or free a node"),
-        ("0/3 nodes are available: 3 node(s) had untolerated taints.", "Add or free a node"),
-        ("0/3 nodes are available: 3 node(s) had untolerated taint {pvc: yes}.", "Add or free a node"),
+        ("0/3 nodes are available: 3 node(s) had untolerated taint {pvc: yes}.", "If a tainted node"),
         ("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.", "Add or free a n"),
     ],
 )
@@ -64,6 +63,32 @@ def test_of_a_claim_that_no_node_can_use_no_node_is_to_be_added(message: str, ne
     found = diagnose(unscheduled(message), lost_nodes=(), schedule_overdue=True)
     assert found is not None
     assert found.next_step.startswith(next_step)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "tolerations"),
+    [
+        ("3 node(s) had untolerated taint(s)", "its taint (kubectl describe nodes)."),
+        ("1 node(s) had untolerated taint {sku: gpu}", "{key: sku, operator: Exists}."),
+        (
+            "1 node(s) had untolerated taint {odh/gpu: }, 1 node(s) had untolerated taint "
+            "{node-role.kubernetes.io/control-plane: }, 1 node(s) didn't match Pod's node affinity/selector",
+            "{key: odh/gpu, operator: Exists}.",
+        ),
+        ("1 node(s) had untolerated taint {sku: gpu}, 2 Insufficient nvidia.com/gpu", None),
+    ],
+)
+def test_a_taint_that_keeps_all_nodes_off_is_named(reasons: str, tolerations: str | None) -> None:
+    """The operator may not be allowed to read nodes: the scheduler's words are all that is known."""
+    found = diagnose(
+        unscheduled(f"0/3 nodes are available: {reasons}."), lost_nodes=(), schedule_overdue=False
+    )
+    assert found is not None
+    assert reasons in found.message
+    if tolerations is None:
+        assert "tolerations" not in found.next_step
+    else:
+        assert found.next_step.endswith(f"spec.podTemplate.spec.tolerations: {tolerations}")
 
 
 def test_the_claim_may_be_another_pods() -> None:

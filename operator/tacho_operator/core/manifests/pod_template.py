@@ -28,7 +28,7 @@ from tacho_operator.core.manifests.containers import pod_security
 from tacho_operator.core.manifests.environment import ca_volume, hub_endpoint
 from tacho_operator.core.names import ROLE_SERVER, labels, server_selector
 from tacho_operator.core.planner.devices import product_label
-from tacho_operator.core.planner.request import PlanRequest, request_of
+from tacho_operator.core.planner.request import PlanRequest, gpu_tolerations, request_of
 from tacho_operator.core.planner.types import ModelPlan, Prediction
 from tacho_operator.core.pods.avoided_nodes import avoiding
 from tacho_operator.core.types import Config, Manifest
@@ -243,6 +243,10 @@ def pod_template(
     spec.setdefault("topologySpreadConstraints", _spread(name, gpu=gpu))
     if gpu:
         spec["affinity"] = avoiding(user.get("affinity", {}), name)
+        given: list[Manifest] = user.get("tolerations", [])
+        usual: list[Manifest] = [*map(dict, gpu_tolerations(resource.spec, config.gpu_tolerations))]
+        if usual:
+            spec["tolerations"] = [*given, *(item for item in usual if item not in given)]
     _select_product(spec, resource, plan)
     return {"metadata": metadata, "spec": spec}
 

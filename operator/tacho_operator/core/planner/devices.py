@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from tacho_engines.hardware.device import CPU, Device
 from tacho_engines.hardware.gpus import is_foreign_gpu, labelled_gpu, matches, named_gpu, normalise
 from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.planner.request import PlanRequest
-from tacho_operator.core.pods.nodes import eligible, memory_bytes, resource_count
+from tacho_operator.core.pods.nodes import Obstacle, eligible, memory_bytes, obstacles, resource_count
 from tacho_operator.core.types import NodeFacts
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
@@ -18,6 +19,8 @@ GPU_FACTS = ("product", "memory", "replicas")
 MAJOR_LABEL = "nvidia.com/gpu.compute.major"
 MINOR_LABEL = "nvidia.com/gpu.compute.minor"
 MIG_RESOURCE = "nvidia.com/mig-"
+_GPUS = re.compile(r"nvidia\.com/(gpu([.-].+)?|mig-.+)")
+"""Matches the resources by which NVIDIA's device plugin offers GPUs, slices and, renamed, shares of them."""
 MEMORY_LIMIT = "the memory limit of engine.resources"
 MAX_GPUS = 8
 """Most GPUs per replica for a product that no node has now: the usual number on a large node."""
@@ -29,6 +32,35 @@ experts count: a prompt, and the steps of several streams, read most of them.
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ineligible:
+    """Equal nodes that have GPUs and take no pod of the resource."""
+
+    node: str
+    """Name of one of them."""
+    count: int
+    """Number of these nodes."""
+    device: Device | None
+    """Their GPU by the node's labels; None: no label describes one."""
+    gpus: int
+    """GPUs of one node."""
+    obstacles: tuple[Obstacle, ...]
+
+    @property
+    def why(self) -> str:
+        """The nodes and why they are not eligible, as a clause."""
+        product = self.device.product if self.device else ""
+        more = f"{self.count - 1} more like it" if self.count > 1 else ""
+        about = "; ".join(filter(None, (product, more)))
+        reasons = " and ".join(item.why for item in self.obstacles)
+        return f"{self.node}{f' ({about})' if about else ''} {reasons}"
+
+    @property
+    def step(self) -> str:
+        """What makes them eligible, as a clause."""
+        return " and ".join(item.step for item in self.obstacles)
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceOption:
     """One kind of device, and how many of them one pod may have."""
@@ -37,7 +69,9 @@ class DeviceOption:
     max_gpus: int = 0
     """Highest number of these GPUs on one node; 0 for the host."""
     live: bool = True
-    """Whether a node has such a device now; False: only the GPU catalog lists it."""
+    """Whether an eligible node has such a device now."""
+    ineligible: Ineligible | None = None
+    """Nodes that have such a device and are not eligible, where no other has one; None: no node has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +87,8 @@ class DeviceOptions:
     """Nodes without a label of their GPU's memory, each with its product: the GPU catalog lacks it, or has
     several of that name.
     """
+    ineligible: tuple[Ineligible, ...] = ()
+    """Nodes with GPUs that take no pod of the resource."""
     foreign: tuple[str, ...] = ()
     """Nodes with GPUs of other vendors, where a spec without GPUs is planned on the CPU."""
     too_large_for_host_bytes: int = 0
@@ -103,11 +139,48 @@ def node_gpu(node: NodeFacts, resource: str) -> Device | None:
     )
 
 
+def gpu_counts(node: NodeFacts, resource: str = GPU_RESOURCE) -> dict[str, int]:
+    """Number of allocatable GPUs, slices and shares of a node, by resource; ``resource`` counts as well."""
+    names = sorted(name for name in node.allocatable if name == resource or _GPUS.fullmatch(name))
+    return {name: count for name in names if (count := resource_count(node, name)) > 0}
+
+
+def blocking(node: NodeFacts, request: PlanRequest) -> tuple[Obstacle, ...]:
+    """Why a node with GPUs takes no pod of ``request``; empty where it does, or has no GPU."""
+    offered, wanted = gpu_counts(node, request.gpu_resource), request.gpu_resource
+    found = obstacles(node, request.on_gpus) if offered else ()
+    if not offered or wanted in offered:
+        return found
+    shown = ", ".join(f"{name} ({count})" for name, count in offered.items())
+    step = f"set gpu: {{resourceName: {list(offered)[-1]}}}"
+    return (*found, Obstacle(f"offers {shown}, not {wanted}", step))
+
+
+def _ineligible(request: PlanRequest, nodes: Iterable[NodeFacts]) -> tuple[Ineligible, ...]:
+    """Nodes with GPUs that take no pod, by their GPU and by why."""
+    found: dict[object, Ineligible] = {}
+    for node in sorted(nodes, key=lambda n: n.name):
+        if not (reasons := blocking(node, request)):
+            continue
+        device, gpus = (
+            node_gpu(node, request.gpu_resource),
+            sum(gpu_counts(node, request.gpu_resource).values()),
+        )
+        key = (device, *(item.why for item in reasons))
+        if (same := found.get(key)) is not None:
+            found[key] = replace(same, count=same.count + node.alike, gpus=max(same.gpus, gpus))
+        else:
+            found[key] = Ineligible(
+                node=node.name, count=node.alike, device=device, gpus=gpus, obstacles=reasons
+            )
+    return tuple(found.values())
+
+
 def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> DeviceOptions:
     """Kinds of GPU on eligible nodes, the smallest first, and the nodes whose labels say too little. If nodes
     report different memory for one kind, the smallest counts.
     """
-    usable = eligible(nodes, selector=request.node_selector, tolerations=request.tolerations, gpu=True)
+    usable = eligible(nodes, request.on_gpus)
     kinds: dict[str, DeviceOption] = {}
     unlabelled: list[str] = []
     unsized: list[str] = []
@@ -129,13 +202,18 @@ def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> DeviceOptions:
             smaller = min(before.device, gpu, key=lambda g: (g.memory_bytes or 0, g.capability))
             kinds[key] = DeviceOption(smaller, max(before.max_gpus, count))
     ordered = sorted(kinds.values(), key=lambda h: (h.device.memory_bytes or 0, h.device.product))
-    return DeviceOptions(tuple(ordered), (), tuple(unlabelled), tuple(unsized))
+    return DeviceOptions(
+        tuple(ordered),
+        unlabelled=tuple(unlabelled),
+        unsized=tuple(unsized),
+        ineligible=_ineligible(request, nodes),
+    )
 
 
 def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOptions:
     """Devices to try, in order: the requested products in the user's order (live nodes first, else the
     table), or every kind of live GPU, smallest first."""
-    live = _live(request, nodes) if nodes is not None else DeviceOptions(())
+    live = _live(request, tuple(nodes)) if nodes is not None else DeviceOptions(())
     if not request.products:
         return live
     chosen: list[DeviceOption] = []
@@ -145,8 +223,11 @@ def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> Devi
         if found:
             chosen += [h for h in found if h not in chosen]
             continue
+        barred = [item for item in live.ineligible if item.device and matches(name, item.device.product)]
         gpu = named_gpu(name)
-        if gpu is None:
+        if barred and (device := barred[0].device):
+            chosen.append(DeviceOption(device, barred[0].gpus, live=False, ineligible=barred[0]))
+        elif gpu is None:
             unknown.append(name)
         else:
             chosen.append(DeviceOption(gpu, MAX_GPUS, live=False))
@@ -155,7 +236,7 @@ def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> Devi
 
 def foreign_nodes(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> tuple[str, ...]:
     """Eligible nodes that have GPUs of other vendors, each with the name of that resource."""
-    usable = eligible(nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=True)
+    usable = eligible(nodes or (), request.on_gpus)
     found = (
         f"{node.name} ({name})"
         for node in usable
@@ -175,7 +256,7 @@ def host(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOptio
     """The CPU as a device. Its memory is the container's limit or the largest node's allocatable, whichever
     is smaller."""
     limit, source = request.options.memory_limit_bytes, MEMORY_LIMIT
-    usable = eligible(nodes or (), selector=request.node_selector, tolerations=request.tolerations, gpu=False)
+    usable = eligible(nodes or (), request.placement)
     largest = max(usable, key=lambda n: (memory_bytes(n), n.name), default=None)
     if largest is not None and (limit is None or limit > memory_bytes(largest)):
         limit, source = memory_bytes(largest), f"allocatable memory of node {largest.name}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tacho_contract import codec
 from tacho_contract.model import ModelFacts
 from tacho_engines.hardware.gpus import is_foreign_gpu
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
-from tacho_operator.core.planner.devices import gpu_labels
+from tacho_operator.core.planner.devices import blocking, gpu_counts, gpu_labels
 from tacho_operator.core.planner.request import request_of
 from tacho_operator.core.pods.nodes import eligible, memory_bytes, resource_count
 from tacho_operator.core.types import Config, NodeFacts, Observed, PlanInputs
@@ -35,35 +36,38 @@ def plan_inputs(spec: LLMDeploymentSpec, facts: ModelFacts, observed: Observed, 
 def nodes_read(
     spec: LLMDeploymentSpec, nodes: Iterable[NodeFacts] | None, config: Config
 ) -> tuple[NodeFacts, ...] | None:
-    """The nodes whose GPUs or memory a plan for ``spec`` can depend on: some of each kind of GPU, and the one
-    with the most memory. Without GPUs to plan, some with those of other vendors, which a plan names. None:
-    nodes are not known.
+    """The nodes whose GPUs or memory a plan for ``spec`` can depend on: some of each kind of GPU, one of each
+    kind that is not eligible, and the one with the most memory. Without GPUs to plan, some with those of
+    other vendors, which a plan names. None: nodes are not known.
 
     Only a few of equal nodes are kept. So planning time does not grow with the cluster, and most changes of
     nodes need no new plan.
     """
     if nodes is None:
         return None
-    request = request_of(spec, in_pods=config.in_pods)
-    selector, tolerations = request.node_selector, request.tolerations
-    usable = eligible(nodes, selector=selector, tolerations=tolerations, gpu=True)
-    hosts = eligible(usable, selector=selector, tolerations=tolerations, gpu=False)
-    largest = max(hosts, key=lambda node: (memory_bytes(node), node.name), default=None)
-    resource, keys = request.gpu_resource, (*selector, *gpu_labels(request.gpu_resource))
+    request = request_of(spec, config)
+    nodes = sorted(nodes, key=lambda node: node.name)
+    usable = eligible(nodes, request.on_gpus)
+    largest = max(
+        eligible(nodes, request.placement), key=lambda node: (memory_bytes(node), node.name), default=None
+    )
+    resource, keys = request.gpu_resource, (*request.placement.labels, *gpu_labels(request.gpu_resource))
     foreign = {name for node in usable for name in node.allocatable if is_foreign_gpu(name)}
     others = () if any(resource_count(node, resource) for node in usable) else sorted(foreign)
+    names = {node.name for node in usable}
     equal: Counter[tuple[object, ...]] = Counter()
-    found = []
-    for node in sorted(usable, key=lambda node: node.name):
-        with_gpus = any(name in node.allocatable for name in (resource, *others))
+    found: list[tuple[NodeFacts, tuple[object, ...]]] = []
+    for node in nodes:
+        known = tuple(dict.fromkeys((resource, *gpu_counts(node, resource), *others)))
         labels = tuple(node.labels.get(key) for key in keys)
-        counts = tuple(node.allocatable.get(name) for name in (resource, *others))
-        kind = (labels, counts, str(node.taints))
-        equal[kind] += with_gpus
-        if node is largest or (with_gpus and equal[kind] <= NAMED_NODES):
-            known = (resource, *others)
-            found.append(_reduced_node(node, keys, ("memory", *known) if node is largest else known))
-    return tuple(found)
+        counts = tuple(node.allocatable.get(name) for name in known)
+        why = tuple(item.why for item in blocking(node, request))
+        kind = (node is largest, labels, known, counts, str(node.taints), why)
+        equal[kind] += bool(why) or (node.name in names and any(name in node.allocatable for name in known))
+        if node is largest or 0 < equal[kind] <= (1 if why else NAMED_NODES):
+            known = ("memory", *known) if node is largest else known
+            found.append((_reduced_node(node, keys, known), kind if why else ()))
+    return tuple(replace(node, alike=equal[kind]) if kind else node for node, kind in found)
 
 
 def _reduced_node(node: NodeFacts, labels: Iterable[str], resources: Iterable[str]) -> NodeFacts:
@@ -72,6 +76,8 @@ def _reduced_node(node: NodeFacts, labels: Iterable[str], resources: Iterable[st
         labels={key: node.labels[key] for key in labels if key in node.labels},
         allocatable={key: node.allocatable[key] for key in resources if key in node.allocatable},
         taints=node.taints,
+        ready=node.ready,
+        unschedulable=node.unschedulable,
     )
 
 
@@ -89,7 +95,7 @@ def inputs_hash(inputs: PlanInputs, subject: str) -> str:
     return names.digest(
         [
             subject,
-            None if nodes is None else [[n.name, n.labels, n.allocatable, n.taints] for n in nodes],
+            None if nodes is None else [codec.to_dict(node) for node in nodes],
             codec.to_dict(inputs.history),
         ],
         HASH_LENGTH,

@@ -89,6 +89,15 @@ def unlabelled_warning(attempt: Attempt, unlabelled: tuple[str, ...], label: str
     )
 
 
+def ineligible_warning(attempt: Attempt) -> tuple[str, ...]:
+    """A sentence on nodes that have the planned GPU and are not eligible, and what makes them so, where no
+    other has one; else none."""
+    found = attempt.device_option.ineligible
+    if found is None:
+        return ()
+    return (f"Not eligible: {found.why}. To use it, {found.step}.",)
+
+
 def foreign_warning(foreign: tuple[str, ...]) -> tuple[str, ...]:
     """A sentence on nodes with GPUs of other vendors, where the model is planned on the CPU instead; else
     none. ``foreign``: these nodes."""
@@ -305,6 +314,8 @@ def _unavailable(attempt: Attempt, products: tuple[str, ...]) -> str:
     named = next((name for name in products if matches(name, product)), "")
     others = [row.label for row in rows_for(named) if row.label != product] if named else []
     several = f" {named} also matches {', '.join(others)}; pods are pinned to {product}." if others else ""
+    if attempt.device_option.ineligible:
+        return f" No eligible node has this GPU now.{several}"
     return f" No node has this GPU now; planned from the catalog.{several}"
 
 
@@ -330,11 +341,13 @@ def short_message(attempt: Attempt) -> str:
         )
     needed, budget = account.needed_bytes(context.concurrency), account.budget_bytes or 0
     assumed = f"; {account.assumption}" if account.assumption else ""
+    sharers = attempt.placement.device.sharers
+    shared = f", which {sharers} pods share," if sharers > 1 else ""
     free = margin_bytes(account, attempt.excess, tight=attempt.least_margin)
     spare = f", and {gib(free)} must stay free" if needed <= budget else ""
     return (
         f"{requests(context)} of {context.max_model_len} tokens {need} {gib(needed)}{each} "
         f"(weights {gib(account.weights_bytes)}, "
-        f"activations and overhead {gib(account.overhead_bytes)}, KV cache {gib(cache)}); {attempt.where} "
-        f"provides {gib(budget)}{spare}{would}{assumed}"
+        f"activations and overhead {gib(account.overhead_bytes)}, KV cache {gib(cache)}); {attempt.where}"
+        f"{shared} provides {gib(budget)}{spare}{would}{assumed}"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tacho_contract.failure import Failure, FailureClass, failure_kind
 from tacho_contract.model import ModelFacts
-from tacho_contract.units import gib, gib_or_more
+from tacho_contract.units import counted, gib, gib_or_more
 from tacho_engines.base import Context
 from tacho_engines.hardware.gpus import is_foreign
 from tacho_engines.memory import kv
@@ -22,12 +22,16 @@ from tacho_operator.core.planner.devices import (
     PRODUCT_LABEL,
     DeviceOption,
     DeviceOptions,
+    Ineligible,
     gpu_options,
 )
 from tacho_operator.core.planner.messages import described, host_parts, learned, requests, short_message
 from tacho_operator.core.planner.search import GPU_COUNTS, Search, engine_methods, rank
 from tacho_operator.core.planner.types import PlanFailure
 from tacho_operator.core.types import NodeFacts
+
+NAMED_KINDS = 3
+"""Most kinds of ineligible nodes that a message describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +280,13 @@ def no_device(device_options: DeviceOptions, *, nodes_known: bool) -> PlanFailur
             f"several sizes, and no label {GPU_RESOURCE}.memory.",
             f"Label these nodes or their pool {GPU_RESOURCE}.memory=MIB, as nvidia-smi shows it.",
         )
+    if device_options.ineligible:
+        why, step = _ineligible(device_options.ineligible)
+        return failure(
+            FailureClass.UNSUPPORTED_GPU,
+            f"No node with GPUs is eligible: {why}.",
+            f"{step[:1].upper()}{step[1:]}. To run on the CPU, set gpu.count to 0.",
+        )
     if device_options.too_large_for_host_bytes:
         return failure(
             FailureClass.UNSUPPORTED_GPU,
@@ -291,6 +302,14 @@ def no_device(device_options: DeviceOptions, *, nodes_known: bool) -> PlanFailur
         "Name a product in gpu.products (a node autoscaler brings it where the pool's template has the label "
         f"{PRODUCT_LABEL}), or set gpu.count to 0.",
     )
+
+
+def _ineligible(kinds: tuple[Ineligible, ...]) -> tuple[str, str]:
+    """Why nodes with GPUs are not eligible, and what makes one so; both as clauses."""
+    shown = kinds[:NAMED_KINDS]
+    others = sum(kind.count for kind in kinds[NAMED_KINDS:])
+    more = f"; {counted(others, 'other node')} as well" if others else ""
+    return "; ".join(kind.why for kind in shown) + more, ", or ".join(kind.step for kind in shown)
 
 
 def too_many_gpus(requested: int, most: int) -> PlanFailure:
@@ -330,7 +349,13 @@ def _refused(nearest: Attempt) -> Failure:
 
 def _does_not_fit(advisor: FitAdvisor) -> Failure:
     nearest, found = advisor.nearest, advisor.advice()
-    larger = "a node with more memory" if nearest.placement.device.on_host else "a larger GPU"
+    device = nearest.placement.device
+    larger = "a node with more memory" if device.on_host else "a larger GPU"
+    larger = "a GPU that is not shared" if device.sharers > 1 else larger
+    barred = ""
+    if kinds := advisor.device_options.ineligible:
+        why, step = _ineligible(kinds)
+        barred = f" Not eligible: {why}. To use them, {step}."
     if nearest.needed_bytes is not None:
         found.details["neededBytes"] = str(nearest.needed_bytes)
     if nearest.account is not None and nearest.account.budget_bytes is not None:
@@ -338,7 +363,7 @@ def _does_not_fit(advisor: FitAdvisor) -> Failure:
     return Failure(
         failure_class=FailureClass.DOES_NOT_FIT,
         message=f"{_shortage_message(nearest)}{learned(nearest)}",
-        next_step=found.message() or f"Use a smaller model or {larger}.",
+        next_step=f"{found.message() or f'Use a smaller model or {larger}.'}{barred}",
         details=found.details,
     )
 

@@ -27,6 +27,7 @@ from tacho_operator.core.planner.devices import (
 )
 from tacho_operator.core.planner.messages import (
     foreign_warning,
+    ineligible_warning,
     plan_message,
     unlabelled_warning,
     warnings,
@@ -62,7 +63,7 @@ def plan_model(
     ``nodes``: None without permission to read nodes; then any GPU of the catalog is possible. Pure and
     deterministic.
     """
-    request = request_of(spec, in_pods=config.in_pods)
+    request = request_of(spec, config)
     engine = request.row
     predictable = engine is None or engine.predicted
     if predictable and (unknown := too_little_known(facts) or unexplained(facts)):
@@ -104,7 +105,7 @@ def fails_for_any_model(
     spec: LLMDeploymentSpec, nodes: tuple[NodeFacts, ...] | None, config: Config
 ) -> PlanFailure | None:
     """The failure that no model could avoid: there is no device to choose from. None: the model decides."""
-    request = request_of(spec, in_pods=config.in_pods)
+    request = request_of(spec, config)
     return _without_device(request, _device_options(request, None, nodes), nodes)
 
 
@@ -158,7 +159,7 @@ def _defaults_to_host(
     nodes: tuple[NodeFacts, ...] | None,
 ) -> bool:
     """Whether a spec that does not mention GPUs is planned on the host: an engine can run there, and no node
-    has a GPU.
+    has a GPU, be it eligible or not.
 
     An engine that loads the model's format only by a plugin does not count as a reason to wait for a GPU.
     """
@@ -171,7 +172,7 @@ def _defaults_to_host(
     able = [engine] if engine else images
     if not any("cpu" in row.devices for row in able):
         return False
-    return nodes is not None and not (gpus.available or gpus.unlabelled or gpus.unsized)
+    return nodes is not None and not (gpus.available or gpus.unlabelled or gpus.unsized or gpus.ineligible)
 
 
 def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> DeviceOption:
@@ -196,6 +197,7 @@ def _planned(chosen: Attempt, context: Context, search: Search, device_options: 
     device = placement.device
     unusable = (
         *unlabelled_warning(chosen, device_options.unlabelled, product_label(request.gpu_resource)),
+        *ineligible_warning(chosen),
         *foreign_warning(device_options.foreign),
     )
     ranked_by = "expected speed" if chosen.expected else "the order of engines"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from tacho_contract.launch import ServiceLevel
 from tacho_engines.base import EngineOptions
@@ -11,7 +11,12 @@ from tacho_engines.profile import EngineProfile
 from tacho_engines.registry import engine_profile
 from tacho_operator.api import defaults
 from tacho_operator.api.base import parse_quantity, quantity_bytes
+from tacho_operator.api.spec.podtemplate import PodSpecSubset
 from tacho_operator.api.types import LLMDeploymentSpec
+from tacho_operator.core.pods.nodes import Placement
+from tacho_operator.core.types import Config
+
+_DEFAULT = Config(tacho_image="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +35,10 @@ class PlanRequest:
     output_tokens: int
     service_level: ServiceLevel
     options: EngineOptions
-    node_selector: Mapping[str, str]
-    tolerations: tuple[Mapping[str, str], ...]
+    placement: Placement
+    """Where pods without GPUs may run."""
+    on_gpus: Placement
+    """Where pods with GPUs may run."""
     python: str
 
     @property
@@ -53,13 +60,13 @@ class PlanRequest:
         return self.input_tokens + self.output_tokens
 
 
-def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
+def request_of(spec: LLMDeploymentSpec, config: Config = _DEFAULT) -> PlanRequest:
     """The planner's view of ``spec``. Environment variables that come from Secrets or ConfigMaps have unknown
     values.
 
-    ``in_pods`` False: the engine starts from this Python installation without an image, and no CPUs are
-    reserved.
+    Without ``config.in_pods`` the engine starts from this Python installation, and no CPUs are reserved.
     """
+    in_pods = config.in_pods
     engine, quantization, gpu = spec.engine, spec.quantization, spec.gpu
     bitsandbytes = quantization.bitsandbytes if quantization else None
     pod = spec.pod_template.spec if spec.pod_template else None
@@ -68,6 +75,7 @@ def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
     promised, usable = {**limits, **requests}, {**requests, **limits}
     custom = engine.custom if engine else None
     workload = defaults.workload(spec)
+    placement = _placement(pod)
     return PlanRequest(
         engine=(engine.name if engine else None) or "",
         image=engine.image if engine else "",
@@ -95,7 +103,34 @@ def request_of(spec: LLMDeploymentSpec, *, in_pods: bool = True) -> PlanRequest:
             usable_cpus=float(parse_quantity(usable["cpu"])) if in_pods and "cpu" in usable else None,
             memory_limit_bytes=quantity_bytes(limits["memory"]) if "memory" in limits else None,
         ),
-        node_selector=dict(pod.node_selector) if pod else {},
-        tolerations=tuple(t.to_wire() for t in pod.tolerations) if pod else (),
+        placement=placement,
+        on_gpus=replace(
+            placement, tolerations=(*placement.tolerations, *gpu_tolerations(spec, config.gpu_tolerations))
+        ),
         python=(custom.python if custom else None) or "",
+    )
+
+
+def _placement(pod: PodSpecSubset | None) -> Placement:
+    if pod is None:
+        return Placement(selector={}, tolerations=())
+    nodes = pod.affinity.node_affinity if pod.affinity else None
+    required = nodes.required_during_scheduling_ignored_during_execution if nodes else None
+    return Placement(
+        selector=dict(pod.node_selector),
+        tolerations=tuple(item.to_wire() for item in pod.tolerations),
+        terms=tuple(item.to_wire() for item in required.node_selector_terms) if required else (),
+    )
+
+
+def gpu_tolerations(
+    spec: LLMDeploymentSpec, configured: Iterable[Mapping[str, str]]
+) -> tuple[Mapping[str, str], ...]:
+    """The tolerations that a pod with GPUs has without a word in spec. That of ``nvidia.com/gpu`` follows the
+    vendor of ``gpu.resourceName``, for a custom engine.
+    """
+    vendor = defaults.gpu_resource(spec).partition("/")[0]
+    return tuple(
+        {**item, "key": f"{vendor}/gpu"} if item.get("key") == defaults.GPU_RESOURCE else item
+        for item in configured
     )

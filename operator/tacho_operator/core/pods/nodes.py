@@ -5,18 +5,14 @@ Free capacity is not considered: the scheduler does that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tacho_operator.api.base import parse_quantity, quantity_bytes
-from tacho_operator.api.defaults import GPU_RESOURCE
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.types import Manifest, NodeFacts
-
-GPU_TAINT = GPU_RESOURCE
-"""Key of the taint on GPU nodes. Clusters add the toleration to every pod that requests a GPU
-(ExtendedResourceToleration), so this taint never excludes a node for such a pod.
-"""
 
 
 def node_facts(node: Manifest) -> NodeFacts:
@@ -95,29 +91,102 @@ def unbounded_on_lost_node(tolerations: Iterable[Mapping[str, Any]]) -> list[Map
     return unbounded if len(unbounded) == len(_LOST_TAINTS) else []
 
 
-def eligible(
-    nodes: Iterable[NodeFacts],
-    *,
-    selector: Mapping[str, str],
-    tolerations: Iterable[Mapping[str, str]],
-    gpu: bool,
-) -> tuple[NodeFacts, ...]:
-    """Nodes whose labels match and whose taints a pod of this resource accepts, in the given order."""
-    accepted = tuple(tolerations)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What a pod's template demands of its node."""
 
-    def accepts(node: NodeFacts) -> bool:
-        if node.unschedulable or not node.ready:
-            return False
-        if any(node.labels.get(key) != value for key, value in selector.items()):
-            return False
-        return all(
-            taint.get("effect") == "PreferNoSchedule"
-            or (gpu and taint.get("key") == GPU_TAINT)
-            or tolerates(taint, accepted)
-            for taint in node.taints
+    selector: Mapping[str, str]
+    tolerations: tuple[Mapping[str, str], ...]
+    terms: tuple[Manifest, ...] = ()
+    """The required nodeSelectorTerms of its affinity, of which one has to match; empty: it has none."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Keys of the labels that it reads."""
+        return (*self.selector, *(item["key"] for term in self.terms for item in term.get(_LABELS, ())))
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a node takes no pod of a resource, and what a user can change; each is a clause."""
+
+    why: str
+    step: str
+
+
+_LABELS, _FIELDS = "matchExpressions", "matchFields"
+_OWN_TAINTS = "node.kubernetes.io/"
+"""Prefix of the taints by which Kubernetes itself says that a node is not ready, cordoned or short of
+memory, disk or process ids.
+"""
+
+
+def obstacles(node: NodeFacts, placement: Placement) -> tuple[Obstacle, ...]:
+    """All that keeps a pod of ``placement`` off ``node``; empty: nothing does."""
+    return tuple(_obstacles(node, placement))
+
+
+def _obstacles(node: NodeFacts, placement: Placement) -> Iterator[Obstacle]:
+    if not node.ready:
+        yield Obstacle("is not ready", f"see kubectl describe node {node.name}")
+    elif node.unschedulable:
+        yield Obstacle("is cordoned", f"run kubectl uncordon {node.name}")
+    for taint in node.taints:
+        own = taint.get("key", "").startswith(_OWN_TAINTS)
+        if taint.get("effect") == "PreferNoSchedule" or tolerates(taint, placement.tolerations):
+            continue
+        if not own:
+            step = f"add {toleration(taint)} to podTemplate.spec.tolerations"
+            yield Obstacle(f"has the taint {taint_text(taint)}", step)
+        elif node.ready and not node.unschedulable:
+            yield Obstacle(f"has the taint {taint_text(taint)}", f"see kubectl describe node {node.name}")
+    lacks = [f"{key}={value}" for key, value in placement.selector.items() if node.labels.get(key) != value]
+    if lacks:
+        step = (
+            f"run kubectl label node {node.name} {' '.join(lacks)}, or change podTemplate.spec.nodeSelector"
         )
+        yield Obstacle(f"lacks {' and '.join(lacks)} of podTemplate.spec.nodeSelector", step)
+    if placement.terms and not any(_meets_term(node, term) for term in placement.terms):
+        yield Obstacle("does not match podTemplate.spec.affinity.nodeAffinity", "change that affinity")
 
-    return tuple(node for node in nodes if accepts(node))
+
+def taint_text(taint: Mapping[str, str]) -> str:
+    """A taint as kubectl writes it."""
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint.get('key', '')}{value}:{taint.get('effect', '')}"
+
+
+def toleration(taint: Mapping[str, str]) -> str:
+    """The toleration of ``taint``, as YAML."""
+    value = f"value: {json.dumps(taint['value'])}" if taint.get("value") else "operator: Exists"
+    effect = f", effect: {taint['effect']}" if taint.get("effect") else ""
+    return f"{{key: {taint.get('key', '')}, {value}{effect}}}"
+
+
+def _meets_term(node: NodeFacts, term: Manifest) -> bool:
+    """Whether ``node`` meets all conditions of a nodeSelectorTerm; one without conditions matches none."""
+    found = [
+        *(_meets(node.labels.get(item["key"]), item) for item in term.get(_LABELS, ())),
+        *(_meets(node.name, item) for item in term.get(_FIELDS, ())),
+    ]
+    return bool(found) and all(found)
+
+
+def _meets(value: str | None, condition: Manifest) -> bool:
+    operator, values = condition["operator"], condition.get("values", ())
+    if operator in ("Gt", "Lt"):
+        try:
+            difference = int(value or "") - int(values[0])
+        except (ValueError, IndexError):
+            return False
+        return difference > 0 if operator == "Gt" else difference < 0
+    matches = value is not None and (operator in ("Exists", "DoesNotExist") or value in values)
+    return matches if operator in ("In", "Exists") else not matches
+
+
+def eligible(nodes: Iterable[NodeFacts], placement: Placement) -> tuple[NodeFacts, ...]:
+    """Nodes that take a pod of ``placement``, in the given order."""
+    return tuple(node for node in nodes if not obstacles(node, placement))
 
 
 def memory_bytes(node: NodeFacts) -> int:

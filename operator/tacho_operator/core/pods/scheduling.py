@@ -32,6 +32,9 @@ _OF_CLAIM = re.compile(r"persistent ?volume|\bpvc\b|volume (?:node affinity|zone
 VolumeZone and VolumeRestrictions)."""
 _TAINT = re.compile(r"\btaint \{[^}]*\}")
 """Matches a taint in the scheduler's message; its key and value may be any words."""
+_UNTOLERATED = re.compile(r"untolerated taint \{(?!node(?:-role)?\.kubernetes\.io/)([^:}\s]{1,317}):")
+"""Matches a taint that a user may tolerate, with its key, where the scheduler names it, as earlier ones do.
+Those of Kubernetes' own come from a fault."""
 _SEE_CLAIM = (
     "See kubectl describe pvc. "
     "The claim or its volume is missing, in deletion, used by another pod, or on other nodes."
@@ -64,6 +67,13 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
     lack = f"has enough {', '.join(missing)} for" if missing else "fits"
     is_of_claim = not missing and _OF_CLAIM.search(_TAINT.sub("", text)) is not None
     what, next_step = f"No node {lack} pod {pod.name}.", _SEE_CLAIM if is_of_claim else _ADD_NODE
+    if not (missing or is_of_claim) and "untolerated taint" in text:
+        keys = dict.fromkeys(_UNTOLERATED.findall(text))
+        found = ", ".join(f"{{key: {key}, operator: Exists}}" for key in keys)
+        next_step = (
+            "If a tainted node shall take it, add to spec.podTemplate.spec.tolerations: "
+            f"{found or 'its taint (kubectl describe nodes)'}."
+        )
     if scheduled.reason == "SchedulingGated":
         what, next_step = f"Scheduling gates hold pod {pod.name}.", _SEE_GATES
     return Problem(
