@@ -17,7 +17,7 @@ from tacho_engines.hardware.device import Device
 from tacho_engines.registry import ENGINES, engine_profile, planner_adapter, runtime_adapter
 
 ROOM = Path(tacho_engines.__file__).parent
-FORMATS = ("safetensors", "pytorch", "gguf", "ct2", "custom")
+FORMATS = ("safetensors", "pytorch", "gguf", "ct2", "custom", "mistral-native")
 PREDICTED = tuple(name for name in ENGINES if engine_profile(name).predicted)
 CONTEXT = Context(2048, 2)
 
