@@ -231,6 +231,8 @@ class PlanInputs:
     config: Config
     replan: str
     """Value of the user's replan annotation; a new value requests a new plan."""
+    tried_gpus: tuple[str, ...] = ()
+    """Kinds of GPU that were planned before and had no free one."""
 
 
 # --- what is to be done ---------------------------------------------------------------------------

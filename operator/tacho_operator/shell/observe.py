@@ -261,7 +261,8 @@ class Observer:
         """
         resource, pods = read_resource(raw), mine["Pod"]
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
-        planning = not recorded or desired_revision_name(resource) not in recorded
+        waits = any((pod.get("status") or {}).get("phase") == "Pending" for pod in pods)  # perhaps for a GPU
+        planning = waits or desired_revision_name(resource) not in recorded
         lost = lost_nodes(self._store.nodes())
         engines = [
             pod

@@ -63,6 +63,9 @@ class PlanGpu(StatusModel):
     """Memory of one GPU, in bytes; of the node where count is 0."""
     compute_capability: Word | None = None
     """CUDA compute capability. Example: 8.9."""
+    tried: Annotated[list[ShortText], items(16)] = Field(default_factory=list)
+    """Kinds of GPU that were planned before for this spec and had no free one; with product among them, all
+    that fit were tried, and it stays."""
 
 
 class PlanParallelism(StatusModel):

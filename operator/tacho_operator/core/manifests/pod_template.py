@@ -198,7 +198,7 @@ def _select_product(spec: Manifest, resource: LLMDeployment, plan: ModelPlan) ->
     """Restricts the pod to nodes with the planned GPU product: a revision's measurements hold for one."""
     if plan.gpu_count and plan.gpu_product:
         label = product_label(gpu_resource(resource.spec))
-        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), label: plan.gpu_label or plan.gpu_product}
+        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), label: plan.gpu_kind}
 
 
 def pod_template(

@@ -22,7 +22,7 @@ from tacho_operator.core.measurement.traffic import carried
 from tacho_operator.core.planner.devices import sliced
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.pods.view import FINISHED, PodView, views
-from tacho_operator.core.revisions.controller_revision import Revision, read_all
+from tacho_operator.core.revisions.controller_revision import Revision, newest_of, read_all
 from tacho_operator.core.revisions.identity import desired_revision_name
 from tacho_operator.core.types import Config, Observed
 
@@ -174,7 +174,7 @@ def holdings_of(observed: Observed, config: Config) -> tuple[GpuHolding, ...]:
     revision that cannot be read are left out: what they hold is unknown.
     """
     resource, revisions = observed.resource, read_all(observed.revisions)
-    desired = revisions.get(desired_revision_name(resource))
+    desired = newest_of(revisions, desired_revision_name(resource))
     pods = (*views(observed.pods, names.ROLE_SERVER), *views(observed.pods, names.ROLE_PROBE))
     held: dict[tuple[str, int], list[tuple[str, Use]]] = {}
     for pod in pods:

@@ -213,6 +213,16 @@ def _live(request: PlanRequest, nodes: Iterable[NodeFacts]) -> DeviceOptions:
 def gpu_options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOptions:
     """Devices to try, in order: the requested products in the user's order (live nodes first, else the
     table), or every kind of live GPU, smallest first."""
+    found = _options(request, nodes)
+    untried = (
+        option
+        for option in found.available
+        if (option.device.node_label or option.device.product) not in request.tried_gpus
+    )
+    return replace(found, available=tuple(untried))
+
+
+def _options(request: PlanRequest, nodes: Iterable[NodeFacts] | None) -> DeviceOptions:
     live = _live(request, tuple(nodes)) if nodes is not None else DeviceOptions(())
     if not request.products:
         return live

@@ -21,7 +21,13 @@ NAMED_NODES = 5
 HASH_LENGTH = 64
 
 
-def plan_inputs(spec: LLMDeploymentSpec, facts: ModelFacts, observed: Observed, config: Config) -> PlanInputs:
+def plan_inputs(
+    spec: LLMDeploymentSpec,
+    facts: ModelFacts,
+    observed: Observed,
+    config: Config,
+    tried_gpus: tuple[str, ...] = (),
+) -> PlanInputs:
     """The inputs of a plan for ``spec``, which may differ from the spec of the observed resource."""
     return PlanInputs(
         spec=spec,
@@ -30,6 +36,7 @@ def plan_inputs(spec: LLMDeploymentSpec, facts: ModelFacts, observed: Observed, 
         history=observed.history,
         config=config,
         replan=observed.resource.metadata.annotations.get(names.REPLAN_ANNOTATION, ""),
+        tried_gpus=tried_gpus,
     )
 
 
@@ -85,7 +92,7 @@ def subject_hash(inputs: PlanInputs) -> str:
     """Hash of the inputs that belong to the model and its spec. Settings of the operator are left out: they
     do not change while it runs.
     """
-    subject = [inputs.spec.to_wire(), codec.to_dict(inputs.facts), inputs.replan]
+    subject = [inputs.spec.to_wire(), codec.to_dict(inputs.facts), inputs.replan, list(inputs.tried_gpus)]
     return names.digest(subject, HASH_LENGTH)
 
 

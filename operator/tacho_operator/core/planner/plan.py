@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from tacho_contract.failure import FailureClass
 from tacho_contract.model import Architecture, ModelFacts
@@ -57,13 +58,14 @@ def plan_model(
     nodes: tuple[NodeFacts, ...] | None,
     history: tuple[PastMeasurement, ...],
     config: Config,
+    tried_gpus: tuple[str, ...] = (),
 ) -> PlanResult:
     """Plans ``spec`` from the model's facts, the nodes and earlier measurements: a plan, or the failure.
 
     ``nodes``: None without permission to read nodes; then any GPU of the catalog is possible. Pure and
     deterministic.
     """
-    request = request_of(spec, config)
+    request = replace(request_of(spec, config), tried_gpus=tried_gpus)
     engine = request.row
     predictable = engine is None or engine.predicted
     if predictable and (unknown := too_little_known(facts) or unexplained(facts)):
@@ -95,10 +97,26 @@ def plan_model(
 
 
 def plan_of(inputs: PlanInputs) -> PlanResult:
-    """The plan for ``inputs``, or the failure."""
-    return plan_model(
-        inputs.spec, inputs.facts, nodes=inputs.nodes, history=inputs.history, config=inputs.config
+    """The plan for ``inputs``, or the failure. If no kind of GPU but the tried ones fits, the first is
+    planned again, to stay.
+    """
+    plan = partial(
+        plan_model,
+        inputs.spec,
+        inputs.facts,
+        nodes=inputs.nodes,
+        history=inputs.history,
+        config=inputs.config,
     )
+    if not (tried := inputs.tried_gpus):
+        return plan()
+    found = plan(tried_gpus=tried)
+    found = plan() if isinstance(found, PlanFailure) else found
+    if isinstance(found, PlanFailure):
+        return found
+    stays = f" No other kind fits: it stays with {found.gpu_kind}." if found.gpu_kind in tried else ""
+    message = f"Tried before, and none was free: {', '.join(tried)}.{stays} {found.message}"
+    return replace(found, tried_gpus=tried, message=message)
 
 
 def fails_for_any_model(

@@ -40,6 +40,8 @@ class PlanRequest:
     on_gpus: Placement
     """Where pods with GPUs may run."""
     python: str
+    tried_gpus: tuple[str, ...] = ()
+    """Kinds of GPU that are not to be planned: no node had a free one."""
 
     @property
     def row(self) -> EngineProfile | None:

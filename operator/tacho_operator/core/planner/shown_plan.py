@@ -11,6 +11,7 @@ from tacho_operator.core.planner.types import ModelPlan, Prediction
 
 ALTERNATIVES_LIMIT = 16
 FILES_LIMIT = 8
+TRIED_LIMIT = 16
 WARNINGS_LIMIT = 8
 
 
@@ -35,6 +36,7 @@ def shown_plan(plan: ModelPlan) -> api.Plan:
             count=plan.gpu_count,
             memory_bytes=plan.gpu_memory_bytes or None,
             compute_capability=plan.compute_capability,
+            tried=[clipped(item, 256) for item in plan.tried_gpus[:TRIED_LIMIT]],
         ),
         parallelism=api.PlanParallelism(tensor=plan.tensor_parallel, pipeline=plan.pipeline_parallel),
         max_model_len=plan.max_model_len,

@@ -44,6 +44,8 @@ class ModelPlan:
     quantization_method: str
     files: ModelFiles = field(metadata=flat(globs="files", digest="modelDigest"))
     gpu_product: str = ""
+    tried_gpus: tuple[str, ...] = ()
+    """Kinds of GPU (``gpu_kind``) that were planned before for the same spec, and of which none was free."""
     gpu_label: str = ""
     """Value of the node label by which pods select the product; "": the product itself."""
     gpu_count: int = 0
@@ -60,6 +62,11 @@ class ModelPlan:
     warnings: tuple[str, ...] = ()
     """Limitations that users would not expect, one sentence each; also part of ``message``."""
     alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def gpu_kind(self) -> str:
+        """Value of the node label that pods select."""
+        return self.gpu_label or self.gpu_product
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from fractions import Fraction
 
 from tacho_contract.failure import Escalation, FailureClass
@@ -84,6 +85,20 @@ def unscheduled(pod: PodView, overdue: bool) -> Problem | None:
         escalations=frozenset({Escalation.SCHEDULE_TIMEOUT} if overdue else ()),
         missing_resources=tuple(missing),
     )
+
+
+def lacks_gpu_since(pod: PodView, resource: str) -> datetime | None:
+    """Since when the scheduler finds no node with a free GPU for ``pod``, which requests ``resource`` and
+    selects a kind; None: something else is missing, or nothing.
+    """
+    scheduled = pod.condition("PodScheduled")
+    if pod.node or pod.terminating or scheduled.status != "False" or scheduled.reason == "SchedulingGated":
+        return None
+    missing = _INSUFFICIENT.findall(scheduled.message)
+    unselected = _NOT_SELECTED in scheduled.message and not _OF_CLAIM.search(scheduled.message)
+    if resource in missing or (unselected and not missing):
+        return scheduled.since or pod.created
+    return None
 
 
 def with_figures(problem: Problem, pod_spec: Manifest, nodes: Iterable[NodeFacts]) -> Problem:

@@ -5,7 +5,7 @@ So an operator upgrade, new GPU data or later measurements restart no pod.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tacho_contract import codec
@@ -40,6 +40,8 @@ class Revision:
     """Measure key (hash of workload, SLO and probe settings) at the time of planning."""
     model_uri: str = ""
     """The model's address in spec; "": unknown."""
+    of_spec: str = ""
+    """Name that spec alone gives. It is another one where GPUs were tried before (``plan.tried_gpus``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +118,10 @@ def new_revision(
     """The ControllerRevision for the resource's spec."""
     tacho, meta = config.injected, resource.metadata
     document = identity(resource.spec, meta.name, meta.annotations)
-    name = names.revision_name(meta.name, names.digest(document))
+    of_spec = name = names.revision_name(meta.name, names.digest(document))
+    if plan.tried_gpus:
+        document["triedGpus"] = list(plan.tried_gpus)
+        name = names.revision_name(meta.name, names.digest(document))
     key = plan_key(plan, resource.spec)
     manifest = child(resource, "apps/v1", "ControllerRevision", name, role=names.ROLE_SERVER, revision=name)
     manifest["revision"] = number
@@ -136,6 +141,7 @@ def new_revision(
         "measureKey": live_config(resource.spec).measure_key,
         "podTemplate": pod_template(resource, plan, revision=name, plan_key=key, config=config),
         "tachoImage": tacho.image,
+        "ofSpec": of_spec,
     }
     if tacho.sha256:
         manifest["data"]["runtimeSha256"] = tacho.sha256
@@ -163,6 +169,7 @@ def read(manifest: Manifest) -> Revision | None:
             runtime_sha256=str(data.get("runtimeSha256", "")),
             measure_key=str(data["measureKey"]),
             model_uri=_model_uri(data.get("identity")),
+            of_spec=str(data.get("ofSpec") or manifest["metadata"]["name"]),
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -173,6 +180,12 @@ def _model_uri(document: object) -> str:
     for key in ("spec", "model", "uri"):
         document = document.get(key) if isinstance(document, dict) else None
     return document if isinstance(document, str) else ""
+
+
+def newest_of(revisions: Mapping[str, Revision], of_spec: str) -> Revision | None:
+    """The newest of the revisions for one spec; there are several if GPUs of one kind were not free."""
+    mine = (item for item in revisions.values() if item.of_spec == of_spec)
+    return max(mine, key=lambda item: item.number, default=None)
 
 
 def read_all(manifests: Iterable[Manifest]) -> dict[str, Revision]:

@@ -24,7 +24,8 @@ from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions import controller_revision
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import desired_revision_name
-from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect
+from tacho_operator.core.revisions.inspection import Inspection, facts_key, inspect, known_facts
+from tacho_operator.core.revisions.next_gpu import needs_another_gpu
 from tacho_operator.core.types import Config, Manifest, Observed, PlanInputs
 
 PLAN_PENDING = "The model is known; its plan is being made."
@@ -114,8 +115,9 @@ def plan_step(
     """
     resource = observed.resource
     own = desired_revision_name(resource)
-    if (known := revisions.get(own)) is not None:
-        return Planning(revision=known, plan=known.plan)
+    if (known := controller_revision.newest_of(revisions, own)) is not None:
+        next_gpu = _next_gpu(observed, config, known, revisions, now, planned)
+        return next_gpu or Planning(revision=known, plan=known.plan)
     if (unreadable := _unreadable_record(observed, own)) is not None:
         return Planning(problem=unreadable)
     if missing_claim(resource, observed.claims) is not None:
@@ -135,6 +137,28 @@ def plan_step(
         failed = problem.from_failure(planned.failure)
         return Planning(failure=planned, problem=failed, inspection=inspection)
     return _freeze(resource, planned, inspection, revisions, config)
+
+
+def _next_gpu(
+    observed: Observed,
+    config: Config,
+    known: Revision,
+    revisions: Mapping[str, Revision],
+    now: datetime,
+    planned: PlanResult | None,
+) -> Planning | None:
+    """The plan of ``known``'s spec for another kind of GPU; None: the revision stays."""
+    facts = known_facts(observed)
+    if facts is None or not needs_another_gpu(observed, known, now):
+        return None
+    if planned is None:
+        tried = (*known.plan.tried_gpus, known.plan.gpu_kind)
+        inputs = plan_inputs(observed.resource.spec, facts, observed, config, tried)
+        return Planning(revision=known, plan=known.plan, pending_plan=inputs)
+    if isinstance(planned, PlanFailure) or planned.gpu_kind == known.plan.gpu_kind:
+        return None
+    inspection = Inspection(facts=facts, reason="The model is known.")
+    return _freeze(observed.resource, planned, inspection, revisions, config)
 
 
 def screen(spec: LLMDeploymentSpec) -> Problem | None:

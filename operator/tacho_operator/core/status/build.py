@@ -18,6 +18,7 @@ from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.rollout.reading import rejection
 from tacho_operator.core.status.conditions import ACCEPTED, conditions, served_revisions
+from tacho_operator.core.status.events import NOT_FREE
 from tacho_operator.core.status.snapshot import Snapshot
 
 REVISIONS_SHOWN = 5
@@ -93,6 +94,10 @@ def _revision(snapshot: Snapshot, revision: Revision) -> RevisionStatus:
         if problem is not None:
             return shown("Candidate", problem.reason, problem.message)
         return shown("Candidate", "Starting", rollout.reason)
+    chosen = snapshot.planning.revision
+    if chosen is not None and chosen.of_spec == revision.of_spec:
+        tried = f"No GPU {revision.plan.gpu_kind} was free in time"
+        return shown("Retired", NOT_FREE, f"{tried}: {chosen.plan.gpu_kind} is planned.")
     if rollout.replicas.get(revision.name):
         return shown("Retired", "Superseded", "It serves until its successor has all replicas.")
     return shown("Retired", "Superseded", "Another revision replaced it.")

@@ -58,6 +58,10 @@ _WARNINGS = frozenset(
 )
 
 
+NOT_FREE = "GPUNotFree"
+"""Reason of a revision that another one replaced because no GPU of its kind was free, and of the event."""
+
+
 def transition_events(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> tuple[ResourceEvent, ...]:
     """One event for each condition whose reason is new; a changed message alone gives no event."""
     found: dict[str, ResourceEvent] = {}
@@ -116,6 +120,10 @@ def revision_events(observed: Observed, planning: Planning) -> tuple[ResourceEve
     trust += "Set model.trustRemoteCode to false unless you trust its source."
     warnings = [("TrustRemoteCode", trust)] if observed.resource.spec.model.trust_remote_code else []
     warnings += [("PlanWarning", warning) for warning in (planning.plan.warnings if planning.plan else ())]
+    if planning.plan and (tried := planning.plan.tried_gpus):
+        chosen = planning.plan.gpu_kind
+        stays = "; all kinds that fit were tried, so it stays" if chosen in tried else ""
+        warnings += [(NOT_FREE, f"no GPU {tried[-1]} was free in time, so {chosen} is planned{stays}.")]
     return tuple(
         ResourceEvent(type="Warning", reason=reason, message=f"Revision {planning.desired_revision}: {what}")
         for reason, what in warnings

@@ -25,6 +25,7 @@ from tacho_operator.core.pods.view import PodView, deployment_sizes, named, repl
 from tacho_operator.core.problems import Problem, refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions.controller_revision import Revision
+from tacho_operator.core.revisions.next_gpu import next_gpu_seconds
 from tacho_operator.core.revisions.planning import Planning
 from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.rollout.reading import (
@@ -240,7 +241,13 @@ def take_snapshot(
         or bool(reconcile_plan.measuring.live.again.request)
         or reports_progress(live_pods((*servers, *probes))),
         deadline_seconds=_deadline_seconds(
-            observed, (*servers, *probes), (child.seconds_left for child in leaving), now
+            observed,
+            (*servers, *probes),
+            (
+                *(child.seconds_left for child in leaving),
+                next_gpu_seconds(observed, planning.revision, now),
+            ),
+            now,
         ),
     )
 
