@@ -92,8 +92,8 @@ def parse_trace(lines: Iterable[str], name: str, place: str) -> Trace:
     lines = iter(lines)
     first = next(lines, "")
     if first.lstrip().startswith("["):
-        begins = first + "".join(itertools.islice(lines, 20))
-        kind = "ShareGPT has no arrival times" if '"conversations"' in begins else "a JSON array"
+        opening = first + "".join(itertools.islice(lines, 20))
+        kind = "ShareGPT has no arrival times" if '"conversations"' in opening else "a JSON array"
         raise TraceError(f"{place}: {kind}; a trace has one request a line, with {_expected()}")
     in_json = first.lstrip().startswith("{")
     lines = itertools.chain([first], lines)

@@ -216,3 +216,41 @@ def test_the_other_product_says_how_many():
     assert found.failure.details["fitsProduct"] == "NVIDIA-H100-80GB-HBM3"
     assert int(found.failure.details["fitsProductCount"]) > 1
     assert f"x {found.failure.details['fitsProductCount']}" in found.failure.next_step
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (
+            ["--gpu-memory-utilization=0.1"],
+            "Raise or remove --gpu-memory-utilization=0.1 in engine.extraArgs",
+        ),
+        (
+            ["--gpu_memory_utilization", "0.1", "--seed=1"],
+            "Raise or remove --gpu_memory_utilization 0.1 in engine.extraArgs",
+        ),
+        (
+            ["--seed=1", "--max-num-batched-tokens=400000"],
+            "Change or remove --max-num-batched-tokens=400000 in engine.extraArgs",
+        ),
+    ],
+)
+def test_the_users_own_switch_is_named_before_a_larger_gpu(arguments, advice):
+    gpu = {"products": ["A10"], "count": 1}
+    context = {"maxModelLen": 4096, "concurrency": 1}
+    asks = spec(gpu=gpu, context=context, engine={"name": "vllm", "extraArgs": arguments})
+    found = plan_model(asks, facts("qwen2.5-7b"), nodes=NODES, history=(), config=CONFIG)
+    assert found.failure.failure_class == "DoesNotFit"
+    assert found.failure.next_step.startswith(advice)
+
+
+def test_a_switch_that_changes_nothing_is_not_named():
+    asks = spec(
+        gpu={"products": ["T4"], "count": 1},
+        context={"maxModelLen": 4096},
+        engine={"name": "vllm", "extraArgs": ["--gpu-memory-utilization=0.85"]},
+        quantization={"method": "none"},
+    )
+    found = plan_model(asks, facts("qwen2.5-7b"), nodes=NODES, history=(), config=CONFIG)
+    assert found.failure.failure_class == "DoesNotFit"
+    assert "extraArgs" not in found.failure.next_step

@@ -88,7 +88,7 @@ class FitAdvisor:
         return found
 
     def _without_switches(self) -> Iterator[tuple[str, Attempt]]:
-        """Each of the user's switches without which the model fits as requested, and the attempt without it."""
+        """Each of the user's switches without which the model fits, and the attempt without it."""
         nearest, evaluator = self.nearest, self.search.evaluator
         given = _switches(evaluator.request.options.arguments)
         for number, switch in enumerate(given):
