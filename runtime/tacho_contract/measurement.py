@@ -128,8 +128,8 @@ class CurvePoint:
     ttft_milliseconds_p95: float | None = None
     """95th percentile of the time to the first token, in milliseconds."""
     engine_ttft_milliseconds: float | None = None
-    """Mean time to the first token by the engine's own count, in milliseconds. What clients wait beyond it
-    passes in its HTTP front end or on the way. Absent: the engine does not count it."""
+    """Mean time to the first token by the engine's own count, in milliseconds, without its HTTP front end.
+    Absent: the engine does not count it."""
     tpot_milliseconds_p50: float | None = None
     """Median time per further token, in milliseconds."""
     tpot_milliseconds_p95: float | None = None
@@ -174,9 +174,9 @@ class Capacity:
     """What made it the capacity: SLO, or Knee (the fewest requests at the same time with nine tenths of the
     highest throughput)."""
     verified: bool | None = None
-    """Whether the SLO's percentile of open-loop requests, sent at 85 % of the capacity, met the SLO, with
-    95 % confidence. Absent: the time did not suffice, or the requests were too few: true takes 59 of 59, or
-    92 of 93, for a 95th percentile, and false 7 of 59."""
+    """Whether open-loop requests at 85 % of the capacity met the SLO, with 95 % confidence. Absent: too
+    little time or too few requests."""
+    # For a 95th percentile true takes 59 of 59, or 92 of 93, and false 7 of 59.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,9 +139,9 @@ class GpuSpec(ApiModel):
     """Extended resource of the GPUs. Absent: nvidia.com/gpu. Example:
     nvidia.com/mig-1g.10gb."""
     schedule_timeout_seconds: Annotated[int, integer(10, 86400)] | None = None
-    """Seconds for which no node has a free GPU of the planned kind before the next kind that fits is planned;
-    each is tried once. Without products, or with several; a revision that has served stays. A node autoscaler
-    needs more. Absent: 120. Example: 600."""
+    """Seconds that a pod waits for a GPU of the planned kind before the next kind that fits is planned, each
+    once, if products leave a choice. A revision that has served stays. A node autoscaler needs more. Absent:
+    120. Example: 600."""
 
 
 class ParallelismSpec(ApiModel):

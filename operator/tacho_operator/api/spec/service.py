@@ -178,7 +178,7 @@ class AutoscalingSpec(ApiModel):
     """How fast replicas change, in the fields of a HorizontalPodAutoscaler. Absent: the default of each
     field."""
     burst_memory_seconds: Annotated[int, integer(0, 2700)] | None = None
-    """Seconds for which the replicas that a burst of load needed stay after it, for the next one; 0: they
-    leave as after any load. Absent: 2700. Example: 900."""
+    """Seconds for which the replicas that a burst of load needed stay after it; 0: as after any load. Absent:
+    2700. Example: 900."""
     schedules: Annotated[list[ScalingSchedule], items(16)] | None = None
     """Other bounds at certain times. Absent: none."""

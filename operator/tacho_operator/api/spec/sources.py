@@ -118,18 +118,17 @@ class ModelSpec(ApiModel):
     files: Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], items(8)] = Field(
         default_factory=list
     )
-    """Globs of the files to load, at most 8. Absent: the files that the engine loads (safetensors without
-    duplicate formats); required for a repository with several GGUF files. Example: ["*Q4_K_M.gguf"]."""
+    """Globs of the files to load, at most 8. Absent: what the engine loads; required for a repository with
+    several GGUF files. Example: ["*Q4_K_M.gguf"]."""
     hub: HubSpec | None = None
     """How the Hugging Face Hub is reached: mirror, certificates, proxy. Absent: huggingface.co directly."""
     token_secret_ref: HubTokenRef | None = None
-    """Token for gated or private models. Only the inspect and fetch containers see it, never the engine. New
-    content of the Secret reaches each new pod; another name reaches inspections and new revisions alone.
-    Absent: no token."""
+    """Token for gated or private models. Only the inspect and fetch containers see it, never the engine.
+    Another name reaches inspections and new revisions only. Absent: no token."""
     verification: Literal["Headers", "Full"] | None = None
-    """How the files of a pvc:// model are compared with the plan at each start. Headers compares names, sizes
-    and headers; replaced weights of the same shape pass. Full compares every byte that engines read, which
-    takes one read of the files. An hf:// model is always compared in full. Absent: Headers. Example: Full."""
+    """How the files of a pvc:// model are compared with the plan at each start: Headers (names, sizes and
+    headers; replaced weights of the same shape pass) or Full (every byte, which reads the files once). hf://
+    models are always compared in full. Absent: Headers. Example: Full."""
     trust_remote_code: bool = False
     """True runs Python code that comes with the model inside the engine: only for sources you trust.
     Absent: false."""

@@ -51,8 +51,8 @@ class Latency(OpenLoop):
     """Latencies at the capacity. A percentile is absent where fewer requests came than its bound needs."""
 
     open_loop: bool | None = None
-    """True: open loop. Requests were sent at a fixed rate, and times count from the intended arrival. Absent
-    or false: closed loop. The next request was sent when one had ended."""
+    """True: requests were sent at a fixed rate, and times count from the intended arrival. Absent or false:
+    the next request was sent when one had ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +267,6 @@ class MeasurementEntry(StatusModel):
     fallbacks: Annotated[list[ShortText], items(8)] = Field(default_factory=list)
     """Settings that the engine did not apply, and slower kernels that it chose, by its log."""
     flags: Annotated[list[Word], items(16, unique=True)] = Field(default_factory=list)
-    """What happened; see docs/design/measurement.md. These make the figures provisional: AboveRoofline,
-    CacheHit, ClientBound, Contended, LongOutput, NotSteady, OtherTraffic, Throttled. These limit what they
-    mean: BudgetExhausted, FrontendBound, Incomplete, LowEfficiency, OtherInput, SharedGPU, ShortOutput."""
+    """What happened; see docs/design/measurement.md. Provisional by AboveRoofline, CacheHit, ClientBound,
+    Contended, LongOutput, NotSteady, OtherTraffic, Throttled; limited by BudgetExhausted, FrontendBound,
+    Incomplete, LowEfficiency, OtherInput, SharedGPU, ShortOutput."""

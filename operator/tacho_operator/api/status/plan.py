@@ -42,8 +42,8 @@ class PlanModel(StatusModel):
     digest: Word | None = None
     """sha256 over the sorted paths and sizes of the files; fetching anything else is refused."""
     content_digest: Word | None = None
-    """sha256 over the sorted paths and the sha256 of every file that engines read; starting on anything else
-    is refused. Absent: model.verification is not Full."""
+    """sha256 over the sorted paths and the sha256 of every file that engines read. Absent:
+    model.verification is not Full."""
     files: Annotated[list[ShortText], items(8)] = Field(default_factory=list)
     """Globs of the files that are loaded."""
     file_count: Count | None = None
@@ -88,8 +88,8 @@ class Predicted:
     kv_cache_tokens: int | None = field(default=None, metadata=SIZE)
     """Tokens the KV cache of the whole replica holds, as the engine's log says."""
     kv_cache_workload_tokens: int | None = field(default=None, metadata=SIZE)
-    """Tokens of requests of the workload that it holds at once, where layers have windows: vLLM's log charges
-    each request all tokens that it may have in flight. Absent: as the log says."""
+    """Tokens of the workload's requests that it holds at once, if layers have windows; vLLM's log has its
+    worst case. Absent: as the log says."""
     max_concurrency: float | None = None
     """Requests of the full context length the KV cache holds at once."""
     activation_bytes: int | None = field(default=None, metadata=SIZE)
@@ -121,8 +121,7 @@ class Predicted:
     down."""
     capacity_within_percent: float | None = None
     """Error of expectedCapacityTokensPerSecond that nine of ten measurements stay within, in percent up or
-    down. Larger than outputWithinPercent where the service level's number of streams depends much on the
-    step time."""
+    down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,8 +65,8 @@ class Summary(StatusModel):
     output_tokens_per_second: Decimal | None = None
     """Aggregate output tokens per second of one replica."""
     ttft_milliseconds: Decimal | None = None
-    """Median time to the first token, in milliseconds: at the arrival rate `latency.offeredRequestsPerSecond`
-    where open-loop requests were measured, else at the concurrency of the summary's throughput."""
+    """Median time to the first token, in milliseconds: of open-loop requests at
+    `latency.offeredRequestsPerSecond`, else at the concurrency of the summary's throughput."""
     confidence: Word | None = None
     """Clean, or Provisional: something other than the engine changed the result, and it is measured again."""
     output_tokens_per_second_shown: Shown | None = None
@@ -134,7 +134,7 @@ class RevisionStatus(StatusModel):
     """Why it is in this phase, in a sentence."""
     runtime: Annotated[str, Field(max_length=512)] | None = None
     """Image that injects tacho's runtime into its pods. Without a digest the hash of the runtime's file
-    follows, which each pod compares. Absent: an earlier operator wrote this status."""
+    follows. Absent: an earlier operator wrote this status."""
 
 
 class ScalingDecision(StatusModel):
