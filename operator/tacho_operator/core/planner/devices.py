@@ -141,15 +141,19 @@ def node_gpu(node: NodeFacts, resource: str) -> Device | None:
 
 def gpu_counts(node: NodeFacts, resource: str = GPU_RESOURCE) -> dict[str, int]:
     """Number of allocatable GPUs, slices and shares of a node, by resource; ``resource`` counts as well."""
-    names = sorted(name for name in node.allocatable if name == resource or _GPUS.fullmatch(name))
+    names = sorted(
+        name for name in node.allocatable if name == resource or ("/" in name and _GPUS.fullmatch(name))
+    )
     return {name: count for name in names if (count := resource_count(node, name)) > 0}
 
 
 def blocking(node: NodeFacts, request: PlanRequest) -> tuple[Obstacle, ...]:
     """Why a node with GPUs takes no pod of ``request``; empty where it does, or has no GPU."""
-    offered, wanted = gpu_counts(node, request.gpu_resource), request.gpu_resource
-    found = obstacles(node, request.on_gpus) if offered else ()
-    if not offered or wanted in offered:
+    wanted = request.gpu_resource
+    if not (offered := gpu_counts(node, wanted)):
+        return ()
+    found = obstacles(node, request.on_gpus)
+    if wanted in offered:
         return found
     shown = ", ".join(f"{name} ({count})" for name, count in offered.items())
     step = f"set gpu: {{resourceName: {list(offered)[-1]}}}"

@@ -56,7 +56,7 @@ def nodes_read(
     nodes = sorted(nodes, key=lambda node: node.name)
     usable = eligible(nodes, request.on_gpus)
     largest = max(
-        eligible(nodes, request.placement), key=lambda node: (memory_bytes(node), node.name), default=None
+        eligible(usable, request.placement), key=lambda node: (memory_bytes(node), node.name), default=None
     )
     resource, keys = request.gpu_resource, (*request.placement.labels, *gpu_labels(request.gpu_resource))
     foreign = {name for node in usable for name in node.allocatable if is_foreign_gpu(name)}
@@ -65,10 +65,12 @@ def nodes_read(
     equal: Counter[tuple[object, ...]] = Counter()
     found: list[tuple[NodeFacts, tuple[object, ...]]] = []
     for node in nodes:
-        known = tuple(dict.fromkeys((resource, *gpu_counts(node, resource), *others)))
+        offered = gpu_counts(node, resource)
+        known = tuple(dict.fromkeys((resource, *offered, *others)))
         labels = tuple(node.labels.get(key) for key in keys)
         counts = tuple(node.allocatable.get(name) for name in known)
-        why = tuple(item.why for item in blocking(node, request))
+        clear = node.name in names and resource in offered
+        why = () if clear else tuple(item.why for item in blocking(node, request))
         kind = (node is largest, labels, known, counts, str(node.taints), why)
         equal[kind] += bool(why) or (node.name in names and any(name in node.allocatable for name in known))
         if node is largest or 0 < equal[kind] <= (1 if why else NAMED_NODES):

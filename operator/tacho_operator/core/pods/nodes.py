@@ -140,14 +140,17 @@ def _obstacles(node: NodeFacts, placement: Placement) -> Iterator[Obstacle]:
             yield Obstacle(f"has the taint {taint_text(taint)}", step)
         elif node.ready and not node.unschedulable:
             yield Obstacle(f"has the taint {taint_text(taint)}", f"see kubectl describe node {node.name}")
-    lacks = [f"{key}={value}" for key, value in placement.selector.items() if node.labels.get(key) != value]
-    if lacks:
+    if placement.selector and (lacks := _lacking(node, placement.selector)):
         step = (
             f"run kubectl label node {node.name} {' '.join(lacks)}, or change podTemplate.spec.nodeSelector"
         )
         yield Obstacle(f"lacks {' and '.join(lacks)} of podTemplate.spec.nodeSelector", step)
     if placement.terms and not any(_meets_term(node, term) for term in placement.terms):
         yield Obstacle("does not match podTemplate.spec.affinity.nodeAffinity", "change that affinity")
+
+
+def _lacking(node: NodeFacts, selector: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in selector.items() if node.labels.get(key) != value]
 
 
 def taint_text(taint: Mapping[str, str]) -> str:
