@@ -2,7 +2,7 @@
 
 revisions/    is this spec a known revision; else its model is inspected, planned and frozen as one
 pods/claims   what the claims allow
-scaling/      how many replicas
+autoscaling/  how many replicas
 gate/         whether a new revision may receive requests, by what was measured
 rollout/      which revision serves now, and how many pods each revision has
 pods/         what drains have cut (cut_requests), which nodes new pods avoid (avoided_nodes)
@@ -38,6 +38,7 @@ from tacho_operator.core.rollout.reading import (
     read_serving,
     recent_disruption,
     revision_problem,
+    surge,
 )
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.events import revision_events, transition_events
@@ -109,6 +110,7 @@ def plan_reconcile(
         desired="" if limits.no_candidate else planning.desired_revision,
         known=revisions.keys(),
         replicas=replicas,
+        surge=surge(observed.resource, replicas),
         pods=pod_counts(servers, now),
         deployments=deployments,
         serving=serving,

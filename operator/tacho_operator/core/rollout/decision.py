@@ -9,8 +9,11 @@ history and any step can be repeated after a restart.
      └── after a pause ── old serves ◄──┘ none of new available
                           alone again
 
-A pod is available when it has been ready for MIN_READY_SECONDS. A Deployment shrinks, and is deleted, only by
-as many pods as its successor has available at that time.
+A pod is available when it has been ready for MIN_READY_SECONDS. A Deployment loses ready pods, and is deleted,
+only by as many pods as its successor has available at that time.
+
+A step adds pods only up to ``replicas`` + ``surge`` over all Deployments, counted as they are before it. So
+the sum is never more than that, or than it was if it was more already.
 """
 
 from __future__ import annotations
@@ -56,6 +59,8 @@ class RolloutInput:
     until its successor serves. (Its ControllerRevision was deleted or has another version's format.)
     """
     replicas: int
+    surge: int = 1
+    """Number of pods that all Deployments together may have beyond ``replicas``; at least 1."""
     pods: Mapping[str, PodCount]
     deployments: Mapping[str, int]
     """Replicas of each existing Deployment, by revision."""
@@ -155,8 +160,9 @@ class Rollout:
 def next_step(at: RolloutInput) -> Rollout:
     """One step of the rollout towards the desired revision."""
     step = _with_ready_pods(at, _step(at))
-    replicas = {name: size for name, size in step.replicas.items() if name in at.known}
-    return replace(step, replicas=replicas, requeue_after_seconds=_requeue_after_seconds(at, step))
+    return replace(
+        step, replicas=_bounded(at, step.replicas), requeue_after_seconds=_requeue_after_seconds(at, step)
+    )
 
 
 def _step(at: RolloutInput) -> Rollout:
@@ -175,6 +181,31 @@ def _step(at: RolloutInput) -> Rollout:
     if at.available(at.desired) or at.serving.admitted == at.desired or not at.replicas:
         return _replace_active(at)
     return _start_candidate(at)
+
+
+def _bounded(at: RolloutInput, wanted: Mapping[str, int]) -> dict[str, int]:
+    """The sizes to write: ``wanted``, less what is beyond the surge. A Deployment without room for a first pod
+    is not created yet.
+
+    Ready pods stay. The desired revision is next, as the others' further pods may never become ready.
+    """
+    # Deployments of unknown revisions cannot shrink: waiting for that, no successor would ever be complete.
+    have = {name: at.deployments.get(name, 0) if name in at.known else size for name, size in wanted.items()}
+    leaving = sum(size for name, size in at.deployments.items() if name not in wanted and name in at.known)
+    room = at.replicas + at.surge
+    addable = max(0, room - leaving - sum(have.values()))
+    sizes = {name: min(size, at.ready(name)) if name in at.known else size for name, size in wanted.items()}
+    room -= sum(sizes.values())
+    for name in sorted(wanted, key=lambda name: name != at.desired):
+        granted = min(wanted[name] - sizes[name], max(0, room))
+        room -= granted
+        sizes[name] = min(sizes[name] + granted, have[name] + addable)
+        addable -= max(0, sizes[name] - have[name])
+    return {
+        name: size
+        for name, size in sizes.items()
+        if name in at.known and (size or not wanted[name] or name in at.deployments)
+    }
 
 
 def _step_without_revisions(at: RolloutInput) -> Rollout:
@@ -265,7 +296,8 @@ def _reject(at: RolloutInput) -> Rollout:
 
 def _replace_active(at: RolloutInput) -> Rollout:
     """The step after admission: the Service selects both revisions. The old Deployment shrinks by one for
-    each available new pod. It is deleted when the new one has been complete for SETTLE_SECONDS.
+    each available new pod, and the new one grows by as many. The old one is deleted when the new one has been
+    complete for SETTLE_SECONDS.
     """
     desired, active, replicas = at.desired, at.active, at.replicas
     admitted_time = at.admission_time(desired)
@@ -283,7 +315,8 @@ def _replace_active(at: RolloutInput) -> Rollout:
         return replace(done, reason=f"Revision {desired} has replaced {active}.")
     # Pods that requests do not reach replace none: the Service is written first, and may be refused.
     replaced = at.available(desired) if at.selects(desired) else 0
-    sizes = {desired: replicas, active: max(1, replicas - replaced)}
+    grown = max(at.surge + replaced, at.deployments.get(desired, 0))
+    sizes = {desired: min(replicas, grown), active: max(1, replicas - replaced)}
     sizes |= _leftovers(at, sizes)
     state = (
         f"complete; {active} is deleted after {SETTLE_SECONDS:.0f} s"
