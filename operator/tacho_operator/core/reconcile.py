@@ -38,8 +38,8 @@ from tacho_operator.core.rollout.reading import (
     read_serving,
     recent_disruption,
     revision_problem,
-    surge,
 )
+from tacho_operator.core.rollout.surge import surge
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.events import revision_events, transition_events
 from tacho_operator.core.status.requeue import requeue_after_seconds
@@ -106,11 +106,12 @@ def plan_reconcile(
     replicas = desired if limits.max_replicas is None else min(desired, limits.max_replicas)
     servers = views(observed.pods, names.ROLE_SERVER)
     deployments = deployment_sizes(observed.deployments)
+    rollout_spec = observed.resource.spec.rollout
     at = RolloutInput(
         desired="" if limits.no_candidate else planning.desired_revision,
         known=revisions.keys(),
         replicas=replicas,
-        surge=surge(observed.resource, replicas),
+        surge=surge(rollout_spec.max_surge if rollout_spec else None, replicas),
         pods=pod_counts(servers, now),
         deployments=deployments,
         serving=serving,

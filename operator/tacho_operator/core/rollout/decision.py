@@ -9,11 +9,9 @@ history and any step can be repeated after a restart.
      └── after a pause ── old serves ◄──┘ none of new available
                           alone again
 
-A pod is available when it has been ready for MIN_READY_SECONDS. A Deployment loses ready pods, and is deleted,
-only by as many pods as its successor has available at that time.
-
-A step adds pods only up to ``replicas`` + ``surge`` over all Deployments, counted as they are before it. So
-the sum is never more than that, or than it was if it was more already.
+A pod is available when it has been ready for MIN_READY_SECONDS. A Deployment loses ready pods, and is
+deleted, only by as many pods as its successor has available at that time. All together stay within
+``replicas`` + ``surge`` (surge.py).
 """
 
 from __future__ import annotations
@@ -32,6 +30,7 @@ from tacho_operator.core.rollout.record import (
     RollbackRecord,
     Serving,
 )
+from tacho_operator.core.rollout.surge import bounded
 
 NOTE_LIMIT = 512
 """Longest stored cause of a rollback, in characters."""
@@ -160,9 +159,9 @@ class Rollout:
 def next_step(at: RolloutInput) -> Rollout:
     """One step of the rollout towards the desired revision."""
     step = _with_ready_pods(at, _step(at))
-    return replace(
-        step, replicas=_bounded(at, step.replicas), requeue_after_seconds=_requeue_after_seconds(at, step)
-    )
+    ready, limit = {name: at.ready(name) for name in step.replicas}, at.replicas + at.surge
+    sizes = bounded(step.replicas, at.deployments, ready, known=at.known, first=at.desired, limit=limit)
+    return replace(step, replicas=sizes, requeue_after_seconds=_requeue_after_seconds(at, step))
 
 
 def _step(at: RolloutInput) -> Rollout:
@@ -181,31 +180,6 @@ def _step(at: RolloutInput) -> Rollout:
     if at.available(at.desired) or at.serving.admitted == at.desired or not at.replicas:
         return _replace_active(at)
     return _start_candidate(at)
-
-
-def _bounded(at: RolloutInput, wanted: Mapping[str, int]) -> dict[str, int]:
-    """The sizes to write: ``wanted``, less what is beyond the surge. A Deployment without room for a first pod
-    is not created yet.
-
-    Ready pods stay. The desired revision is next, as the others' further pods may never become ready.
-    """
-    # Deployments of unknown revisions cannot shrink: waiting for that, no successor would ever be complete.
-    have = {name: at.deployments.get(name, 0) if name in at.known else size for name, size in wanted.items()}
-    leaving = sum(size for name, size in at.deployments.items() if name not in wanted and name in at.known)
-    room = at.replicas + at.surge
-    addable = max(0, room - leaving - sum(have.values()))
-    sizes = {name: min(size, at.ready(name)) if name in at.known else size for name, size in wanted.items()}
-    room -= sum(sizes.values())
-    for name in sorted(wanted, key=lambda name: name != at.desired):
-        granted = min(wanted[name] - sizes[name], max(0, room))
-        room -= granted
-        sizes[name] = min(sizes[name] + granted, have[name] + addable)
-        addable -= max(0, sizes[name] - have[name])
-    return {
-        name: size
-        for name, size in sizes.items()
-        if name in at.known and (size or not wanted[name] or name in at.deployments)
-    }
 
 
 def _step_without_revisions(at: RolloutInput) -> Rollout:

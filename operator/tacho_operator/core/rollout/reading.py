@@ -31,7 +31,6 @@ from tacho_operator.core.rollout.record import MIN_READY_SECONDS, Serving, read_
 from tacho_operator.core.types import NodeFacts, Observed
 
 SCHEDULE_TIMEOUT_SECONDS = 600
-DEFAULT_MAX_SURGE = "25%"
 _LACKING = frozenset({FailureClass.UNSCHEDULABLE, FailureClass.QUOTA_EXCEEDED, FailureClass.POD_NOT_PREPARED})
 """Problems that a pod on a lost node can cause, because it still holds a GPU, quota or volumes."""
 
@@ -39,13 +38,6 @@ _LACKING = frozenset({FailureClass.UNSCHEDULABLE, FailureClass.QUOTA_EXCEEDED, F
 def schedule_timeout_seconds(resource: LLMDeployment) -> int:
     rollout = resource.spec.rollout
     return (rollout.schedule_timeout_seconds if rollout else None) or SCHEDULE_TIMEOUT_SECONDS
-
-
-def surge(resource: LLMDeployment, replicas: int) -> int:
-    """Number of pods that a rollout may have beyond ``replicas``: rollout.maxSurge, a share rounded up."""
-    rollout = resource.spec.rollout
-    most = rollout.max_surge if rollout and rollout.max_surge is not None else DEFAULT_MAX_SURGE
-    return max(1, most if isinstance(most, int) else -(-replicas * int(most.removesuffix("%")) // 100))
 
 
 def read_serving(observed: Observed) -> Serving:
