@@ -2,7 +2,7 @@
 
 revisions/    is this spec a known revision; else its model is inspected, planned and frozen as one
 pods/claims   what the claims allow
-scaling/      how many replicas
+autoscaling/  how many replicas
 gate/         whether a new revision may receive requests, by what was measured
 rollout/      which revision serves now, and how many pods each revision has
 pods/         what drains have cut (cut_requests), which nodes new pods avoid (avoided_nodes)
@@ -39,6 +39,7 @@ from tacho_operator.core.rollout.reading import (
     recent_disruption,
     revision_problem,
 )
+from tacho_operator.core.rollout.surge import surge
 from tacho_operator.core.status.build import build_status
 from tacho_operator.core.status.events import revision_events, transition_events
 from tacho_operator.core.status.requeue import requeue_after_seconds
@@ -105,10 +106,12 @@ def plan_reconcile(
     replicas = desired if limits.max_replicas is None else min(desired, limits.max_replicas)
     servers = views(observed.pods, names.ROLE_SERVER)
     deployments = deployment_sizes(observed.deployments)
+    rollout_spec = observed.resource.spec.rollout
     at = RolloutInput(
         desired="" if limits.no_candidate else planning.desired_revision,
         known=revisions.keys(),
         replicas=replicas,
+        surge=surge(rollout_spec.max_surge if rollout_spec else None, replicas),
         pods=pod_counts(servers, now),
         deployments=deployments,
         serving=serving,

@@ -119,6 +119,7 @@ SERVICE = {
     "probe.budgetSeconds": 4,
     "probe.timeoutSeconds": 7201,
     "rollout.scheduleTimeoutSeconds": 9,
+    "rollout.maxSurge": "25",
     "rollout.gate.onRegression": NO_CHOICE,
     "rollout.gate.tolerancePercent.throughput": 100,
     "rollout.gate.tolerancePercent.ttft": 1001,
@@ -190,7 +191,7 @@ def leaf_paths(schema: Schema = SPEC, path: str = "") -> Iterator[str]:
 
     A leaf is a scalar, a map with free keys or a list of scalars; lists of objects are entered.
     """
-    if schema["type"] == "array" and schema["items"]["type"] == "object":
+    if schema.get("type") == "array" and schema["items"]["type"] == "object":
         yield from leaf_paths(schema["items"], f"{path}[]")
     elif "properties" in schema:
         for name, child in schema["properties"].items():
@@ -219,7 +220,7 @@ def shown(path: str) -> str:
 
 
 def _with(schema: Schema, path: str, value: Any) -> Any:
-    if schema["type"] == "array":
+    if schema.get("type") == "array":
         return [_with(schema["items"], path, value)]
     name, _, rest = path.partition(".")
     name = name.removesuffix("[]")
@@ -228,6 +229,6 @@ def _with(schema: Schema, path: str, value: Any) -> Any:
 
 
 def _required(schema: Schema) -> Any:
-    if schema["type"] == "object" and "properties" in schema:
+    if schema.get("type") == "object" and "properties" in schema:
         return {name: _required(schema["properties"][name]) for name in schema.get("required", ())}
     return sample(schema)

@@ -15,7 +15,7 @@ STRINGS = (
 
 def sample(schema: Schema) -> Any:
     """Every property set, every list and map with one entry, every number at its least."""
-    kind = schema["type"]
+    kind = schema.get("type")
     if kind == "object" and "properties" in schema:
         return {name: sample(child) for name, child in schema["properties"].items()}
     if kind == "object":

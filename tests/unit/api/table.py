@@ -38,7 +38,6 @@ def _volume(**volume: Any) -> dict[str, Any]:
 
 
 SECRET_VALUE = {"secretKeyRef": {"name": "s", "key": "k"}}
-
 MODEL = (
     _accepted("llama.cpp on a claim"),
     _accepted("from the hub", HUB),
@@ -277,6 +276,9 @@ SERVICE = (
         "maxReplicas": 2, "behavior": {"scaleUp": {"policies": [
             {"type": "Replicas", "value": 1, "periodSeconds": 15}]}}}),
     _accepted("patience with node autoscalers", rollout={"scheduleTimeoutSeconds": 1800}),
+    *(_accepted(f"a surge of {n}", rollout={"maxSurge": n}) for n in (1, "1%", "25%", "100%")),
+    *(_refused(f"no surge: {n}", "surge-zero", rollout={"maxSurge": n}) for n in (0, "0%")),
+    *(_malformed(f"surge {n!r}", "spec.rollout.maxSurge", rollout={"maxSurge": n}) for n in (-1, "1", 1.5)),
     _accepted("a gate", rollout={"gate": {"onRegression": "Record", "tolerancePercent": {"throughput": 0}}}),
     _refused("a gate of nothing", "gate-needs-probe", rollout={"gate": {}}, probe={"policy": "Disabled"}),
     _accepted("a price", cost={"pricePerGPUHour": "1.20", "currency": "EUR"}),

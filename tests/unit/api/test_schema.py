@@ -134,16 +134,16 @@ def test_every_field_is_described_in_sentences() -> None:
 
 def test_every_integer_says_its_size_and_every_duration_its_unit() -> None:
     for path, node in nodes(SCHEMA):
-        if node["type"] == "integer":
+        if node.get("type") == "integer":
             assert node["format"] in {"int32", "int64"}, path
         name = path.rsplit(".", 1)[-1].lower()
-        if node["type"] in {"integer", "string"} and ("timeout" in name or "duration" in name):
+        if node.get("type") in {"integer", "string"} and ("timeout" in name or "duration" in name):
             assert name.endswith(("seconds", "milliseconds")), path
 
 
 def test_lists_of_objects_are_maps_or_replaced_whole() -> None:
     for path, node in nodes(SCHEMA):
-        if node["type"] == "array":
+        if node.get("type") == "array":
             kind = node["x-kubernetes-list-type"]
             assert kind in {"map", "set", "atomic"}, path
             if kind == "map":

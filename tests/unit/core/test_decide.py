@@ -187,7 +187,8 @@ def test_three_replicas_take_over_pod_by_pod() -> None:
     (new,) = set(world.sizes()) - {old}
     assert world.sizes() == {old: 3, new: 1}
     ready = 3
-    for _ in range(8):
+    for _ in range(12):
+        assert sum(world.sizes().values()) <= 4, "one more than replicas"
         pending = [pod for pod in world.pods("server", new) if "status" not in pod]
         if pending:
             world.serves(pending[0])

@@ -28,6 +28,7 @@ class Cluster:
 
     desired: str = "a"
     replicas: int = 1
+    surge: int = 1
     now: datetime = NOW
     serving: Serving = field(default_factory=Serving)
     deployments: dict[str, list[datetime | None]] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Cluster:
             desired=self.desired,
             known=REVISIONS,
             replicas=self.replicas,
+            surge=self.surge,
             pods={
                 name: PodCount(ready=self.ready(name), available=self.available(name))
                 for name in self.deployments
@@ -80,12 +82,18 @@ class Cluster:
         else:
             self.resize(name, value)
 
+    @property
+    def size(self) -> int:
+        return sum(len(pods) for pods in self.deployments.values())
+
     def reconcile(self) -> Rollout:
         """One decision, checked and carried out."""
         step = next_step(self.standing())
         check(self, step)
         for name, value in self.writes(step):
+            before = self.size
             self.write(name, value)
+            assert self.size <= max(before, self.replicas + self.surge), "the fleet grows beyond its surge"
         return step
 
 
@@ -120,10 +128,10 @@ class Weather(RuleBasedStateMachine):
         self.cluster = Cluster()
         self.pending: list[tuple[str, int | Serving]] = []
 
-    @initialize(replicas=st.integers(1, 4), begun=st.booleans())
-    def something_serves(self, replicas: int, begun: bool) -> None:
+    @initialize(replicas=st.integers(1, 4), surge=st.integers(1, 5), begun=st.booleans())
+    def something_serves(self, replicas: int, surge: int, begun: bool) -> None:
         self.cluster = serving_a(replicas) if begun else Cluster(replicas=replicas)
-        self.cluster.desired = "b"
+        self.cluster.desired, self.cluster.surge = "b", surge
 
     @rule(
         desired=st.sampled_from((*REVISIONS, "b", "c", "", None)),
@@ -233,6 +241,46 @@ def serving_a(replicas: int) -> Cluster:
         cluster.now += timedelta(seconds=20)
     assert cluster.serving.selected == "a"
     return cluster
+
+
+@pytest.mark.parametrize("surge", [1, 3, 10, 12])
+@pytest.mark.parametrize("falls", [False, True])
+@pytest.mark.parametrize("replicas", [10, 5, 20])
+def test_a_change_at_ten_replicas_stays_within_its_surge(surge: int, falls: bool, replicas: int) -> None:
+    """Also if the new revision falls half way, and if replicas change then."""
+    cluster = serving_a(10)
+    cluster.desired, cluster.surge = "b", surge
+    sizes: list[int] = []
+    for turn in range(60):
+        cluster.reconcile()
+        sizes.append(cluster.size)
+        down = falls and turn in (4, 5)
+        for name, pods in cluster.deployments.items():
+            pods[:] = [None if down and name == "b" else since or cluster.now for since in pods]
+        if turn == 6:
+            cluster.replicas = replicas
+        elif turn < 6:
+            assert sum(map(cluster.available, cluster.deployments)) >= 10 or down
+        cluster.now += timedelta(seconds=20)
+    assert max(sizes) <= max(10, replicas) + surge
+    assert {name: len(pods) for name, pods in cluster.deployments.items()} == {"b": replicas}
+
+
+@pytest.mark.parametrize("replicas", [1, 4])
+def test_old_pods_that_never_get_ready_leave_room_for_a_third_revision(replicas: int) -> None:
+    """b has all pods that are ready, and the room is full."""
+    cluster = serving_a(replicas)
+    cluster.deployments = {"a": [None], "b": [cluster.now] * replicas}
+    cluster.serving = replace(cluster.serving, selected="", admitted="b")
+    cluster.desired = "c"
+    for _ in range(40):
+        cluster.now += timedelta(seconds=20)
+        cluster.reconcile()
+        for name, pods in cluster.deployments.items():
+            pods[:] = [since or (cluster.now if name == "c" else None) for since in pods]
+        assert sum(map(cluster.available, cluster.deployments)) >= replicas
+        assert cluster.size <= replicas + 1
+    assert {name: len(pods) for name, pods in cluster.deployments.items()} == {"c": replicas}
 
 
 @pytest.mark.parametrize(("age_seconds", "replicas"), [(3, 1), (15, 1), (15, 3), (35, 1)])

@@ -45,6 +45,7 @@ COPIED = frozenset(
         "required",
         "x-kubernetes-list-type",
         "x-kubernetes-list-map-keys",
+        "x-kubernetes-int-or-string",
     }
 )
 DROPPED = frozenset({"title", "examples", "$defs"})
@@ -142,7 +143,7 @@ def _property(node: Schema, *, definitions: dict[str, Schema], where: str) -> Sc
 
 
 def _check(node: Schema, *, where: str) -> None:
-    kind = node.get("type")
+    kind = node.get("type", "string" if node.get("x-kubernetes-int-or-string") else None)
     if kind not in {"string", "integer", "boolean", "array", "object"}:
         raise UnsupportedKeyword(f"{where}: type {kind!r} is not one of the API's")
     if kind == "object" and "properties" in node:

@@ -59,6 +59,12 @@ _SERVICE = (
         "probe.budgetSeconds exceeds timeoutSeconds; lower it or raise the timeout",
     ),
     Rule(
+        "surge-zero",
+        "spec.rollout",
+        "!has(self.maxSurge) || (self.maxSurge != 0 && self.maxSurge != '0%')",
+        "rollout.maxSurge is 0, but a new revision starts beside the old one; set 1 or 1% or more",
+    ),
+    Rule(
         "gate-needs-probe",
         "spec",
         "!has(self.rollout) || !has(self.rollout.gate) || !has(self.probe) || !has(self.probe.policy)"

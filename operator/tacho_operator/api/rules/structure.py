@@ -37,6 +37,8 @@ class Violation:
 
 def check(value: Any, schema: Schema, path: str) -> Iterator[Violation]:
     """Every error of ``value`` against ``schema``, in the document's order."""
+    if schema.get("x-kubernetes-int-or-string"):
+        schema = {**schema, "type": "string" if isinstance(value, str) else "integer"}
     kind = schema["type"]
     if not _has_type(kind, value):
         article = "an" if kind[0] in "aio" else "a"

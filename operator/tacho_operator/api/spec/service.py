@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from tacho_operator.api.base import NO_BLANK, ApiModel, Decimal, Label63, integer, items
 
 ProbePolicy = Literal["Auto", "Always", "Disabled"]
+
+PERCENT_PATTERN = r"^(0|[1-9][0-9]{0,2})%$"
 
 Milliseconds = Annotated[int, integer(1, 3_600_000)]
 
@@ -19,6 +21,19 @@ ScalingPolicyType = Literal["Pods", "Percent"]
 ScalingMode = Literal["Enforce", "Recommend"]
 GateAction = Literal["Reject", "Record"]
 Tolerance = Annotated[int, integer(0, 1000)]
+MaxSurge = Annotated[
+    Annotated[int, Field(ge=0, le=1000, strict=True)] | Annotated[str, Field(pattern=PERCENT_PATTERN)],
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "pattern": PERCENT_PATTERN,
+            "maxLength": 4,
+            "minimum": 0,
+            "maximum": 1000,
+        }
+    ),
+]
+"""A number of pods, or a share of replicas in percent."""
 
 
 class WorkloadSpec(ApiModel):
@@ -88,6 +103,8 @@ class RolloutSpec(ApiModel):
     schedule_timeout_seconds: Annotated[int, integer(10, 86400)] | None = None
     """Seconds a pod may wait for a node, node autoscalers included, before Stalled is true. Absent: 600.
     Example: 1800."""
+    max_surge: MaxSurge | None = None
+    """Pods that all revisions together may have beyond replicas, as a number or share. Absent: 25%."""
     gate: GateSpec | None = None
     """Judges a new revision before it receives requests. Absent: it takes over once it is ready."""
 

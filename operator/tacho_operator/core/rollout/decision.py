@@ -9,8 +9,9 @@ history and any step can be repeated after a restart.
      └── after a pause ── old serves ◄──┘ none of new available
                           alone again
 
-A pod is available when it has been ready for MIN_READY_SECONDS. A Deployment shrinks, and is deleted, only by
-as many pods as its successor has available at that time.
+A pod is available when it has been ready for MIN_READY_SECONDS. A Deployment loses ready pods, and is
+deleted, only by as many pods as its successor has available at that time. All together stay within
+``replicas`` + ``surge`` (surge.py).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tacho_operator.core.rollout.record import (
     RollbackRecord,
     Serving,
 )
+from tacho_operator.core.rollout.surge import bounded
 
 NOTE_LIMIT = 512
 """Longest stored cause of a rollback, in characters."""
@@ -56,6 +58,8 @@ class RolloutInput:
     until its successor serves. (Its ControllerRevision was deleted or has another version's format.)
     """
     replicas: int
+    surge: int = 1
+    """Number of pods that all Deployments together may have beyond ``replicas``; at least 1."""
     pods: Mapping[str, PodCount]
     deployments: Mapping[str, int]
     """Replicas of each existing Deployment, by revision."""
@@ -155,8 +159,9 @@ class Rollout:
 def next_step(at: RolloutInput) -> Rollout:
     """One step of the rollout towards the desired revision."""
     step = _with_ready_pods(at, _step(at))
-    replicas = {name: size for name, size in step.replicas.items() if name in at.known}
-    return replace(step, replicas=replicas, requeue_after_seconds=_requeue_after_seconds(at, step))
+    ready, limit = {name: at.ready(name) for name in step.replicas}, at.replicas + at.surge
+    sizes = bounded(step.replicas, at.deployments, ready, known=at.known, first=at.desired, limit=limit)
+    return replace(step, replicas=sizes, requeue_after_seconds=_requeue_after_seconds(at, step))
 
 
 def _step(at: RolloutInput) -> Rollout:
@@ -265,7 +270,8 @@ def _reject(at: RolloutInput) -> Rollout:
 
 def _replace_active(at: RolloutInput) -> Rollout:
     """The step after admission: the Service selects both revisions. The old Deployment shrinks by one for
-    each available new pod. It is deleted when the new one has been complete for SETTLE_SECONDS.
+    each available new pod, and the new one grows by as many. The old one is deleted when the new one has been
+    complete for SETTLE_SECONDS.
     """
     desired, active, replicas = at.desired, at.active, at.replicas
     admitted_time = at.admission_time(desired)
@@ -283,7 +289,8 @@ def _replace_active(at: RolloutInput) -> Rollout:
         return replace(done, reason=f"Revision {desired} has replaced {active}.")
     # Pods that requests do not reach replace none: the Service is written first, and may be refused.
     replaced = at.available(desired) if at.selects(desired) else 0
-    sizes = {desired: replicas, active: max(1, replicas - replaced)}
+    grown = max(at.surge + replaced, at.deployments.get(desired, 0))
+    sizes = {desired: min(replicas, grown), active: max(1, replicas - replaced)}
     sizes |= _leftovers(at, sizes)
     state = (
         f"complete; {active} is deleted after {SETTLE_SECONDS:.0f} s"

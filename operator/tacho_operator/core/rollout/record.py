@@ -16,7 +16,7 @@ from tacho_operator.core.types import Manifest
 MIN_READY_SECONDS = 10
 """Seconds that a pod must be ready before it counts as available and may replace another pod.
 
-It is the time that the readiness probe needs to fail: 5 times 2 s (manifests/pod/containers.py). The first
+It is the time that the readiness probe needs to fail: 5 times 2 s (manifests/containers.py). The first
 pod of a resource serves at once.
 """
 SETTLE_SECONDS = 30.0
