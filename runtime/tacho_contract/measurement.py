@@ -167,9 +167,8 @@ class Capacity:
     ci_percent: float | None = None
     """Half width of the 95 % confidence interval of the throughput, in percent of it."""
     boundary: str = field(default="Floor", metadata=WORD)
-    """How the capacity is bounded: Edge (a little more breaks the SLO), NeverMet (one request at a time
-    breaks it already), Plateau (more concurrency brings no more throughput) or Floor (no higher level gave a
-    measured value)."""
+    """How it is bounded: Edge (a little more breaks the SLO), NeverMet (one request at a time does), Plateau
+    (more concurrency brings no more throughput) or Floor (no higher level gave a measured value)."""
     basis: str = field(default="Knee", metadata=WORD)
     """What made it the capacity: SLO, or Knee (the fewest requests at the same time with nine tenths of the
     highest throughput)."""

@@ -78,8 +78,7 @@ class CustomEngineSpec(ApiModel):
     """Program and arguments, without a shell (an image's own ENTRYPOINT is not used). $(TACHO_MODEL_PATH),
     $(TACHO_SERVED_NAME), $(TACHO_HOST), $(TACHO_PORT), $(TACHO_MAX_MODEL_LEN), $(TACHO_CONCURRENCY),
     $(TACHO_QUANTIZATION), $(TACHO_KV_CACHE_DTYPE), $(TACHO_TENSOR_PARALLEL) and $(TACHO_PIPELINE_PARALLEL)
-    are expanded. Refused with a preset.
-    Example: [serve, $(TACHO_MODEL_PATH), $(TACHO_HOST), $(TACHO_PORT)]."""
+    are expanded. Refused with a preset. Example: [serve, $(TACHO_MODEL_PATH)]."""
     port: Annotated[int, integer(1, 65535)] | None = None
     """TCP port the engine listens on inside the pod. Absent: 8000, with a preset. Example: 8000."""
     health_path: Annotated[str, Field(min_length=1, max_length=256, pattern=f"^/{NO_BLANK}*$")] | None = None
@@ -140,8 +139,7 @@ class GpuSpec(ApiModel):
     nvidia.com/mig-1g.10gb."""
     schedule_timeout_seconds: Annotated[int, integer(10, 86400)] | None = None
     """Seconds that a pod waits for a GPU of the planned kind before the next kind that fits is planned, each
-    once, if products leave a choice. A revision that has served stays. A node autoscaler needs more. Absent:
-    120. Example: 600."""
+    once, if products leave a choice. A node autoscaler needs more. Absent: 120. Example: 600."""
 
 
 class ParallelismSpec(ApiModel):

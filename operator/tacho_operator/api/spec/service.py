@@ -104,7 +104,7 @@ class RolloutSpec(ApiModel):
     """Seconds a pod may wait for a node, node autoscalers included, before Stalled is true. Absent: 600.
     Example: 1800."""
     max_surge: MaxSurge | None = None
-    """Pods that all revisions together may have beyond replicas, as a number or share. Absent: 25%."""
+    """Pods that all revisions together may have beyond replicas. Absent: 25%. Example: 1."""
     gate: GateSpec | None = None
     """Judges a new revision before it receives requests. Absent: it takes over once it is ready."""
 

@@ -91,8 +91,8 @@ class HubSpec(ApiModel):
     ca_bundle_config_map_ref: CaBundleRef | None = None
     """Certificates (PEM) the mirror or proxy is signed by. Absent: the image's own bundle."""
     env: EnvList = Field(default_factory=list)
-    """Variables of the inspect and fetch containers only: proxies, certificates, HF_ENDPOINT (https://), and
-    time limits and transfers of the hub's client. Example: HTTPS_PROXY."""
+    """Variables of the inspect and fetch containers only: proxies, certificates, HF_ENDPOINT, time limits.
+    Example: HTTPS_PROXY."""
 
 
 def _understood(uri: str) -> str:

@@ -64,8 +64,8 @@ class PlanGpu(StatusModel):
     compute_capability: Word | None = None
     """CUDA compute capability. Example: 8.9."""
     tried: Annotated[list[ShortText], items(16)] = Field(default_factory=list)
-    """Kinds of GPU that were planned before for this spec and had no free one; with product among them, all
-    that fit were tried, and it stays."""
+    """Kinds of GPU that were planned before for this spec and had no free one. With product among them it
+    stays."""
 
 
 class PlanParallelism(StatusModel):
