@@ -8,6 +8,7 @@ from typing import Any
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.shell.observe import read_resource
 from tacho_operator.shell.replica_writes import ReplicaWrites
+from tacho_operator.shell.store.trimming import readable_part
 from tacho_operator.shell.workqueue import Key
 from tools.harness.resources import CLAIM_SPEC, changed, raw_resource
 
@@ -30,6 +31,16 @@ def test_a_change_of_replicas_alone_is_remembered() -> None:
 def test_replicas_that_are_no_longer_set_are_no_change() -> None:
     writes = ReplicaWrites(lambda: NOW)
     assert [writes.last(KEY, resource(replicas)) for replicas in (3, 1)] == [None, None]
+
+
+def test_one_replica_that_an_autoscaler_wrote_is_a_change() -> None:
+    """As the API server notes a write of /scale, and as the store keeps it."""
+    raw = raw_resource(changed(CLAIM_SPEC, replicas=1, autoscaling=SCALED), uid="u")
+    owner = {"manager": "kube-controller-manager", "operation": "Update", "subresource": "scale"}
+    raw["metadata"]["managedFields"] = [owner | {"fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+    writes = ReplicaWrites(lambda: NOW)
+    stored = readable_part("LLMDeployment", raw)
+    assert [writes.last(KEY, item) for item in (resource(3), read_resource({**raw, **stored}))] == [None, NOW]
 
 
 def test_changes_with_autoscaling_or_without_it_or_of_another_resource_are_none() -> None:

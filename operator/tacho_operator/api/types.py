@@ -38,6 +38,8 @@ class ObjectMeta(ApiModel):
     """Labels of the object."""
     annotations: Annotated[dict[str, str], BeforeValidator(nulls_as_empty)] = Field(default_factory=dict)
     """Annotations of the object."""
+    managed_fields: list[dict[str, Any]] = Field(default_factory=list)
+    """Who wrote which fields; of the stored ones only whether somebody wrote /scale."""
     deletion_timestamp: str | None = None
     """When deletion was requested, RFC 3339. Absent: it was not."""
 

@@ -74,7 +74,7 @@ class DecisionSources:
     plans: Plans
     probe_turns: ProbeTurns
     own_image: Callable[[], Awaitable[RuntimeImage]]
-    """Reads the image that this operator runs; called once."""
+    """Reads the image that this operator runs; called until it has answered."""
     budget: NamespaceBudget = dataclasses.field(default_factory=NamespaceBudget)
     """Charged with decisions that are made while children are written."""
 

@@ -36,8 +36,10 @@ class ReplicaWrites:
         scaled = hash(spec.autoscaling.model_dump_json())
         same = seen is not None and (seen.uid, seen.autoscaling) == (uid, scaled)
         written = seen.written if seen is not None and same else None
-        # The default is what an unset field has: no other writer.
-        if seen is not None and same and spec.replicas not in (seen.replicas, DEFAULT_REPLICAS):
+        # The default is also what an unset field has, but no field that was written by /scale is unset.
+        scales = any(entry.get("subresource") == "scale" for entry in resource.metadata.managed_fields)
+        is_set = scales or spec.replicas != DEFAULT_REPLICAS
+        if seen is not None and same and is_set and spec.replicas != seen.replicas:
             written = self._clock()
         self._seen[key] = _Seen(uid, scaled, spec.replicas, written)
         return written

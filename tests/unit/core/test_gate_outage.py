@@ -191,9 +191,10 @@ def test_while_a_former_revision_fills_in_nothing_is_asked_of_a_pod_that_answers
     assert "judged: once revision" in world.message()
     assert "serves alone" in world.message()
     world.serve_all()
-    for _ in range(3):
+    for _ in range(5):
         world.reconcile(MIN_READY_SECONDS)
         world.deployment_controller()
+        world.serve_all()
     assert world.selected() == world.active
     assert world.asked(world.pods("server", third)[-1])
     world.measures(third, 0.5, again=True)

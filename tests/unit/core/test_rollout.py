@@ -113,7 +113,7 @@ ROWS = {
     "the Service is refused: the old one keeps all": ("b", ON_A, 3, "a:3:3 b:3:3", "a", "", "b:3 a:3", ""),
     "the Service has turned: the old one shrinks": ("b", TOGETHER, 3, "a:3:3 b:3:1", "a", "", "b:2 a:2", ""),
     "second of four available": ("b", TOGETHER, 4, "a:2:2 b:4:3:2", "a", "", "b:3 a:2", ""),
-    "one of them is lost: there is no room": ("b", TOGETHER, 3, "a:1:1 b:3:1", "a", "", "b:3 a:1", ""),
+    "one of them is lost: it makes room": ("b", TOGETHER, 3, "a:1:1 b:3:1", "a", "", "b:2 a:1", ""),
     "all available, not settled: one stays": ("b", LET_IN, 3, "a:1:1 b:3:3", "a", "", "b:3 a:1", ""),
     "all ready and settled, one just now": ("b", TOGETHER, 3, "a:1:1 b:3:3:2", "a", "", "b:3 a:1", ""),
     "all available and settled": ("b", TOGETHER, 3, "a:1:1 b:3:3", "b", "b", "b:3", "a"),

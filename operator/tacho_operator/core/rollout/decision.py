@@ -289,7 +289,7 @@ def _replace_active(at: RolloutInput) -> Rollout:
         return replace(done, reason=f"Revision {desired} has replaced {active}.")
     # Pods that requests do not reach replace none: the Service is written first, and may be refused.
     replaced = at.available(desired) if at.selects(desired) else 0
-    grown = max(at.surge + replaced, at.deployments.get(desired, 0))
+    grown = max(at.surge + replaced, at.ready(desired))
     sizes = {desired: min(replicas, grown), active: max(1, replicas - replaced)}
     sizes |= _leftovers(at, sizes)
     state = (

@@ -14,7 +14,7 @@ def surge(most: int | str | None, replicas: int) -> int:
 
 
 def bounded(
-    wanted: Mapping[str, int],
+    desired: Mapping[str, int],
     existing: Mapping[str, int],
     ready: Mapping[str, int],
     *,
@@ -22,25 +22,25 @@ def bounded(
     first: str,
     limit: int,
 ) -> dict[str, int]:
-    """The sizes to write: ``wanted``, less what exceeds ``limit``. Pods are added only up to ``limit``,
+    """The sizes to write: ``desired``, less what exceeds ``limit``. Pods are added only up to ``limit``,
     beside all that exist before the step: the sum is never more than that, or than it was.
 
     Wanted pods that are ready stay. The revision ``first`` is next, as the others' further pods may never
     become ready. A Deployment without room for its first pod is not created yet.
     """
     # Deployments of unknown revisions cannot shrink: waiting for that, no successor would ever be complete.
-    have = {name: existing.get(name, 0) if name in known else size for name, size in wanted.items()}
-    leaving = sum(size for name, size in existing.items() if name not in wanted and name in known)
-    sizes = {name: min(size, ready[name]) if name in known else size for name, size in wanted.items()}
+    have = {name: existing.get(name, 0) if name in known else size for name, size in desired.items()}
+    leaving = sum(size for name, size in existing.items() if name not in desired and name in known)
+    sizes = {name: min(size, ready[name]) if name in known else size for name, size in desired.items()}
     addable = max(0, limit - leaving - sum(have.values()))
-    room = max(0, limit - sum(sizes.values()))
-    for name in sorted(wanted, key=lambda name: name != first):
-        granted = min(wanted[name] - sizes[name], room)
-        room -= granted
+    unassigned = max(0, limit - sum(sizes.values()))
+    for name in sorted(desired, key=lambda name: name != first):
+        granted = min(desired[name] - sizes[name], unassigned)
+        unassigned -= granted
         sizes[name] = min(sizes[name] + granted, have[name] + addable)
         addable -= max(0, sizes[name] - have[name])
     return {
         name: size
         for name, size in sizes.items()
-        if name in known and (size or not wanted[name] or name in existing)
+        if name in known and (size or not desired[name] or name in existing)
     }

@@ -203,6 +203,8 @@ def _metadata(full: Manifest) -> Manifest:
     annotations = full.get("annotations")
     if annotations and LAST_APPLIED in annotations:
         kept["annotations"] = {key: value for key, value in annotations.items() if key != LAST_APPLIED}
+    if any(entry.get("subresource") == "scale" for entry in full.get("managedFields") or ()):
+        kept["managedFields"] = [{"subresource": "scale"}]
     return kept
 
 
