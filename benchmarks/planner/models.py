@@ -264,7 +264,7 @@ MORE: dict[str, tuple[Config, Callable[[Config], Iterator[Row]]]] = {
     "phi-3-mini-as-llama-49k": (_llama(3072, 8192, 32, 32, 32, 49152, 4096), BY_FAMILY["llama"]),
     "danube3-4b-49k": (_llama(3840, 10240, 24, 32, 8, 49152, 8192), BY_FAMILY["llama"]),
     "rho-1b": (_llama(2048, 5632, 22, 32, 4, 32000, 2048), BY_FAMILY["llama"]),
-    "gemma-3-27b": (GEMMA_3_27B, BY_FAMILY["llama"]),
+    "gemma-3-27b-text": (GEMMA_3_27B, BY_FAMILY["llama"]),
     "yi-1.5-34b": (_llama(7168, 20480, 60, 56, 8, 64000, 4096), BY_FAMILY["llama"]),
 }
 LLAMA_IN_Q4_0 = "llama-3.1-8b-q4_0"

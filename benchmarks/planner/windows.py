@@ -86,7 +86,9 @@ def fewest_blocks(name: str, length: int, step: int, requests: int) -> int:
     return blocks
 
 
-def asked(name: str, length: int, step: int, requests: int, cases: list[dict[str, int]]) -> dict[str, Any]:
+def requested(
+    name: str, length: int, step: int, requests: int, cases: list[dict[str, int]]
+) -> dict[str, Any]:
     """What the driver runs: each case has the blocks that the planner says, or its ``share`` of them."""
     blocks = fewest_blocks(name, length, step, requests)
     sized = [{"share": 100, **case} for case in cases]
@@ -105,7 +107,7 @@ def edges() -> Iterator[dict[str, Any]]:
     """Twelve long requests at once and one after the other, and in a pool of nine tenths."""
     cases = [{"output": 64, "rounds": 1, "gap": gap} for gap in (0, 2, 5)]
     for name in MODELS:
-        yield asked(name, 16384, 8192, 12, [*cases, {**cases[0], "share": 90}])
+        yield requested(name, 16384, 8192, 12, [*cases, {**cases[0], "share": 90}])
 
 
 def drawn(seed: int = 1) -> Iterator[dict[str, Any]]:
@@ -121,7 +123,7 @@ def drawn(seed: int = 1) -> Iterator[dict[str, Any]]:
                     }
                     for _ in range(4)
                 ]
-                yield asked(name, length, step, requests, cases)
+                yield requested(name, length, step, requests, cases)
 
 
 def judged(python: Path, models: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

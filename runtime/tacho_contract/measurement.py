@@ -139,7 +139,7 @@ class CurvePoint:
     end_to_end_milliseconds_p95: float | None = None
     """95th percentile of the time to the last token, in milliseconds."""
     slo_met: bool | None = None
-    """Whether this level met the SLO. Absent: the SLO has no target."""
+    """Whether this level met the SLO. Absent: no target, or too few requests."""
     ttft_slo_ratio: float | None = None
     """The SLO's percentile of the time to the first token over its target; above 1 misses it. Absent: the SLO
     has no such target."""

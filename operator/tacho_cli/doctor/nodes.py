@@ -14,7 +14,7 @@ from tacho_contract.units import counted, listed
 from tacho_engines.registry import engine_profiles
 from tacho_operator.api.defaults import GPU_RESOURCE, GPU_TOLERATIONS
 from tacho_operator.core.planner.devices import MIG_RESOURCE, PRODUCT_LABEL, gpu_counts, node_gpu
-from tacho_operator.core.pods.nodes import Placement, node_facts, obstacles
+from tacho_operator.core.pods.nodes import PodPlacement, node_facts, obstacles
 from tacho_operator.core.types import NodeFacts
 
 PRESENT = ("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present")
@@ -23,7 +23,7 @@ CUDA = ("nvidia.com/cuda.runtime-version", "nvidia.com/cuda.runtime")
 """Prefixes of the labels of the newest CUDA version that a driver supports: present name, earlier name."""
 DRIVER = ("nvidia.com/cuda.driver-version", "nvidia.com/cuda.driver")
 MIG_STATE = "nvidia.com/mig.config.state"
-ANY_SPEC = Placement(selector={}, tolerations=GPU_TOLERATIONS)
+ANY_SPEC = PodPlacement(selector={}, tolerations=GPU_TOLERATIONS)
 """Where pods with GPUs may run whose spec says nothing about nodes."""
 FIRST_DRIVER = {12: "525", 13: "580"}
 """First driver branch of each major version of CUDA (CUDA Compatibility, table 1)."""

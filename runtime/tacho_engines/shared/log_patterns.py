@@ -331,23 +331,8 @@ def classify(
     if reported is not None:
         lines = [line for line in lines if line != reported.message]
     tail = log_tail(lines)
-    certain = bool(end.out_of_memory_kills)
-    if certain or end.signal == signal.SIGKILL or end.code == 128 + signal.SIGKILL:
-        how = "the kernel killed" if certain else "SIGKILL ended"
-        why = "for memory" if certain else "(most often: the container's memory limit, or the node's memory)"
-        return Failure(
-            failure_class=FailureClass.HOST_OUT_OF_MEMORY,
-            message=f"{how} {engine} {why}",
-            next_step="raise the memory in spec.engine.resources, or lower spec.context",
-            log_tail=tail,
-        )
-    if end.signal == signal.SIGILL:
-        return Failure(
-            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
-            message=f"{engine} met an instruction that this node's CPU does not have",
-            next_step="place the pod on newer nodes (spec.podTemplate), or take an image built for this CPU",
-            log_tail=tail,
-        )
+    if by_signal := _killed(engine, end, tail):
+        return by_signal
     by_error = 0 < (end.code or 0) < 128
     cause = errors.last(lines) if by_error else None
     if reported is not None and reported.failure_class == FailureClass.ENGINE_CRASHED and cause:
@@ -371,6 +356,28 @@ def classify(
         next_step="read the engine's last lines (kubectl logs --previous); it is started again with back-off",
         log_tail=tail,
     )
+
+
+def _killed(engine: str, end: Exit, tail: tuple[str, ...]) -> Failure | None:
+    """The failure of an engine that the kernel or its CPU ended; None: neither did."""
+    certain = bool(end.out_of_memory_kills)
+    if certain or end.signal == signal.SIGKILL or end.code == 128 + signal.SIGKILL:
+        how = "the kernel killed" if certain else "SIGKILL ended"
+        why = "for memory" if certain else "(most often: the container's memory limit, or the node's memory)"
+        return Failure(
+            failure_class=FailureClass.HOST_OUT_OF_MEMORY,
+            message=f"{how} {engine} {why}",
+            next_step="raise the memory in spec.engine.resources, or lower spec.context",
+            log_tail=tail,
+        )
+    if end.signal == signal.SIGILL:
+        return Failure(
+            failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
+            message=f"{engine} met an instruction that this node's CPU does not have",
+            next_step="place the pod on newer nodes (spec.podTemplate), or take an image built for this CPU",
+            log_tail=tail,
+        )
+    return None
 
 
 def _signal_name(number: int) -> str:

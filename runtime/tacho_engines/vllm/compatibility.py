@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 
 from tacho_contract.failure import FailureClass
-from tacho_contract.model import StoredQuantization
 from tacho_contract.units import gib
 from tacho_engines.base import Context, EngineOptions, EngineRefusal, Placement
 from tacho_engines.shared.compatibility import (
@@ -26,10 +25,24 @@ from tacho_engines.shared.remote_code import code_refusal, in_transformers
 from tacho_engines.shared.switches import decimal, integer
 from tacho_engines.vllm import kernels
 from tacho_engines.vllm.arguments import MISTRAL, NOT_IN_HALF, in_half, wrong_dtype
+from tacho_engines.vllm.formats import (
+    ALL_ALIKE,
+    ALLOW_DEPRECATED,
+    CONFIGURED,
+    DEPRECATED,
+    FORMAT_CAPABILITY,
+    FORMATS,
+    FORMATS_SINCE,
+    NOT_BY_BITSANDBYTES,
+    ONLY_CAPABILITY,
+    REMOVED,
+    SCHEMES,
+    SCHEMES_SINCE,
+    features,
+)
 from tacho_engines.vllm.graphs import before_bytes, refused_sizes
 from tacho_engines.vllm.memory import pool_blocks
 from tacho_engines.vllm.own_classes import in_vllms_class, is_users_build
-from tacho_engines.vllm.parallel import MX_GROUP
 from tacho_engines.vllm.profile import PROFILE
 from tacho_engines.vllm.recorded import recorded
 from tacho_engines.vllm.settings import (
@@ -46,74 +59,6 @@ from tacho_engines.vllm.settings import (
 from tacho_engines.vllm.versions import SWAP_REMOVED
 from tacho_engines.vllm.weights import gguf_by_plugin, offloaded_bytes
 
-FORMAT_CAPABILITY = {
-    "mxfp4": (8, 0),
-    "fbgemm_fp8": (8, 0),
-    "experts_int8": (8, 0),
-    "fp_quant": (10, 0),
-    "modelopt FP8": (8, 0),
-    "modelopt MXFP8": (8, 0),
-    "compressed-tensors MXFP4": (8, 0),
-    **dict.fromkeys(("modelopt NVFP4", "modelopt W4A16_NVFP4", "mxfp8", "torchao", "humming"), (7, 5)),
-    **dict.fromkeys(("DeepseekV32ForCausalLM", "GlmMoeDsaForCausalLM"), (9, 0)),
-}
-"""Least compute capability of a format, of one with a scheme, or of an architecture, above its method's.
-Source: vLLM 0.32 layers/quantization, get_min_capability of each (MXFP4 computes in bfloat16; modelopt's FP8
-needed 8.9 before 0.27), compressed_tensors/schemes; v1/attention/backends/mla, of those for sparse
-attention."""
-ONLY_CAPABILITY = {"compressed-tensors W4A8-float": (9, 0)}
-"""The only compute capability of a scheme: whole numbers of 4 bits, multiplied in FP8. Source: wheel 0.32.0,
-compressed_tensors.py _is_fp8_w4a8_sm90, kernels/linear/mixed_precision/cutlass.py."""
-FORMATS_SINCE = "0.26"
-FORMATS = frozenset(
-    (
-        *("awq", "auto_awq", "awq_marlin", "gptq", "auto_gptq", "gptq_marlin", "compressed-tensors"),
-        *("fp8", "fbgemm_fp8", "deepseek_v4_fp8", "mxfp4", "gpt_oss_mxfp4", "mxfp8", "fp_quant"),
-        *("modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed", "bitsandbytes", "gguf"),
-        *("experts_int8", "moe_wna16", "quark", "torchao", "inc", "auto-round", "humming", "online"),
-    )
-)
-"""``quant_method`` of the checkpoints that vLLM and its plugins load. Source: wheels 0.26.0 and 0.32.0,
-layers/quantization/__init__.py QUANTIZATION_METHODS, inc/inc.py."""
-SCHEMES_SINCE = "0.32"
-SCHEMES = {
-    "awq": ("W4A16",),
-    "gptq": ("W4A16", "W8A16"),
-    "bitsandbytes": ("nf4", "fp4", "int8"),
-    "modelopt": (
-        *("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "FP8_BLOCK_SCALES", "MXFP8"),
-        *("NVFP4", "W4A16_NVFP4", "MIXED_PRECISION"),
-    ),
-}
-"""Schemes of a format that are loaded, where not all are. Source: wheel 0.32.0, TYPE_MAP of auto_awq.py and
-auto_gptq.py, QUANT_ALGOS of modelopt.py; vllm-bnb-plugin 0.0.3, quantization/config.py. No irregular one is:
-compressed_tensors.py and utils/gptq_utils.py ("activation ordering … is no longer supported")."""
-DEPRECATED = ("fbgemm_fp8", "fp_quant")
-ALLOW_DEPRECATED = "allow-deprecated-quantization"
-"""The switch for quantization methods that vLLM has deprecated. Source: wheels 0.26.0 and 0.32.0,
-DEPRECATED_QUANTIZATION_METHODS; config/model.py _verify_quantization."""
-REMOVED = {
-    "0.9.2": ("Phi3SmallForCausalLM",),
-    "0.10.2": ("MllamaForConditionalGeneration", "MotifForCausalLM", "Phi4FlashForCausalLM"),
-    "0.22.0": ("JAISLMHeadModel",),
-    "0.23.0": (
-        *("InternLM2VEForCausalLM", "InternLMForCausalLM", "QWenLMHeadModel", "XverseForCausalLM"),
-        *("QwenVLForConditionalGeneration", "Dots1ForCausalLM", "BambaForCausalLM", "MiniMaxForCausalLM"),
-        *("MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM", "MiniMaxVL01ForConditionalGeneration"),
-        *("BaiChuanForCausalLM", "BaichuanForCausalLM"),
-    ),
-    "0.24.0": ("AquilaModel", "AquilaForCausalLM", "Grok1ModelForCausalLM", "Grok1ForCausalLM",
-               "AyaVisionForConditionalGeneration"),
-    "0.25.0": ("TeleChatForCausalLM", "PersimmonForCausalLM", "FuyuForCausalLM"),
-    "0.26.0": ("Plamo2ForCausalLM", "OuroForCausalLM"),
-    "0.28.0": (
-        *("ArcticForCausalLM", "ChameleonForConditionalGeneration", "Fairseq2LlamaForCausalLM"),
-        *("HCXVisionForCausalLM", "MPTForCausalLM", "MptForCausalLM", "RWForCausalLM"),
-        "StableLMEpochForCausalLM",
-    ),
-}  # fmt: skip
-"""Architectures of language models by the last version of vLLM that loads them. Source: wheel 0.32.0,
-model_executor/models/registry.py _PREVIOUSLY_SUPPORTED_MODELS."""
 CONFIG_ELSEWHERE = "hf-config-path"
 """The switch that names another folder or repository with the model's config.json."""
 CUDA_13_SINCE, CUDA_12_TAG = "0.20", "cu12"
@@ -123,15 +68,6 @@ BITSANDBYTES_COMPUTES = "bfloat16"
 """Type in which vLLM multiplies 4-bit weights of bitsandbytes, whatever the model's type."""
 STRETCHING = ("rope-", "yarn-", "hf-overrides")
 """Prefixes of arguments that change the positions of tokens, and so may extend the context."""
-SMALLEST = Context(256, 1)
-NOT_BY_BITSANDBYTES = (
-    *("BloomForCausalLM", "DbrxForCausalLM", "FalconMambaForCausalLM", "GPT2LMHeadModel", "GPTJForCausalLM"),
-    *("KimiLinearForCausalLM", "KimiVLForConditionalGeneration", "Mamba2ForCausalLM", "MambaForCausalLM"),
-    *("OrionForCausalLM", "Phi3VForCausalLM", "StableLmForCausalLM", "Zamba2ForCausalLM"),
-    "AriaForConditionalGeneration",
-)
-"""Architectures without packed_modules_mapping. Source: classes of wheel 0.32.0; vllm-bnb-plugin 0.0.3,
-bitsandbytes_loader.py ("does not support BitsAndBytes quantization yet")."""
 
 
 def refusal(placement: Placement) -> EngineRefusal | None:
@@ -200,11 +136,6 @@ def _removed_refusal(placement: Placement) -> EngineRefusal | None:
     )
 
 
-CONFIGURED = ("LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM")
-"""Architectures whose configuration class vLLM finds without a model_type. Source: wheel 0.32.0,
-transformers_utils/config.py _ARCHITECTURE_TO_MODEL_TYPE."""
-
-
 def _code_refusal(placement: Placement) -> EngineRefusal | None:
     """The refusal of a model whose classes the default version of vLLM lacks, and the user trusts none of the
     repository's. What other versions or the user's image have is not known.
@@ -214,14 +145,6 @@ def _code_refusal(placement: Placement) -> EngineRefusal | None:
         return None
     types = in_transformers() | recorded("configurations")
     return code_refusal(placement, types, in_transformers() | recorded("architectures"))
-
-
-ALL_ALIKE = (
-    *("Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2VLForConditionalGeneration"),
-    "Qwen2_5_VLForConditionalGeneration",
-)
-"""Architectures of which vLLM has windows in all layers or in none. Source: wheel 0.32.0, models/qwen2.py
-Qwen2Model ("Sliding window for some but all layers is not supported")."""
 
 
 def _windows_refusal(placement: Placement) -> EngineRefusal | None:
@@ -305,7 +228,7 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
     if gpu.capability == (0, 0):
         return None
     least, what = least_capability(method, version), method.method
-    for name in (*_features(placement.facts.quantization), placement.architecture.name):
+    for name in (*features(placement.facts.quantization), placement.architecture.name):
         if ONLY_CAPABILITY.get(name, gpu.capability) != gpu.capability:
             only = ".".join(map(str, ONLY_CAPABILITY[name]))
             message = f"vllm {version} runs {name} on compute capability {only} alone; {gpu.product} has "
@@ -324,15 +247,6 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
         message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)
     return None
-
-
-def _features(stored: StoredQuantization) -> Iterator[str]:
-    """The names by which the tables of capabilities list a format and its schemes."""
-    yield stored.method
-    blocks_of_mx = stored.method == "compressed-tensors" and stored.group_size == MX_GROUP
-    for scheme in stored.schemes:
-        mxfp4 = blocks_of_mx and scheme.startswith("W4") and scheme.endswith("-float")
-        yield f"{stored.method} {'MXFP4' if mxfp4 else scheme}"
 
 
 def refused_switch(arguments: Mapping[str, str], version: str) -> str:
@@ -391,7 +305,7 @@ def settings_refusal(placement: Placement) -> EngineRefusal | None:
     """
     if placement.device.on_host:
         return None
-    settings, gpu = planned_settings(placement, SMALLEST), placement.device
+    settings, gpu = planned_settings(placement, Context(256, 1)), placement.device
     total = gpu.memory_bytes or 0
     outside = outside_budget(placement, settings)
     if settings.utilization_given:

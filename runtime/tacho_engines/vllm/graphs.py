@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tacho_contract.model import Architecture
-from tacho_contract.units import GIB, MIB
+from tacho_contract.units import GIB, MIB, gib
 from tacho_engines.memory.rounding import ceil_div, round_up
 from tacho_engines.profile import GRAPH_TOKENS
 from tacho_engines.shared.switches import first_of, integer
@@ -208,3 +208,17 @@ def before_bytes(rules: VllmRules, gpus: int) -> int:
     """Bytes that the data exchange of several GPUs takes before the engine measures its memory for the first
     time."""
     return BEFORE_BYTES if gpus > 1 and rules.collectives == "before" else 0
+
+
+def before_assumption(rules: VllmRules, gpus: int, added: Collection[str]) -> str:
+    """A clause that the utilization was lowered (in the ``added`` switches) for buffers of several GPUs,
+    whose size was measured only on two H200; "": it was not.
+    """
+    taken = before_bytes(rules, gpus)
+    if not taken or "gpu-memory-utilization" not in added:
+        return ""
+    return (
+        f"the plan assumes that data exchange takes {gib(taken)} of each GPU before the engine measures it, "
+        f"as on two H200: --gpu-memory-utilization={rules.utilization} in engine.extraArgs "
+        "avoids the assumption"
+    )

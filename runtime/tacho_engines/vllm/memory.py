@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from tacho_contract.model import Architecture
-from tacho_contract.units import GIB, MIB, gib
+from tacho_contract.units import GIB, MIB
 from tacho_engines.base import Placement
 from tacho_engines.memory import weights
 from tacho_engines.memory.account import Account
@@ -324,6 +324,8 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
     inside = found.weights_bytes + found.activation_bytes + found.non_torch_bytes
     inside += found.graph_bytes if found.graphs_inside else 0
     budget = found.budget_bytes
+    gpus = settings.tensor * settings.pipeline
+    assumed = cuda.before_assumption(settings.rules, gpus, settings.added)
     if settings.cache.fixed_bytes is not None:
         budget = max(0, found.total_bytes - outside_budget(placement, settings))
     return Account(
@@ -334,9 +336,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         activation_bytes=found.activation_bytes,
         graph_bytes=found.graph_bytes,
         captured=settings.graphs.captured,
-        other_bytes=found.non_torch_bytes
-        + cuda.CONTEXT_BYTES
-        + cuda.before_bytes(settings.rules, settings.tensor * settings.pipeline),
+        other_bytes=found.non_torch_bytes + cuda.CONTEXT_BYTES + cuda.before_bytes(settings.rules, gpus),
         budget_bytes=budget,
         fixed_bytes=inside,
         request_bytes=found.cache.request_bytes,
@@ -348,7 +348,7 @@ def account(placement: Placement, settings: VllmSettings) -> Account:
         offloaded_bytes=vllm_weights.offloaded_bytes(placement, settings),
         unread_bytes=vllm_weights.unread_bytes(placement, settings),
         known_within_bytes=_known_within(placement, inside - found.weights_bytes),
-        assumption="; ".join(filter(None, (_assumption(settings), _images(placement)))),
+        assumption="; ".join(filter(None, (assumed, _images(placement)))),
     )
 
 
@@ -390,18 +390,4 @@ def _images(placement: Placement) -> str:
     return (
         "the model takes images, and what vllm needs to encode the largest ones is not planned, up to some "
         "GiB: --language-model-only in engine.extraArgs serves texts alone, and needs none"
-    )
-
-
-def _assumption(settings: VllmSettings) -> str:
-    """A clause that the utilization was lowered for buffers of several GPUs, whose size was measured only on
-    two H200; "": it was not.
-    """
-    taken = cuda.before_bytes(settings.rules, settings.tensor * settings.pipeline)
-    if not taken or "gpu-memory-utilization" not in settings.added:
-        return ""
-    return (
-        f"the plan assumes that data exchange takes {gib(taken)} of each GPU before the engine measures it, "
-        f"as on two H200: --gpu-memory-utilization={settings.rules.utilization} in engine.extraArgs "
-        "avoids the assumption"
     )

@@ -78,9 +78,9 @@ def facts_from_config_and_tensors(
     config: dict[str, Any],
     stored: list[StoredTensor],
     base: ModelFacts,
-    beside: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    side_files: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> ModelFacts:
-    """``base`` completed from config.json and the tensors' headers. ``beside``: files that say how the
+    """``base`` completed from config.json and the tensors' headers. ``side_files``: files that say how the
     weights are quantized where config.json does not, by their names."""
     architecture, unknown = read_architecture(config)
     architecture = _with_stored_dtype(architecture, stored)
@@ -91,7 +91,7 @@ def facts_from_config_and_tensors(
     return replace(
         base,
         architecture=architecture,
-        quantization=stored_quantization(config, tensors, beside),
+        quantization=stored_quantization(config, tensors, side_files),
         tensors=tensors,
         unknown=(*base.unknown, *unknown),
     )

@@ -35,7 +35,7 @@ WORD_LIMIT = 128
 
 
 BY_MODELOPT, BY_AWQ, BY_GPTQ = "hf_quant_config.json", "quant_config.json", "quantize_config.json"
-BESIDE = (BY_MODELOPT, BY_AWQ, BY_GPTQ)
+SIDE_FILES = (BY_MODELOPT, BY_AWQ, BY_GPTQ)
 """Files beside config.json in which some tools say how the weights are quantized. Source: vLLM 0.32
 transformers_utils/config.py get_config; get_config_filenames of auto_awq.py and auto_gptq.py."""
 NEEDED = {
@@ -50,10 +50,10 @@ PACKED_DTYPE = "I32"
 def stored_quantization(
     config: dict[str, Any],
     tensors: Iterable[TensorClass] = (),
-    beside: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    side_files: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> StoredQuantization:
-    """The quantization as vLLM reads it: in config.json, or in the files of BESIDE, by their names. Method ""
-    where none is named.
+    """The quantization as vLLM reads it: in config.json, or in SIDE_FILES, by their names. Method "" where
+    none is named.
 
     Raises FailedError for one that is no object, or has NaN or Infinity (no weights are unquantized, or of a
     usual width, by an error), and for a file beside config.json that is incomplete, or not the only one.
@@ -61,7 +61,7 @@ def stored_quantization(
     text_config = mapping(config.get("text_config", config.get("llm_config")))
     places = (
         config.get("quantization_config"),
-        beside.get(BY_MODELOPT),
+        side_files.get(BY_MODELOPT),
         config.get("compression_config"),
         text_config.get("quantization_config"),
         _by_mlx(config.get("quantization")) or None,
@@ -70,7 +70,7 @@ def stored_quantization(
     classes = tuple(tensors)
     if raw is None:
         packed = any(one.dtype == PACKED_DTYPE and one.kind in ("linear", "expert") for one in classes)
-        stored = _told_to_vllm(beside) if packed else StoredQuantization()
+        stored = _for_vllm(side_files) if packed else StoredQuantization()
     else:
         stored = _declared(raw)
     if not stored.method:
@@ -104,9 +104,9 @@ def _declared(raw: Any) -> StoredQuantization:
     return READERS.get(method, _other)({**raw, "quant_method": method})
 
 
-def _told_to_vllm(beside: Mapping[str, dict[str, Any]]) -> StoredQuantization:
+def _for_vllm(side_files: Mapping[str, dict[str, Any]]) -> StoredQuantization:
     """The quantization of a file that vLLM reads only if it is told the method; method "" without one."""
-    found = [name for name in (BY_AWQ, BY_GPTQ) if name in beside]
+    found = [name for name in (BY_AWQ, BY_GPTQ) if name in side_files]
     if not found:
         return StoredQuantization()
     if len(found) > 1:
@@ -114,7 +114,7 @@ def _told_to_vllm(beside: Mapping[str, dict[str, Any]]) -> StoredQuantization:
             f"{BY_AWQ} and {BY_GPTQ} both say how the weights are quantized, and engines read one.",
             "Remove the one that is not of these weights, or leave it out of spec.model.files.",
         )
-    name, raw = found[0], beside[found[0]]
+    name, raw = found[0], side_files[found[0]]
     usual = "gptq" if name == BY_GPTQ and "zero_point" not in raw else "awq"
     method = text(raw.get("quant_method")).lower() or usual
     lacks = [names[0] for names in NEEDED.get(method, ()) if raw.keys().isdisjoint(names)]

@@ -40,7 +40,7 @@ from tacho_runtime.headers.facts import (
     with_tokenizer,
 )
 from tacho_runtime.headers.json_values import read_json, scan_json, text
-from tacho_runtime.headers.quantization import BESIDE
+from tacho_runtime.headers.quantization import SIDE_FILES
 from tacho_runtime.headers.source import (
     CHUNK_BYTES,
     FileEntry,
@@ -152,8 +152,8 @@ def _parsed(
             return facts_from_config_and_tensors(config, tensors, base)
         config = _language_model(source, entries)
         # A pod has the whole folder of a claim, and of a hub's repository what is selected.
-        beside = _beside(source, selection.files if source.commit else entries, config)
-        return facts_from_config_and_tensors(config, tensors, base, beside)
+        side_files = _side_files(source, selection.files if source.commit else entries, config)
+        return facts_from_config_and_tensors(config, tensors, base, side_files)
     if selection.format == PYTORCH:
         facts = facts_from_config_and_tensors(_language_model(source, entries), [], base)
         return replace(
@@ -206,13 +206,13 @@ def _config(source: ModelSource, entries: tuple[FileEntry, ...]) -> dict[str, An
     return config
 
 
-def _beside(
+def _side_files(
     source: ModelSource, entries: tuple[FileEntry, ...], config: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """The files that say how the weights are quantized where ``config`` does not, by their names."""
     if config.get("quantization_config") is not None:
         return {}
-    found = ((name, read_json(source, entries, name)) for name in BESIDE)
+    found = ((name, read_json(source, entries, name)) for name in SIDE_FILES)
     return {name: document for name, document in found if document is not None}
 
 

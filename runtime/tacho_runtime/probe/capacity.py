@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
 from tacho_contract.launch import ServiceLevel
@@ -71,7 +71,7 @@ def capacity_of(findings: ProbeFindings, workload: Workload, slo: ServiceLevel) 
     if level is None:
         return None
     point, limited = level.point, slo.has_target
-    low, high = bracket(findings.tried())
+    low, high = _bracket(findings)
     edge = SearchedEdge(
         concurrency=point.concurrency,
         output_tokens_per_second=point.output_tokens_per_second,
@@ -115,10 +115,10 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         above = max(rated) > level.point.concurrency and not _cut(findings)
         flat = (above or findings.boundary == "Plateau") and not _faster_unsteady(findings, level)
         return level, "Plateau" if flat else "Floor"
-    low, high = bracket(findings.tried())
+    low, high = _bracket(findings)
     if low is None:
         return (rated.get(1), "NeverMet") if 1 in findings.results else (None, "")
-    with_rate = [rated[level] for level in sorted(rated) if level <= low.concurrency]
+    with_rate = [rated[one] for one in sorted(rated.keys() - _undecided(findings)) if one <= low.concurrency]
     if not with_rate:
         return None, ""
     rated_to = with_rate[-1].point.concurrency
@@ -135,6 +135,19 @@ def capacity_level(findings: ProbeFindings, slo: ServiceLevel) -> tuple[LevelRes
         if rate / PLATEAU_GAIN <= one.point.output_tokens_per_second <= PLATEAU_GAIN * rate
     )
     return next(alike), "Plateau"
+
+
+def _undecided(findings: ProbeFindings) -> Set[int]:
+    """Levels that the end of the time left with too few requests to show that they meet the SLO."""
+    if not findings.out_of_time:
+        return set()
+    return {level for level, one in findings.results.items() if level > 1 and one.few_first_tokens}
+
+
+def _bracket(findings: ProbeFindings) -> tuple[TriedLevel | None, TriedLevel | None]:
+    undecided = _undecided(findings)
+    levels = [one for one in findings.tried() if one.concurrency not in undecided or (one.slo_ratio or 0) > 1]
+    return bracket(levels)
 
 
 def _faster_unsteady(findings: ProbeFindings, level: LevelResult) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import INVALIDATING, CurvePoint, Goodput, Workload
+from tacho_contract.measurement import INVALIDATING, CurvePoint, Goodput, Workload, samples_for
 from tacho_runtime.probe.consistency import filling_cache, inconsistency
 from tacho_runtime.probe.cross_checks import (
     FRONTEND_BOUND,
@@ -73,6 +73,8 @@ class LevelResult:
     point: MeasuredLevel
     tpot_error: float = 0.0
     """Standard error of the point's ``tpot_slo_ratio``, as a share of that ratio."""
+    few_first_tokens: bool = False
+    """Whether its times to the first token are too few to show that the SLO's percentile is met."""
     unseen_percent: float = 0.0
     """Percent of the time that prompts may take of which the window held none; part of the interval."""
     goodput: Goodput | None = None
@@ -164,6 +166,8 @@ def _result(
     """The result of a level from its latencies ``found`` and the point's ``figures``."""
     ratios = ttft_ratio, tpot_ratio = slo_ratios(found, slo)
     limited = [one for one in ratios if one is not None]
+    met = max(limited) <= 1 if limited else None
+    few = bool(slo.ttft_milliseconds) and len(found.ttft) < samples_for(slo.percentile)
     point = MeasuredLevel(
         ttft_milliseconds_p50=median(found.ttft),
         ttft_milliseconds_p95=percentile_if_enough(found.ttft, 95),
@@ -171,7 +175,7 @@ def _result(
         tpot_milliseconds_p95=percentile_if_enough(found.tpot, 95),
         end_to_end_milliseconds_p50=median(found.end_to_end) if found.end_to_end else None,
         end_to_end_milliseconds_p95=percentile_if_enough(found.end_to_end, 95),
-        slo_met=max(limited) <= 1 if limited else None,
+        slo_met=None if met and few and figures["concurrency"] > 1 else met,
         ttft_slo_ratio=ttft_ratio,
         tpot_slo_ratio=tpot_ratio,
         **figures,
@@ -179,6 +183,7 @@ def _result(
     return LevelResult(
         point=point,
         tpot_error=found.tpot_error,
+        few_first_tokens=few,
         goodput=goodput_of(found, slo, point.requests_per_second),
         notes=notes,
     )

@@ -94,6 +94,7 @@ SERVICE = {
     "gpu.products": [""],
     "gpu.count": 65,
     "gpu.resourceName": "nvidia.com/",
+    "gpu.scheduleTimeoutSeconds": 9,
     "parallelism.tensor": 0,
     "parallelism.pipeline": 65,
     "context.maxModelLen": 15,

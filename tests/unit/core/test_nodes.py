@@ -9,7 +9,7 @@ import pytest
 
 from tacho_operator.api.defaults import GPU_TOLERATIONS
 from tacho_operator.core.pods.nodes import (
-    Placement,
+    PodPlacement,
     eligible,
     memory_bytes,
     node_facts,
@@ -117,7 +117,7 @@ def test_a_taint_without_a_value_is_met_by_a_toleration_without_one() -> None:
 def test_which_nodes_take_a_pod(node: dict[str, Any], gpu: bool, taken: bool) -> None:
     facts = NodeFacts(**{"name": "n", "labels": {"zone": "a", "rack": "1"}, "allocatable": {}, **node})
     tolerations = ({"key": "spot", "operator": "Exists"}, *(GPU_TOLERATIONS if gpu else ()))
-    found = eligible([facts], Placement(selector={"zone": "a"}, tolerations=tolerations))
+    found = eligible([facts], PodPlacement(selector={"zone": "a"}, tolerations=tolerations))
     assert found == ((facts,) if taken else ())
 
 

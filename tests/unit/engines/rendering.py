@@ -20,6 +20,7 @@ from tacho_operator.core.planner.plan import plan_model
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure
 from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.revisions.inspection import inspect_config
+from tacho_operator.core.revisions.next_gpu import gpu_timeout_seconds
 from tacho_operator.core.rollout.reading import schedule_timeout_seconds
 from tacho_operator.core.types import NodeFacts, Observed
 from tools.harness.resources import CONFIG
@@ -78,6 +79,7 @@ def rendered(spec: dict[str, Any], facts: ModelFacts, nodes: tuple[NodeFacts, ..
             price_of(resource.spec.cost, plan.gpu_product, {}),
             network_policy(resource, CONFIG),
             schedule_timeout_seconds(resource),
+            gpu_timeout_seconds(resource.spec),
         ),
     }
     return Outcome(parts=parts, plan=plan, config=config)

@@ -96,6 +96,7 @@ VALUES: tuple[tuple[str, Any], ...] = (
     ("rollout", {"scheduleTimeoutSeconds": 60}),
     ("gpu.count", 3),
     ("gpu.resourceName", "example.com/gpu"),
+    ("gpu.scheduleTimeoutSeconds", 60),
     ("workload", {"inputTokens": 300, "outputTokens": 30}),
     ("probe", {"policy": "Always"}),
     ("startupTimeoutSeconds", 77),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import pytest
 from hypothesis import given, strategies as st
@@ -386,40 +385,3 @@ def test_an_fp8_cache_beside_32_bits_is_tritons():
 )
 def test_other_types_are_the_users(gpu, dtype):
     fitting(f"--dtype={dtype}", model="llama-2-7b-awq", product=gpu)
-
-
-HYBRIDS = [
-    ("nemotron-h-8b", "L4", "--max-num-batched-tokens=4096", 1024),
-    ("nemotron-h-8b", "L4", "--gpu-memory-utilization=0.9", 900),
-]
-
-
-@pytest.mark.parametrize(("model", "gpu", "other", "many"), HYBRIDS)
-def test_more_sequences_than_blocks_of_a_hybrids_pool_are_refused_with_their_number(model, gpu, other, many):
-    """vLLM 0.32: "max_num_seqs (1024) exceeds available Mamba cache blocks (333)"."""
-    asks = {"model": model, "product": gpu, "context": {"maxModelLen": 8192, "concurrency": 1}}
-    found = refusal(f"--max-num-seqs={many}", other, **asks)
-    assert found.failure_class == "InvalidConfig"
-    blocks = int(re.search(r"is above the (\d+) blocks of the KV cache", found.message)[1])
-    assert f"well below {blocks}" in found.next_step
-    # Fewer sequences leave more of the memory to blocks.
-    fitting(f"--max-num-seqs={blocks}", other, **asks)
-    fitting(other, **asks)
-
-
-@pytest.mark.parametrize(
-    "others",
-    [
-        ["--enforce-eager"],
-        ["-O1"],
-        ["--compilation-config", '{"cudagraph_mode": "PIECEWISE"}'],
-        ["-cc.cudagraph_mode=NONE"],
-    ],
-)
-def test_without_graphs_of_whole_steps_sequences_may_wait_for_blocks(others):
-    asks = {"model": "nemotron-h-8b", "context": {"maxModelLen": 8192, "concurrency": 1}}
-    fitting("--max-num-seqs=1024", *others, **asks)
-
-
-def test_sequences_of_a_model_without_recurrent_layers_may_wait_for_blocks():
-    fitting("--max-num-seqs=4096", "--max-num-batched-tokens=4096", model="qwen2.5-0.5b")

@@ -25,7 +25,9 @@ STORED = {**ON_H200, "quantization": {"method": "none"}}
 
 def gemma(context: Context, device: str = "H200", **more):
     found = host(256 * GIB) if device == "host" else device
-    return VLLM.account(placement("vllm", "gemma-3-27b", "none", found, version="0.32.0", **more), context)
+    return VLLM.account(
+        placement("vllm", "gemma-3-27b-text", "none", found, version="0.32.0", **more), context
+    )
 
 
 # --- by vLLM's own scheduler ------------------------------------------------------------------------------
@@ -80,20 +82,20 @@ def test_gemma_3_27b_with_16_requests_of_16384_tokens_takes_what_was_seen() -> N
 @pytest.mark.parametrize(("length", "concurrency"), [(16384, 16), (16384, 32), (32768, 16), (65536, 8)])
 def test_what_was_refused_for_tokens_in_flight_fits(length: int, concurrency: int) -> None:
     context = {"maxModelLen": length, "concurrency": concurrency}
-    found = fitting("gemma-3-27b", context=context, **STORED)
+    found = fitting("gemma-3-27b-text", context=context, **STORED)
     assert found.predicted.max_concurrency > concurrency
 
 
 def test_the_default_context_is_the_longest_with_windows() -> None:
-    found = fitting("gemma-3-27b", **STORED)
+    found = fitting("gemma-3-27b-text", **STORED)
     assert (found.max_model_len, found.concurrency) == (45824, 16)
-    longer = refused("gemma-3-27b", context={"maxModelLen": 46080, "concurrency": 16}, **STORED)
+    longer = refused("gemma-3-27b-text", context={"maxModelLen": 46080, "concurrency": 16}, **STORED)
     assert longer.failure.details["fitsMaxModelLen"] == "45824"
     assert f"KV cache {gemma(Context(46080, 16)).requests_bytes(16) / GIB:.1f} GiB" in longer.failure.message
 
 
 def test_vllms_own_figures_are_named_as_such() -> None:
-    found = fitting("gemma-3-27b", context={"maxModelLen": 16384, "concurrency": 16}, **STORED)
+    found = fitting("gemma-3-27b-text", context={"maxModelLen": 16384, "concurrency": 16}, **STORED)
     assert "for 38.0 concurrent requests of 16384 tokens (vLLM logs 135744 tokens and 8.3x)" in found.message
     plain = fitting("llama-3.1-8b", context={"maxModelLen": 8192}, **ON_H200)
     assert "vLLM logs" not in plain.message
@@ -102,7 +104,7 @@ def test_vllms_own_figures_are_named_as_such() -> None:
 
 def test_short_requests_keep_their_windows_whole() -> None:
     """45 blocks of 712 tokens in the full layers, and 46 of each of six groups: not a share of long ones."""
-    found = fitting("gemma-3-27b", context={"maxModelLen": 16384, "concurrency": 16}, **STORED)
+    found = fitting("gemma-3-27b-text", context={"maxModelLen": 16384, "concurrency": 16}, **STORED)
     seen = found.predicted
     blocks = seen.kv_cache_bytes / (10 * 16 * 256 * 2 * 16)
     assert seen.kv_cache_workload_tokens / 712 == pytest.approx(blocks / (45 + 6 * 46), rel=0.001)
@@ -124,13 +126,13 @@ def test_the_host_reserves_no_more_than_requests_hold() -> None:
 @pytest.mark.parametrize(("tokens", "gigabytes"), [(8192, 1.12), (512, 0.26)])
 def test_a_step_reads_no_more_than_the_window(tokens: int, gigabytes: float) -> None:
     """52 of 62 layers look back 1,024 tokens; 8,192 bytes a token and layer."""
-    asked = placement("vllm", "gemma-3-27b", "none", "H200")
+    asked = placement("vllm", "gemma-3-27b-text", "none", "H200")
     step = DecodeStep(
         placement=asked, weights_bytes=0, key_value_bytes=2.0, input_tokens=tokens, output_tokens=1
     )
     read = step.cache_bytes(1)
     assert read / 1e9 == pytest.approx(gigabytes, rel=0.02)
-    whole = facts("gemma-3-27b").architecture
+    whole = facts("gemma-3-27b-text").architecture
     wide = replace(whole, layer_groups=tuple(replace(g, window_tokens=0) for g in whole.layer_groups))
     unlimited = replace(step, placement=replace(asked, architecture=wide)).cache_bytes(1)
     assert (unlimited > read) is (tokens > 1024)

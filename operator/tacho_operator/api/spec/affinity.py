@@ -93,7 +93,7 @@ class PodAffinityTerm(ApiModel):
     label_selector: LabelSelector | None = None
     """The pods that the term applies to, by their labels."""
     namespaces: Namespaces = Field(default_factory=list)
-    """Their namespaces. Absent, without namespaceSelector: the pods' own."""
+    """Namespaces by name. Absent, without namespaceSelector: the pods' own."""
     namespace_selector: LabelSelector | None = None
     """Namespaces of the pods to be near to or away from, by label."""
     match_label_keys: LabelKeys = Field(default_factory=list)

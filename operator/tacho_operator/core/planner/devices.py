@@ -149,15 +149,15 @@ def gpu_counts(node: NodeFacts, resource: str = GPU_RESOURCE) -> dict[str, int]:
 
 def blocking(node: NodeFacts, request: PlanRequest) -> tuple[Obstacle, ...]:
     """Why a node with GPUs takes no pod of ``request``; empty where it does, or has no GPU."""
-    wanted = request.gpu_resource
-    if not (offered := gpu_counts(node, wanted)):
+    resource = request.gpu_resource
+    if not (offered := gpu_counts(node, resource)):
         return ()
     found = obstacles(node, request.on_gpus)
-    if wanted in offered:
+    if resource in offered:
         return found
     shown = ", ".join(f"{name} ({count})" for name, count in offered.items())
     step = f"set gpu: {{resourceName: {list(offered)[-1]}}}"
-    return (*found, Obstacle(f"offers {shown}, not {wanted}", step))
+    return (*found, Obstacle(f"offers {shown}, not {resource}", step))
 
 
 def _ineligible(request: PlanRequest, nodes: Iterable[NodeFacts]) -> tuple[Ineligible, ...]:

@@ -13,7 +13,7 @@ from tacho_operator.api import defaults
 from tacho_operator.api.base import parse_quantity, quantity_bytes
 from tacho_operator.api.spec.podtemplate import PodSpecSubset
 from tacho_operator.api.types import LLMDeploymentSpec
-from tacho_operator.core.pods.nodes import Placement
+from tacho_operator.core.pods.nodes import PodPlacement
 from tacho_operator.core.types import Config
 
 _DEFAULT = Config(tacho_image="")
@@ -35,9 +35,9 @@ class PlanRequest:
     output_tokens: int
     service_level: ServiceLevel
     options: EngineOptions
-    placement: Placement
+    placement: PodPlacement
     """Where pods without GPUs may run."""
-    on_gpus: Placement
+    on_gpus: PodPlacement
     """Where pods with GPUs may run."""
     python: str
     tried_gpus: tuple[str, ...] = ()
@@ -113,12 +113,12 @@ def request_of(spec: LLMDeploymentSpec, config: Config = _DEFAULT) -> PlanReques
     )
 
 
-def _placement(pod: PodSpecSubset | None) -> Placement:
+def _placement(pod: PodSpecSubset | None) -> PodPlacement:
     if pod is None:
-        return Placement(selector={}, tolerations=())
+        return PodPlacement(selector={}, tolerations=())
     nodes = pod.affinity.node_affinity if pod.affinity else None
     required = nodes.required_during_scheduling_ignored_during_execution if nodes else None
-    return Placement(
+    return PodPlacement(
         selector=dict(pod.node_selector),
         tolerations=tuple(item.to_wire() for item in pod.tolerations),
         terms=tuple(item.to_wire() for item in required.node_selector_terms) if required else (),

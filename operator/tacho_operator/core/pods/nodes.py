@@ -92,7 +92,7 @@ def unbounded_on_lost_node(tolerations: Iterable[Mapping[str, Any]]) -> list[Map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class PodPlacement:
     """What a pod's template demands of its node."""
 
     selector: Mapping[str, str]
@@ -121,12 +121,12 @@ memory, disk or process ids.
 """
 
 
-def obstacles(node: NodeFacts, placement: Placement) -> tuple[Obstacle, ...]:
+def obstacles(node: NodeFacts, placement: PodPlacement) -> tuple[Obstacle, ...]:
     """All that keeps a pod of ``placement`` off ``node``; empty: nothing does."""
     return tuple(_obstacles(node, placement))
 
 
-def _obstacles(node: NodeFacts, placement: Placement) -> Iterator[Obstacle]:
+def _obstacles(node: NodeFacts, placement: PodPlacement) -> Iterator[Obstacle]:
     if not node.ready:
         yield Obstacle("is not ready", f"see kubectl describe node {node.name}")
     elif node.unschedulable:
@@ -187,7 +187,7 @@ def _meets(value: str | None, condition: Manifest) -> bool:
     return matches if operator in ("In", "Exists") else not matches
 
 
-def eligible(nodes: Iterable[NodeFacts], placement: Placement) -> tuple[NodeFacts, ...]:
+def eligible(nodes: Iterable[NodeFacts], placement: PodPlacement) -> tuple[NodeFacts, ...]:
     """Nodes that take a pod of ``placement``, in the given order."""
     return tuple(node for node in nodes if not obstacles(node, placement))
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from tacho_operator.api.conditions import Reason
 from tacho_operator.api.defaults import gpu_resource
+from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.pods.deadlines import time_left
 from tacho_operator.core.pods.scheduling import lacks_gpu_since
@@ -25,17 +26,18 @@ SCHEDULE_TIMEOUT_SECONDS = 120
 def needs_another_gpu(observed: Observed, revision: Revision, now: datetime) -> bool:
     """Whether a pod of ``revision`` has waited too long for a GPU of the planned kind, and it may move."""
     since = _waits_since(observed, revision)
-    return since is not None and time_left(since, _timeout_seconds(observed), now) is None
+    return since is not None and time_left(since, gpu_timeout_seconds(observed.resource.spec), now) is None
 
 
 def next_gpu_seconds(observed: Observed, revision: Revision | None, now: datetime) -> float | None:
     """Seconds until the next kind of GPU is planned; None: none will be."""
     since = _waits_since(observed, revision) if revision else None
-    return None if since is None else time_left(since, _timeout_seconds(observed), now)
+    return None if since is None else time_left(since, gpu_timeout_seconds(observed.resource.spec), now)
 
 
-def _timeout_seconds(observed: Observed) -> int:
-    gpu = observed.resource.spec.gpu
+def gpu_timeout_seconds(spec: LLMDeploymentSpec) -> int:
+    """Seconds that a pod waits for a GPU of its kind before the next kind is planned."""
+    gpu = spec.gpu
     return (gpu.schedule_timeout_seconds if gpu else None) or SCHEDULE_TIMEOUT_SECONDS
 
 

@@ -206,9 +206,7 @@ def take_snapshot(
         planning=planning,
         rollout=rollout,
         subject=subject,
-        revisions=tuple(
-            sorted(reconcile_plan.revisions.values(), key=lambda item: (-item.number, item.name))
-        ),
+        revisions=_newest_first(reconcile_plan.revisions.values()),
         replicas=reconcile_plan.desired_replicas,
         scaling=observed.scaling,
         ignored_write=ignored_write(observed, now),
@@ -243,13 +241,14 @@ def take_snapshot(
         deadline_seconds=_deadline_seconds(
             observed,
             (*servers, *probes),
-            (
-                *(child.seconds_left for child in leaving),
-                next_gpu_seconds(observed, planning.revision, now),
-            ),
+            (*(child.seconds_left for child in leaving), next_gpu_seconds(observed, planning.revision, now)),
             now,
         ),
     )
+
+
+def _newest_first(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
+    return tuple(sorted(revisions, key=lambda item: (-item.number, item.name)))
 
 
 def _deadline_seconds(
