@@ -28,6 +28,7 @@ from tacho_engines.vllm.arguments import MISTRAL, NOT_IN_HALF, in_half, wrong_dt
 from tacho_engines.vllm.formats import (
     ALL_ALIKE,
     ALLOW_DEPRECATED,
+    CONFIG_ELSEWHERE,
     CONFIGURED,
     DEPRECATED,
     FORMAT_CAPABILITY,
@@ -50,6 +51,7 @@ from tacho_engines.vllm.settings import (
     ESTIMATES,
     NO_GRAPHS,
     SIZES,
+    SMALLEST,
     VllmSettings,
     in_32_bits,
     outside_budget,
@@ -59,8 +61,6 @@ from tacho_engines.vllm.settings import (
 from tacho_engines.vllm.versions import SWAP_REMOVED
 from tacho_engines.vllm.weights import gguf_by_plugin, offloaded_bytes
 
-CONFIG_ELSEWHERE = "hf-config-path"
-"""The switch that names another folder or repository with the model's config.json."""
 CUDA_13_SINCE, CUDA_12_TAG = "0.20", "cu12"
 """vLLM's wheels are built with CUDA 13 (_C.abi3.so of 0.19.1 is linked with libcudart.so.12, of 0.20.0 with
 13, and has no code for sm_70), and its images, except those whose tag names CUDA 12."""
@@ -305,7 +305,7 @@ def settings_refusal(placement: Placement) -> EngineRefusal | None:
     """
     if placement.device.on_host:
         return None
-    settings, gpu = planned_settings(placement, Context(256, 1)), placement.device
+    settings, gpu = planned_settings(placement, SMALLEST), placement.device
     total = gpu.memory_bytes or 0
     outside = outside_budget(placement, settings)
     if settings.utilization_given:

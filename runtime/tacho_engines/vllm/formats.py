@@ -92,6 +92,8 @@ ALL_ALIKE = (
 )
 """Architectures of which vLLM has windows in all layers or in none. Source: wheel 0.32.0, models/qwen2.py
 Qwen2Model ("Sliding window for some but all layers is not supported")."""
+CONFIG_ELSEWHERE = "hf-config-path"
+"""The switch that names another folder or repository with the model's config.json."""
 
 
 def features(stored: StoredQuantization) -> Iterator[str]:

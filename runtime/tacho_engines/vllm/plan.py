@@ -16,7 +16,7 @@ from tacho_engines.vllm import (
     recorded,
 )
 from tacho_engines.vllm.profile import PROFILE
-from tacho_engines.vllm.settings import planned_settings
+from tacho_engines.vllm.settings import SMALLEST, planned_settings
 
 
 class VllmPlan(PlannerAdapter):
@@ -38,8 +38,8 @@ class VllmPlan(PlannerAdapter):
 
     def cache_element_bytes(self, placement: Placement) -> float:
         if placement.device.on_host:
-            return host.settings(placement, compatibility.SMALLEST).cache.element_bytes
-        return planned_settings(placement, compatibility.SMALLEST).cache.element_bytes
+            return host.settings(placement, SMALLEST).cache.element_bytes
+        return planned_settings(placement, SMALLEST).cache.element_bytes
 
     def account(self, placement: Placement, context: Context) -> Account:
         if placement.device.on_host:

@@ -62,6 +62,9 @@ class Batch(NamedTuple):
     """Whether long prompts are prefilled in chunks."""
 
 
+SMALLEST = Context(256, 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
     """Type, block size and limits of the KV cache."""
