@@ -85,3 +85,46 @@ def test_pods_prefer_another_node_after_a_gpu_fault_and_nothing_is_restarted(ser
 
         advertise(served, "small", 0, resource_name=gpu, cpu="2")
         assert placed(served, replaced(served, kubelet, third)) == "large", "preferred, not required"
+
+
+def test_a_kind_of_gpu_that_is_taken_gives_way_to_the_next_that_fits(served: Cluster) -> None:
+    namespace, gpu = "free", "tests.tacho.dev/free-gpu"
+    served.create_namespace(namespace)
+    served.apply(*lab.claim_of_node(namespace, "models", Path("/nowhere")))
+    for node, product, memory in (("l4", "NVIDIA-L4", 23034), ("h100", "NVIDIA-H100-80GB-HBM3", 81559)):
+        advertise(served, node, 1, resource_name=gpu)
+        labels = (f"nvidia.com/gpu.product={product}", f"nvidia.com/gpu.memory={memory}")
+        served.kubectl("label", "node", node, "--overwrite", *labels)
+    amounts = {"requests": {gpu: "1"}, "limits": {gpu: "1"}}
+    container = {"name": "c", "image": "example/other:1", "resources": amounts}
+    meta = {"name": "other", "namespace": "default"}
+    served.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": meta,
+            "spec": {"nodeName": "l4", "containers": [container]},
+        }
+    )
+    resource = on_a_gpu(namespace, gpu)
+    kinds = ["NVIDIA-L4", "NVIDIA-H100-80GB-HBM3"]
+    resource["spec"]["gpu"] |= {"products": kinds, "scheduleTimeoutSeconds": 10}  # type: ignore[index]
+    kubelet = Kubelet(served, namespace)
+    with kubelet.answering():
+        served.apply(resource)
+        kubelet.finish_inspection(FACTS)
+        on_l4 = kubelet.await_pod("server")
+        assert on_l4["spec"]["nodeSelector"]["nvidia.com/gpu.product"] == "NVIDIA-L4"
+
+        def moved() -> dict[str, Any] | None:
+            name = on_l4["metadata"]["name"]
+            return next((pod for pod in kubelet.pods("server") if pod["metadata"]["name"] != name), None)
+
+        assert placed(served, eventually("a pod for the other kind", moved, seconds=60)) == "h100"
+        kubelet.serve(revision=moved()["metadata"]["labels"]["tacho.dev/revision"])  # type: ignore[index]
+        await_condition(served, namespace, "Ready", "True", seconds=60)
+        plan = served.get("llmd", NAME, "-n", namespace)["status"]["plan"]["gpu"]
+        assert [*plan["tried"], plan["product"]] == kinds
+        chosen = ("-n", namespace, "--field-selector=reason=GPUNotFree")
+        (event,) = eventually("its event", lambda: served.get("events", *chosen)["items"] or None)
+        assert "NVIDIA-L4" in event["message"]
