@@ -84,28 +84,36 @@ def test_whole_requests_tell_the_time_per_token_where_there_are_some() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slo", "slo_ratio"),
+    ("slo", "slo_ratio", "met"),
     [
-        (ServiceLevel(tpot_milliseconds=20), 0.5),
-        (ServiceLevel(ttft_milliseconds=50), 2.0),
-        (ServiceLevel(ttft_milliseconds=50, tpot_milliseconds=40), 2.0),
-        (ServiceLevel(ttft_milliseconds=400, tpot_milliseconds=10), 1.0),
-        (NO_SLO, None),
+        (ServiceLevel(tpot_milliseconds=20), 0.5, True),
+        (ServiceLevel(ttft_milliseconds=50), 2.0, False),
+        (ServiceLevel(ttft_milliseconds=50, tpot_milliseconds=40), 2.0, False),
+        (ServiceLevel(ttft_milliseconds=400, tpot_milliseconds=10), 1.0, None),
+        (NO_SLO, None, None),
     ],
 )
 def test_the_worse_of_both_latencies_strains_the_service_level(
-    slo: ServiceLevel, slo_ratio: float | None
+    slo: ServiceLevel, slo_ratio: float | None, met: bool | None
 ) -> None:
+    """Times to the first token of so few requests show no percentile."""
     ratios = slo_ratios(latencies(closed_loop(4), WORKLOAD), slo)
     assert max((one for one in ratios if one is not None), default=None) == slo_ratio
     result = evaluate(closed_loop(4), WORKLOAD, slo)
     assert result is not None
-    assert result.point.slo_met is (None if slo_ratio is None else slo_ratio <= 1)
+    assert result.point.slo_met is met
     assert (result.goodput is None) is (slo_ratio is None)
     if result.goodput:
         kept = 100 if slo_ratio is not None and slo_ratio <= 1 else 0
         assert result.goodput.compliance_percent == kept
         assert result.goodput.compliance_percent_lower95 < 100
+
+
+@pytest.mark.parametrize(("streams", "met"), [(4, None), (20, True)])
+def test_a_whole_cohort_shows_that_a_ttft_is_met(streams: int, met: bool | None) -> None:
+    result = evaluate(closed_loop(streams), WORKLOAD, ServiceLevel(ttft_milliseconds=400))
+    assert result is not None
+    assert result.point.slo_met is met
 
 
 def test_times_count_from_when_a_request_was_meant_to_be_sent() -> None:
