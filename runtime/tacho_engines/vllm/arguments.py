@@ -96,7 +96,8 @@ def wrong_dtype(placement: Placement) -> str:
     """
     given, gpu = switches(placement.options).get("dtype", "").lower(), placement.device
     if given == "bfloat16" and gpu.lacks_bf16:
-        return f"--dtype {given} needs compute capability 8.0; {gpu.product} has {gpu.compute_capability}"
+        has = f"{gpu.product} has {gpu.compute_capability}"
+        return f"--dtype {given} needs compute capability 8.0 or higher; {has}"
     if given in HALF and placement.architecture.name.startswith(NOT_IN_HALF):
         return f"vllm refuses {placement.architecture.name} in float16, which --dtype {given} asks for"
     quantized = is_quantized(placement.facts) or placement.method.method != "none"

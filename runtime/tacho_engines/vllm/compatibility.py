@@ -244,7 +244,7 @@ def _gpu_refusal(placement: Placement) -> EngineRefusal | None:
         return found
     name, has = placement.architecture.name, f"{gpu.product} has {gpu.compute_capability}"
     if gpu.lacks_bf16 and name.startswith(NOT_IN_HALF) and not in_32_bits(switches(placement.options)):
-        message = f"vllm refuses {name} in float16, and bfloat16 needs compute capability 8.0; {has}"
+        message = f"vllm refuses {name} in float16; bfloat16 needs compute capability 8.0 or higher; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message)
     return None
 

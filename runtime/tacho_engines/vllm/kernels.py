@@ -68,7 +68,7 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
     if kind and kind not in KV_ELEMENT_BYTES:
         return compatibility.cache_refusal(PROFILE, kind)
     if kind == "bfloat16" and gpu.lacks_bf16:
-        message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0; {has}"
+        message = f"quantization.kvCacheDtype bfloat16 needs compute capability 8.0 or higher; {has}"
         return refused(FailureClass.UNSUPPORTED_GPU, message, "Remove quantization.kvCacheDtype")
     given, stored = switches(placement.options).get("kv-cache-dtype"), placement.facts.quantization
     effective = kv_dtype(given or kind, placement.facts)
@@ -77,7 +77,7 @@ def cache_refusal(placement: Placement) -> EngineRefusal | None:
         return refused(FailureClass.INVALID_CONFIG, message, "Set quantization.kvCacheDtype to fp8")
     least = _fp8_cache_capability(placement)
     if effective.startswith("fp8") and (0, 0) != gpu.capability < least:
-        message = f"an FP8 KV cache needs compute capability {least[0]}.{least[1]}; {has}"
+        message = f"an FP8 KV cache needs compute capability {least[0]}.{least[1]} or higher; {has}"
         usual = "float16" if gpu.lacks_bf16 or placement.architecture.dtype == "float16" else "bfloat16"
         step = f"Set --kv-cache-dtype={usual} in engine.extraArgs"
         if kind and not given and not stored.kv_cache_dtype:

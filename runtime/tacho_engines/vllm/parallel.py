@@ -72,12 +72,23 @@ def tensor_problem(architecture: Architecture, facts: ModelFacts, tensor: int, *
     stored = group = _group(facts.quantization)
     if finer and group > LEAST_GROUP:
         group = max(LEAST_GROUP, math.gcd(group, wide // tensor))
-    attention = 0 if architecture.kv_lora_rank else heads * architecture.head_dim
+    whole_groups = not architecture.kv_lora_rank and not _attends_in_16_bits(architecture, facts)
+    attention = heads * architecture.head_dim if whole_groups else 0
     keys = max(shared, tensor) * architecture.head_dim if attention and _has_blocks(facts.quantization) else 0
     for width, whole in ((wide, group), (attention, stored), (keys, stored)):
         if whole > 1 and (width // tensor) % whole:
             return f"width {width} over {tensor} GPUs does not hold whole quantization groups of {whole}"
     return ""
+
+
+def _attends_in_16_bits(architecture: Architecture, facts: ModelFacts) -> bool:
+    """Whether as many weights of linear layers are in 16 bits as queries alone have: a checkpoint may leave
+    attention as it was.
+    """
+    linear = [one for one in facts.tensors if one.kind == "linear"]
+    plain = sum(one.parameters for one in linear if one.dtype in ("BF16", "F16"))
+    queries = architecture.attention_heads * architecture.head_dim * architecture.hidden_size
+    return bool(queries) and plain >= queries * architecture.layers
 
 
 def _group(stored: StoredQuantization) -> int:

@@ -112,7 +112,7 @@ def _for_vllm(side_files: Mapping[str, dict[str, Any]]) -> StoredQuantization:
     if len(found) > 1:
         raise invalid(
             f"{BY_AWQ} and {BY_GPTQ} both say how the weights are quantized, and engines read one.",
-            "Remove the one that is not of these weights, or leave it out of spec.model.files.",
+            "Remove the one that is not of these weights from a copy of the model.",
         )
     name, raw = found[0], side_files[found[0]]
     usual = "gptq" if name == BY_GPTQ and "zero_point" not in raw else "awq"

@@ -179,6 +179,8 @@ def _one_gguf(ggufs: Files) -> Files:
 
 
 def _absent(desired: LoadableFiles, entries: Files) -> FailedError:
+    if any(entry.path == ADAPTER for entry in entries):
+        return adapter_alone("")
     return not_found(f"{desired.absent} There is: {_sized(entries)}.", desired.next_step)
 
 

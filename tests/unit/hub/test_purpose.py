@@ -68,6 +68,14 @@ def test_an_adapter_without_its_model_is_refused_with_the_models_name(
     assert "the model that it adapts, acme/llama," in failure.next_step
 
 
+def test_an_adapter_with_a_configuration_and_no_weights_is_one_too(tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"\0" * 64)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "config.json").write_text("{}")
+    failure = failure_of(InspectConfig(uri=FileUri(str(tmp_path)), engine="vllm"))
+    assert "an adapter (LoRA), which changes another model" in failure.message
+
+
 def test_an_adapter_beside_its_model_is_no_hindrance(tmp_path: Path) -> None:
     assert facts_of(llama_beside(tmp_path, adapter_config={})).architecture
 

@@ -83,10 +83,11 @@ def test_groups_of_an_attention_output_stay_whole(method: str) -> None:
     """Of a Qwen2.5-0.5B: 14 heads of 64 over two GPUs are 448 values, 3.5 groups of 128. vLLM 0.32: "The
     input size is not aligned with the quantized weight shape"."""
     base = facts("qwen2.5-0.5b")
+    packed = tuple(dataclasses.replace(one, dtype="U8") for one in base.tensors if one.kind == "linear")
 
     def found(group: int, **more: Any) -> Splits | EngineRefusal:
         stored = dataclasses.replace(base.quantization, method=method, bits=4, group_size=group)
-        model = dataclasses.replace(base, quantization=stored)
+        model = dataclasses.replace(base, quantization=stored, tensors=packed)
         return splits(placement("vllm", model, "none", count=2, **more))
 
     assert found(128) == ((1, 2),)
@@ -138,14 +139,15 @@ FORMATS = [
 
 
 def dense_splits(
-    method: str, scheme: str, group: int, *, tensor: int | None = 2, **shape: int
+    method: str, scheme: str, group: int, *, tensor: int | None = 2, dtype: str = "U8", **shape: int
 ) -> Splits | EngineRefusal:
-    """Of a Llama-3.1-8B in this format over two GPUs, with other sizes."""
+    """Of a Llama-3.1-8B in this format over two GPUs, with other sizes. ``dtype``: of its linear layers."""
     base = facts("llama-3.1-8b")
     assert base.architecture is not None
     stored = dataclasses.replace(base.quantization, method=method, scheme=scheme, group_size=group)
     sized = dataclasses.replace(base.architecture, **shape)  # type: ignore[arg-type]
-    model = dataclasses.replace(base, quantization=stored, architecture=sized)
+    packed = (dataclasses.replace(one, dtype=dtype) for one in base.tensors if one.kind == "linear")
+    model = dataclasses.replace(base, quantization=stored, architecture=sized, tensors=tuple(packed))
     return splits(placement("vllm", model, "none", "L40S", count=tensor or 2, tensor=tensor))
 
 
@@ -170,6 +172,11 @@ def test_square_blocks_are_not_cut_in_keys_and_values_either(method: str, scheme
     """vLLM 0.32: "output_partition_size = 64 is not divisible by weight quantization block_n = 128"."""
     found = dense_splits(method, scheme, 128, tensor=8, head_dim=64, attention_heads=64)
     assert isinstance(found, EngineRefusal) is refused
+
+
+def test_attention_that_is_left_in_16_bits_has_no_groups_to_cut() -> None:
+    found = dense_splits("fp8", "block-dynamic", 128, tensor=8, head_dim=64, attention_heads=64, dtype="BF16")
+    assert found == ((8, 1),)
 
 
 def test_experts_of_nemotron_nano_in_nvfp4() -> None:

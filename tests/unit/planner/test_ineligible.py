@@ -125,6 +125,39 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"podTemplate": {"spec": {"nodeSelector": {"pool": "cpu"}}}},
+        affinity({"key": "pool", "operator": "In", "values": ["cpu"]}),
+    ],
+    ids=["selector", "affinity"],
+)
+def test_a_template_that_chooses_nodes_without_gpus_chooses_the_cpu(asked: dict[str, Any]) -> None:
+    plain = dataclasses.replace(cpu_node(), labels={"pool": "cpu"})
+    found = planned(l4(), plain, **asked)
+    assert isinstance(found, ModelPlan)
+    assert found.gpu_count == 0
+
+
+def test_more_gpus_than_an_eligible_node_has_name_the_node_that_has_them() -> None:
+    many = dataclasses.replace(
+        gpu_node("big", "NVIDIA-H100-80GB-HBM3", 8, memory_mib=81559, compute="9.0"), taints=(SKU,)
+    )
+    found = planned(l4(), many, gpu={"count": 4})
+    assert isinstance(found, ModelPlan)
+    assert "Not eligible: big (NVIDIA-H100-80GB-HBM3) has the taint sku=gpu:NoSchedule" in found.message
+
+
+@pytest.mark.parametrize(
+    "key", ["ToBeDeletedByClusterAutoscaler", "node.cloudprovider.kubernetes.io/uninitialized"]
+)
+def test_taints_of_nodes_that_come_or_go_are_not_to_be_tolerated(key: str) -> None:
+    found = planned(l4(taints=({"key": key, "effect": "NoSchedule"},)), cpu_node())
+    assert isinstance(found, PlanFailure)
+    assert "See kubectl describe node g-0" in found.failure.next_step
+
+
 @pytest.mark.parametrize(("fields", "asked", "why", "step"), CASES.values(), ids=CASES)
 def test_gpus_that_are_all_ineligible_are_named_and_no_cpu_is_planned(
     fields: dict[str, Any], asked: dict[str, Any], why: str, step: str

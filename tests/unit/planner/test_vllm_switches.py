@@ -319,7 +319,7 @@ def test_a_number_beyond_every_float_is_refused_by_its_switch(switch):
             "llama-2-7b-awq",
             "T4",
             "bfloat16",
-            "--dtype bfloat16 needs compute capability 8.0; Tesla-T4 has 7.5",
+            "--dtype bfloat16 needs compute capability 8.0 or higher; Tesla-T4 has 7.5",
         ),
         ("gemma-3-4b", "H100", "half", "refuses Gemma3ForConditionalGeneration in float16"),
         ("gemma-2-9b", "H100", "float16", "refuses Gemma2ForCausalLM in float16"),

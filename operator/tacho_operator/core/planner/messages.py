@@ -11,6 +11,7 @@ from tacho_engines.registry import planner_adapter
 from tacho_engines.shared.compatibility import stored_method
 from tacho_engines.shared.images import image_version, is_unpublished
 from tacho_operator.core.planner.attempt import Attempt
+from tacho_operator.core.planner.devices import DeviceOptions
 from tacho_operator.core.planner.expected_speed import ExpectedSpeed
 from tacho_operator.core.planner.fit import margin_bytes
 
@@ -89,10 +90,12 @@ def unlabelled_warning(attempt: Attempt, unlabelled: tuple[str, ...], label: str
     )
 
 
-def ineligible_warning(attempt: Attempt) -> tuple[str, ...]:
-    """A sentence on nodes that have the planned GPU and are not eligible, and what makes them so, where no
-    other has one; else none."""
+def ineligible_warning(attempt: Attempt, options: DeviceOptions) -> tuple[str, ...]:
+    """A sentence on nodes that have the planned GPU, or more GPUs than any eligible one if so many are
+    planned, and are not eligible, and what makes them so; else none."""
     found = attempt.device_option.ineligible
+    if found is None and attempt.device_option.live and attempt.gpus > attempt.device_option.max_gpus:
+        found = next((one for one in options.ineligible if one.gpus >= attempt.gpus), None)
     if found is None:
         return ()
     return (f"Not eligible: {found.why}. To use it, {found.step}.",)

@@ -48,6 +48,7 @@ from tacho_operator.core.planner.no_plan import (
 from tacho_operator.core.planner.request import PlanRequest, request_of
 from tacho_operator.core.planner.search import Search, expected_quality
 from tacho_operator.core.planner.types import ModelPlan, PlanFailure, PlanResult
+from tacho_operator.core.pods.nodes import eligible
 from tacho_operator.core.types import Config, NodeFacts, PastMeasurement, PlanInputs
 
 
@@ -157,7 +158,7 @@ def _device_options(
     gpus = gpu_options(request, nodes)
     if request.gpu_count == 0:
         return DeviceOptions((host(request, nodes),))
-    if not (_gpus_unset(request) and _defaults_to_host(engine, facts, gpus, nodes)):
+    if not (_gpus_unset(request) and _defaults_to_host(request, engine, facts, gpus, nodes)):
         return gpus
     weights_bytes = sum(item.stored_bytes for item in facts.tensors) if facts else 0
     if weights_bytes > HOST_DEFAULT_BYTES and not (engine and is_for_cpu(engine, request.image)):
@@ -171,6 +172,7 @@ def _gpus_unset(request: PlanRequest) -> bool:
 
 
 def _defaults_to_host(
+    request: PlanRequest,
     engine: EngineProfile | None,
     facts: ModelFacts | None,
     gpus: DeviceOptions,
@@ -190,7 +192,11 @@ def _defaults_to_host(
     able = [engine] if engine else images
     if not any("cpu" in row.devices for row in able):
         return False
-    return nodes is not None and not (gpus.available or gpus.unlabelled or gpus.unsized or gpus.ineligible)
+    if nodes is None or gpus.available or gpus.unlabelled or gpus.unsized:
+        return False
+    # A template that chooses nodes, of which none has a GPU, chooses the CPU.
+    chosen = all(one.by_choice for kind in gpus.ineligible for one in kind.obstacles)
+    return not gpus.ineligible or (chosen and bool(eligible(nodes, request.placement)))
 
 
 def _as_written(request: PlanRequest, nodes: tuple[NodeFacts, ...] | None) -> DeviceOption:
@@ -215,7 +221,7 @@ def _planned(chosen: Attempt, context: Context, search: Search, device_options: 
     device = placement.device
     unusable = (
         *unlabelled_warning(chosen, device_options.unlabelled, product_label(request.gpu_resource)),
-        *ineligible_warning(chosen),
+        *ineligible_warning(chosen, device_options),
         *foreign_warning(device_options.foreign),
     )
     ranked_by = "expected speed" if chosen.expected else "the order of engines"

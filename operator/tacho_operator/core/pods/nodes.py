@@ -112,12 +112,14 @@ class Obstacle:
 
     why: str
     step: str
+    by_choice: bool = False
+    """Whether the pod's template chooses other nodes."""
 
 
 _LABELS, _FIELDS = "matchExpressions", "matchFields"
-_OWN_TAINTS = "node.kubernetes.io/"
-"""Prefix of the taints by which Kubernetes itself says that a node is not ready, cordoned or short of
-memory, disk or process ids.
+_OWN_TAINTS = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/", "ToBeDeletedByClusterAutoscaler")
+"""Prefixes of the taints by which Kubernetes itself says that a node is not ready, cordoned, short of memory,
+disk or process ids, or about to go.
 """
 
 
@@ -144,9 +146,10 @@ def _obstacles(node: NodeFacts, placement: PodPlacement) -> Iterator[Obstacle]:
         step = (
             f"run kubectl label node {node.name} {' '.join(lacks)}, or change podTemplate.spec.nodeSelector"
         )
-        yield Obstacle(f"lacks {' and '.join(lacks)} of podTemplate.spec.nodeSelector", step)
+        yield Obstacle(f"lacks {' and '.join(lacks)} of podTemplate.spec.nodeSelector", step, by_choice=True)
     if placement.terms and not any(_meets_term(node, term) for term in placement.terms):
-        yield Obstacle("does not match podTemplate.spec.affinity.nodeAffinity", "change that affinity")
+        why = "does not match podTemplate.spec.affinity.nodeAffinity"
+        yield Obstacle(why, "change that affinity", by_choice=True)
 
 
 def _lacking(node: NodeFacts, selector: Mapping[str, str]) -> list[str]:

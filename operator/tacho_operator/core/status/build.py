@@ -97,7 +97,7 @@ def _revision(snapshot: Snapshot, revision: Revision) -> RevisionStatus:
     chosen = snapshot.planning.revision
     if chosen is not None and chosen.of_spec == revision.of_spec:
         tried = f"No GPU {revision.plan.gpu_kind} was free in time"
-        return shown("Retired", NOT_FREE, f"{tried}: {chosen.plan.gpu_kind} is planned.")
+        return shown("Retired", NOT_FREE, f"{tried}: {chosen.name} is for {chosen.plan.gpu_kind}.")
     if rollout.replicas.get(revision.name):
         return shown("Retired", "Superseded", "It serves until its successor has all replicas.")
     return shown("Retired", "Superseded", "Another revision replaced it.")
