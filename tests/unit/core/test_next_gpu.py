@@ -69,7 +69,7 @@ def test_the_next_kind_is_planned_and_said() -> None:
     assert (selected(world), gpu(world)["product"], gpu(world)["tried"]) == ([H100], H100, [L4])
     newest, oldest = world.status["revisions"]
     assert (oldest["phase"], oldest["reason"]) == ("Retired", "GPUNotFree")
-    assert f"No GPU {L4} was free in time: {H100} is planned." == oldest["message"]
+    assert f"No GPU {L4} was free in time: {newest['name']} is for {H100}." == oldest["message"]
     assert newest["phase"] == "Candidate"
     assert "Tried before, and none was free: NVIDIA-L4." in world.condition("Planned")["message"]
     assert world.events.count(("Warning", "GPUNotFree")) == 1
