@@ -253,7 +253,7 @@ QUOTED_LINES = 2
 def unanswered_failure(error: NeverAnswered, lines: Sequence[str]) -> Failure:
     """The failure of an engine that is healthy, and answered no request since its start. ``lines``: its
     output."""
-    tail = log_tail((str(error), *log_tail(lines, QUOTED_LINES)))
+    tail = log_tail((*log_tail(lines, QUOTED_LINES), str(error)))
     if error.refused:
         return Failure(
             failure_class=FailureClass.INVALID_CONFIG,
