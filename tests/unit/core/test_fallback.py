@@ -181,4 +181,4 @@ def test_one_that_answers_no_request_is_never_let_in_and_says_why() -> None:
     message = world.condition("RolloutAccepted")["message"]
     assert f"Revision {new}: the engine answered no request in 45 s" in message
     assert "if it is only slow, raise probe.timeoutSeconds." in message
-    assert message.endswith("HTTP 500: CUDA error: device-side assert | a last line")
+    assert message.endswith("a last line | POST /v1/completions: HTTP 500: CUDA error: device-side assert")
