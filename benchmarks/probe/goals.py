@@ -3,7 +3,7 @@
     python -m benchmarks.probe.goals
 
 Reads results/virtual.json, of 45 s a probe, results/virtual-planned.json, of each law's default budget, and
-results/laws.json. Exit code 1 where a goal is missed. `make goals` measures all three before.
+results/laws.json. Exit code 1 if a goal is missed. `make goals` measures all three before.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ GOALS = (
     Goal("share of capacities within 5 %", "capacityWithin5Percent", 0.8, False),
     Goal("capacity, worst error %", "capacityWorstErrorPercent", 20.0, True),
 )
+RECORDED_MISSES = {
+    ("virtual", "share that ends in Edge or Plateau"),
+    ("virtual", "capacity, worst error %"),
+}
+"""Goals that the recorded runs miss: with 45 s two designs did, and README.md here has the figures of both. A
+limited TTFT needs a full cohort, for which 45 s are too short in 5 of 48 laws; default budgets meet each goal."""
 DISTURBANCES = ("stallsFlagged", "trafficFlaggedOrWithin5Percent")
 
 
@@ -58,12 +64,13 @@ def judged(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float, float, bool
     return result
 
 
-def main() -> int:
-    met = True
+def missed_goals() -> set[tuple[str, str]]:
+    """(file, goal) of each that the recorded runs miss; prints all."""
+    missed = set[tuple[str, str]]()
     for name in ("virtual", "virtual-planned", "laws"):
         rows = rows_of(json.loads((FOLDER / f"{name}.json").read_text())["cells"])
         goals = judged(rows)
-        met = met and all(kept for *_, kept in goals)
+        missed |= {(name, title) for title, _, _, kept in goals if not kept}
         quiet = sum(row["kind"] not in DISTURBED for row in rows)
         print(f"{name}: {len(rows)} laws, {quiet} without stalls and foreign traffic")
         print(
@@ -72,7 +79,11 @@ def main() -> int:
                 [[a, b, round(c, 2), "yes" if d else "NO"] for a, b, c, d in goals],
             )
         )
-    return 0 if met else 1
+    return missed
+
+
+def main() -> int:
+    return 1 if missed_goals() else 0
 
 
 if __name__ == "__main__":
