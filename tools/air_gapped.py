@@ -1,4 +1,4 @@
-"""docs/how-to/air-gapped.md: what a cluster without the internet needs, from the engines' own tables.
+"""docs/operate/air-gapped.md: what a cluster without the internet needs, from the engines' own tables.
 
 python -m tools.air_gapped prints the references of all images, one a line.
 """
@@ -14,7 +14,7 @@ from tacho_engines.profile import EngineProfile
 from tacho_engines.registry import engine_profiles, presets
 from tools.pages import ROOT, table
 
-PAGE = ROOT / "docs/how-to/air-gapped.md"
+PAGE = ROOT / "docs/operate/air-gapped.md"
 TEXT = Path(__file__).with_name("texts") / "air_gapped.md.in"
 
 

@@ -26,7 +26,7 @@ helm install tacho charts/tacho --namespace tacho-system --create-namespace \\
 helm test tacho --namespace tacho-system
 ```
 
-[Install](../../docs/how-to/install.md) has the steps before and after.
+[Install](../../docs/start/your-cluster.md) has the steps before and after.
 
 ## Values
 

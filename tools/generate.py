@@ -21,10 +21,10 @@ from tools.pages import ROOT, settle
 
 GENERATORS = (
     ("the CRD and reference pages", [sys.executable, "-m", "tools.crd"]),
-    ("docs/results/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
-    ("docs/results/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.speed"]),
-    ("docs/results/h200 and articles", [sys.executable, "-m", "benchmarks.gpu.pages"]),
-    ("docs/results/scaling", [sys.executable, "-m", "benchmarks.autoscaling.page"]),
+    ("benchmarks/lab/planner.md", [sys.executable, "-m", "benchmarks.planner.run"]),
+    ("benchmarks/lab/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.speed"]),
+    ("benchmarks/lab/h200 and articles", [sys.executable, "-m", "benchmarks.gpu.pages"]),
+    ("benchmarks/lab/scaling", [sys.executable, "-m", "benchmarks.autoscaling.page"]),
 )
 PAGES = {
     chart_readme.README: chart_readme.readme,

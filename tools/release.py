@@ -29,7 +29,7 @@ CHART = catalog.ROOT / "charts" / "tacho"
 CHANGELOG = catalog.ROOT / "CHANGELOG.md"
 OUTPUT = catalog.ROOT / "build" / "release"
 NAMES = ("tacho", "tacho-llamacpp")
-"""Released images. Those on larger bases are built by hand (docs/how-to/images.md)."""
+"""Released images. Those on larger bases are built by hand (docs/operate/images.md)."""
 NOTES = "notes.md"
 BASE_DAYS = 30
 """Maximum age of the base: it lacks the security fixes since then."""

@@ -1,4 +1,4 @@
-"""docs/how-to/troubleshoot.md: symptoms that kubectl shows, with meaning and next step.
+"""docs/operate/troubleshoot.md: symptoms that kubectl shows, with meaning and next step.
 
 Its sources are docs/reference/conditions.md and the failure classes of tacho_contract.failure.
 """
@@ -13,7 +13,7 @@ from tools.pages import ROOT, table
 
 DOCS = ROOT / "docs"
 CONDITIONS = DOCS / "reference/conditions.md"
-PAGE = DOCS / "how-to/troubleshoot.md"
+PAGE = DOCS / "operate/troubleshoot.md"
 ANY_FAILURE = "a failure class"
 """Stands in a row for the reasons of docs/reference/failures.md."""
 HEALTHY = frozenset({"Nothing.", "Nothing; wait."})

@@ -1,4 +1,4 @@
-"""The tables of docs/results/scaling/ablation.md, from ablation.csv and the judging run beside it. Pure."""
+"""The tables of benchmarks/lab/scaling/ablation.md, from ablation.csv and the judging run beside it. Pure."""
 
 from __future__ import annotations
 
@@ -158,5 +158,5 @@ def page(text: str, ablated: Sequence[Row], judging: Sequence[Row]) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError("docs/results/scaling/ablation.md has no markers for its tables")
+        raise ValueError("benchmarks/lab/scaling/ablation.md has no markers for its tables")
     return f"{before}{BEGIN}\n{judged(ablated, judging)}\n{END}{after}"

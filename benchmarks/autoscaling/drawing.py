@@ -1,4 +1,4 @@
-"""The picture of docs/results/scaling: SLO attainment of each policy over its GPU-hours. SVG."""
+"""The picture of benchmarks/lab/scaling: SLO attainment of each policy over its GPU-hours. SVG."""
 
 from __future__ import annotations
 

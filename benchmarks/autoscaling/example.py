@@ -70,7 +70,7 @@ HEAD = """
 Policies are tuned on one day and judged on the next: `python -m benchmarks.autoscaling.example`
 draws that from the seeds of `{commit}`: {seeds}.
 SLO attainment by seed; {asked:.0f} % is asked for.
-[Why](../../how-to/simulate.md#why-tacho-wins-and-where-not).
+[Why](../../../docs/use/simulate.md#why-tacho-wins-and-where-not).
 """
 CASE = """
 **{name}**: on {won} of {seeds} seeds tacho keeps the SLO, and no other policy does so at a lower cost.
@@ -154,7 +154,7 @@ def shown(found: Sequence[Row]) -> Iterator[Row]:
 
 
 def section(every: Sequence[Row]) -> Iterator[str]:
-    """The last run, as a part of docs/results/scaling/README.md."""
+    """The last run, as a part of benchmarks/lab/scaling/README.md."""
     commit = every[-1].commit
     yield HEAD.format(commit=commit, seeds=", ".join(map(str, judging_seeds(commit))), asked=100 * ASKED)
     for name in CASES:

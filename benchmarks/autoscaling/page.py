@@ -1,4 +1,4 @@
-"""Writes docs/results/scaling: README.md and policies.svg from judging.csv, the tables of ablation.md.
+"""Writes benchmarks/lab/scaling: README.md and policies.svg from judging.csv, the tables of ablation.md.
 
 python -m benchmarks.autoscaling.page [--check]
 """
@@ -30,7 +30,7 @@ from benchmarks.autoscaling.scenarios import SCENARIOS as ALL
 from tacho_simulate.tuning import TRIED
 from tools.pages import ROOT, settle
 
-FOLDER = ROOT / "docs/results/scaling"
+FOLDER = ROOT / "benchmarks/lab/scaling"
 HEAD = """# Scaling policies on the same traffic
 
 `python -m benchmarks.autoscaling --seeds judging` runs tacho's algorithm and those of other projects on the

@@ -4,7 +4,7 @@
 
 Starts etcd, an API server and a controller manager, two operators with the chart's rights, and a process that
 plays the nodes. While the resources are brought up, the leader is killed with SIGKILL. Prints, and writes
-results/handover.json and docs/results/handover.md. The figures are of the audit log, without dry runs.
+results/handover.json and benchmarks/lab/handover.md. The figures are of the audit log, without dry runs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STANDBY = "tacho-1"
 LIMIT_SECONDS = 1500.0
 ACTS_WITHIN_SECONDS = 20.0
 """A lease of 15 s and the standby's first turn."""
-PAGE = Path(__file__).parents[2] / "docs/results/handover.md"
+PAGE = Path(__file__).parents[2] / "benchmarks/lab/handover.md"
 
 
 def operators(cluster: Cluster) -> tuple[Operator, Operator]:

@@ -1,8 +1,8 @@
-"""The tables of docs/results/gate.md: false alarms of the rollout's gate, and what it catches.
+"""The tables of benchmarks/lab/gate.md: false alarms of the rollout's gate, and what it catches.
 
     python -m benchmarks.gate
 
-Reads recorded measurements below benchmarks/gpu and docs/results, in a few seconds.
+Reads recorded measurements below benchmarks/gpu and benchmarks/lab, in a few seconds.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from tacho_operator.core.gate.judge import comparable
 from tacho_operator.core.measurement.states import STALE
 
 ROOT = Path(__file__).resolve().parents[2]
-PODS = ("benchmarks/gpu", "docs/results/h200", "docs/results/h100")
+PODS = ("benchmarks/gpu", "benchmarks/lab/h200", "benchmarks/lab/h100")
 """Folders of resources as the API server had them, and of what `tacho run` printed."""
 PROBES = (
     "h100/goals", "h100/goals-one-run", "h100/goals-paired", "h100/probe", "h200/goals", "h200/goals-edges",

@@ -1,7 +1,7 @@
 """What the measurements of pods on H200s and H100s said of their plans' speed, and say of the present plans.
 
 A status has each measured speed in percent of the plan's (`againstPlan`). The present planner plans the same
-resource on the same GPU. `make generate` writes the table in docs/results/planner.md.
+resource on the same GPU. `make generate` writes the table in benchmarks/lab/planner.md.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tacho_operator.core.types import Config
 from tools import pages
 from tools.mock.specs import gpu_node
 
-PAGE = pages.ROOT / "docs/results/planner.md"
-STATUSES = ("benchmarks/gpu/h200/pods*/*", "benchmarks/gpu/h100/pods*/*", "docs/results/h200/*")
+PAGE = pages.ROOT / "benchmarks/lab/planner.md"
+STATUSES = ("benchmarks/gpu/h200/pods*/*", "benchmarks/gpu/h100/pods*/*", "benchmarks/lab/h200/*")
 """Folders with a `resource.yaml` each; some pods of the first host are in the results alone."""
 FIGURES = {"decode": "One stream", "output": "Planned concurrency", "capacity": "Capacity"}
 GUESSED = 1.0
@@ -153,5 +153,5 @@ def _cell(speeds: Iterable[Speed]) -> str:
 
 
 def page() -> str:
-    """docs/results/planner.md with the table as it must be."""
+    """benchmarks/lab/planner.md with the table as it must be."""
     return pages.between_markers(PAGE.read_text(), "make generate", {"speed-pods": table(pods())})

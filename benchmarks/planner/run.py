@@ -1,4 +1,4 @@
-"""How well the planner predicts real starts of vLLM; writes results.json and docs/results/planner.md.
+"""How well the planner predicts real starts of vLLM; writes results.json and benchmarks/lab/planner.md.
 
 python -m benchmarks.planner.run [--check]
 
@@ -24,7 +24,7 @@ from tacho_engines.hardware.gpus import rows_for
 from tools.pages import ROOT, between_markers, settle, table
 
 RESULTS = ROOT / "benchmarks/planner/results.json"
-PAGE = ROOT / "docs/results/planner.md"
+PAGE = ROOT / "benchmarks/lab/planner.md"
 OWN = "own measurement"
 Errors = Callable[[Case], float | None]
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.planner.speed [--check]
 
-Writes the tables in docs/results/planner.md and prints the constants that all rows give. Every row is judged
+Writes the tables of benchmarks/lab/planner.md, prints the constants that all rows give. Every row is judged
 held back: the constants of 16 bits are fitted without any row of its model, whatever the checkpoint; those of
 a quantization's kernel then too, on other models of the same kernel (AWQ, GPTQ and W4A16 run on Machete, FP8
 and W8A8 on the GPU's units of 8 bits).
@@ -25,7 +25,7 @@ from tacho_engines.registry import engine_profile
 from tacho_operator.core.planner.expected_speed import UNTIMED_WITHIN, Loop, timing
 from tools.pages import ROOT, between_markers, settle, table
 
-PAGE = ROOT / "docs/results/planner.md"
+PAGE = ROOT / "benchmarks/lab/planner.md"
 SPEED = engine_profile("vllm").speed
 assert SPEED.law is not None
 LAW: StepLaw = SPEED.law
@@ -288,7 +288,7 @@ def _cell(found: dict[str, Any] | None) -> str:
 
 
 def summary_table() -> str:
-    """By figure, as docs/results/planner.md shows it."""
+    """By figure, as benchmarks/lab/planner.md shows it."""
     head = (
         *("Figure", "Goal", "All timed", "16 bits", "8 bits", "4 bits on Machete", "NF4"),
         *("Experts in 16 bits", "Experts in 8 bits", "Experts in 4 bits", "Over several GPUs"),

@@ -211,7 +211,7 @@ def results() -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Of ``results()``, as docs/results/planner.md shows it."""
+    """Of ``results()``, as benchmarks/lab/planner.md shows it."""
     rows = ((title, *(_cell(found[part][figure]) for part in PARTS)) for figure, title in FIGURES.items())
     return pages.table(("Figure", *PARTS.values()), rows)
 

@@ -38,7 +38,7 @@ RECORDED_MISSES = {
     ("virtual", "capacity, worst error %"),
 }
 """Goals that the recorded runs miss: with 45 s two designs did, and README.md here has the figures of both. A
-limited TTFT needs a full cohort, for which 45 s are too short in 5 of 48 laws; default budgets meet each goal."""
+limited TTFT needs a full cohort: 45 s are too short for 5 of 48 laws, and default budgets meet each goal."""
 DISTURBANCES = ("stallsFlagged", "trafficFlaggedOrWithin5Percent")
 
 

@@ -5,7 +5,7 @@
         --requests 600                                                # a server that runs, as on a GPU
 
 Starts each engine on one core of this CPU, measures it (``tacho probe``), and sends Poisson and bursty
-arrivals at shares of the highest measured rate. Writes results/ENGINE-cpu.json and docs/results/simulator.md.
+arrivals at shares of the highest measured rate. Writes results/ENGINE-cpu.json and lab/simulator.md.
 Half an hour an engine, in which nothing else should run on the machine.
 """
 

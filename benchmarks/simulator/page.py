@@ -1,4 +1,4 @@
-"""docs/results/simulator.md from the results; `make generate` writes it."""
+"""benchmarks/lab/simulator.md from the results; `make generate` writes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.simulator.comparison import GOALS, Compared, compared
 
 RESULTS = Path(__file__).with_name("results")
-PAGE = Path(__file__).resolve().parents[2] / "docs/results/simulator.md"
+PAGE = Path(__file__).resolve().parents[2] / "benchmarks/lab/simulator.md"
 HEAD = """# The simulated replica beside its engine
 
 `python -m benchmarks.simulator` starts an engine, measures it with `tacho probe`, and sends Poisson and
@@ -51,7 +51,7 @@ OFF = """## What is off, and why
 - **vLLM on an H100, bursty TPOT**, from its own levels: of the requests of the bursty runs, and of Poisson's
   at 50 %, TPOT is 6.5 to 7.1 ms, 0.038 for each running request, and for each prompt that comes meanwhile
   9.8 to 11.7 ms in bursts and 13.6 in Poisson arrivals. So a step with prompts takes 2 to 3 ms longer,
-  however many they are: it has no CUDA graph ([planner](../design/planner.md)). The model has that time in
+  however many they are: no CUDA graph ([planner](../../docs/design/planner.md)). The model has that time in
   its decoding steps. One with all of an idle replica's TTFT in each step with prompts misses 8 of 96 cells
   from engines' own levels instead of 13. It is not used: over 95 measurements on an H200, levels that are
   left out are off by 6.2 instead of 5.9 % in TPOT, and two tests' levels by 12 % and more.

@@ -142,7 +142,7 @@ class KernelTiming:
     """Speed of large matrix products, as a multiple of the GPU's dense 16-bit rate."""
     decode_within: float
     """Expected error of the predicted speed of one stream (0.1: 10 % up or down), within which 9 of 10
-    measurements lie. Source: test data in docs/results/planner.md.
+    measurements lie. Source: test data in benchmarks/lab/planner.md.
     """
     output_within: float
     """Expected error of the predicted speed of several streams, as for ``decode_within``."""
@@ -231,7 +231,7 @@ class EngineSpeed:
         step.
 
         Other engines are ranked after all that are (8B in 16 bits on an H200, 16 streams: vLLM 2,052 tok/s,
-        Transformers 380; docs/results/articles).
+        Transformers 380; benchmarks/lab/articles).
         """
         return self.batching and self.efficiency >= SLOW_EFFICIENCY
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tools.cluster.paths import REPOSITORY
 
-README, WORD_FOR_WORD = REPOSITORY / "README.md", REPOSITORY / "docs/how-to/install.md"
+README, WORD_FOR_WORD = REPOSITORY / "README.md", REPOSITORY / "docs/start/your-cluster.md"
 """tests/nightly/install runs both, up to a chat on a cluster with a node; of README.md, what has no
 prompt."""
 PAGES = [

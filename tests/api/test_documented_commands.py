@@ -29,7 +29,7 @@ from tools.harness.operator_process import NAMESPACE
 from tools.mock.checkpoints import write_checkpoint
 
 CLI = REPOSITORY / "docs/reference/cli.md"
-RECORDED = "docs/results/h200/longer/llama-8b-bnb-nf4/resource.yaml"
+RECORDED = "benchmarks/lab/h200/longer/llama-8b-bnb-nf4/resource.yaml"
 MANIFEST, MODEL = "llama.yaml", "llama-3.1-8b"
 """Of cli.md, which shows the one and names the other."""
 NAME, NS = "llama-8b-bnb-nf4", "models"

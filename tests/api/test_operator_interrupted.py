@@ -155,7 +155,7 @@ def test_an_etcd_that_is_restored_by_the_command_of_the_page(
     control, cluster = plane
     operator, kubelet = serving
     data = cluster.directory / "etcd"
-    (shown,) = (text for text in commands(REPOSITORY / "docs/how-to/restore.md") if "etcdutl" in text)
+    (shown,) = (text for text in commands(REPOSITORY / "docs/operate/restore.md") if "etcdutl" in text)
     _, *options = shlex.split(shown.replace("NEW_DIR", str(data)))
     served = uids(kubelet)
     with stopped(control):

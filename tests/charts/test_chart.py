@@ -180,7 +180,7 @@ def test_given_namespaces_mean_roles_there_and_nothing_cluster_wide(helm: Helm) 
 
 
 def test_who_may_read_metrics_and_scaling(helm: Helm) -> None:
-    """docs/how-to/autoscale.md says so."""
+    """docs/use/autoscale.md says so."""
     keda = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}}
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
     own = {"podSelector": {}}

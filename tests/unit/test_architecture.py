@@ -1,4 +1,4 @@
-"""docs/architecture.md says what the imports say, and every file it names is there."""
+"""docs/design/architecture.md says what the imports say, and every file it names is there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "architecture.md").read_text()
+PAGE = (ROOT / "docs/design/architecture.md").read_text()
 LAWS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
 
 

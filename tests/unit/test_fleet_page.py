@@ -1,4 +1,4 @@
-"""docs/results/fleet.md says what the raw data say, and of each figure which command gave it and when."""
+"""benchmarks/lab/fleet.md says what the raw data say, and of each figure which command gave it and when."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = " ".join((ROOT / "docs/results/fleet.md").read_text().split())
+PAGE = " ".join((ROOT / "benchmarks/lab/fleet.md").read_text().split())
 NOT_MEASURED = ("# A soak", "## 10,000 resources, extrapolated")
 """Sections without a run of their own."""
 COMMAND, DATE = re.compile(r"`python -m|TACHO_SOAK_SEED=|\bseed \d"), re.compile(r"20\d\d-\d\d-\d\d")
@@ -33,7 +33,7 @@ def spread(found: dict[str, float]) -> str:
 
 @pytest.mark.parametrize("page", ["fleet", "soak", "handover"])
 def test_figures_have_a_command_and_a_date(page: str) -> None:
-    sections = re.split(r"^(?=##? )", (ROOT / f"docs/results/{page}.md").read_text(), flags=re.MULTILINE)
+    sections = re.split(r"^(?=##? )", (ROOT / f"benchmarks/lab/{page}.md").read_text(), flags=re.MULTILINE)
     for section in sections[1:]:
         if not section.startswith(NOT_MEASURED):
             assert COMMAND.search(section), section.splitlines()[0]

@@ -1,4 +1,4 @@
-"""docs/results/gate.md and the pages that quote it say what the recorded measurements say."""
+"""benchmarks/lab/gate.md and the pages that quote it say what the recorded measurements say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.gate.recorded import groups
 from benchmarks.gate.study import Rules, pairs, rejected, same_machine, slowed, slowed_under_load, unchanged
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/results/gate.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "benchmarks/lab/gate.md").read_text(encoding="utf-8")
 
 
 @functools.cache
@@ -27,7 +27,7 @@ def test_the_tables_are_those_of_the_command() -> None:
     assert block.splitlines() == list(written())
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how-to/gate.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/use/gate.md"])
 def test_other_pages_quote_them(page: str) -> None:
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     (one, other) = (row for row in written() if row.startswith("| and TPOT under load: the gate"))
@@ -56,7 +56,7 @@ def test_each_rule_can_only_admit_more() -> None:
 
 
 def test_the_how_to_quotes_what_is_caught_under_load() -> None:
-    text = " ".join((ROOT / "docs/how-to/gate.md").read_text(encoding="utf-8").split())
+    text = " ".join((ROOT / "docs/use/gate.md").read_text(encoding="utf-8").split())
     (row,) = (row for row in written() if row.startswith("| one machine, 218 cases: the gate | "))
     assert row.endswith("| 0.0 % | 58.7 % | 86.2 % | 96.3 % |")
     assert "59 % of those with 15 % less throughput, 86 % with 20 %, 96 % with 30 %" in text

@@ -30,22 +30,24 @@ from tacho_operator.core.planner.probe_budget import RequestTimes, budget_of
 def test_what_the_readme_says_of_the_goals_is_on_their_page() -> None:
     page, readme = h100_goals.page().partition("\n## Qwen3")[0], (ROOT / "README.md").read_text()
     kept = dict(re.findall(r"\*\*(tok/s|Edges)\*\* within \d %: (\d+ of \d+)", page))
-    (row,) = re.findall(r"^\| on \[an H100\]\(docs/results/h100/goals\.md\) (\|.*\|)$", readme, re.MULTILINE)
+    (row,) = re.findall(
+        r"^\| on \[an H100\]\(benchmarks/lab/h100/goals\.md\) (\|.*\|)$", readme, re.MULTILINE
+    )
     assert row.startswith(f"| {kept['tok/s']}; [earlier]")
     assert row.endswith(f"| {kept['Edges']} |")
     assert "11 of 14 by vLLM's own count" in row
     kept = dict(re.findall(r"\*\*(tok/s|Edges)\*\* within \d %: (\d+ of \d+)", h200_goals.page()))
-    assert f"[an H200](docs/results/h200/goals.md) | {kept['tok/s']} | {kept['Edges']} |" in readme
-    assert "Within 3 %: 11 of 14 levels" in (ROOT / "docs/results/h100/README.md").read_text()
+    assert f"[an H200](benchmarks/lab/h200/goals.md) | {kept['tok/s']} | {kept['Edges']} |" in readme
+    assert "Within 3 %: 11 of 14 levels" in (ROOT / "benchmarks/lab/h100/README.md").read_text()
 
 
 def test_what_the_readme_says_of_vllm_0_32_is_on_its_pages() -> None:
     readme = " ".join((ROOT / "README.md").read_text().split())
     for name in ("four", "unseen"):
-        page = (ROOT / f"docs/results/h200/vllm-0.32-{name}.md").read_text()
+        page = (ROOT / f"benchmarks/lab/h200/vllm-0.32-{name}.md").read_text()
         rates = re.findall(r"^\| 8b-\w+-levels-\d+ \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE)
         kept = f"{sum('**' not in rate for rate in rates)} of {len(rates)}"
-        (said,) = re.findall(rf"\(docs/results/h200/vllm-0\.32-{name}\.md\)[^|]*\| (\d of \d)", readme)
+        (said,) = re.findall(rf"\(benchmarks/lab/h200/vllm-0\.32-{name}\.md\)[^|]*\| (\d of \d)", readme)
         assert said == kept
 
 
@@ -58,7 +60,7 @@ def test_what_the_readme_says_of_experts_is_on_their_page() -> None:
     assert flagged not in within
     said = f"{len(within)} of the {len(judged)} that loops can judge, of {len(levels)}; one is flagged"
     readme = (ROOT / "README.md").read_text()
-    assert f"(docs/results/h200/goals.md#models-with-experts) | {said} | 1 of 1 |" in readme
+    assert f"(benchmarks/lab/h200/goals.md#models-with-experts) | {said} | 1 of 1 |" in readme
     assert re.search(r"Their loop has [\d,]+ \((-|\+)[0-4]\.\d %\)", h200_goals_experts.section())
 
 
@@ -88,7 +90,7 @@ def test_what_the_readme_says_of_two_gpus_is_on_their_page() -> None:
     unverified = sum(not found["capacity"].get("verified") for found, _ in searches)
     assert (unverified, len(near)) == (2, 3)
     edges = f"{sum(near)} of {len(near)}; two of the three say `verified: false`"
-    assert f"(docs/results/h200/goals.md#models-over-two-gpus) | {said} | {edges} |" in readme
+    assert f"(benchmarks/lab/h200/goals.md#models-over-two-gpus) | {said} | {edges} |" in readme
 
 
 def test_a_warm_start_is_judged_by_loops_that_hold() -> None:

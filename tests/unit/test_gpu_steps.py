@@ -47,7 +47,7 @@ def test_the_page_says_what_the_recorded_steps_were():
         for prompts, found in sorted(by_prompts.items())
     }
     alone, mixed = middle.pop(0), list(middle.values())
-    page = " ".join((ROOT / "docs/results/planner.md").read_text().split())
+    page = " ".join((ROOT / "benchmarks/lab/planner.md").read_text().split())
     for told in (
         f"has {alone['launches']:.0f} launches, and its GPU is busy for {alone['computing_ms']:.1f} of "
         f"{alone['gpu_ms']:.1f} ms.",

@@ -124,7 +124,7 @@ def test_nothing_outside_the_tests_imports_them() -> None:
 def test_the_figures_that_the_readme_begins_with_are_those_of_its_pages() -> None:
     text, planner, scaling = (
         (ROOT / name).read_text()
-        for name in ("README.md", "docs/results/planner.md", "docs/results/scaling/README.md")
+        for name in ("README.md", "benchmarks/lab/planner.md", "benchmarks/lab/scaling/README.md")
     )
     right = dict(re.findall(r"^\| (\S+) \| (\d+) of 35 \|", planner, flags=re.M))
     told = "by the formulas of KAITO {KAITO}, gpustack {gpustack}, hf-mem {hf-mem} |"

@@ -1,1 +1,1 @@
-"""Pages of docs/results that are written from the raw data of the H200."""
+"""Pages of benchmarks/lab that are written from the raw data of the H200."""

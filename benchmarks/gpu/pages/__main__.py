@@ -1,4 +1,4 @@
-"""Writes the pages of docs/results that come from the raw data of the H200 and the H100s.
+"""Writes the pages of benchmarks/lab that come from the raw data of the H200 and the H100s.
 
     python -m benchmarks.gpu.pages [--check]
 

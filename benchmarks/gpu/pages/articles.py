@@ -1,4 +1,4 @@
-"""docs/results/articles: what articles say of engines and quantization beside what H200s gave.
+"""benchmarks/lab/articles: what articles say of engines and quantization beside what H200s gave.
 
 Figures are those of pods and of `tacho run` (cells of h200 and of h100/articles). Each row says which. Only
 claims that something was measured for have a row.

@@ -1,4 +1,4 @@
-"""The figures beside the articles as the product measured them, of docs/results/articles: cells of
+"""The figures beside the articles as the product measured them, of benchmarks/lab/articles: cells of
 benchmarks/gpu/articles.yaml by `tacho run` on two H200s and before on an H100.
 """
 

@@ -1,4 +1,4 @@
-"""What docs/results/h200/README.md says of pods whose levels had long loops beside them."""
+"""What benchmarks/lab/h200/README.md says of pods whose levels had long loops beside them."""
 
 from __future__ import annotations
 

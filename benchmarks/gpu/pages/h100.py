@@ -1,4 +1,4 @@
-"""docs/results/h100/README.md: the probe beside long loops on H100s, and the memory of these servers."""
+"""benchmarks/lab/h100/README.md: the probe beside long loops on H100s, and the memory of these servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h100/gguf.md: a pod of a GGUF file."""
+"""benchmarks/lab/h100/gguf.md: a pod of a GGUF file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h100/goals.md: the probe's goals by one command, `benchmarks/gpu/goals.sh`."""
+"""benchmarks/lab/h100/goals.md: the probe's goals by one command, `benchmarks/gpu/goals.sh`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h100/vllm-0.32.md: the version that tacho starts by default and 0.26, on GPUs of one host."""
+"""lab/h100/vllm-0.32.md: the version that tacho starts by default and 0.26, on GPUs of one host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h100/pods.md: slow engines, MoEs and LLM.int8() as pods on one H100."""
+"""benchmarks/lab/h100/pods.md: slow engines, MoEs and LLM.int8() as pods on one H100."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h100/pods.md on gpt-oss-20b: from nothing, from compiled code, and beside long loops."""
+"""benchmarks/lab/h100/pods.md on gpt-oss-20b: from nothing, from compiled code, and beside long loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32-fp8.md: FP8 that vLLM 0.32 makes at its start."""
+"""benchmarks/lab/h200/vllm-0.32-fp8.md: FP8 that vLLM 0.32 makes at its start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h200/front-ends.md: one to four HTTP front ends of vLLM beside long loops, on H200s."""
+"""benchmarks/lab/h200/front-ends.md: one to four HTTP front ends of vLLM beside long loops, on H200s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h200/goals.md: the present probe beside long loops on H200s, by `benchmarks/gpu/goals.sh`."""
+"""lab/h200/goals.md: the present probe beside long loops on H200s, by `benchmarks/gpu/goals.sh`."""
 
 from __future__ import annotations
 

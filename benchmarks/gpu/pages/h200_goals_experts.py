@@ -1,4 +1,4 @@
-"""The section of docs/results/h200/goals.md on models with experts."""
+"""The section of benchmarks/lab/h200/goals.md on models with experts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h200/graphs.md: what CUDA graphs for steps with a prompt gain, on an H200."""
+"""benchmarks/lab/h200/graphs.md: what CUDA graphs for steps with a prompt gain, on an H200."""
 
 from __future__ import annotations
 

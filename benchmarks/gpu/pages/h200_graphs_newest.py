@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32-graphs.md: what CUDA graphs for steps with a prompt gain with vLLM 0.32."""
+"""benchmarks/lab/h200/vllm-0.32-graphs.md: what CUDA graphs for steps with a prompt gain with vLLM 0.32."""
 
 from __future__ import annotations
 

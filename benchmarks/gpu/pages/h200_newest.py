@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32.md: the version that tacho starts by default, on an H200."""
+"""benchmarks/lab/h200/vllm-0.32.md: the version that tacho starts by default, on an H200."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32-dense.md: dense models with vLLM 0.32, and the law of their speed."""
+"""benchmarks/lab/h200/vllm-0.32-dense.md: dense models with vLLM 0.32, and the law of their speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32-experts.md: models with experts and two GPUs, by the default version."""
+"""benchmarks/lab/h200/vllm-0.32-experts.md: models with experts and two GPUs, by the default version."""
 
 from __future__ import annotations
 

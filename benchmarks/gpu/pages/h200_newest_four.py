@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32-four.md: memory over several GPUs, the probe's goals, and slower revisions."""
+"""lab/h200/vllm-0.32-four.md: memory over several GPUs, the probe's goals, and slower revisions."""
 
 from __future__ import annotations
 

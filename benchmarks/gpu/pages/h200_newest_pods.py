@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32-pods.md: rollouts that the gate judged, and pods, with vLLM 0.32."""
+"""benchmarks/lab/h200/vllm-0.32-pods.md: rollouts that the gate judged, and pods, with vLLM 0.32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32-quantized.md: NF4, W8A8 and experts with vLLM 0.32; one constant is fitted."""
+"""lab/h200/vllm-0.32-quantized.md: NF4, W8A8 and experts with vLLM 0.32; one constant is fitted."""
 
 from __future__ import annotations
 

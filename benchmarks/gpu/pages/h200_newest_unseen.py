@@ -1,4 +1,4 @@
-"""docs/results/h200/vllm-0.32-unseen.md: models with experts that no rule had seen, and FP8 on that host."""
+"""lab/h200/vllm-0.32-unseen.md: models with experts that no rule had seen, and FP8 on that host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section of docs/results/h200/goals.md on edges between two loops of their streams."""
+"""The section of benchmarks/lab/h200/goals.md on edges between two loops of their streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/results/h200/README.md says of gpt-oss-20b, whose kernels are compiled while requests run."""
+"""What benchmarks/lab/h200/README.md says of gpt-oss-20b, whose kernels are compiled while requests run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h200/README.md: what a node of Kubernetes with an H200 gave, on several hosts."""
+"""benchmarks/lab/h200/README.md: what a node of Kubernetes with an H200 gave, on several hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/results/h200/matrix.md: cells by `tacho run` on one H200 and on two, and servers by hand.
+"""benchmarks/lab/h200/matrix.md: cells by `tacho run` on one H200 and on two, and servers by hand.
 
 Read from h200/matrix, two, more, later and batched (`tacho run`), h200/start (by hand and by `tacho run`),
 h200/edges (both, by benchmarks/planner/h200/starts.json), h200/truth and h200/flags (servers by hand).

@@ -1,4 +1,4 @@
-"""docs/results/h200/outstanding.md: figures that do not hold, and the cells that measure them again."""
+"""benchmarks/lab/h200/outstanding.md: figures that do not hold, and the cells that measure them again."""
 
 from __future__ import annotations
 

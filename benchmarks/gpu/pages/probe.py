@@ -1,4 +1,4 @@
-"""`tacho probe` beside long steady loops on the same server, and docs/results/h200/probe.md.
+"""`tacho probe` beside long steady loops on the same server, and benchmarks/lab/h200/probe.md.
 
 Truth is `benchmarks.gpu.truth`: loops of 45 to 60 s. Percentiles are computed from the stamps of requests.
 """

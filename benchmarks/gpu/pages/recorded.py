@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 RAW = ROOT / "benchmarks/gpu/h200"
-RESULTS = ROOT / "docs/results"
+RESULTS = ROOT / "benchmarks/lab"
 TEXTS = Path(__file__).with_name("texts")
 WIDTH = 118
 FOLDERS = ("matrix", "two", "more", "later", "batched")

@@ -54,7 +54,7 @@ def check_operator(facts: Facts) -> Iterator[Result]:
         yield (
             "fail",
             "No operator is installed.",
-            "Install the chart; docs/how-to/install.md has the command.",
+            "Install the chart; docs/start/your-cluster.md has the command.",
         )
     for item in operators:
         space, own = _place(item)
@@ -172,10 +172,10 @@ def _full(used: Mapping[str, Any], key: str, limit: object) -> bool:
 def check_prometheus(facts: Facts) -> Iterator[Result]:
     found = facts.known(MONITORS)
     if found is None:
-        step = "Install it, or take rules and jobs for a Prometheus of your own from docs/how-to/watch.md."
+        step = "Install it, or take rules and jobs for a Prometheus of your own from docs/operate/watch.md."
         yield "warn", "The cluster has no ServiceMonitors: no Prometheus operator.", step
     elif not found:
-        step = "Set serviceMonitor.enabled in the chart; docs/how-to/watch.md has the rest."
+        step = "Set serviceMonitor.enabled in the chart; docs/operate/watch.md has the rest."
         yield "warn", "No ServiceMonitor selects tacho.", step
     else:
         yield "ok", f"ServiceMonitor {', '.join('/'.join(_place(item)) for item in found)}.", ""

@@ -59,7 +59,7 @@ register_loader, the decoders.
 """
 
 EFFICIENCY = 0.18
-"""Its 8B in int8_float16 decodes 111 tok/s on an H200 (docs/results/h200/checked)."""
+"""Its 8B in int8_float16 decodes 111 tok/s on an H200 (benchmarks/lab/h200/checked)."""
 
 PROFILE = EngineProfile(
     name="ctranslate2",

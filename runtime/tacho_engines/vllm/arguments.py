@@ -113,7 +113,7 @@ FRONT_END_SWITCH = "api-server-count"
 SINCE = "0.26"
 """First version known to have an argument for several front ends (tests/fixtures/vllm/options-0.26.0.txt)."""
 UNTIL = NEWEST
-"""From this version on a dense model had no more tokens by more (docs/results/h200/vllm-0.32-dense.md)."""
+"""From this version on a dense model had no more tokens by more (benchmarks/lab/h200/vllm-0.32-dense.md)."""
 SERVERS = 4
 CORES = SERVERS + 2
 """CPUs that a pod needs for several front ends: these, the engine's loop, and tacho's runtime. On several

@@ -134,7 +134,7 @@ def _expert_width(placement: Placement) -> int:
 def slow_experts(placement: Placement) -> str:
     """What makes experts in 4 bits slow, and what does not; "": they have Marlin's kernels.
 
-    A Phi-mini-MoE in GPTQ had two fifths of the rate expected of Marlin's (docs/results/h200/
+    A Phi-mini-MoE in GPTQ had two fifths of the rate expected of Marlin's (benchmarks/lab/h200/
     vllm-0.32-quantized.md).
     """
     if not partial_groups(placement):

@@ -4,7 +4,7 @@ By default a step of over 512 tokens has none, as most steps with a prompt: the 
 while the GPU waits. By larger graphs a model with experts gained 30 to 46 % in 16 bits. In FP8 it had 1.7 to
 2.4 times the tokens, and in 4 bits up to 2.1 times. A dense 8B in NF4 gained 11 to 26 %, a 3B 38 to 42 %.
 Others, one in W8A8 among them, gained less with one front end, and with 256 streams their first tokens
-came later (docs/results/h200/vllm-0.32-graphs.md, vllm-0.32-fp8.md and vllm-0.32-quantized.md).
+came later (benchmarks/lab/h200/vllm-0.32-graphs.md, vllm-0.32-fp8.md and vllm-0.32-quantized.md).
 """
 
 from __future__ import annotations

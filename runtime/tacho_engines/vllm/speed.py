@@ -62,7 +62,7 @@ NEWEST = "0.32"
 NEWEST_PROMPT_STEP = 22_020.0
 """Microseconds that a host takes for a step with a prompt with vLLM 0.32, for 16 to 64 layers alike. This and
 the next are fitted to loops of dense models on seven H200 hosts by ``python -m benchmarks.gpu.pages``
-(docs/results/h200/vllm-0.32-dense.md).
+(benchmarks/lab/h200/vllm-0.32-dense.md).
 """
 NEWEST_TOKENS_PER_SECOND = 11_340.0
 """Streamed tokens per second of dense models on one GPU with vLLM 0.32, by one front end or four.
@@ -78,7 +78,7 @@ MARLIN_EXPERTS = 0.242
 """Share of the GPU's rate that products of experts in 4 bits reach with vLLM 0.32.
 
 Marlin's kernel for experts unpacks in the product itself. Fitted by ``python -m benchmarks.gpu.pages`` to
-loops of three models on two H200 hosts (docs/results/h200/vllm-0.32-quantized.md).
+loops of three models on two H200 hosts (benchmarks/lab/h200/vllm-0.32-quantized.md).
 """
 RAN_DENSE = "as vLLM 0.32 ran models of 1B to 32B on seven H200 hosts and an 8B on an H100"
 RAN_UNFITTED = "as vLLM 0.32 ran models of 3B to 8B on H200s"
@@ -302,7 +302,7 @@ LAW = StepLaw(
 )
 """Constants of vLLM 0.26 on an H200, fitted to models of 0.6B to 32B, and some of 0.32.
 Nothing of 0.32 is fitted to W8A8, NF4 and experts, but for those in 4 bits
-(docs/results/h200/vllm-0.32-quantized.md).
+(benchmarks/lab/h200/vllm-0.32-quantized.md).
 
 Machete and bitsandbytes unpack 4-bit weights; for several streams bitsandbytes expands them to 16 bits first.
 For one stream each of its warps takes 1,024 elements of a row at once (0.50.2, csrc/gemm_4bit_simt.cu), so
@@ -316,7 +316,7 @@ expands weights first, add up. FP8 and W8A8 quantize activations by the same ker
 constants but for one stream.
 
 LLM.int8() searches outliers in each product and has no CUDA graphs: its
-constants come from one pod (docs/results/h200/longer/llama-8b-bnb-int8). vLLM takes it as stored alone: its
+constants come from one pod (benchmarks/lab/h200/longer/llama-8b-bnb-int8). vLLM takes it as stored alone: its
 row covers the scheme.
 
 Experts in 16 bits and FP8 have Triton kernels, those in 4 bits Marlin's, but for partial groups. Weights in

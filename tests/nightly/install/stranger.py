@@ -22,7 +22,7 @@ from tools import lab
 from tools.cluster import nodeconfig, state
 from tools.cluster.down import down
 
-HOW_TO = lab.ROOT / "docs" / "how-to" / "install.md"
+HOW_TO = lab.ROOT / "docs/start/your-cluster.md"
 HOSTS = re.compile(r'```\n(server = "http://ADDRESS:PORT"\n.*?)```', re.DOTALL)
 PIECE_BYTES = 1 << 16
 

@@ -16,7 +16,14 @@ from tacho_cli.main import app
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/reference/cli.md").read_text()
-GUIDES = [ROOT / "README.md", ROOT / "docs/concepts.md", *sorted(ROOT.glob("docs/how-to/*.md"))]
+GUIDES = [
+    ROOT / "README.md",
+    *(
+        page
+        for part in ("start", "use", "operate", "compare")
+        for page in sorted(ROOT.glob(f"docs/{part}/*.md"))
+    ),
+]
 COMMANDS = cast(TyperGroup, typer.main.get_command(app)).commands
 
 

@@ -42,7 +42,7 @@ def test_the_page_shows_the_plan_that_is_made(arguments, tmp_path, monkeypatch, 
     assert printed == lines, "review, then run with TACHO_UPDATE_GOLDEN=1"
 
 
-GPU_PAGE = PAGE.parents[1] / "how-to/first-gpu-model.md"
+GPU_PAGE = PAGE.parents[1] / "start/first-gpu-model.md"
 GPU_EXAMPLE = PAGE.parents[2] / "examples/vllm-gpu.yaml"
 GPU_HEAD = "|---|---|---|---|---|---|\n"
 GPUS = ("T4", "L4", "A10G", "A100", "H100")

@@ -1,4 +1,4 @@
-"""What the pages of docs/how-to say of changes that people make to a cluster that serves."""
+"""What the pages of docs/ say of changes that people make to a cluster that serves."""
 
 from __future__ import annotations
 

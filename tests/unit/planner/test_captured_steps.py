@@ -176,12 +176,12 @@ def test_a_step_that_is_padded_is_not_launched_kernel_by_kernel():
 
 
 def test_the_page_shows_a_switch_that_a_plan_reads():
-    text = (page.RAW.parents[2] / "docs/results/h200/graphs.md").read_text(encoding="utf-8")
+    text = (page.RAW.parents[2] / "benchmarks/lab/h200/graphs.md").read_text(encoding="utf-8")
     example = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert graphs(*example["spec"]["engine"]["extraArgs"]).sizes == len(SIZES)
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/how-to/measure.md", "docs/design/planner.md"])
+@pytest.mark.parametrize("file", ["README.md", "docs/use/measure.md", "docs/design/planner.md"])
 def test_gains_in_prose_are_those_of_the_loops(file):
     text = " ".join((page.RAW.parents[2] / file).read_text(encoding="utf-8").split())
     experts, small, *eights = (page.gains(name) for name in page.MODELS)

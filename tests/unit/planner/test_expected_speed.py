@@ -67,7 +67,7 @@ def loop(model="llama-3.1-8b", method="none", ceiling=float("inf"), version="0.2
 
 @pytest.mark.parametrize(("streams", "measured"), [(1, 11.7), (8, 86.6), (48, 482), (256, 2200)])
 def test_int8_of_bitsandbytes_is_as_slow_as_it_was_measured(streams, measured):
-    """The levels of docs/results/h200/longer/llama-8b-bnb-int8; by its bytes alone it was 253 tok/s."""
+    """The levels of benchmarks/lab/h200/longer/llama-8b-bnb-int8; by its bytes alone it was 253 tok/s."""
     found = loop(method="bnb-int8")
     assert found.tokens_per_second(streams) == pytest.approx(measured, rel=0.05)
     assert expect(method="bnb-int8").decode_within == 1.0

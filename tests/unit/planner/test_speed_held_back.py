@@ -14,7 +14,7 @@ SPEED = engine_profile("vllm").speed
 assert SPEED.law is not None
 LAW = SPEED.law
 NEAR = {"one stream": 0.09, "load": 0.2, "edge": 0.14}
-"""Of 16 and 8 bits held back, as docs/results/planner.md says; Phi-2's odd heads are further off."""
+"""Of 16 and 8 bits held back, as benchmarks/lab/planner.md says; Phi-2's odd heads are further off."""
 NEAR_SHORT_EDGE = 0.25
 """Edges between levels of short loops, which are four times apart."""
 FAR = {
@@ -115,7 +115,7 @@ def test_the_band_holds_in_nine_of_ten_of_each_kind(figure, kind):
 
 
 def test_hosts_of_one_gpu_differ_by_as_much_as_is_published():
-    """docs/results/planner.md says the widest: one stream of a Qwen3-30B-A3B, a Phi-mini at 16 streams."""
+    """benchmarks/lab/planner.md says the widest: one stream of a Qwen3-30B-A3B, a Phi-mini at 16 streams."""
     found: dict[tuple[str, int], list[float]] = {}
     for item in [*of("one stream", "experts", held_back.AGAIN), *of("load", "experts", held_back.AGAIN)]:
         found.setdefault((item.row.cell["model"], item.row.streams), []).append(item.row.measured)

@@ -116,9 +116,9 @@ def test_starts_of_one_configuration_are_of_one_part():
 
 
 def test_starts_that_were_planned_before_they_ran():
-    """What docs/results/planner.md and docs/results/h200/matrix.md say of them."""
+    """What benchmarks/lab/planner.md and benchmarks/lab/h200/matrix.md say of them."""
     found = [start for start in starts.starts() if start.row.get("note") == starts.PLANNED_BEFORE]
-    page = (ROOT / "docs/results/planner.md").read_text()
+    page = (ROOT / "benchmarks/lab/planner.md").read_text()
     of_vllm = sum(start.row["engine"] == "vllm" for start in found)
     told = f"{len(found)} starts were planned before they ran and used for no constant: {of_vllm} of vLLM"
     assert told in page
@@ -146,8 +146,8 @@ def test_starts_that_were_planned_before_they_ran():
 
 
 def test_starts_on_a_card_that_nothing_was_fitted_to():
-    """What docs/results/planner.md says of them."""
-    page = (ROOT / "docs/results/planner.md").read_text()
+    """What benchmarks/lab/planner.md says of them."""
+    page = (ROOT / "benchmarks/lab/planner.md").read_text()
     found = starts.of_part("otherCard")
     assert {start.row["gpu"] for start in found} == {"NVIDIA-H100-80GB-HBM3"}
     told = f"{len(found)} starts of {len({start.row['case'] for start in found})} configurations worked"

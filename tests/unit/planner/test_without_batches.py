@@ -14,7 +14,7 @@ from tacho_operator.core.planner.speed import DecodeStep
 
 @pytest.mark.parametrize(("streams", "measured"), [(1, 110), (2, 166), (8, 144), (16, 114)])
 def test_an_engine_without_batches_gains_nothing_by_more_streams(streams, measured):
-    """The levels of docs/results/h200/checked/llama-8b-ct2; as a batch, 16 streams were 3,286 tok/s."""
+    """The levels of benchmarks/lab/h200/checked/llama-8b-ct2; as a batch, 16 streams were 3,286 tok/s."""
     found = placement("ctranslate2", "llama-3.1-8b", "ct2-int8-float16", "H200")
     account = planner_adapter("ctranslate2").account(found, Context(4096, 16))
     step = DecodeStep(

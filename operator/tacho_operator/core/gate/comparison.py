@@ -2,7 +2,7 @@
 requests at once, perplexity.
 
 A figure regresses if it is worse by more than the tolerance, and by more than the interval of the difference.
-docs/results/gate.md has what each rule gains.
+benchmarks/lab/gate.md has what each rule gains.
 """
 
 from __future__ import annotations

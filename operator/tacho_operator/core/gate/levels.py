@@ -1,7 +1,7 @@
 """The speed with many requests at once, at one number of requests for both measurements.
 
 TPOT grows almost linearly with the requests, so a level between two measured ones is interpolated.
-docs/results/gate.md has what each limit here gains.
+benchmarks/lab/gate.md has what each limit here gains.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ DEFAULT_CONCURRENCY = 16
 HOST_CONCURRENCY = 4
 LEAST_GAIN = 0.15
 """Gain in tokens per second from which larger CUDA graphs are set: more than the error of what is expected
-with them in 16 bits, 12.1 % at most (docs/results/h200/vllm-0.32-graphs.md). Expected gains of 17 to 67 %
-were 11 to 113 % in loops of NF4 and of experts in 4 bits (docs/results/h200/vllm-0.32-quantized.md).
+with them in 16 bits, 12.1 % at most (benchmarks/lab/h200/vllm-0.32-graphs.md). Expected gains of 17 to 67 %
+were 11 to 113 % in loops of NF4 and of experts in 4 bits (benchmarks/lab/h200/vllm-0.32-quantized.md).
 """
 UNPREDICTED_CONCURRENCY = 16
 

@@ -25,7 +25,7 @@ Where only version or GPU model differ from what was timed, half of that, on a l
 """
 ON_HOST_WITHIN = 0.90
 """The same of steps that may wait for the host. A Llama-3.2-1B was expected 65 % too fast, and 20 % too slow
-(docs/results/h200/vllm-0.32-dense.md).
+(benchmarks/lab/h200/vllm-0.32-dense.md).
 """
 MORE_STREAMS, MORE_TOKENS = 1.25, 1.02
 """Defines the knee, the capacity without an SLO: from there, 1.25 times the streams give less than 1.02 times
@@ -33,7 +33,7 @@ the throughput.
 """
 KNEE_WITHIN = 0.65
 """Expected error of the throughput at the knee: measured curves flatten earlier than expected ones. Of 26
-undisturbed pods with timed steps, 25 found 61 to 123 % of it (docs/results/planner.md). With experts, one
+undisturbed pods with timed steps, 25 found 61 to 123 % of it (benchmarks/lab/planner.md). With experts, one
 pod found 30 %: there it is UNTIMED_WITHIN.
 """
 FEW_STREAMS = 8

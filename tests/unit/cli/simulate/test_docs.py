@@ -1,4 +1,4 @@
-"""What docs/how-to/simulate.md and the README say of simulations."""
+"""What docs/use/simulate.md and the README say of simulations."""
 
 from __future__ import annotations
 
