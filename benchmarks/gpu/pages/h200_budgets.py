@@ -1,4 +1,4 @@
-"""The section of benchmarks/lab/h200/goals.md on budgets: searches of an 8B with 45 and with 90 s, by turns."""
+"""The section of benchmarks/lab/h200/goals.md on budgets: searches of an 8B with 45 and 90 s, by turns."""
 
 from __future__ import annotations
 
