@@ -2,7 +2,7 @@
 
     python -m benchmarks.planner.speed [--check]
 
-Writes the tables of benchmarks/lab/planner.md and prints the constants that all rows give. Every row is judged
+Writes the tables of lab/planner.md and prints the constants that all rows give. Every row is judged
 held back: the constants of 16 bits are fitted without any row of its model, whatever the checkpoint; those of
 a quantization's kernel then too, on other models of the same kernel (AWQ, GPTQ and W4A16 run on Machete, FP8
 and W8A8 on the GPU's units of 8 bits).
