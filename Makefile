@@ -87,6 +87,10 @@ $(SITE)/.installed: requirements/site.txt $(STAMP)
 	@$(BIN)/uv pip install -q --python $(PY) --target $(SITE) --require-hashes -r requirements/site.txt
 	@touch $@
 
+.PHONY: pictures
+pictures: $(STAMP) ## Take the pictures of `tacho report` and `tacho status` in docs/pictures anew (Chromium; root if it is missing)
+	@$(PY) -m tools.pictures
+
 .PHONY: release audit
 release: $(STAMP) ## Build, sign and package VERSION=… for REGISTRY=… with KEY=… (root; DRY_RUN=1: say what)
 	@$(PY) -m tools.release --version "$(VERSION)" --registry "$(REGISTRY)" --key "$(KEY)" $(if $(DRY_RUN),--dry-run)
