@@ -35,7 +35,7 @@ def require_engine(name: str | None) -> None:
         Failure(
             failure_class=FailureClass.ENGINE_NOT_SUPPORTED,
             message=f"Engine {name} needs the Python package {package}, which is not installed here.",
-            next_step=f"Install it: pip install 'tacho-operator[{name}]'",
+            next_step=f"Install it: .venv/bin/uv pip install '.[{name}]' in a clone of tacho.",
         ),
         ExitCode.FAILED,
     )

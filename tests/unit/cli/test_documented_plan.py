@@ -42,6 +42,27 @@ def test_the_page_shows_the_plan_that_is_made(arguments, tmp_path, monkeypatch, 
     assert printed == lines, "review, then run with TACHO_UPDATE_GOLDEN=1"
 
 
+JSON_BLOCK = re.compile(r'(?<=```json\n)(?=\{\n  "failure": )(.*?)(?=\n```)', re.DOTALL)
+
+
+def test_the_page_shows_the_refusal_that_is_printed_as_json(tmp_path, monkeypatch, capsys):
+    """The first alternative stands for all."""
+    page = PAGE.read_text()
+    manifest = re.search(r"```yaml\n(.*?)```", page[page.index("With this manifest") :], re.DOTALL)
+    assert manifest
+    (tmp_path / "llama.yaml").write_text(manifest[1])
+    write_checkpoint(tmp_path / "models/llama-3.1-8b", "llama-3.1-8b")
+    monkeypatch.chdir(tmp_path)
+    main(["plan", *SHOWN[1].split(), "-o", "json"])
+    printed = json.loads(capsys.readouterr().out)
+    printed["alternatives"] = printed["alternatives"][:1]
+    (shown,) = JSON_BLOCK.findall(page)
+    if os.environ.get("TACHO_UPDATE_GOLDEN") == "1":
+        PAGE.write_text(page.replace(shown, json.dumps(printed, indent=2)))
+        return
+    assert json.loads(shown) == printed, "review, then run with TACHO_UPDATE_GOLDEN=1"
+
+
 GPU_PAGE = PAGE.parents[1] / "start/first-gpu-model.md"
 GPU_EXAMPLE = PAGE.parents[2] / "examples/vllm-gpu.yaml"
 GPU_HEAD = "|---|---|---|---|---|---|\n"

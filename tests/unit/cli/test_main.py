@@ -209,7 +209,7 @@ def test_a_missing_engine_names_the_extra_first(
     monkeypatch.setattr("tacho_cli.run.setup.find_spec", lambda _: None)
     told = call(capsys, "run", "-f", manifest(tmp_path))
     assert told.code == 3
-    assert "pip install 'tacho-operator[llamacpp]'" in told.err
+    assert "uv pip install '.[llamacpp]'" in told.err
     assert "inspecting" not in told.err
 
 
