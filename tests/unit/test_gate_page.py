@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmarks.gate.__main__ import ABLATION, tables
 from benchmarks.gate.recorded import groups
@@ -29,12 +31,12 @@ def test_the_tables_are_those_of_the_command() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/use/gate.md"])
 def test_other_pages_quote_them(page: str) -> None:
-    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split()).replace(" %", "%")
     (one, other) = (row for row in written() if row.startswith("| and TPOT under load: the gate"))
     assert "1,224" in written()[2]
     assert one.startswith("| and TPOT under load: the gate | 0.0 % | 99.0 % |")
     assert other.startswith("| and TPOT under load: the gate | 0.4 % | 99.0 % |")
-    for figure in ("1,224", "0.4 %", "99 %", "15 % slower"):
+    for figure in ("1,224", "0.4%", "99%", "15% slower"):
         assert figure in text, figure
 
 
@@ -59,7 +61,18 @@ def test_the_how_to_quotes_what_is_caught_under_load() -> None:
     text = " ".join((ROOT / "docs/use/gate.md").read_text(encoding="utf-8").split())
     (row,) = (row for row in written() if row.startswith("| one machine, 218 cases: the gate | "))
     assert row.endswith("| 0.0 % | 58.7 % | 86.2 % | 96.3 % |")
-    assert "59 % of those with 15 % less throughput, 86 % with 20 %, 96 % with 30 %" in text
+    assert "| 15% | 59% | | 20% | 86% | | 30% | 96% |" in text
+
+
+def test_the_how_to_shows_a_message_that_was_recorded() -> None:
+    recorded = ROOT / "benchmarks/gpu/h200/vllm-0.32-pods/rollouts/front-ends.resource.yaml"
+    conditions = yaml.safe_load(recorded.read_text(encoding="utf-8"))["status"]["conditions"]
+    (message,) = (item["message"] for item in conditions if item["type"] == "RolloutAccepted")
+    text = (ROOT / "docs/use/gate.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^\$ kubectl .*\n((?s:.*?))^```$", text, re.M)
+    parts = [part.strip() for part in " ".join(shown.split()).split("…") if part.strip(" ;")]
+    assert len(parts) == 2
+    assert [part for part in parts if part not in message] == []
 
 
 @pytest.mark.parametrize("linear", [False, True])

@@ -158,13 +158,11 @@ def test_a_server_carries_no_more_by_more_front_ends():
         assert bounded.capacity(1024, level) < free.capacity(1024, level)
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/use/measure.md", "docs/design/planner.md"])
+@pytest.mark.parametrize("file", ["README.md", "docs/design/planner.md"])
 def test_figures_in_prose_are_those_of_the_loops(file):
     text = " ".join((page.RAW.parents[2] / file).read_text(encoding="utf-8").split())
     least, most = fp8.times()
     assert f"{least:.1f} to {most:.1f} times the tokens" in text
-    if "measure" in file:
-        return
     by_host = page.several(page.by_host())
     assert f"{median(by_host):.1f} % off in the median" in text
     far = sum(each > 20 for each in by_host)

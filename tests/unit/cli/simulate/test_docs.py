@@ -1,4 +1,4 @@
-"""What docs/use/simulate.md and the README say of simulations."""
+"""What docs/use/simulate.md says of simulations."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ from tools import shown
 
 ROOT = Path(__file__).parents[4]
 EXAMPLES = ROOT / "examples" / "simulate"
-README, HOW_TO = shown.PAGES
-FIGURE = re.compile(r"\d+\.\d\d\b")
+(HOW_TO,) = shown.PAGES
+FIRST_DAY = "--trace examples/simulate/trace.csv --measurement examples/simulate/vllm-bf16.json"
+MEASURED = f"{FIRST_DAY} --slo ttft=500ms,tpot=10ms"
+"""An hour and a replica within an SLO that its measurement reached."""
 
 
-def told(page: Path) -> str:
-    """What the page's simulations print; that they do is checked by `tools.generate --check`."""
-    return "".join(block["shown"] for block in shown.BLOCK.finditer(page.read_text()))
+def told(part: str = "") -> str:
+    """What those simulations of the page print whose command has this. That they do is checked by
+    `tools.generate --check`.
+    """
+    blocks = shown.BLOCK.finditer(HOW_TO.read_text())
+    return "".join(block["shown"] for block in blocks if part in block["command"])
+
+
+def prose() -> str:
+    return " ".join(shown.BLOCK.sub("", HOW_TO.read_text()).split())
 
 
 def test_there_is_something_to_try() -> None:
-    assert len(shown.BLOCK.findall(HOW_TO.read_text())) == 5
-    assert told(README)
+    assert len(shown.BLOCK.findall(HOW_TO.read_text())) == 3
 
 
 def test_what_stands_below_a_command_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,20 +57,25 @@ def test_a_command_that_fails_writes_nothing() -> None:
 
 
 def test_figures_in_prose_are_those_that_a_command_prints() -> None:
-    prose = shown.BLOCK.sub("", HOW_TO.read_text()).partition("The example's hour")[2]
-    summary = "".join(re.findall(r".*GPU[ -]hours.*", shown.BLOCK.sub("", README.read_text())))
-    printed = {HOW_TO: told(HOW_TO), README: told(README) + told(HOW_TO)}
-    for page, text in ((HOW_TO, prose.partition("## What is simulated")[0]), (README, summary)):
-        figures = FIGURE.findall(text)
-        assert figures
-        assert set(figures) <= set(printed[page].split()), page
-    (target,) = re.findall(r"scales at\s+(\d+) %", prose)
-    assert f"over 0.{target} x" in told(HOW_TO)
+    text = re.sub(r"```.*?```", "", shown.BLOCK.sub("", HOW_TO.read_text()), flags=re.DOTALL)
+    figures = {figure.rstrip("%") for figure in re.findall(r"\d+\.\d\d\b%?", text)}
+    assert len(figures) > 4
+    assert figures <= set(told().split())
 
 
-def test_the_readmes_static_replicas_cost_what_it_says() -> None:
-    hours = {row.split()[0]: row.split()[2] for row in told(README).splitlines()[2:]}
-    (more,) = re.findall(r"Seven static replicas cost\s+(\d+) % more", README.read_text())
+def test_the_decision_that_is_shown_is_one_of_those_that_are_printed() -> None:
+    printed = " ".join(
+        shown.printed(f"tacho simulate {MEASURED} --cold-start 130 --policy tacho --decisions\n").split()
+    )
+    (decision,) = re.findall(r"```\n(\d+ -> \d+ replicas: .*)\n```", HOW_TO.read_text())
+    assert decision in printed
+    (target,) = re.findall(r"scales at (\d+)% of what was measured", prose())
+    assert f"over 0.{target} x" in decision
+
+
+def test_seven_static_replicas_cost_what_it_says() -> None:
+    hours = {row.split()[0]: row.split()[2] for row in told("nf4").splitlines()[2:]}
+    (more,) = re.findall(r"Seven static replicas cost (\d+)% more", prose())
     assert round(100 * (float(hours["static-7"]) / float(hours["tacho"]) - 1)) == int(more)
 
 
@@ -72,17 +85,25 @@ def rows(shown_below: str) -> dict[str, tuple[float, float]]:
     return {name: (float(slo), float(hours)) for name, slo, hours, *_ in lines}
 
 
-def test_the_readme_says_what_unchanged_weights_cost() -> None:
-    first = rows(next(shown.BLOCK.finditer(HOW_TO.read_text()))["shown"])
+def test_the_page_says_what_unchanged_weights_cost() -> None:
+    first = rows(told("--tune"))
     (tacho, ours), (hpa, others) = first["tacho"], first["hpa-concurrency:target=32"]
     assert (tacho, hpa) == (100, 100)
     assert others < ours
-    assert f"tacho for {ours:.2f} GPU-hours, the HPA for {others:.2f}" in README.read_text()
+    assert f"tacho costs {ours:.2f} GPU-hours, the HPA {others:.2f}" in prose()
 
 
-def test_tacho_alone_keeps_the_slo_of_the_readmes_example_and_is_cheaper_than_static_replicas() -> None:
-    kept = {name: hours for name, (slo, hours) in rows(told(README)).items() if slo >= 95}
-    assert kept.keys() == {"tacho", "hpa-concurrency:target=8", "static-7"}, "target=8 was tuned anew"
+def test_an_hpa_is_cheaper_at_an_slo_that_the_measurement_reached() -> None:
+    policies = "--max-replicas 6 --policy tacho --policy hpa-concurrency:target=16"
+    found = rows(shown.printed(f"tacho simulate {MEASURED} --cold-start 130 {policies}\n"))
+    (kept, ours), (others_kept, others) = found["tacho"], found["hpa-concurrency:target=16"]
+    assert min(kept, others_kept) >= 95
+    assert f"keeps it for {100 * (1 - others / ours):.0f}% fewer GPU-hours" in prose()
+
+
+def test_only_tacho_keeps_the_slo_of_new_weights_and_is_cheaper_than_static_replicas() -> None:
+    kept = {name: hours for name, (slo, hours) in rows(told("nf4")).items() if slo >= 95}
+    assert kept.keys() == {"tacho", "hpa-concurrency:target=8", "static-7"}, "target=8 was tuned for them"
     assert kept["tacho"] < 0.75 * kept["static-7"]
     assert kept["tacho"] < kept["hpa-concurrency:target=8"]
 
