@@ -108,7 +108,8 @@ def test_the_readme_leads_to_an_answer(cluster: Stranger, shell: dict[str, str],
     install, chat = blocks(README, "On your cluster", cluster.registry)
     before, watch, after = install.partition(WATCH)
     assert (watch, after) == (WATCH, "\n")
-    assert before.startswith(*blocks(HOW_TO, "", cluster.registry))
+    (shown,) = blocks(HOW_TO, "", cluster.registry)
+    assert before.startswith(shown)
     own = f"--set hub.endpoint={mirror} --set hub.allowInsecure=true --wait"
     bash(before.replace("helm install ", f"helm install {own} "), shell)
     watch_until_ready(shell)
