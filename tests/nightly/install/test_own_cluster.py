@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.documented_commands import FENCE
 from tests.nightly.install import stranger
 from tests.nightly.install.stranger import HOW_TO, Stranger
 from tools import engines, lab
@@ -25,8 +26,7 @@ from tools.steps import say
 
 pytestmark = pytest.mark.timeout(1500)
 
-README = lab.ROOT / "README.md"
-BLOCK = re.compile(r"^```\n(.*?)^```", re.DOTALL | re.MULTILINE)
+README, REMOVE = lab.ROOT / "README.md", lab.ROOT / "docs/start/remove.md"
 WATCH = "kubectl get llmd --watch"
 READY = re.compile(r"^smollm2-hub .* True +Serving ", re.MULTILINE)
 CHOSEN = {
@@ -85,9 +85,11 @@ def bash(command: str, environment: dict[str, str], **more: str) -> str:
 
 
 def blocks(page: Path, heading: str, registry: str) -> list[str]:
-    """The blocks of commands below a heading of the page."""
-    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", page.read_text(), re.DOTALL | re.MULTILINE)
-    found = [text for text in BLOCK.findall(section) if text.startswith(("make", "helm", "kubectl"))]
+    """The blocks of commands below a heading of the page; "": before the first heading."""
+    start = rf"^## {heading}\n" if heading else r"\A"
+    (section,) = re.findall(rf"{start}(.*?)(?=^## |\Z)", page.read_text(), re.DOTALL | re.MULTILINE)
+    plain = [text for language, text in FENCE.findall(section) if not language]
+    found = [text for text in plain if text.startswith(("make", "helm", "kubectl"))]
     assert found, f"{page}: {heading} has no commands"
     named = (text.replace("=REGISTRY\n", f"=http://{registry}\n") for text in found)
     return [text.replace("REGISTRY/", f"{registry}/") for text in named]
@@ -106,6 +108,8 @@ def test_the_readme_leads_to_an_answer(cluster: Stranger, shell: dict[str, str],
     install, chat = blocks(README, "On your cluster", cluster.registry)
     before, watch, after = install.partition(WATCH)
     assert (watch, after) == (WATCH, "\n")
+    (shown,) = blocks(HOW_TO, "", cluster.registry)
+    assert before.startswith(shown)
     own = f"--set hub.endpoint={mirror} --set hub.allowInsecure=true --wait"
     bash(before.replace("helm install ", f"helm install {own} "), shell)
     watch_until_ready(shell)
@@ -113,11 +117,12 @@ def test_the_readme_leads_to_an_answer(cluster: Stranger, shell: dict[str, str],
     assert answer
     assert json.loads(answer[0])["choices"][0]["message"]["content"]
 
-    for heading in ("Check", "Upgrade"):
+    for heading in ("Serve a first model", "Change a value"):
         bash("\n".join(blocks(HOW_TO, heading, cluster.registry)), shell)
     pods = "kubectl get pods --selector tacho.dev/role --output jsonpath='{..restartCount}'"
     assert set(bash(pods, shell).split()) <= {"0"}
-    bash("\n".join(blocks(HOW_TO, "Remove", cluster.registry)), shell)
+    for heading in ("", "Remove the rest"):
+        bash("\n".join(blocks(REMOVE, heading, cluster.registry)), shell)
     assert "tacho" not in bash("kubectl get crd,namespaces,clusterroles --output name", shell)
 
 
