@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.planner import pods
 from benchmarks.simulator import page as simulator
 from tacho_engines.registry import engine_profiles
-from tools import air_gapped, chart_readme, cli_page, scaling_page, shown, troubleshooting
+from tools import air_gapped, chart_readme, cli_page, scaling_page, shown, support_page, troubleshooting
 from tools.pages import ROOT, settle
 
 GENERATORS = (
@@ -32,6 +32,7 @@ PAGES = {
     air_gapped.PAGE: air_gapped.page,
     cli_page.PAGE: cli_page.page,
     scaling_page.PAGE: scaling_page.page,
+    support_page.PAGE: support_page.page,
     simulator.PAGE: simulator.text,
     pods.PAGE: pods.page,
     **{path: partial(shown.page, path) for path in shown.PAGES},
