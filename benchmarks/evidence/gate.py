@@ -1,4 +1,4 @@
-"""docs/evidence/gate.md: what the gate of a rollout rejects, from recorded measurements and rollouts on GPUs."""
+"""docs/evidence/gate.md: what the gate of a rollout rejects, from recorded measurements and GPU rollouts."""
 
 from __future__ import annotations
 
