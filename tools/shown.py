@@ -16,7 +16,7 @@ from unittest import mock
 from tacho_cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs/use/simulate.md")
+PAGES = (ROOT / "docs/use/simulate.md",)
 COLUMNS = "120"
 BLOCK = re.compile(
     r"^```\n\$ (?P<command>tacho simulate (?:.*\\\n)*.*\n)(?P<shown>(?s:.*?))^```$", re.MULTILINE
