@@ -1,4 +1,5 @@
-"""Writes benchmarks/lab/scaling: README.md and policies.svg from judging.csv, the tables of ablation.md.
+"""Writes benchmarks/lab/scaling: README.md from judging.csv, the tables of ablation.md; and the picture
+docs/evidence/policies.svg.
 
 python -m benchmarks.autoscaling.page [--check]
 """
@@ -31,6 +32,7 @@ from tacho_simulate.tuning import TRIED
 from tools.pages import ROOT, settle
 
 FOLDER = ROOT / "benchmarks/lab/scaling"
+PICTURE = ROOT / "docs/evidence/policies.svg"
 HEAD = """# Scaling policies on the same traffic
 
 `python -m benchmarks.autoscaling --seeds judging` runs tacho's algorithm and those of other projects on the
@@ -80,7 +82,7 @@ SLO % at GPU-hours. "Static": the fewest replicas within half a point of tacho's
 
 """
 MEANS = """
-![Each policy by GPU-hours and SLO attainment](policies.svg)
+![Each policy by GPU-hours and SLO attainment](../../../docs/evidence/policies.svg)
 
 ## Parameters
 
@@ -290,11 +292,15 @@ def runs(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {commit} | {len(scores)} | {kept} | {cell(mean[OWN])} | {cell(mean.get(REFERENCE))} |"
 
 
-def pages(rows: Sequence[Row], ablated: Sequence[Row] = ()) -> dict[str, str]:
-    """Texts by file name, from judging rows and those of mechanisms that were left out."""
+def latest_run(rows: Sequence[Row]) -> list[Row]:
+    """The last run of all policies in all scenarios; a run that was cut off hides no whole one."""
     judged = list(_runs(rows).values())
-    # A run that was cut off hides no whole one: it has a table of its own.
-    latest = next(filter(_is_whole, reversed(judged)), judged[-1])
+    return next(filter(_is_whole, reversed(judged)), judged[-1])
+
+
+def readme(rows: Sequence[Row], ablated: Sequence[Row] = ()) -> str:
+    """README.md from judging rows and those of mechanisms that were left out."""
+    judged, latest = list(_runs(rows).values()), latest_run(rows)
     scores, (present, _, former) = whole(latest), latest[-1].commit.partition(records.ON)
     commit = former or present
     found, missing = list(goals(scores)), [name for name in ALL if name not in scores]
@@ -314,23 +320,25 @@ def pages(rows: Sequence[Row], ablated: Sequence[Row] = ()) -> dict[str, str]:
             head,
             *map(_goal, found),
             *_reachable(commit, scores, ablated),
-            *(_cut(judged[-1], ablated) if judged[-1] is not latest else ()),
+            # A run that was cut off has a table of its own.
+            *(_cut(judged[-1], ablated) if judged[-1] != latest else ()),
             SCENARIOS,
             *policies(scores),
             MEANS,
         ),
         *(*parameters(latest), RUNS, *runs(rows)),
     )
-    text = "".join(part if part.endswith("\n") else f"{part}\n" for part in parts)
-    return {"README.md": text, "policies.svg": picture(means(scores))}
+    return "".join(part if part.endswith("\n") else f"{part}\n" for part in parts)
 
 
 def main(arguments: Sequence[str]) -> int:
     judging, ablated = records.read(records.JUDGING), records.read(records.ABLATION)
     ablation = FOLDER / "ablation.md"
-    written = {FOLDER / name: text for name, text in pages(judging, ablated).items()}
-    written[FOLDER / "README.md"] += "".join(example.section(records.read(example.PATH)))
-    written[ablation] = ablation_page.page(ablation.read_text(), ablated, judging)
+    written = {
+        FOLDER / "README.md": readme(judging, ablated) + "".join(example.section(records.read(example.PATH))),
+        PICTURE: picture(means(whole(latest_run(judging)))),
+        ablation: ablation_page.page(ablation.read_text(), ablated, judging),
+    }
     return settle(written, arguments)
 
 

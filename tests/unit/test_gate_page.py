@@ -29,7 +29,7 @@ def test_the_tables_are_those_of_the_command() -> None:
     assert block.splitlines() == list(written())
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/use/gate.md"])
+@pytest.mark.parametrize("page", ["docs/evidence/gate.md", "docs/use/gate.md"])
 def test_other_pages_quote_them(page: str) -> None:
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split()).replace(" %", "%")
     (one, other) = (row for row in written() if row.startswith("| and TPOT under load: the gate"))

@@ -1,0 +1,1 @@
+"""Pages of docs/evidence that are written from raw data."""
