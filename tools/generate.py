@@ -16,7 +16,16 @@ from pathlib import Path
 from benchmarks.planner import pods
 from benchmarks.simulator import page as simulator
 from tacho_engines.registry import engine_profiles
-from tools import air_gapped, chart_readme, cli_page, scaling_page, shown, support_page, troubleshooting
+from tools import (
+    air_gapped,
+    chart_readme,
+    cli_page,
+    reference_page,
+    scaling_page,
+    shown,
+    support_page,
+    troubleshooting,
+)
 from tools.pages import ROOT, settle
 
 GENERATORS = (
@@ -31,6 +40,7 @@ PAGES = {
     troubleshooting.PAGE: troubleshooting.page,
     air_gapped.PAGE: air_gapped.page,
     cli_page.PAGE: cli_page.page,
+    reference_page.PAGE: reference_page.page,
     scaling_page.PAGE: scaling_page.page,
     support_page.PAGE: support_page.page,
     simulator.PAGE: simulator.text,
