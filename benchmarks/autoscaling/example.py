@@ -1,4 +1,4 @@
-"""README's example on other seeds: policies tuned on one day, judged on the next, changed or not.
+"""The example of simulate.md on other seeds: policies tuned on one day, judged on the next, changed or not.
 
     python -m benchmarks.autoscaling.example
 
@@ -63,9 +63,9 @@ CASES = {
         ),
     )
 }
-"""The first is README's example."""
+"""The first is the example of that page."""
 HEAD = """
-## README's example
+## The example of one hour
 
 Policies are tuned on one day and judged on the next: `python -m benchmarks.autoscaling.example`
 draws that from the seeds of `{commit}`: {seeds}.
