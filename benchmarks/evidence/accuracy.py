@@ -108,6 +108,8 @@ def page() -> str:
     pods = errors([pair for pair in of(*DENSE) if pair.pod])
     if any(pair.pod and "gpt-oss" in pair.server for pair in clean):
         raise ValueError("a pod of gpt-oss has a figure without a warning: the page says that none has")
+    if worst.kind != EXPERTS:
+        raise ValueError(f"{worst.place} is the farthest off: the page says that it is a mixture of experts")
     if "w8a8" not in far.server:
         raise ValueError(f"{far.server} is the farthest off: the page names another pod")
     seconds = [each for pair in judged for each in pair.seconds]

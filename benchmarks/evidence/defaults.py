@@ -116,7 +116,8 @@ def cell(server: Server, concurrency: int, gain: Gain | None) -> str:
     """Bold where a plan sets the graphs, in brackets where a load test was not steady."""
     if gain is None:
         return "-"
-    text = f"{gain.percent:+.0f}%" if gain.steady else f"({gain.percent:+.0f}%)"
+    rounded = round(gain.percent)
+    text = f"{rounded:+d}%" if gain.steady else f"({rounded:+d}%)"
     return f"**{text}**" if is_set(server, concurrency) else text
 
 
@@ -124,3 +125,46 @@ def rows() -> Iterator[tuple[str, ...]]:
     for server, found in gains().items():
         cells = (cell(server, each, found.get(each)) for each in CONCURRENCIES)
         yield server.title, server.weights, *cells
+
+
+def page() -> str:
+    cells = [
+        (is_set(server, each), gain.percent)
+        for server, found in gains().items()
+        for each, gain in found.items()
+    ]
+    chosen = [gain for is_chosen, gain in cells if is_chosen]
+    left = [gain for is_chosen, gain in cells if not is_chosen]
+    low, high = fp8.times()
+    gptq = [quantized.times(quantized.MOE, "gptq", each) for each in (16, 64)]
+    nf4 = quantized.span_of([quantized.times(quantized.EIGHT, quantized.NF4, each) for each in CONCURRENCIES])
+    before, after = (newest.edge(newest.MOE + end)["capacity"] for end in ("", CAPTURED))
+    soon, late = (newest.at(newest.DENSE + end, 256)["ttft_ms"]["p50"] for end in ("", CAPTURED))
+    lost = [newest.lost(name) for name in newest.SEARCHED]
+    forms = [
+        rate(channel) / rate(tensor) - 1
+        for each in CONCURRENCIES
+        for tensor, channel in zip(
+            fp8.loops(fp8.DENSE + fp8.TENSOR, each), fp8.loops(fp8.DENSE + fp8.CHANNEL, each), strict=True
+        )
+    ]
+    return fill(
+        "defaults",
+        least=newest.least_gains(newest.MOE),
+        times=f"{newest.more_capacity(newest.MOE):.1f}",
+        rows=table(("Model", "Weights", *(f"{each} requests" for each in CONCURRENCIES)), rows()),
+        before=number(before["outputTokensPerSecond"]),
+        after=number(after["outputTokensPerSecond"]),
+        fp8=f"{low:.1f} to {high:.1f}",
+        gptq=f"{gptq[0]:.1f} to {gptq[1]:.1f}",
+        nf4=nf4,
+        chosen=len(chosen),
+        all=len(cells),
+        chosen_least=percent(min(chosen), 0),
+        left_most=percent(max(left), 0),
+        left_least=percent(-min(left), 0),
+        soon=number(soon),
+        late=number(late),
+        lost=f"{min(lost):.1f} to {max(lost):.1f}",
+        forms=f"{100 * min(forms):+.0f}% to {100 * max(forms):+.0f}%",
+    )
