@@ -34,6 +34,7 @@ GENERATORS = (
     ("benchmarks/lab/planner.md, speed", [sys.executable, "-m", "benchmarks.planner.speed"]),
     ("benchmarks/lab/h200 and articles", [sys.executable, "-m", "benchmarks.gpu.pages"]),
     ("benchmarks/lab/scaling", [sys.executable, "-m", "benchmarks.autoscaling.page"]),
+    ("docs/evidence", [sys.executable, "-m", "benchmarks.evidence"]),
 )
 PAGES = {
     chart_readme.README: chart_readme.readme,

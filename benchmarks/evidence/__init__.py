@@ -1,1 +1,1 @@
-"""Pages of docs/evidence that are written from raw data."""
+"""Pages of docs/evidence: one claim each, with figures that are computed from the raw data."""

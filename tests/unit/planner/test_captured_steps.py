@@ -181,7 +181,7 @@ def test_the_page_shows_a_switch_that_a_plan_reads():
     assert graphs(*example["spec"]["engine"]["extraArgs"]).sizes == len(SIZES)
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/design/planner.md"])
+@pytest.mark.parametrize("file", ["docs/design/planner.md"])
 def test_gains_in_prose_are_those_of_the_loops(file):
     text = " ".join((page.RAW.parents[2] / file).read_text(encoding="utf-8").split())
     experts, small, *eights = (page.gains(name) for name in page.MODELS)

@@ -158,7 +158,7 @@ def test_a_server_carries_no_more_by_more_front_ends():
         assert bounded.capacity(1024, level) < free.capacity(1024, level)
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/design/planner.md"])
+@pytest.mark.parametrize("file", ["docs/design/planner.md"])
 def test_figures_in_prose_are_those_of_the_loops(file):
     text = " ".join((page.RAW.parents[2] / file).read_text(encoding="utf-8").split())
     least, most = fp8.times()

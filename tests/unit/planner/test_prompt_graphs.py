@@ -357,7 +357,7 @@ def test_the_engine_gets_the_sizes_as_one_word_before_the_users_arguments():
     assert runtime_adapter("vllm").command(config, "/m")[-2:] == (page.switch(), "--seed=1")
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/design/planner.md"])
+@pytest.mark.parametrize("file", ["docs/design/planner.md"])
 def test_gains_in_prose_are_those_of_the_loops(file):
     text = " ".join((page.RAW.parents[2] / file).read_text(encoding="utf-8").split())
     assert f"{newest.least_gains(newest.MOE)} %" in text
