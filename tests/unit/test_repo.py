@@ -122,14 +122,7 @@ def test_nothing_outside_the_tests_imports_them() -> None:
 
 
 def test_the_figures_that_the_readme_begins_with_are_those_of_its_pages() -> None:
-    text, planner, scaling = (
-        (ROOT / name).read_text()
-        for name in ("README.md", "benchmarks/lab/planner.md", "benchmarks/lab/scaling/README.md")
-    )
-    right = dict(re.findall(r"^\| (\S+) \| (\d+) of 35 \|", planner, flags=re.M))
-    told = "by the formulas of KAITO {KAITO}, gpustack {gpustack}, hf-mem {hf-mem} |"
-    assert f"[{right['tacho']} of 35 starts]" in text
-    assert told.format(**right) in text
+    text, scaling = ((ROOT / name).read_text() for name in ("README.md", "benchmarks/lab/scaling/README.md"))
     kept, goals = re.findall(r"^(\d+) of (\d+) are kept", scaling, flags=re.M)[0]
     assert f"met {kept} of {goals} goals" in text
     kinds = re.findall(r"^- \*\*Scenarios\*\*: \d+ of (\d+)", scaling, flags=re.M)[0]
