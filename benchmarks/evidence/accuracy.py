@@ -85,7 +85,7 @@ def virtual(name: str) -> dict[str, Any]:
 
 
 def within(summary: dict[str, Any]) -> int:
-    return round(summary["runs"] * summary["capacityWithin5Percent"])
+    return round(float(summary["runs"]) * float(summary["capacityWithin5Percent"]))
 
 
 def by_version(version: str) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from benchmarks.evidence.texts import fill, percent
@@ -75,7 +75,7 @@ def in_fp8() -> dict[Server, dict[int, Gain]]:
     return found
 
 
-def _gain(before: Mapping[str, Any], after: Mapping[str, Any]) -> Gain:
+def _gain(before: dict[str, Any], after: dict[str, Any]) -> Gain:
     return Gain(rate(before), rate(after), before["steady"] and after["steady"])
 
 
@@ -106,7 +106,7 @@ def is_set(server: Server, concurrency: int) -> bool:
         quantization={"method": server.method},
     )
     node = gpu_node("h200", "NVIDIA-H200", 1)
-    found = plan_model(wished, facts(server.model), nodes=[node], history=(), config=CONFIG)
+    found = plan_model(wished, facts(server.model), nodes=(node,), history=(), config=CONFIG)
     if not isinstance(found, ModelPlan):
         raise ValueError(f"{server}: {found}")
     return any(SWITCH in word for word in found.arguments)

@@ -27,41 +27,32 @@ from tacho_contract.measurement import samples_for
 from tacho_operator.core.planner.probe_budget import RequestTimes, budget_of
 
 
-def test_what_the_readme_says_of_the_goals_is_on_their_page() -> None:
-    page, readme = h100_goals.page().partition("\n## Qwen3")[0], (ROOT / "README.md").read_text()
-    kept = dict(re.findall(r"\*\*(tok/s|Edges)\*\* within \d %: (\d+ of \d+)", page))
-    (row,) = re.findall(
-        r"^\| on \[an H100\]\(benchmarks/lab/h100/goals\.md\) (\|.*\|)$", readme, re.MULTILINE
-    )
-    assert row.startswith(f"| {kept['tok/s']}; [earlier]")
-    assert row.endswith(f"| {kept['Edges']} |")
-    assert "11 of 14 by vLLM's own count" in row
-    kept = dict(re.findall(r"\*\*(tok/s|Edges)\*\* within \d %: (\d+ of \d+)", h200_goals.page()))
-    assert f"[an H200](benchmarks/lab/h200/goals.md) | {kept['tok/s']} | {kept['Edges']} |" in readme
+def test_most_levels_of_an_8b_are_within_their_goals() -> None:
+    pattern = r"\*\*(tok/s|Edges)\*\* within \d %: (\d+ of \d+)"
+    page = h100_goals.page().partition("\n## Qwen3")[0]
+    assert dict(re.findall(pattern, page)) == {"tok/s": "7 of 8", "Edges": "5 of 5"}
+    assert dict(re.findall(pattern, h200_goals.page())) == {"tok/s": "8 of 8", "Edges": "2 of 3"}
     assert "Within 3 %: 11 of 14 levels" in (ROOT / "benchmarks/lab/h100/README.md").read_text()
 
 
-def test_what_the_readme_says_of_vllm_0_32_is_on_its_pages() -> None:
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    for name in ("four", "unseen"):
-        page = (ROOT / f"benchmarks/lab/h200/vllm-0.32-{name}.md").read_text()
-        rates = re.findall(r"^\| 8b-\w+-levels-\d+ \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE)
-        kept = f"{sum('**' not in rate for rate in rates)} of {len(rates)}"
-        (said,) = re.findall(rf"\(benchmarks/lab/h200/vllm-0\.32-{name}\.md\)[^|]*\| (\d of \d)", readme)
-        assert said == kept
+@pytest.mark.parametrize(("name", "within"), [("four", "7 of 8"), ("unseen", "0 of 4")])
+def test_levels_of_an_8b_with_vllm_0_32_are_within_their_goal_on_one_host(name: str, within: str) -> None:
+    page = (ROOT / f"benchmarks/lab/h200/vllm-0.32-{name}.md").read_text()
+    rates = re.findall(r"^\| 8b-\w+-levels-\d+ \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE)
+    assert f"{sum('**' not in rate for rate in rates)} of {len(rates)}" == within
 
 
-def test_what_the_readme_says_of_experts_is_on_their_page() -> None:
+def test_levels_of_experts_are_told_as_they_were_judged() -> None:
     levels = list(h200_goals_experts.recorded())
     judged = [level for level in levels if level.off is not None]
     within = [level for level in judged if abs(level.off or 0.0) <= h200_goals_experts.GOAL]
     (flagged,) = (level for level in judged if level.measured.get("flags"))
     assert flagged.measured["flags"] == ["NotSteady"]
     assert flagged not in within
-    said = f"{len(within)} of the {len(judged)} that loops can judge, of {len(levels)}; one is flagged"
-    readme = (ROOT / "README.md").read_text()
-    assert f"(benchmarks/lab/h200/goals.md#models-with-experts) | {said} | 1 of 1 |" in readme
-    assert re.search(r"Their loop has [\d,]+ \((-|\+)[0-4]\.\d %\)", h200_goals_experts.section())
+    section = " ".join(h200_goals_experts.section().split())
+    assert f"Loops can judge {len(judged)} of {len(levels)} levels." in section
+    assert f"{len(within)} of the {len(judged) - 1} without a flag are within 3 %" in section
+    assert re.search(r"Their loop has [\d,]+ \((-|\+)[0-4]\.\d %\)", section)
 
 
 def test_a_loop_that_sent_the_prompts_of_its_warm_up_is_no_truth() -> None:
@@ -74,14 +65,13 @@ def test_a_loop_that_sent_the_prompts_of_its_warm_up_is_no_truth() -> None:
     assert level.off == pytest.approx(100 * (3960 / 3245 - 1), abs=0.1)
 
 
-def test_what_the_readme_says_of_two_gpus_is_on_their_page() -> None:
+def test_levels_over_two_gpus_are_told_as_they_were_judged() -> None:
     levels = h200_goals_tensor.over_two()
     judged = [off for level in levels if (off := level.off) is not None]
     within = sum(abs(off) <= h200_goals_experts.GOAL for off in judged)
-    readme, section = (ROOT / "README.md").read_text(), h200_goals_tensor.section()
-    (apart,) = re.findall(r"differ by up to (\d+ %)", section)
-    said = f"{within} of the {len(judged)} that loops can judge, of {len(levels)}"
-    said += f"; the loops differ by up to {apart}"
+    section = " ".join(h200_goals_tensor.section().split())
+    assert f"loops can judge {len(judged)} of {len(levels)} levels. {within} of {len(judged)} are" in section
+    assert re.search(r"differ by up to \d+ %", section)
     searches = [h200_goals_tensor.search(name) for name in h200_goals_tensor.SEARCHES]
     claims = [(float(found["capacity"]["outputTokensPerSecond"]), rate(loop)) for found, loop in searches]
     near = [abs(claimed / true - 1) <= 0.05 for claimed, true in claims]
@@ -89,8 +79,7 @@ def test_what_the_readme_says_of_two_gpus_is_on_their_page() -> None:
     assert far["capacity"]["verified"] is False
     unverified = sum(not found["capacity"].get("verified") for found, _ in searches)
     assert (unverified, len(near)) == (2, 3)
-    edges = f"{sum(near)} of {len(near)}; two of the three say `verified: false`"
-    assert f"(benchmarks/lab/h200/goals.md#models-over-two-gpus) | {said} | {edges} |" in readme
+    assert section.count("| **no** |") == unverified
 
 
 def test_a_warm_start_is_judged_by_loops_that_hold() -> None:
@@ -142,8 +131,7 @@ def test_with_four_front_ends_ttft_is_steady_and_one_has_more_tokens() -> None:
     assert held == []
 
 
-def test_the_readme_tells_the_pods_of_0_32_and_their_rollouts_as_recorded() -> None:
-    readme = " ".join((ROOT / "README.md").read_text().split())
+def test_pods_of_0_32_and_their_rollouts_are_told_as_recorded() -> None:
     apart = {
         name: [
             100 * (float(probed["outputTokensPerSecond"]) / h200_newest_pods.rate(level) - 1)
@@ -153,12 +141,15 @@ def test_the_readme_tells_the_pods_of_0_32_and_their_rollouts_as_recorded() -> N
         ]
         for name in ("llama-8b-awq", "llama-8b-bnb-nf4")
     }
-    assert f"| AWQ within {max(map(abs, apart['llama-8b-awq'])):.1f} %; " in readme
-    assert f"; NF4 {-min(apart['llama-8b-bnb-nf4']):.1f} % below one, flagged |" in readme
+    page = h200_newest_pods.page()
+    assert max(map(abs, apart["llama-8b-awq"])) == pytest.approx(1.5, abs=0.05)
+    assert min(apart["llama-8b-bnb-nf4"]) == pytest.approx(-9.6, abs=0.05)
+    assert all(f"({off:+.2f} %)" in page for found in apart.values() for off in found)
     assert "Contended" in h200_newest_pods.newest("llama-8b-bnb-nf4/resource.yaml")["flags"]
     folder = h200_newest_pods.FOLDER / "rollouts"
     answers = json.loads((folder / "requests.json").read_text())
-    assert f"of {sum(answers.values())} requests none was lost" in readme
+    assert f"**{sum(answers.values())} short requests**" in page
+    assert "None was lost." in page
     assert [*answers] == ["answered"]
     changes = json.loads((folder / "changes.json").read_text())
     assert [one["reason"] for one in changes] == ["Regression", "Accepted", "Accepted"]
@@ -181,11 +172,11 @@ def test_the_plans_budget_is_longer_than_what_cut_the_recorded_searches() -> Non
         assert budget_of(times).seconds == 90
 
 
-def test_what_the_readme_says_of_edges_on_later_hosts_is_on_their_page() -> None:
+def test_edges_on_later_hosts_are_within_their_goal_between_two_loops() -> None:
     """A cell of an edge with its own loop: probe or loop, and the error in brackets."""
     kept = []
     for section in (h200_budgets.section(), h200_repeated_edges.section()):
         cells = re.findall(r"^\| 8b-(?:[^|]+\|){4,7}? [\d, /]+ \(([-+][\d.]+) %\)", section, re.MULTILINE)
         kept.append(f"{sum(abs(float(error)) <= 5 for error in cells)} of {len(cells)}")
-    assert f"edges-between-two-loops) | | {kept[0]}, {kept[1]} |" in (ROOT / "README.md").read_text()
+    assert kept == ["3 of 6", "4 of 4"]
     assert h200_repeated_edges.section().count("| Edge |") == 4

@@ -123,23 +123,13 @@ def test_nothing_outside_the_tests_imports_them() -> None:
 
 
 FIGURES_OF_THE_README = (
+    (r"tacho judged all (\d+) recorded starts", "fits", r"right about {} of 35 published starts"),
     (r"tacho kept ([\d.]+%) of requests within their SLO", "autoscaling", r"- tacho kept {} of requests"),
-    (r"for ([\d.]+) GPU-hours\. An HPA", "autoscaling", r"tacho kept [\d.]+% .*? SLO for {} GPU-hours\."),
-    (r"HPA(?: on concurrency, tuned,)? kept ([\d.]+%)", "autoscaling", r"HPA on [a-z ]+, tuned, kept {} for"),
-    (
-        r"HPA on concurrency, tuned, kept [\d.]+% for ([\d.]+\d)",
-        "autoscaling",
-        r"tuned, kept [\d.]+% for {}\.",
-    ),
-    (
-        r"caught (\d+%) of revisions (?:that were )?made 15% slower",
-        "gate",
-        r"caught {} of revisions made 15% slower",
-    ),
-    (r"no false alarm in ([\d,]+) replays", "gate", r"It raised 0 false alarms in {} replays"),
-    (r"rejected eager mode after (\d+) s", "gate", r"rejected vLLM's eager mode after {} s"),
+    (r"A tuned HPA kept ([\d.]+%)", "autoscaling", r"HPA on [a-z ]+, tuned, kept {} for"),
+    (r"caught (\d+%) of revisions that were made 15% slower", "gate", r"caught {} of revisions made 15% slower"),
+    (r"model (\d+ to \d+%) more tokens per second", "defaults", r"gave {} more tokens per second"),
 )
-"""Figure of README.md, in a sentence that it may have; the page of docs/evidence; the sentence there."""
+"""Figure of README.md in its sentence; the page of docs/evidence; the sentence there."""
 
 
 @pytest.mark.parametrize(("pattern", "page", "words"), FIGURES_OF_THE_README)
@@ -147,20 +137,29 @@ def test_the_figures_of_the_readme_are_those_of_its_pages(pattern: str, page: st
     readme, evidence = (
         " ".join((ROOT / name).read_text().split()) for name in ("README.md", f"docs/evidence/{page}.md")
     )
-    for figure in re.findall(pattern, readme):
-        assert re.search(words.format(re.escape(figure)), evidence), figure
+    (figure,) = re.findall(pattern, readme)
+    assert re.search(words.format(re.escape(figure)), evidence), figure
 
 
-def test_the_starts_of_the_readme_are_those_of_its_pages() -> None:
+def test_the_readme_names_the_best_of_the_other_estimators() -> None:
     readme, planner = (
         " ".join((ROOT / name).read_text().split()) for name in ("README.md", "benchmarks/lab/planner.md")
     )
     right = {name: int(count) for name, count in re.findall(r"\| (\S+) \| (\d+) of 35 \|", planner)}
-    own, others = right.pop("tacho"), [right[name] for name in ("KAITO", "gpustack", "hf-mem")]
-    for count in re.findall(r"all (\d+) recorded starts", readme):
-        assert int(count) == own == 35
-    for count in re.findall(r"The best of three public formulas,.*? got (\d+) of them right", readme):
-        assert int(count) == max(others)
+    (best,) = re.findall(r"The best of three public formulas,.*? got (\d+) of them right", readme)
+    assert int(best) == max(right[name] for name in ("KAITO", "gpustack", "hf-mem"))
+
+
+def test_the_rows_of_the_readme_are_those_of_recorded_pods() -> None:
+    rows = re.findall(r"^(llama-8b-\S+) .*$", (ROOT / "README.md").read_text(), flags=re.M)
+    text = (ROOT / "README.md").read_text()
+    assert len(rows) == 3
+    for name in rows:
+        raw = (ROOT / f"benchmarks/gpu/h200/vllm-0.32-pods/{name}/resource.yaml").read_text()
+        summary = yaml.load(raw, yaml.CSafeLoader)["status"]["summary"]
+        (line,) = re.findall(rf"^{name} +(.*)$", text, flags=re.M)
+        for key in ("outputTokensPerSecondShown", "ttftMillisecondsShown", "costShown"):
+            assert str(summary[key]) in line, (name, key)
 
 
 def test_what_the_readme_names_exists() -> None:
