@@ -12,7 +12,7 @@ from benchmarks.autoscaling.drawing import NAMES
 from benchmarks.autoscaling.goals import OWN, REFERENCE, STATIC, Score, goals, is_off
 from benchmarks.autoscaling.page import latest_run, means, whole
 from benchmarks.autoscaling.scenarios import SCENARIOS
-from benchmarks.evidence.filling import filled
+from benchmarks.evidence.texts import fill
 from tacho_simulate.tuning import ATTAINMENT, TRIED
 from tools.pages import table
 
@@ -37,7 +37,7 @@ def page() -> str:
     mean, judged = means(scores), list(goals(scores))
     same = {row.policy: row.score for row in records.read(example.PATH) if row.scenario == UNCHANGED}
     again = dict.fromkeys(row.policy for row in run if records.ON in row.commit)
-    return filled(
+    return fill(
         "autoscaling",
         scenarios=len(scores),
         public=sum(scenario.shape == PUBLIC for scenario in SCENARIOS.values()),

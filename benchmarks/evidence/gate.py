@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from benchmarks.evidence.filling import filled
+from benchmarks.evidence.texts import fill
 from benchmarks.gate.__main__ import SLOWED
 from benchmarks.gate.recorded import groups, servers
 from benchmarks.gate.study import (
@@ -40,7 +40,7 @@ def page() -> str:
     every = list(found().values())
     if [changes[key]["reason"] for key in ROLLED_OUT.values()] != REASONS:
         raise ValueError("the text says how the rollouts ended, and they ended otherwise")
-    return filled(
+    return fill(
         "gate",
         configurations=len(every),
         measurements=sum(map(len, every)),
