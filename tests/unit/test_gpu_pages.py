@@ -294,18 +294,6 @@ def test_a_single_stream_that_does_not_hold_is_in_no_sentence() -> None:
         matrix.single("more/transformers-nf4")
 
 
-def test_the_readme_quotes_a_pod_whose_capacity_is_a_level_that_holds() -> None:
-    name = "longer/llama-8b-bnb-nf4"
-    readme = (recorded.ROOT / "README.md").read_text()
-    told = (recorded.RESULTS / f"h200/{name}/get.txt").read_text().splitlines()[1:]
-    assert all(line[:19] + line[47:128].rstrip() in readme for line in told)
-    capacity = recorded.pod(name)["capacity"]
-    rate, streams = int(capacity["outputTokensPerSecond"]), capacity["concurrency"]
-    assert f"{rate:,} output tokens per second ± {capacity['ciPercent']} % at {streams} streams" in readme
-    assert streams in [each["concurrency"] for _, each, doubts in pods.levels([name]) if not doubts]
-    assert f"measured in {recorded.pod(name)['startup']['probeSeconds']} s" in readme
-
-
 def test_seconds_of_pods_are_those_of_their_timelines() -> None:
     assert pods.seconds_of("vllm-bf16") == {"planned": 1.3, "placed": 1.3, "loading": 7.7}
 

@@ -14,6 +14,7 @@ import yaml
 from tacho_cli.main import app
 from tacho_contract import __version__
 from tacho_engines.registry import engine_profiles
+from tools import pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -123,10 +124,14 @@ def test_nothing_outside_the_tests_imports_them() -> None:
 
 
 FIGURES_OF_THE_README = (
-    (r"tacho judged all (\d+) recorded starts", "fits", r"right about {} of 35 published starts"),
+    (r"tacho judged all (\d+) published starts", "fits", r"right about {} of 35 published starts"),
     (r"tacho kept ([\d.]+%) of requests within their SLO", "autoscaling", r"- tacho kept {} of requests"),
     (r"A tuned HPA kept ([\d.]+%)", "autoscaling", r"HPA on [a-z ]+, tuned, kept {} for"),
-    (r"caught (\d+%) of revisions that were made 15% slower", "gate", r"caught {} of revisions made 15% slower"),
+    (
+        r"caught (\d+%) of revisions that were made 15% slower",
+        "gate",
+        r"caught {} of revisions made 15% slower",
+    ),
     (r"model (\d+ to \d+%) more tokens per second", "defaults", r"gave {} more tokens per second"),
 )
 """Figure of README.md in its sentence; the page of docs/evidence; the sentence there."""
@@ -154,6 +159,8 @@ def test_the_rows_of_the_readme_are_those_of_recorded_pods() -> None:
     rows = re.findall(r"^(llama-8b-\S+) .*$", (ROOT / "README.md").read_text(), flags=re.M)
     text = (ROOT / "README.md").read_text()
     assert len(rows) == 3
+    shown = yaml.load(pictures.RESOURCE.read_text(), yaml.CSafeLoader)["status"]["measurements"]
+    assert f"measured in {shown[0]['probeSeconds']} seconds" in text
     for name in rows:
         raw = (ROOT / f"benchmarks/gpu/h200/vllm-0.32-pods/{name}/resource.yaml").read_text()
         summary = yaml.load(raw, yaml.CSafeLoader)["status"]["summary"]
