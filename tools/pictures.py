@@ -38,7 +38,7 @@ FRAME = """<!doctype html><style>body {{ margin: 0; overflow: hidden }}
 iframe {{ border: 0; color-scheme: {scheme}; width: 1000px; height: 4000px }}</style>
 <iframe id="page" src="{file}" onload="
 const first = [...page.contentDocument.querySelectorAll('{selector}')].at(-1);
-page.style.marginTop = `${{10 - first.getBoundingClientRect().top}}px`"></iframe>"""
+page.style.marginTop = `${{{gap} - first.getBoundingClientRect().top}}px`"></iframe>"""
 BROWSER = (
     "chromium",
     "--headless",
@@ -59,11 +59,11 @@ def status_text(raw: Manifest) -> str:
     return f"$ tacho status {raw['metadata']['name']}\n{out.getvalue()}"
 
 
-def take(file: Path, selector: str, height: int, name: str) -> None:
+def take(file: Path, selector: str, height: int, name: str, *, gap: int = 0) -> None:
     """One picture of 1000 pixels by ``height`` in each scheme, from the last element of ``selector`` on."""
     for scheme in SCHEMES:
         frame = file.with_name("frame.html")
-        frame.write_text(FRAME.format(file=file.name, selector=selector, scheme=scheme))
+        frame.write_text(FRAME.format(file=file.name, selector=selector, scheme=scheme, gap=gap))
         picture = PICTURES / f"{name}-{scheme}.png"
         size, profile = f"--window-size=1000,{height}", f"--user-data-dir={file.parent / 'profile'}"
         subprocess.run(
@@ -81,7 +81,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report, status = Path(folder, "report.html"), Path(folder, "status.html")
         report.write_text(deployment_page(raw))
-        take(report, "svg.chart", 705, "report")
+        take(report, "svg.chart", 705, "report", gap=10)
         status.write_text(TERMINAL.replace("{text}", html.escape(status_text(raw))))
         take(status, "pre", 690, "status")
     return 0
