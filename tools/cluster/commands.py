@@ -162,6 +162,8 @@ def controller_manager(
         "--pvclaimbinder-sync-period=5s",
         f"--node-monitor-grace-period={node_grace_seconds}s",
         f"--enable-garbage-collector={str(collects).lower()}",
+        # Since Kubernetes 1.37 this one refuses to start without the garbage collector.
+        *(() if collects else ("--controllers=*,-storage-version-migrator-controller",)),
     ]
 
 
