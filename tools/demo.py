@@ -114,7 +114,7 @@ def with_cluster(name: str, engine: str, started: float) -> int:
 def to_go_on(name: str, model: str, folders: Iterable[Path]) -> str:
     """The pages begin with kubectl or helm, in one of the ``folders`` each."""
     return f"""To go on:
-  export KUBECONFIG=$(make -s kubeconfig CLUSTER={name}) PATH={":".join(map(str, folders))}:$PATH
+  export KUBECONFIG=$(make -s kubeconfig CLUSTER={name}) PATH={":".join(map(str, folders))}:$PWD/.venv/bin:$PATH
 {NEXT.format(model=model)}
 To clean up, so that nothing is left:
   make cluster-down CLUSTER={name}"""
@@ -138,7 +138,7 @@ def with_users_cluster(engine: str, started: float) -> int:
     print(
         f"""To go on:
 {NEXT.format(model=model)}
-To clean up, so that nothing is left:
+To clean up (docs/start/remove.md has what stays):
   kubectl delete namespace {NAMESPACE}
   helm uninstall {lab.RELEASE} -n {lab.OPERATOR_NAMESPACE}"""
     )

@@ -58,4 +58,4 @@ def test_a_transcript_has_what_was_printed_and_on_what(
 
 def test_the_next_commands_find_kubectl_and_helm() -> None:
     shown = demo.to_go_on("c", "smollm2", (Path("/with/kubectl"), Path("/with/helm")))
-    assert "PATH=/with/kubectl:/with/helm:$PATH" in shown
+    assert "PATH=/with/kubectl:/with/helm:$PWD/.venv/bin:$PATH" in shown

@@ -100,7 +100,7 @@ def test_the_demo_ends_with_an_answer_and_leaves_nothing(cluster: Stranger, shel
     printed = bash("make demo", shell, **where)
     assert re.search(r"^smollm2 .* True +Serving ", printed, re.MULTILINE)
     assert re.search(r"^A: \w", printed, re.MULTILINE)
-    bash(printed.partition("nothing is left:\n")[2], shell)
+    bash(printed.partition("what stays):\n")[2], shell)
     assert bash("kubectl get llmd --all-namespaces --output name", shell) == ""
 
 
