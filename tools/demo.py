@@ -113,8 +113,9 @@ def with_cluster(name: str, engine: str, started: float) -> int:
 
 def to_go_on(name: str, model: str, folders: Iterable[Path]) -> str:
     """The pages begin with kubectl or helm, in one of the ``folders`` each."""
+    path = ":".join([*map(str, folders), "$PWD/.venv/bin", "$PATH"])
     return f"""To go on:
-  export KUBECONFIG=$(make -s kubeconfig CLUSTER={name}) PATH={":".join(map(str, folders))}:$PWD/.venv/bin:$PATH
+  export KUBECONFIG=$(make -s kubeconfig CLUSTER={name}) PATH={path}
 {NEXT.format(model=model)}
 To clean up, so that nothing is left:
   make cluster-down CLUSTER={name}"""
