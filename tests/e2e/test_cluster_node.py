@@ -178,7 +178,9 @@ def traces(name: str) -> dict[str, set[str]]:
     """All this machine shows of clusters, those of other names apart."""
     others = {other for other in state.names() if other != name}
     slots = {known.slot for other in others if (known := state.read(other)) is not None}
-    foreign = {f"tacho{slot}" for slot in slots}
+    own = state.read(name)
+    # A cluster that a reboot ended left its state, and its slot is taken again.
+    foreign = {f"tacho{slot}" for slot in slots - {own.slot if own is not None else None}}
 
     def lines(*command: str) -> set[str]:
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
