@@ -35,7 +35,6 @@ from tacho_operator.shell.fleet import (
     resync,
     where_in_sync,
 )
-from tacho_operator.shell.former_children import FormerChildren
 from tacho_operator.shell.full_namespaces import FullNamespaces
 from tacho_operator.shell.handlers import KopfRunner, supervised
 from tacho_operator.shell.http_server import Answers, http_server
@@ -139,7 +138,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 "plans": plans.run(),
                 "GPU time": metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds),
                 "resync": resync(store, queue, settings.resync_seconds),
-                "former children": FormerChildren(kube, store, elector.leads, reconciler.events.post).run(),
                 "full namespaces": FullNamespaces(kube, store, elector.leads, clock=clock).run(),
                 "claims": ClaimReads(kube, store).run(),
             }

@@ -15,7 +15,6 @@ from tacho_operator.api.defaults import GPU_TOLERATIONS
 from tacho_operator.config import load_settings
 from tacho_operator.core.names import DEPLOYMENT_LABEL
 from tacho_operator.shell.api_errors import FENCED
-from tacho_operator.shell.former_children import KINDS as FORMER_KINDS
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.observe import CHILDREN
 from tools.harness.helm import CHART, REQUIRED, ChartRefused, Helm, kinds
@@ -90,12 +89,12 @@ def test_what_is_read_is_watched_and_nothing_else_is(helm: Helm) -> None:
 
 
 def test_only_what_the_operator_ever_deletes_may_be_deleted(helm: Helm) -> None:
-    """A ReplicaSet goes with its Deployment; of all others, those of a former resource of the name may be
-    late."""
+    """The rest goes with the resource, by Kubernetes' garbage collector."""
     allowed = {
         name for rule in rules(helm.template()) if "delete" in rule["verbs"] for name in rule["resources"]
     }
-    assert allowed == {KINDS[kind][1] for kind in FORMER_KINDS}
+    deleted = ("Deployment", "ControllerRevision", "Pod", "PodDisruptionBudget")
+    assert allowed == {KINDS[kind][1] for kind in deleted}
     assert not any("deletecollection" in rule["verbs"] for rule in rules(helm.template()))
 
 

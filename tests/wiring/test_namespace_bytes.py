@@ -273,13 +273,6 @@ async def test_config_maps_and_policies_that_no_decision_reads_are_not_read() ->
     assert live.asked == []
     assert [item["metadata"]["name"] for item in found.config_maps] == ["smol-facts", "smol-live"]
     assert [item["metadata"]["name"] for item in found.network_policies] == ["smol"]
-    former = [orphan.name async for part in store.orphans(["ConfigMap"]) for orphan in part]
-    assert former == []
-    store.remove("LLMDeployment", "ml", "smol")
-    again = raw_resource(CLAIM_SPEC, resourceVersion="10", uid="another")
-    store.put("LLMDeployment", again)
-    former = [orphan.name async for part in store.orphans(["ConfigMap"]) for orphan in part]
-    assert len(former) == objects.CHILD_LIMIT + 3, "a former resource's are deleted whatever their names"
 
 
 async def test_what_was_deleted_while_it_was_read_is_not_stored_again() -> None:

@@ -265,16 +265,6 @@ def unmarked_pod(name: str, refusal: str) -> Problem:
     )
 
 
-def former_child_stays(kind: str, name: str, refusal: str) -> Problem:
-    """The problem of a child of a deleted resource, of the same name as the present one, whose deletion the
-    API server refuses. ``refusal``: its text."""
-    return replace(
-        refusal_problem(refusal),
-        what=f"{kind} {name} of a deleted resource of this name stays, as its deletion is refused.",
-        next_step="Delete it, or admit that the operator does.",
-    )
-
-
 _PASSING = re.compile(
     r"^(?:Internal error occurred: |Timeout: |etcdserver: |Operation cannot be fulfilled on resourcequotas"
     r"|the server |Too many requests|rpc error: |context |client rate limiter |http2: |(?:Post|Put) \")"

@@ -11,9 +11,7 @@ CONFLICT = 409
 
 
 class NotCollected(ApiError):
-    """A child of a deleted resource has the name that is needed. Kubernetes should delete it soon, or else
-    former_children.py does.
-    """
+    """A child of a deleted resource has the name that is needed. Kubernetes' garbage collector deletes it."""
 
     def __init__(self, taken: Manifest) -> None:
         metadata = taken["metadata"]

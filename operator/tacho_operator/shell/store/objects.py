@@ -6,7 +6,7 @@ import asyncio
 import enum
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from sys import intern
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL, is_read
@@ -16,7 +16,7 @@ from tacho_operator.core.types import Manifest, PastMeasurement
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.compression import Compressor
-from tacho_operator.shell.store.stored_object import Kept, Orphan, StoredObject, StoreState, state_of
+from tacho_operator.shell.store.stored_object import Kept, StoredObject, StoreState, state_of
 from tacho_operator.shell.store.trimming import least_part, owner_part, weight
 
 Name = tuple[str, str]
@@ -69,12 +69,10 @@ and that limit may be 10,000.
 UNOWNED = 1000
 """Most children of a kind and namespace that are stored although their owner is not; the latest ones.
 
-The event of a child may come before that of its owner, and of a deleted resource the children are deleted.
+The event of a child may come before that of its owner.
 """
 CLAIMS = 10_000
 """Most claims of a namespace that are stored. Where there are more, they count as unknown."""
-ORPHANS_STEP = 1000
-"""Objects in which orphans are looked for before other tasks may run: under 2 ms."""
 STEP_SECONDS = 0.01
 """Seconds of unpacking after which other tasks may run."""
 
@@ -166,21 +164,6 @@ class StoredObjects:
 
     def on_node(self, node: str) -> Collection[Name]:
         return self._on_node.get(node, ())
-
-    def orphans(self, resources: Collection[Name], owners: Collection[str]) -> Iterator[list[Orphan]]:
-        """The objects whose label names one of ``resources``, and whose controller is none of ``owners``
-        (uids), in parts. Objects may change between two parts; none is unpacked.
-        """
-        names = list(self.by_name)
-        for start in range(0, len(names), ORPHANS_STEP):
-            yield [
-                Orphan(self._kind, *name, entry.uid, entry.owner, entry.owner_uid, entry.version)
-                for name in names[start : start + ORPHANS_STEP]
-                if (entry := self.by_name.get(name)) is not None
-                and entry.owner_uid
-                and entry.owner_uid not in owners
-                and (name[0], entry.owner) in resources
-            ]
 
     def kept(self, name: Name, whole: Manifest, free_bytes: int, known_size: int | None) -> Kept:
         """What to store of ``whole``: the least part where it is longer than ``free_bytes``, compressed.

@@ -16,10 +16,9 @@ Objects are stored as compressed JSON. The store sends no request.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from functools import cache
 from itertools import groupby
@@ -40,7 +39,6 @@ from tacho_operator.shell.store.stored_object import (
     HubWait,
     HubWaiterCounts,
     Kept,
-    Orphan as Orphan,
     StoreChange as StoreChange,
     StoredObject,
     StoreState as StoreState,
@@ -249,14 +247,6 @@ class Store(WatchStreams):
     def read(self, kind: str, name: Name) -> Manifest | None:
         """A stored object; None where it is not stored."""
         return self._kinds[kind].read(name)
-
-    async def orphans(self, kinds: Iterable[str]) -> AsyncIterator[list[Orphan]]:
-        """Orphans of ``kinds``, in parts; other tasks run in between."""
-        resources = self._kinds["LLMDeployment"].by_name
-        for kind in kinds:
-            for part in self._kinds[kind].orphans(resources, self._pod_owners):
-                yield part
-                await asyncio.sleep(0)
 
     # --- for watches ---
     def put(self, kind: str, manifest: Manifest, *, listed: bool = False, live: bool = False) -> None:

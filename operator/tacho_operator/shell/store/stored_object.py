@@ -119,20 +119,6 @@ class StoreChange:
     """What the resource waited for, if that wait ended now; others that wait for it may continue, too."""
 
 
-class Orphan(NamedTuple):
-    """A stored object whose label names a stored resource, and whose controller is not stored."""
-
-    kind: str
-    namespace: str
-    name: str
-    uid: str
-    resource: str
-    """Name of the LLMDeployment in the object's label."""
-    owner_uid: str
-    """Uid of the object's controller."""
-    version: str
-
-
 class Kept(NamedTuple):
     """What is stored of one version of an object."""
 
