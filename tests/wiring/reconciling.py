@@ -35,10 +35,6 @@ class Server:
         self.status: dict[str, Any] = {}
         self.refuses = True
         self.status_error = ApiError(503, "overloaded")
-        self.undone: list[dict[str, Any] | None] = []
-        """The status that a webhook makes of each, where it does."""
-        self.answer: dict[str, Any] = {}
-        """Instead of the status, in the answer to a write of it."""
         self.forbids = ""
         self.forbids_changes = False
         """Of that kind too, not its creation alone."""
@@ -96,11 +92,6 @@ class Server:
             raise self.error
         self.applied.append(manifest["kind"])
         self.status = manifest.get("status", self.status)
-        if self.undone:
-            manifest = {**manifest, "status": self.undone[0]}
-        if self.answer and subresource == "status":
-            manifest = {**manifest, **self.answer}
-            del manifest["status"]
         return written(manifest)
 
 

@@ -180,29 +180,6 @@ async def test_the_status_of_a_resource_that_went_is_not_missed() -> None:
 OTHERS = {"type": "Audited", "status": "True"}
 
 
-class StatusServer:
-    """Keeps in its status what an apply leaves out, as of other owners."""
-
-    def __init__(self, status: dict[str, Any], refusal: ApiError | None = None, **answer: str) -> None:
-        self.status, self.merges = status, 0
-        self._refusal, self._answer = refusal, answer
-
-    async def apply(self, manifest: dict[str, Any], *, uid: str, subresource: str) -> dict[str, Any]:
-        assert subresource == "status"
-        if self._refusal is not None:
-            raise self._refusal
-        own = manifest["status"]
-        kept = [item for item in self.status["conditions"] if item["type"] == OTHERS["type"]]
-        self.status = {**self.status, **own, "conditions": [*own["conditions"], *kept]}
-        return {**manifest, "status": self.status} if not self._answer else {**manifest, **self._answer}
-
-    async def merge(self, target: dict[str, Any], body: dict[str, Any], subresource: str) -> dict[str, Any]:
-        assert (body["metadata"], subresource) == ({"uid": "now", "resourceVersion": ""}, "status")
-        self.merges += 1
-        self.status = merged(self.status, body["status"])
-        return target
-
-
 def merged(target: Any, patch: Any) -> Any:
     """RFC 7396."""
     if not isinstance(patch, dict):
@@ -219,30 +196,10 @@ READY = Condition(
 STATUS = LLMDeploymentStatus(replicas=1, summary=Summary(ttft_milliseconds="3"), conditions=[READY])
 
 
-@pytest.mark.parametrize("refusal", [None, Invalid(422, "Too many: 5")])
-async def test_what_others_wrote_into_status_is_removed_but_for_their_conditions(
-    refusal: ApiError | None,
-) -> None:
-    foreign = {"summary": {"confidence": "x"}, "plan": {"a": 1}, "replicas": 9, "conditions": [OTHERS]}
-    server = StatusServer(foreign, refusal)
-    assert await write_status(cast(Kube, server), {**RAW, "status": foreign}, STATUS)
-    conditions = [READY.to_wire(), *([OTHERS] if refusal is None else [])]
-    assert server.status == {**STATUS.to_wire(), "conditions": conditions}
-    assert server.merges == 1
-
-
 async def test_a_status_that_only_has_conditions_of_others_more_is_not_written() -> None:
-    server = StatusServer({})
+    server = Server(demo=ApiError(500, "a write"))
     stored = {**STATUS.to_wire(), "conditions": [OTHERS, READY.to_wire()]}
     assert not await write_status(cast(Kube, server), {**RAW, "status": stored}, STATUS)
-
-
-async def test_a_status_is_written_once_where_nothing_of_others_is_known() -> None:
-    server = StatusServer({"conditions": []})
-    assert await write_status(cast(Kube, server), RAW, STATUS)
-    too_long = StatusServer({"conditions": []}, **{METADATA_ONLY: "it is too long"})
-    assert await write_status(cast(Kube, too_long), RAW, STATUS)
-    assert server.merges == too_long.merges == 0
 
 
 @pytest.mark.parametrize("kind", ["NetworkPolicy", "Pod"])

@@ -7,11 +7,10 @@ from typing import Any, cast
 import pytest
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
-from tacho_operator.shell.api_errors import ApiError, Conflict, Invalid
+from tacho_operator.shell.api_errors import ApiError, Conflict
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import STATUS_TRIES, write_status
-from tests.wiring.test_execute import merged
 
 RAW: dict[str, Any] = {
     "apiVersion": "tacho.dev/v1alpha1",
@@ -26,10 +25,8 @@ class Server:
 
     def __init__(self, uid: str = "now", changes: int = 0, status: dict[str, Any] | None = None) -> None:
         self.uid, self.version, self._changes = uid, 1, changes
-        self.status, self.refusal = status or {}, ""
+        self.status = status or {}
         self.requests: list[str] = []
-        self.merged: dict[str, Any] = {}
-        """The status of the last merge."""
 
     def _resource(self, **content: Any) -> dict[str, Any]:
         metadata = {**RAW["metadata"], "uid": self.uid, "resourceVersion": str(self.version)}
@@ -45,17 +42,7 @@ class Server:
             self.version, self._changes = self.version + 1, self._changes - 1
         if manifest["metadata"]["resourceVersion"] != str(self.version):
             raise Conflict(409, "the object has been modified")
-        if self.refusal:
-            raise Invalid(422, self.refusal)
         self.version, self.status = self.version + 1, manifest["status"]
-        return self._resource()
-
-    async def merge(self, target: dict[str, Any], body: dict[str, Any], subresource: str) -> dict[str, Any]:
-        self.requests.append(f"merge {body['metadata']['resourceVersion']}")
-        self.merged = body["status"]
-        if body["metadata"]["resourceVersion"] != str(self.version):
-            raise Conflict(409, "the object has been modified")
-        self.status = merged(self.status, body["status"])
         return self._resource()
 
 
@@ -99,25 +86,6 @@ async def test_conditions_of_other_types_are_no_newer_status(kept: dict[str, Any
     server = Server(changes=1, status={**former, **kept})
     assert await write_status(cast(Kube, server), {**RAW, "status": former}, STATUS)
     assert server.requests[:3] == ["apply 1", "get", "apply 2"]
-
-
-async def test_what_is_removed_after_a_conflict_is_removed_of_the_present_version() -> None:
-    """Entries by hand make each apply invalid. The merge that removes them named the version before."""
-    former = {"replicas": 3, "plan": {"a": 1}}
-    server = Server(changes=1, status=former)
-    server.refusal = "Too many: 5"
-    assert await write_status(cast(Kube, server), {**RAW, "status": former}, STATUS)
-    assert server.requests == ["apply 1", "get", "apply 2", "merge 2"]
-
-
-@pytest.mark.parametrize("kind", [["Ready"], {"a": 1}])
-async def test_a_condition_without_a_name_stops_no_status(kind: Any) -> None:
-    """Of an old CRD. It was a TypeError at each reconcile, and the status was never written again."""
-    stored: dict[str, Any] = {"replicas": 3, "conditions": [{"type": kind}]}
-    server = Server(status=stored)
-    server.refusal = "conditions[0].type: Invalid value"
-    assert await write_status(cast(Kube, server), {**RAW, "status": stored}, STATUS)
-    assert server.merged["conditions"] == []
 
 
 async def test_a_resource_that_can_not_be_read_after_a_conflict_is_decided_anew() -> None:

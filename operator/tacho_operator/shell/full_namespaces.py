@@ -13,18 +13,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from tacho_operator.core.places import ResourceOrder, rank, reports_full
-from tacho_operator.core.problems import Problem
+from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.status.undecided import StoredResource, namespace_full, undecided_status
 from tacho_operator.core.types import Manifest
-from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.events import event_manifests, post_events, warning
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.server_clock import utc_now
 from tacho_operator.shell.status_writes import write_status
 from tacho_operator.shell.store.store import Store
-from tacho_operator.shell.unwritten_statuses import UnwrittenStatuses
-from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +50,6 @@ class FullNamespaces:
         self._led = False
         self._checks: dict[str, asyncio.Task[None]] = {}
         """The namespaces that are being looked at. One may take long: no other waits for its statuses."""
-        self._unwritten: dict[str, UnwrittenStatuses] = {}
         """Of each namespace that is looked at again, the statuses that were not written."""
         self._lists = asyncio.Semaphore(LISTS_AT_ONCE)
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -99,9 +96,7 @@ class FullNamespaces:
             logger.warning(text, namespace, error, exc_info=unexpected)
         finally:
             del self._checks[namespace]
-        if is_done:
-            self._unwritten.pop(namespace, None)
-        else:
+        if not is_done:
             self._store.bounds.places.uncounted.add(namespace)
 
     async def _take_in(self, namespace: str) -> bool:
@@ -170,9 +165,8 @@ class FullNamespaces:
 
     async def _post_event(self, raw: Manifest, problem: Problem, error: ApiError) -> None:
         """Posts an event about ``problem`` and about the error for which the status does not say it."""
-        namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
-        unwritten = self._unwritten.setdefault(namespace, UnwrittenStatuses())
-        refusal = unwritten.problem(Key(namespace, name), error)
+        refused = isinstance(error, Forbidden | Invalid)
+        refusal = refusal_problem(error.message, invalid=isinstance(error, Invalid)) if refused else None
         if refusal is not None:
             both = replace(refusal, what=f"{problem.what} {refusal.what}")
             event = replace(warning(both), reason=problem.reason)

@@ -16,7 +16,7 @@ from tacho_operator.core.measurement.cost import holdings_of
 from tacho_operator.core.names import live_config_name
 from tacho_operator.core.pauses import doubling_seconds
 from tacho_operator.core.planner.history import stored_status
-from tacho_operator.core.problems import Problem
+from tacho_operator.core.problems import Problem, refusal_problem
 from tacho_operator.core.reconcile import decide
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.undecided import undecided_status
@@ -28,7 +28,7 @@ from tacho_operator.core.types import (
     ReconcileDecision,
     RuntimeImage,
 )
-from tacho_operator.shell.api_errors import ApiError
+from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.drift import Rewrites
 from tacho_operator.shell.dry_run import Trials
@@ -47,7 +47,6 @@ from tacho_operator.shell.status_writes import early_events, rests_on_service, w
 from tacho_operator.shell.store.expectations import OwnWrites, RecordingClient
 from tacho_operator.shell.store.store import Store, is_reported
 from tacho_operator.shell.taken_names import NotCollected
-from tacho_operator.shell.unwritten_statuses import UnwrittenStatuses
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -109,7 +108,7 @@ class Reconciler:
         self._trials = Trials(kube)
         self.events = EventPosts(kube)
         self._rewrites = Rewrites()
-        self._heavy, self._unwritten = HeavyTurns(), UnwrittenStatuses()
+        self._heavy = HeavyTurns()
         self._unanswered: dict[Key, int] = {}
         """Number of reconciles in a row that ended with a temporary error of the API server."""
 
@@ -242,7 +241,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         """Drops everything that is kept of a deleted resource."""
         sources = self._sources
-        own = (self._metrics, self._own_writes, self._trials, self._rewrites, self._unwritten)
+        own = (self._metrics, self._own_writes, self._trials, self._rewrites)
         for part in (*own, sources.scaler, sources.plans, sources.probe_turns):
             part.forget(key)
         for known in (self._logged_reasons, self._children, self._unanswered):
@@ -380,15 +379,13 @@ class Reconciler:
     async def _write_status(
         self, key: Key, kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
     ) -> bool:
-        """Writes the status; returns whether it changed. An event tells why it is not written."""
+        """Writes the status; returns whether it changed. An event tells of a refusal: status cannot."""
         try:
-            is_written = await write_status(kube, raw, status)
-        except ApiError as error:
-            if (problem := self._unwritten.problem(key, error)) is not None:
-                await self._report_by_event(key, raw, problem)
+            return await write_status(kube, raw, status)
+        except (Forbidden, Invalid) as error:
+            problem = refusal_problem(f"status: {error.message}", invalid=isinstance(error, Invalid))
+            await self._report_by_event(key, raw, problem)
             raise
-        self._unwritten.forget(key)
-        return is_written
 
     async def _report_by_event(self, key: Key, raw: Manifest, problem: Problem) -> None:
         """Posts an event about a problem that status cannot show, once for each version of the resource."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.api.status.status import LLMDeploymentStatus
@@ -14,15 +13,10 @@ from tacho_operator.core.status.early import early_status
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.reachability import leads_to_pods
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, ResourceEvent
-from tacho_operator.shell.api_errors import FORBIDDEN, ApiError, Conflict, Forbidden, Invalid, Missing
+from tacho_operator.shell.api_errors import ApiError, Conflict, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
-from tacho_operator.shell.drift import contains
 from tacho_operator.shell.execute import child_name, children, needs_write
 from tacho_operator.shell.kube import Kube
-
-STATUS_UNDONE = (
-    "the API server's answer has another status ({}), as where a webhook changes it or its CRD is older"
-)
 
 STATUS_TRIES = 5
 """Writes of one status while others change the resource."""
@@ -40,22 +34,18 @@ async def write_status(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | 
 async def _written(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None) -> str | None:
     """The resource's version once the status is written; None where nothing was to be written, or it is gone.
 
-    An apply keeps what others wrote there, as `kubectl edit` or a restored backup. It would stay for ever, or
-    make each later status invalid, so a second write removes it. Conditions of other types stay.
+    The API server compares no uid where it writes a status: one that was under way while a resource was made
+    anew became the new one's, with Ready and figures. So each write names the version that it changes.
     """
-    wire, _ = _by_writer(status.to_wire()) if status else (None, [])
-    if wire is None or _by_writer(_stored(raw))[0] == wire:
+    wire = status.to_wire() if status else None
+    if wire is None or _own(_stored(raw)) == wire:
         return None
-    metadata = raw["metadata"]
-    body = {
-        "apiVersion": raw["apiVersion"],
-        "kind": raw["kind"],
-        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
-        "status": wire,
-    }
     for left in reversed(range(STATUS_TRIES)):
+        metadata = {key: raw["metadata"].get(key, "") for key in ("name", "namespace", "resourceVersion")}
+        body = {"apiVersion": raw["apiVersion"], "kind": raw["kind"], "metadata": metadata, "status": wire}
         try:
-            return await _write(kube, raw, body)
+            found = await kube.apply(body, uid=raw["metadata"]["uid"], subresource="status")
+            return str((found.get("metadata") or {}).get("resourceVersion", ""))
         except (Conflict, Missing) as error:
             present = await _present(kube, raw, error)
             if present is None:
@@ -64,37 +54,6 @@ async def _written(kube: Kube, raw: Manifest, status: LLMDeploymentStatus | None
                 raise ApiError(error.status, error.message) from None
             raw = present
     return None
-
-
-async def _write(kube: Kube, raw: Manifest, body: Manifest) -> str:
-    """The version of ``raw`` with the status of ``body``. Raises Conflict where it is no longer as it was.
-
-    The API server compares no uid where it writes a status: one that was under way while a resource was made
-    anew became the new one's, with Ready and figures. So each write names the version that it changes.
-    """
-    uid, version, wire, stored = raw["metadata"]["uid"], _version(raw), body["status"], _stored(raw)
-    try:
-        named = {**body, "metadata": {**body["metadata"], "resourceVersion": version}}
-        found = await kube.apply(named, uid=uid, subresource="status")
-        version = _version(found)
-        live = wire if METADATA_ONLY in found else _stored(found)
-        own, others = _by_writer(live)
-        if undone := [key for key, value in wire.items() if not _keeps(own.get(key), value)]:
-            raise Forbidden(FORBIDDEN, STATUS_UNDONE.format(", ".join(undone)))
-    except Invalid:
-        if contains(wire, stored):
-            raise
-        live, own, others = stored, stored, []
-    if not contains(wire, own):
-        whole = _replacement(live, {**wire, "conditions": wire.get("conditions", []) + others})
-        patch = {"metadata": {"uid": uid, "resourceVersion": version}, "status": whole}
-        merged = await kube.merge(body, patch, subresource="status")
-        version, own = _version(merged), _by_writer(_stored(merged))[0]
-        undone = [key for key in wire if not contains(own.get(key), wire[key])]
-        undone += [key for key in own if not contains(wire.get(key), own[key]) and key not in undone]
-        if undone and METADATA_ONLY not in merged:
-            raise Forbidden(FORBIDDEN, STATUS_UNDONE.format(", ".join(undone)))
-    return version
 
 
 async def _present(kube: Kube, raw: Manifest, error: ApiError) -> Manifest | None:
@@ -109,7 +68,7 @@ async def _present(kube: Kube, raw: Manifest, error: ApiError) -> Manifest | Non
         return None
     if isinstance(error, Missing):
         raise ApiError(error.status, NO_STATUS) from None
-    known, found = (_by_writer(_stored(item))[0] for item in (raw, present))
+    known, found = (_own(_stored(item)) for item in (raw, present))
     if METADATA_ONLY in present or known != found:
         raise ApiError(error.status, STATUS_CHANGED) from None
     return present
@@ -118,10 +77,6 @@ async def _present(kube: Kube, raw: Manifest, error: ApiError) -> Manifest | Non
 def _stored(resource: Manifest) -> Manifest:
     found = resource.get("status")
     return found if isinstance(found, dict) else {}  # any value, of an old CRD
-
-
-def _version(manifest: Manifest) -> str:
-    return str((manifest.get("metadata") or {}).get("resourceVersion", ""))
 
 
 def rests_on_service(
@@ -192,28 +147,10 @@ def _has_writes(observed: Observed, decision: ReconcileDecision) -> bool:
     )
 
 
-def _by_writer(status: Manifest) -> tuple[Manifest, list[Any]]:
-    """A stored status without the conditions of types that the operator does not set, and these."""
+def _own(status: Manifest) -> Manifest:
+    """A stored status without the conditions of types that the operator does not set."""
     found = status.get("conditions")
     if not isinstance(found, list):  # of an old CRD
-        return status, []
-    typed = (item for item in found if isinstance(item, dict) and isinstance(item.get("type"), str))
-    others = [item for item in typed if item["type"] not in set(ConditionType)]
-    return {**status, "conditions": [item for item in found if item not in others]}, others
-
-
-def _keeps(live: Any, desired: Any) -> bool:
-    """Whether ``live`` has what an apply of ``desired`` wrote. Its lists may have items of others as well."""
-    if isinstance(desired, dict):
-        return isinstance(live, dict) and all(_keeps(live.get(key), desired[key]) for key in desired)
-    if isinstance(desired, list):
-        return isinstance(live, list) and all(any(_keeps(one, item) for one in live) for item in desired)
-    return bool(live == desired)
-
-
-def _replacement(live: Any, desired: Any) -> Any:
-    """The JSON merge patch that turns ``live`` into ``desired``."""
-    if not isinstance(live, dict) or not isinstance(desired, dict):
-        return desired
-    changed = {key: _replacement(live.get(key), value) for key, value in desired.items()}
-    return dict.fromkeys(live.keys() - desired.keys()) | changed
+        return status
+    others = [item for item in found if isinstance(item, dict) and item.get("type") not in set(ConditionType)]
+    return {**status, "conditions": [item for item in found if item not in others]}
