@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tools.cluster.handle import Cluster
-from tools.harness.operating import FACTS, await_condition, requests_of_operator, resource
-from tools.harness.operator_process import Kubelet, Operator, eventually
+from tools.harness.operating import FACTS, await_condition, resource
+from tools.harness.operator_process import Kubelet
 
 KIND = "admissionregistration.k8s.io/v1"
 Change = Callable[..., None]
@@ -41,24 +41,6 @@ def change(api: Cluster, namespace: str) -> Iterator[Change]:
 ATTEMPT = "'tacho.dev/attempt'"
 HAS_ATTEMPT = f"has(object.metadata.annotations) && {ATTEMPT} in object.metadata.annotations"
 NO_ATTEMPT = f"op: 'remove', path: '/metadata/annotations/' + jsonpatch.escapeKey({ATTEMPT})"
-
-
-@pytest.mark.usefixtures("claim")
-def test_a_policy_that_removes_an_annotation_makes_no_pods_without_end(
-    api: Cluster, namespace: str, kubelet: Kubelet, operator: Operator, change: Change
-) -> None:
-    """Each second one was created and deleted, and status said that no user action is required."""
-    change(NO_ATTEMPT, HAS_ATTEMPT, "CREATE", "UPDATE")
-    since = time.time()
-    api.apply(resource(namespace))
-    stalled = await_condition(api, namespace, "Stalled", "True", "AdmissionDenied")
-    assert "Another writer keeps changing Pod" in stalled["message"]
-    before = operator.reconciles()
-    eventually("further reconciles", lambda: operator.reconciles() > before + 1 or None)
-    sent = [(item["verb"], item["requestURI"]) for item in requests_of_operator(api, namespace, since)]
-    made = [uri for verb, uri in sent if verb == "create" and "/pods?" in uri and "dryRun" not in uri]
-    assert len(made) == 1
-    assert "delete" not in [verb for verb, _ in sent]
 
 
 @pytest.mark.usefixtures("claim", "operator")

@@ -10,7 +10,7 @@ from tacho_operator.core.reconcile import decide
 from tacho_operator.core.types import Trial
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid
-from tacho_operator.shell.drift import LONGEST_REFUSED_SECONDS, REFUSED_SECONDS, Rewrites
+from tacho_operator.shell.child_backoff import LONGEST_REFUSED_SECONDS, REFUSED_SECONDS, Backoff
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.kube import Kube
 from tests.wiring.reconciling import KEY, Server, conditions, inspected_world, reconciler
@@ -130,7 +130,7 @@ async def test_a_reconcile_meanwhile_puts_no_refused_child_off() -> None:
     server = Server(inspected_world())
     server.refuses, server.forbids, server.error = False, "Service", WRONG
     reconcile, now = reconciler(server), 100.0
-    reconcile._rewrites = Rewrites(clock=lambda: now)
+    reconcile._backoff = Backoff(clock=lambda: now)
     for passed in (0.0, 20.0, 9.0):
         now += passed
         assert await reconcile(KEY) == pytest.approx(130.0 - now)

@@ -11,7 +11,7 @@ from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.types import Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
-from tacho_operator.shell.drift import Rewrites
+from tacho_operator.shell.child_backoff import Backoff
 from tacho_operator.shell.execute import ExecuteResult, delete_pods, execute
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import write_status
@@ -38,7 +38,6 @@ class Server:
     def __init__(self, **errors: ApiError) -> None:
         self._errors, self.requests = errors, list[str]()
         self.held: dict[str, Any] | None = None
-        self.undoing: dict[str, Any] = {}
         """What its answers have instead of what was written."""
 
     def _ask(self, verb: str, name: str) -> None:
@@ -52,29 +51,29 @@ class Server:
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
         self._ask("create", manifest["metadata"]["name"])
-        return manifest | self.undoing
+        return manifest
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str) -> None:
         self._ask("delete", name)
 
     async def apply(self, manifest: dict[str, Any], *, uid: str, **_: str) -> dict[str, Any]:
         self._ask("apply", manifest["metadata"]["name"])
-        return manifest | self.undoing
+        return manifest
 
     async def merge(self, target: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
         keys = sorted({**body["metadata"].get("labels", {}), **body["metadata"].get("annotations", {})})
         self._ask("label", f"{target['metadata']['name']} {keys}")
-        return merged(target, body) | self.undoing
+        return merged(target, body)
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         return self.held
 
 
-async def carried_out(server: Server, rewrites: Rewrites | None = None, **decision: Any) -> ExecuteResult:
+async def carried_out(server: Server, backoff: Backoff | None = None, **decision: Any) -> ExecuteResult:
     pods = tuple({"kind": "Pod", "metadata": {"name": name, "uid": name}} for name in REVISIONS)
     observed = Observed(raw=RAW, resource=resource(), pods=pods)
     wanted = ReconcileDecision(status=None, reason="", now=NOW, **decision)
-    return await execute(cast(Kube, server), observed, wanted, rewrites or Rewrites())
+    return await execute(cast(Kube, server), observed, wanted, backoff or Backoff())
 
 
 @pytest.mark.parametrize("error", [Missing(404, "gone"), ApiError(503, "overloaded")])
@@ -138,21 +137,6 @@ async def test_measured_probe_pods_are_deleted_for_a_minute_at_most(monkeypatch:
     assert server.requests == ["delete a", "delete b"]
 
 
-async def test_slow_refusals_keep_a_pass_from_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = iter(range(0, 10_000, 25))
-    monkeypatch.setattr("tacho_operator.shell.execute.time.monotonic", lambda: next(seconds))
-    denied, rewrites = Forbidden(403, "denied"), Rewrites(lambda: 0.0)
-    server = Server(**dict.fromkeys(REVISIONS, denied))
-    costs = dict.fromkeys(REVISIONS, "-1")
-    await carried_out(server, deletion_costs=costs, apply=(child("Deployment", "now"),))
-    assert server.requests == ["annotate a", "annotate b", "create child"], "no annotation is waited for"
-    server = Server(a=denied, b=denied)
-    unused = tuple(Reference(kind="Pod", name=name, uid=name) for name in REVISIONS)
-    assert (await carried_out(server, rewrites, delete=unused)).is_unfinished
-    await carried_out(server, rewrites, delete=unused)
-    assert server.requests == ["delete a", "delete b", "delete c", "delete a"], "what was refused comes last"
-
-
 async def test_a_deletion_without_an_answer_ends_the_reconcile() -> None:
     error = ApiError(503, "overloaded")
     server = Server(b=error)
@@ -202,51 +186,7 @@ async def test_a_status_that_only_has_conditions_of_others_more_is_not_written()
     assert not await write_status(cast(Kube, server), {**RAW, "status": stored}, STATUS)
 
 
-@pytest.mark.parametrize("kind", ["NetworkPolicy", "Pod"])
-async def test_what_is_undone_in_its_own_answer_is_told_at_once(kind: str) -> None:
-    """Nothing changes by such a write, so that no event follows it: the next one was hours away, and the
-    status said that all is well.
-    """
-    now = 0.0
-    server, rewrites = Server(), Rewrites(lambda: now)
-    found = child(kind, "now", uid="now", labels={}) | {"spec": {"ingress": []}}
-    labels = {DEPLOYMENT_LABEL: "demo", ROLE_LABEL: "inspect"}
-    wanted = child(kind, "now", labels=labels) | {"spec": {"ingress": [{}]}}
-    observed = Observed(raw=RAW, resource=resource(), network_policies=(found,), pods=(found,))
-    decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(wanted,))
-
-    async def told() -> list[str]:
-        done = await execute(cast(Kube, server), observed, decision, rewrites)
-        return [item.role for item in done.refusals if item.contested]
-
-    server.undoing = found
-    assert (await told(), await told()) == (["inspect"], ["inspect"])
-    assert len(server.requests) == 1
-    now, server.undoing = 120.0, {}
-    assert await told() == [], "it is tried again"
-    server.undoing = {METADATA_ONLY: "it is too long", "spec": {}}
-    now = 240.0
-    assert await told() == [], "what cannot be read is unknown"
-
-
-async def test_a_size_that_is_undone_is_told_beside_fields_that_are_not() -> None:
-    """Both are writes of their own, and the second one's answer says nothing of the first."""
-
-    class Resizing(Server):
-        async def apply(self, manifest: dict[str, Any], *, uid: str, **_: str) -> dict[str, Any]:
-            live = {**manifest, "spec": {**manifest["spec"], "replicas": 7}}
-            return await super().apply(live, uid=uid)
-
-    found = child("Deployment", "now", uid="now") | {"spec": {"replicas": 7, "paused": True}}
-    wanted = child("Deployment", "now") | {"spec": {"replicas": 2, "paused": False}}
-    observed = Observed(raw=RAW, resource=resource(), deployments=(found,))
-    decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(wanted,))
-    done = await execute(cast(Kube, Resizing()), observed, decision, Rewrites())
-    assert (done.writes, [item.contested for item in done.refusals]) == (2, [True])
-
-
-@pytest.mark.parametrize("is_undone", [False, True])
-async def test_a_pod_that_is_made_without_its_labels_gets_them_at_once(is_undone: bool) -> None:
+async def test_a_pod_that_is_made_without_its_labels_gets_them_at_once() -> None:
     """No watch brought it: its resource waited until the next periodic reconcile."""
 
     class Hiding(Server):
@@ -255,12 +195,10 @@ async def test_a_pod_that_is_made_without_its_labels_gets_them_at_once(is_undone
             return {**manifest, "metadata": {**manifest["metadata"], "uid": "made", "labels": {}}}
 
     server = Hiding()
-    server.undoing = {"metadata": {"uid": "made", "labels": {}}} if is_undone else {}
     wanted = child("Pod", "now", labels={ROLE_LABEL: "inspect"})
     done = await carried_out(server, apply=(wanted,))
     assert server.requests == ["create child", f"label child {[ROLE_LABEL]}"]
-    assert done.writes == 2
-    assert [item.contested for item in done.refusals] == [True] * is_undone
+    assert (done.writes, done.refusals) == (2, ())
 
 
 @pytest.mark.parametrize(("uid", "fails"), [("new", False), ("old", True)])
@@ -275,7 +213,7 @@ async def test_a_change_of_a_child_that_was_replaced_meanwhile_is_no_conflict(ui
     )
     wanted = {**child("ConfigMap", "now"), "data": {"a": "1"}}
     decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(wanted,))
-    found = await execute(cast(Kube, server), observed, decision, Rewrites())
+    found = await execute(cast(Kube, server), observed, decision, Backoff())
     assert found.refusals == (), "the name is not taken"
     assert bool(found.error) is fails
 
@@ -342,16 +280,5 @@ async def test_a_pod_whose_labels_were_taken_gets_them_again() -> None:
     held = child("Pod", "now", uid="live", labels={DEPLOYMENT_LABEL: "demo"})
     observed = Observed(raw=RAW, resource=resource(), pods=(held,))
     decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(desired,))
-    await execute(cast(Kube, server), observed, decision, Rewrites())
+    await execute(cast(Kube, server), observed, decision, Backoff())
     assert server.requests == [f"label child {[ROLE_LABEL]}"]
-    revision = child("ControllerRevision", "now", labels=desired["metadata"]["labels"])
-    for present in ("demo", "other", ""):
-        labels = {DEPLOYMENT_LABEL: present} if present else {}
-        hidden = child("ControllerRevision", "now", uid="live", labels=labels)
-        requests, found = await collided(hidden, revision)
-        assert requests == ["create child"], "the operator may patch none"
-        refused = ["lacks the label tacho.dev/deployment=demo" in item.message for item in found.refusals]
-        assert refused == [True] * (present != "demo"), "else the store is late"
-    replaced = Server(**{f"child {[ROLE_LABEL]}": Conflict(409, "uid mismatch")})
-    found = await execute(cast(Kube, replaced), observed, decision, Rewrites())
-    assert (found.refusals, found.error is not None) == ((), True), "its name is not taken"

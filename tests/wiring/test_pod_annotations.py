@@ -8,7 +8,7 @@ import pytest
 
 from tacho_operator.core import names
 from tacho_operator.core.types import Observed, ReconcileDecision
-from tacho_operator.shell.drift import Rewrites
+from tacho_operator.shell.child_backoff import Backoff
 from tacho_operator.shell.execute import execute
 from tacho_operator.shell.kube import Kube
 from tests.unit.core.inspecting import hub_world
@@ -20,19 +20,15 @@ from tools.harness.world import World
 ATTEMPT = {names.ATTEMPT_ANNOTATION: "1"}
 
 
-@pytest.mark.parametrize("is_undone", [False, True])
 @pytest.mark.parametrize("present", [{}, {names.ATTEMPT_ANNOTATION: "2"}])
-async def test_a_pod_gets_them_again(present: dict[str, str], is_undone: bool) -> None:
-    server, rewrites = Server(), Rewrites()
+async def test_a_pod_gets_them_again(present: dict[str, str]) -> None:
+    server = Server()
     held = child("Pod", "now", uid="live", annotations=present)
-    server.undoing = {"metadata": held["metadata"]} if is_undone else {}
     observed = Observed(raw=RAW, resource=resource(), pods=(held,))
     desired = child("Pod", "now", annotations={**ATTEMPT, "sidecar.istio.io/inject": "false"})
     decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(desired,))
-    for _ in range(2):
-        done = await execute(cast(Kube, server), observed, decision, rewrites)
-        assert [item.contested for item in done.refusals] == [True] * is_undone
-    assert server.requests == [f"label child {[names.ATTEMPT_ANNOTATION]}"] * (1 if is_undone else 2)
+    done = await execute(cast(Kube, server), observed, decision, Backoff())
+    assert (done.refusals, server.requests) == ((), [f"label child {[names.ATTEMPT_ANNOTATION]}"])
 
 
 def with_probe() -> World:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ from tacho_contract import codec
 from tacho_contract.report import CutRequests
 from tacho_operator.shell import execute, reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
-from tacho_operator.shell.drift import REWRITE_SECONDS, REWRITES, Rewrites
+from tacho_operator.shell.child_backoff import WRITE_SECONDS, WRITES, Backoff
 from tacho_operator.shell.taken_names import NotCollected
 from tests.wiring.reconciling import (
     KEY,
@@ -190,39 +189,21 @@ async def test_children_of_a_deleted_resource_are_looked_for_again_within_second
     assert await reconcile(KEY) == 64.0, "150 that finalizers kept took 61 requests a second"
 
 
-@pytest.mark.parametrize("undo", ["changed", "deleted"])
-async def test_a_child_that_is_undone_at_each_write_is_left_for_a_while_and_told(undo: str) -> None:
+async def test_a_child_that_is_changed_after_each_write_is_written_slowly() -> None:
     world = World(resourceVersion="1")
     world.come_up()
     world.reconcile()
-    server, now, wanted = Server(world), 0.0, copy.deepcopy(world.objects["Service", "smol"])
+    server, now = Server(world), 0.0
     server.refuses = False
     reconcile = reconciler(server)
-    reconcile._rewrites = Rewrites(lambda: now)
-    if undo == "changed":
-        world.objects["Service", "smol"]["spec"]["selector"] = {"app": "theirs"}
-    else:
-        del world.objects["Service", "smol"]
-
-    async def turns(count: int) -> int:
-        before = [*server.applied, *server.created].count("Service")
-        for _ in range(count):
-            await reconcile(KEY)
-        return [*server.applied, *server.created].count("Service") - before
-
-    assert await turns(REWRITES + 10) == REWRITES
-    status, reason, message = conditions(server)["Stalled"][:3]
-    assert (status, reason) == ("True", "AdmissionDenied")
-    assert "Another writer keeps changing Service smol" in message
-    assert "another release of tacho" in message
-    assert conditions(server)["Reconciling"][:2] == ("False", "Failed")
-    undone, world.objects["Service", "smol"] = world.objects.get(("Service", "smol")), wanted
-    world.raw["status"] = server.status
-    assert await turns(1) == 0
-    assert conditions(server)["Stalled"][0] == "False", "it is as it should be"
-    now = REWRITE_SECONDS
-    world.objects["Service", "smol"] = undone or {**wanted, "spec": {}}
-    assert await turns(1) == 1, "it is tried again"
+    reconcile._backoff = Backoff(lambda: now)
+    world.objects["Service", "smol"]["spec"]["selector"] = {"app": "theirs"}
+    delays = [await reconcile(KEY) for _ in range(WRITES + 10)]
+    assert server.applied.count("Service") == WRITES
+    assert delays[-1] == WRITE_SECONDS
+    now = WRITE_SECONDS
+    await reconcile(KEY)
+    assert server.applied.count("Service") == WRITES + 1
 
 
 @pytest.mark.parametrize(
@@ -238,10 +219,11 @@ async def test_what_stays_invalid_is_tried_after_pauses_that_double(error: ApiEr
     world = World(resourceVersion="1")
     world.come_up()
     world.reconcile()
-    server, now, policy = Server(world), 0.0, world.objects.pop(("NetworkPolicy", "smol"))
+    server, now = Server(world), 0.0
+    del world.objects["NetworkPolicy", "smol"]
     server.refuses, server.forbids, server.error = False, "NetworkPolicy", error
     reconcile = reconciler(server)
-    reconcile._rewrites = Rewrites(lambda: now)
+    reconcile._backoff = Backoff(lambda: now)
     for tries, pause in enumerate((30.0, 60.0, 120.0, 240.0, 300.0, 300.0), 1):
         for _ in range(3):
             await reconcile(KEY)
@@ -250,15 +232,10 @@ async def test_what_stays_invalid_is_tried_after_pauses_that_double(error: ApiEr
         now += pause
     server.refused = 0
     world.raw["spec"]["endpoint"] = {"allowedNamespaces": ["other"]}
+    world.raw["metadata"]["generation"] = world.raw["metadata"].get("generation", 0) + 1
     now -= 1
     await reconcile(KEY)
-    assert server.refused == 1, "other content is tried at once"
-    world.objects["NetworkPolicy", "smol"] = policy
-    await reconcile(KEY)
-    assert server.applied.count("NetworkPolicy") == 1, "and the same content where the child is another"
-    server.gone = True
-    await reconcile(KEY)
-    assert not reconcile._rewrites._written, "nothing is kept of a deleted resource"
+    assert server.refused == 1, "another spec is tried at once"
 
 
 async def test_a_pass_that_was_too_long_goes_on_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A child whose name an object without an owner has, and one that the operator itself deletes."""
+"""A child whose name an object without an owner has."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from tacho_operator.core.names import DEPLOYMENT_LABEL
-from tacho_operator.core.types import Observed, ReconcileDecision, Reference
+from tacho_operator.core.types import Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import Conflict
-from tacho_operator.shell.drift import REWRITES, Rewrites
+from tacho_operator.shell.child_backoff import Backoff
 from tacho_operator.shell.execute import execute
 from tacho_operator.shell.kube import Kube
 from tests.wiring.test_execute import RAW, Server, child, collided
@@ -28,19 +27,7 @@ async def test_an_object_without_an_owner_is_told_so(*, is_held: bool) -> None:
             raw=RAW, resource=cast(Any, None), config_maps=(child("ConfigMap", "now", uid="live"),)
         )
         decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(wanted,))
-        found = await execute(cast(Kube, server), observed, decision, Rewrites())
+        found = await execute(cast(Kube, server), observed, decision, Backoff())
     else:
         _, found = await collided(unowned, wanted)
     assert [(refusal.taken, refusal.unowned) for refusal in found.refusals] == [(True, True)]
-
-
-async def test_a_child_that_the_operator_deleted_itself_is_not_contested() -> None:
-    rewrites = Rewrites(clock=lambda: 0.0)
-    wanted = child("PodDisruptionBudget", "now", labels={DEPLOYMENT_LABEL: "demo"})
-    gone = Reference(kind="PodDisruptionBudget", name="child", uid="a")
-    observed = Observed(raw=RAW, resource=cast(Any, None))
-    for _ in range(REWRITES):
-        for change in ({"apply": (wanted,)}, {"delete": (gone,)}):
-            decision = ReconcileDecision(status=None, reason="", now=NOW, **cast(Any, change))
-            await execute(cast(Kube, Server()), observed, decision, rewrites)
-    assert not rewrites.is_contested(wanted)

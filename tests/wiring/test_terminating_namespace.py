@@ -9,7 +9,7 @@ import pytest
 
 from tacho_operator.core import names
 from tacho_operator.shell.api_errors import Forbidden
-from tacho_operator.shell.drift import REFUSED_SECONDS
+from tacho_operator.shell.child_backoff import REFUSED_SECONDS
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.kube import Kube
 from tests.wiring.reconciling import KEY, Server, conditions, reconciler

@@ -167,17 +167,7 @@ def _word(failure_class: str) -> str:
 
 
 def refused_child(refusal: ChildRefusal) -> Problem:
-    """The problem of a child that the API server refused, whose name is taken, or that another writer
-    keeps changing."""
-    if refusal.contested:
-        return Problem(
-            reason=FailureClass.ADMISSION_DENIED,
-            what=f"Another writer keeps changing {refusal.kind} {refusal.name}, which the operator applies.",
-            next_step=(
-                "Stop what changes it: a webhook, a controller, another release of tacho. "
-                f"Remove from the {refusal.kind} what was added by hand, such as ports."
-            ),
-        )
+    """The problem of a child that the API server refused, or whose name is taken."""
     if not refusal.taken:
         return refusal_problem(f"{refusal.kind}/{refusal.name}: {refusal.message}", invalid=refusal.invalid)
     owner = "no owner" if refusal.unowned else "another owner"

@@ -69,8 +69,6 @@ class ChildRefusal:
     """Whether the object itself is wrong or too large (HTTP 400, 413 or 422). False: quota, admission or
     permission refused it.
     """
-    contested: bool = False
-    """Whether several writes failed because another writer changed the object in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

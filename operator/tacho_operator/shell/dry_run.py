@@ -15,7 +15,7 @@ from tacho_operator.core.names import ROLE_SERVER
 from tacho_operator.core.problems import refused_child
 from tacho_operator.core.types import ChildRefusal, Trial
 from tacho_operator.shell.api_errors import Conflict, Forbidden, Invalid
-from tacho_operator.shell.drift import REFUSED_SECONDS, Refusals
+from tacho_operator.shell.child_backoff import REFUSED_SECONDS, Backoff
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.workqueue import Key
 
@@ -37,7 +37,7 @@ class Trials:
     """
 
     def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kube, self._clock, self._refused = kube, clock, Refusals(clock)
+        self._kube, self._clock, self._refused = kube, clock, Backoff(clock)
         self._accepted: dict[Key, tuple[str, float]] = {}
         """Key of each resource's last accepted trial, and when it was accepted."""
 

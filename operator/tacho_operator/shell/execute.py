@@ -7,16 +7,15 @@ A child that the API server refuses is reported, and the others are still writte
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
+from tacho_contract.failure import FailureClass
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, ROLE_LABEL
 from tacho_operator.core.pods.view import owner_uid
-from tacho_operator.core.problems import Problem, unmarked_pod
+from tacho_operator.core.problems import Problem, refused_child, unmarked_pod
 from tacho_operator.core.status.reachability import refused_policy
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import (
@@ -27,7 +26,8 @@ from tacho_operator.shell.api_errors import (
     Invalid,
 )
 from tacho_operator.shell.bounded_reading import METADATA_ONLY
-from tacho_operator.shell.drift import Rewrites, abandoned, contains, contested, managed_entry, require_label
+from tacho_operator.shell.child_backoff import Backoff, Place
+from tacho_operator.shell.drift import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
 from tacho_operator.shell.store.trimming import POD_ANNOTATIONS, READ_LABELS
 from tacho_operator.shell.taken_names import CONFLICT, NotCollected, Taken, has_same_owner_but_uid
@@ -46,14 +46,6 @@ UNCHANGING = frozenset({"ControllerRevision", "Pod"})
 UNREADABLE = "it cannot be read: {why}. Remove what others added to it, or delete it"
 
 
-class Written(NamedTuple):
-    """What writing one child came to."""
-
-    requests: int = 0
-    is_undone: bool = False
-    """Whether the API server's answer lacks what was written, as where a webhook changes it at once."""
-
-
 @dataclass(frozen=True, slots=True)
 class ExecuteResult:
     """Result of carrying out a decision: refused children, and the number of writes."""
@@ -65,6 +57,8 @@ class ExecuteResult:
     """The temporary error that ended the pass; None: the pass was completed."""
     unanswered: ChildRefusal | None = None
     """The child whose write got that error, or did not begin in time; None: the pass was completed."""
+    rest_seconds: float = 0.0
+    """Seconds until a child is written that others change after each write; 0: there is none."""
     is_unfinished: bool = False
     """Whether the pass ended after PASS_SECONDS."""
     unreported: tuple[Problem, ...] = ()
@@ -93,7 +87,7 @@ async def execute(
     kube: Kube,
     observed: Observed,
     decision: ReconcileDecision,
-    rewrites: Rewrites,
+    backoff: Backoff,
     newest: Callable[[], ReconcileDecision | None] = lambda: None,
 ) -> ExecuteResult:
     """Applies the children in their order, then deletes. Refusals are collected; an error that may pass ends
@@ -103,25 +97,25 @@ async def execute(
     marked, unreported = await _mark_victims(kube, live, decision, ends)
     if not marked:  # as where a webhook refuses each annotation after seconds, which stops no scale-down
         ends = time.monotonic() + PASS_SECONDS
-    found = await _apply(kube, observed, decision, rewrites, live, ends, newest)
+    found = await _apply(kube, observed, decision, backoff, live, ends, newest)
     if found.error is None and not found.is_unfinished:
-        references = rewrites.refused_last(decision.delete)
-        found = await _delete(kube, observed, references, rewrites, ends, found, newest)
-    return dataclasses.replace(found, writes=found.writes + marked, unreported=unreported)
+        found = await _delete(kube, observed, decision.delete, ends, found, newest)
+    return replace(found, writes=found.writes + marked, unreported=unreported)
 
 
 async def _apply(
     kube: Kube,
     observed: Observed,
     decision: ReconcileDecision,
-    rewrites: Rewrites,
+    backoff: Backoff,
     live: dict[tuple[str, str], Manifest],
     ends: float,
     newest: Callable[[], ReconcileDecision | None],
 ) -> ExecuteResult:
     """Applies until ``ends``, by the monotonic clock. ``live``: the present children."""
     refusals: list[ChildRefusal] = []
-    writes = 0
+    writes, rest = 0, 0.0
+    generation = int(observed.raw["metadata"].get("generation") or 0)
     for desired in decision.apply:
         kind, name = desired["kind"], desired["metadata"]["name"]
         found = live.get((kind, name))
@@ -132,24 +126,33 @@ async def _apply(
             continue
         if is_changed and found is not None and _keeps(newest(), kind, name, _size(found), _size(desired)):
             continue
-        if is_changed and (withheld := rewrites.withheld(found, desired)) is not None:
-            refusals.append(withheld)
+        place = _place(observed, kind, name)
+        if is_changed and (former := backoff.present(place, generation)) is not None:
+            refusals.append(former)
+            continue
+        if is_changed and (seconds := backoff.rest_seconds(place)):
+            rest = min(rest or seconds, seconds)
             continue
         try:
-            written = await _ensure(kube, found, desired)
+            requests = await _ensure(kube, found, desired)
         except (Conflict, Forbidden, Invalid) as error:
             logger.info("%s/%s: %s", kind, name, error.message)
             refusals.append(_refusal(desired, error))
-            rewrites.note_refusal(found, desired, refusals[-1])
+            # Others, as by quota and policies, may end at any time.
+            if refused_child(refusals[-1]).reason == FailureClass.INVALID_CONFIG:
+                backoff.note(place, generation, refusals[-1])
         except ApiError as error:
             return ExecuteResult(tuple(refusals), writes, error, _refusal(desired, error))
         else:
-            writes += written.requests
-            if written.requests:
-                rewrites.note(desired, is_undone=written.is_undone)
-            if written.is_undone:
-                refusals.append(contested(desired))
-    return ExecuteResult(tuple(refusals), writes)
+            writes += requests
+            if requests:
+                backoff.note_write(place)
+    return ExecuteResult(tuple(refusals), writes, rest_seconds=rest)
+
+
+def _place(observed: Observed, kind: str, name: str) -> Place:
+    metadata = observed.raw["metadata"]
+    return (metadata["namespace"], metadata["name"], kind, name)
 
 
 def _unfinished(refusals: Iterable[ChildRefusal], writes: int, kind: str, name: str) -> ExecuteResult:
@@ -163,7 +166,6 @@ async def _delete(
     kube: Kube,
     observed: Observed,
     references: Iterable[Reference],
-    rewrites: Rewrites,
     ends: float,
     applied: ExecuteResult,
     newest: Callable[[], ReconcileDecision | None],
@@ -179,14 +181,12 @@ async def _delete(
         try:
             await kube.delete(reference.kind, namespace, reference.name, uid=reference.uid)
             writes += 1
-            rewrites.note_deletion((namespace, observed.raw["metadata"]["name"]), reference)
         except (Conflict, Forbidden, Invalid) as error:
             refusals.append(ChildRefusal(kind=reference.kind, name=reference.name, message=error.message))
-            rewrites.note_refused_deletion(reference)
         except ApiError as error:
             unanswered = ChildRefusal(kind=reference.kind, name=reference.name, message=error.message)
             return ExecuteResult(tuple(refusals), writes, error, unanswered)
-    return ExecuteResult(tuple(refusals), writes)
+    return replace(applied, refusals=tuple(refusals), writes=writes)
 
 
 def _keeps(newest: ReconcileDecision | None, kind: str, name: str, before: int = 1, after: int = 0) -> bool:
@@ -264,32 +264,31 @@ def _refusal(desired: Manifest, error: ApiError) -> ChildRefusal:
     )
 
 
-async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> Written:
-    """Creates or updates one child as desired."""
+async def _ensure(kube: Kube, live: Manifest | None, desired: Manifest) -> int:
+    """Creates or updates one child as desired. Returns the number of requests."""
     if live is None:
         return await _create(kube, desired)
     if not needs_write(live, desired):
-        return Written()
+        return 0
     if desired["kind"] in UNCHANGING:
         metadata = {"uid": live["metadata"]["uid"], **_lost(live, desired)}
         try:
-            found = await kube.merge(live, {"metadata": metadata})
+            await kube.merge(live, {"metadata": metadata})
         except Conflict as error:  # it was replaced, or others change it at the same moment
             raise _passing(error) from None
-        return Written(1, is_undone=bool(_lost(found, desired)))
-    writes, is_undone = 0, False
+        return 1
+    writes = 0
     for part, manager in _parts(live, desired):
         try:
-            found = await kube.apply(part, uid=live["metadata"]["uid"], manager=manager)
+            await kube.apply(part, uid=live["metadata"]["uid"], manager=manager)
         except ApiError as error:
             if error.status not in (CONFLICT, UNPROCESSABLE):
                 raise
             if await _replaced(kube, live, desired):
-                return Written(writes + 1)
+                return writes + 1
             raise _passing(error) from None
         writes += 1
-        is_undone |= METADATA_ONLY not in found and not contains(found, part)
-    return Written(writes, is_undone)
+    return writes
 
 
 def needs_write(live: Manifest, desired: Manifest) -> bool:
@@ -351,7 +350,7 @@ async def _replaced(kube: Kube, live: Manifest, desired: Manifest) -> bool:
     return now is None or now["metadata"]["uid"] != live["metadata"]["uid"]
 
 
-async def _create(kube: Kube, desired: Manifest) -> Written:
+async def _create(kube: Kube, desired: Manifest) -> int:
     """Creates a child that the store does not contain. Raises Taken if its name has another owner or none,
     NotCollected if the owner is a deleted resource of this name.
 
@@ -369,16 +368,11 @@ async def _create(kube: Kube, desired: Manifest) -> Written:
         if owner_uid(taken) == owner_uid(desired):
             if METADATA_ONLY in taken:  # what others added to it may lead it nowhere, whatever is written
                 raise Invalid(UNPROCESSABLE, UNREADABLE.format(why=taken[METADATA_ONLY])) from None
-            require_label(taken, desired)
             return await _ensure(kube, taken, desired)
         if has_same_owner_but_uid(taken, desired):
             raise NotCollected(taken) from error
         raise Taken(taken) from error
-    require_label(made, desired)
-    if not _lost(made, desired):
-        return Written(1)
-    labelled = await _ensure(kube, made, desired)  # else no watch brings it
-    return Written(1 + labelled.requests, labelled.is_undone)
+    return 1 + (await _ensure(kube, made, desired) if _lost(made, desired) else 0)  # else no watch brings it
 
 
 def existing(observed: Observed, desired: Iterable[Manifest], applied: Iterable[Manifest]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from tacho_operator.core.types import (
 )
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.budget import NamespaceBudget
-from tacho_operator.shell.drift import Rewrites
+from tacho_operator.shell.child_backoff import Backoff
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import EventPosts, warning
 from tacho_operator.shell.execute import ExecuteResult, child_name, children, delete_pods, execute, existing
@@ -107,7 +107,7 @@ class Reconciler:
         """Kind and name of each desired child that existed after the last reconcile."""
         self._trials = Trials(kube)
         self.events = EventPosts(kube)
-        self._rewrites = Rewrites()
+        self._backoff = Backoff()
         self._heavy = HeavyTurns()
         self._unanswered: dict[Key, int] = {}
         """Number of reconciles in a row that ended with a temporary error of the API server."""
@@ -224,9 +224,11 @@ class Reconciler:
         delay = decision.requeue_after_seconds
         if outcome.refusals:
             # The remaining back-off: restarting it at each reconcile would postpone the retry.
-            left = (self._rewrites.left_seconds(key, item) for item in outcome.refusals)
+            left = (self._backoff.left_seconds((*key, item.kind, item.name)) for item in outcome.refusals)
             pause = min(REFUSED_RETRY_SECONDS, self._trials.left_seconds(key), *left)
             delay = min(delay or pause, pause)
+        if outcome.rest_seconds:
+            delay = min(delay or outcome.rest_seconds, outcome.rest_seconds)
         if withheld or outcome.is_unfinished:
             delay = min(delay or STALE_RETRY_SECONDS, STALE_RETRY_SECONDS)
         return delay
@@ -241,7 +243,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         """Drops everything that is kept of a deleted resource."""
         sources = self._sources
-        own = (self._metrics, self._own_writes, self._trials, self._rewrites)
+        own = (self._metrics, self._own_writes, self._trials, self._backoff)
         for part in (*own, sources.scaler, sources.plans, sources.probe_turns):
             part.forget(key)
         for known in (self._logged_reasons, self._children, self._unanswered):
@@ -275,7 +277,7 @@ class Reconciler:
     ) -> ExecuteResult:
         """Executes the decision, without the children that a refused trial withholds."""
         trial, refusal, error = decision.trial, None, None
-        run = partial(execute, kube, observed, rewrites=self._rewrites, newest=lambda: monitor.newest)
+        run = partial(execute, kube, observed, backoff=self._backoff, newest=lambda: monitor.newest)
         if trial is not None and decision.apply:
             try:
                 refusal = await self._trials(key, trial)

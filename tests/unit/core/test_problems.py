@@ -143,12 +143,6 @@ def test_a_field_that_the_definition_lacks_is_no_field_of_the_spec() -> None:
     )
 
 
-def test_a_child_with_a_port_that_somebody_added_is_told_as_one_that_others_change() -> None:
-    """The operator's apply keeps items of lists that others own: nobody writes it again and again."""
-    problem = refused_child(ChildRefusal(kind="Service", name="a", message="", contested=True))
-    assert "Remove from the Service what was added by hand, such as ports." in problem.message
-
-
 def test_a_refused_pod_is_found_on_the_replica_set_of_its_revision_only() -> None:
     failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
     owner = {

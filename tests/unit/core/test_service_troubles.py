@@ -66,16 +66,14 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
 """What anyone who may edit Services can make of it."""
 
 
-@pytest.mark.parametrize("how", ["refused", "contested", "unanswered", "undecided"])
+@pytest.mark.parametrize("how", ["refused", "unanswered", "undecided"])
 @pytest.mark.parametrize("where", ELSEWHERE)
 def test_a_service_that_leads_elsewhere_and_cannot_be_put_right_is_not_ready(where: str, how: str) -> None:
     world = World(changed(MOCK_SPEC, replicas=1))
     world.come_up()
     world.objects["Service", "smol"]["spec"] |= ELSEWHERE[where]
     observed = world.observed()
-    refusal = ChildRefusal(
-        kind="Service", name="smol", message="denied by policy", contested=how == "contested"
-    )
+    refusal = ChildRefusal(kind="Service", name="smol", message="denied by policy")
     if how == "undecided":
         found = StoredResource(
             raw=observed.raw,
