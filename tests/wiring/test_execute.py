@@ -282,3 +282,6 @@ async def test_a_pod_whose_labels_were_taken_gets_them_again() -> None:
     decision = ReconcileDecision(status=None, reason="", now=NOW, apply=(desired,))
     await execute(cast(Kube, server), observed, decision, Backoff())
     assert server.requests == [f"label child {[ROLE_LABEL]}"]
+    replaced = Server(**{f"child {[ROLE_LABEL]}": Conflict(409, "uid mismatch")})
+    found = await execute(cast(Kube, replaced), observed, decision, Backoff())
+    assert (found.refusals, found.error is not None) == ((), True), "its name is not taken"
