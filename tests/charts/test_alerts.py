@@ -63,6 +63,16 @@ FAULTS = {
         2,
         labels=OPERATOR,
     ),
+    "TachoOperatorRestarts": Fault(
+        {
+            f"tacho_operator_build_info{{{OPERATOR}}}": ("1", "1"),
+            f"process_start_time_seconds{{{OPERATOR}}}": ("0", "1+1"),
+        },
+        1,
+        3,
+        31,
+        labels=OPERATOR,
+    ),
     "TachoWritesUnseen": Fault(
         {f"tacho_operator_unseen_writes_total{{{OPERATOR}}}": ("0", "1+1")}, 15, 25, 11, labels=OPERATOR
     ),

@@ -17,6 +17,7 @@ from tools.harness.helm import Helm, kinds
 
 READY_SECONDS = 60
 SECONDS_OF_A_WINDOW = 10
+SECONDS_OF_RESTARTS = 60
 SECONDS_FOR = 2
 LONGEST_STUCK = "> 120"
 """Seconds in the chart's rule on an operator that hangs."""
@@ -28,7 +29,8 @@ def shortened(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for group in groups:
         for rule in group["rules"]:
             rule["for"] = f"{SECONDS_FOR}s"
-            windows = re.sub(r"\[\d+[mh]\]", f"[{SECONDS_OF_A_WINDOW}s]", rule["expr"])
+            seconds = SECONDS_OF_RESTARTS if "changes(" in rule["expr"] else SECONDS_OF_A_WINDOW
+            windows = re.sub(r"\[\d+[mh]\]", f"[{seconds}s]", rule["expr"])
             rule["expr"] = windows.replace(LONGEST_STUCK, "> 5")
     return groups
 

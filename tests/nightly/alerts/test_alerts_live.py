@@ -227,3 +227,17 @@ def test_an_operator_that_hangs(watched: Watched) -> None:
         watched.await_alert("TachoOperatorHangs", fires=True)
         cluster.kubectl("delete", kind, HANGING)
     watched.await_alert("TachoOperatorHangs", fires=False)
+
+
+def test_an_operator_that_restarts(watched: Watched) -> None:
+    started = 'count_values("start", process_start_time_seconds{service="tacho"})'
+    for _ in range(3):
+        before = watched.prometheus.query(started)
+        watched.operator.kill()
+        watched.operator.start()
+        eventually(
+            "the new process is scraped",
+            lambda before=before: ((found := watched.prometheus.query(started)) and found != before) or None,
+        )
+    watched.await_alert("TachoOperatorRestarts", fires=True)
+    watched.await_alert("TachoOperatorRestarts", fires=False)
