@@ -76,19 +76,6 @@ def leaving(number: int) -> Observed:
     )
 
 
-def containers(number: int) -> Observed:
-    """Containers in the Deployment, and a Service that need not lead to its pods."""
-    service, deployment = copied(SERVED.services[0]), copied(SERVED.deployments[0])
-    service["metadata"]["labels"]["service.kubernetes.io/headless"] = ""
-    deployment["spec"]["template"]["spec"]["containers"] += [{"name": f"c{n}"} for n in range(9 * number)]
-    return dataclasses.replace(
-        SERVED,
-        pods=(*SERVED.pods, *crowd(number, names.ROLE_SERVER)),
-        services=(service,),
-        deployments=(deployment,),
-    )
-
-
 def inspections(number: int) -> Observed:
     """Inspect pods, half of which have the names of attempts."""
     pods = crowd(2 * number, names.ROLE_INSPECT)
@@ -131,7 +118,7 @@ def crowded(number: int) -> Observed:
     return dataclasses.replace(found, pods=pods, neighbours=tuple(before))
 
 
-@pytest.mark.parametrize("made", [leaving, containers, inspections, measured, crowded])
+@pytest.mark.parametrize("made", [leaving, inspections, measured, crowded])
 def test_twice_as_many_take_about_twice_as_long(made: Callable[[int], Observed]) -> None:
     """100 Services that were being deleted and 5,000 pods took 8 s, in which nothing else ran."""
     few, usual, many = (calls(made(number)) for number in (1, 100, 200))

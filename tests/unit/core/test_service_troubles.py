@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from typing import Any
 
@@ -10,9 +9,7 @@ import pytest
 
 from tacho_operator.api.conditions import ConditionType, find_condition
 from tacho_operator.core import names
-from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.reconcile import decide
-from tacho_operator.core.status.reachability import reached
 from tacho_operator.core.status.undecided import StoredResource, internal_error, undecided_status
 from tacho_operator.core.types import ChildRefusal
 from tools.harness.resources import changed, facts
@@ -60,10 +57,8 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "other pods": {"selector": {"app": "another"}},
     "a revision without pods": {"selector": {**names.server_selector("smol"), names.REVISION_LABEL: "x"}},
     "no pod": {"selector": None},
-    "another name": {"type": "ExternalName", "externalName": "elsewhere.example"},
-    "another port": {"ports": [{"name": "http", "port": 8000, "targetPort": 22}]},
 }
-"""What anyone who may edit Services can make of it."""
+"""What a Service may be in the cluster that the API server keeps as it is."""
 
 
 @pytest.mark.parametrize("how", ["refused", "unanswered", "undecided"])
@@ -93,76 +88,3 @@ def test_a_service_that_leads_elsewhere_and_cannot_be_put_right_is_not_ready(whe
     assert ready.reason != "Serving"
     if how == "unanswered":
         assert ready.message == "Pods are ready, and the Service does not lead to them. See Reconciling."
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"), [(9000, "True"), ("http", "True"), (8000, "False"), ("runtime", "False")]
-)
-def test_a_service_may_have_the_number_of_the_engines_port(target: int | str, expected: str) -> None:
-    world = World(changed(MOCK_SPEC, replicas=1))
-    world.come_up()
-    (name,) = world.names("Deployment")
-    (engine,) = world.objects["Deployment", name]["spec"]["template"]["spec"]["containers"]
-    engine["ports"] = [{"name": "runtime", "containerPort": 8000}, {"name": "http", "containerPort": 9000}]
-    world.objects["Service", "smol"]["spec"]["ports"] = [{"port": 8000, "targetPort": target}]
-    refusal = ChildRefusal(kind="Service", name="smol", message="denied by policy")
-    observed = dataclasses.replace(world.observed(), refusals=(refusal,))
-    status = decide(observed, world.config, world.now).status
-    assert status is not None
-    ready = find_condition(status.conditions, ConditionType.READY)
-    assert ready is not None
-    assert ready.status == expected
-
-
-@pytest.mark.parametrize(
-    ("label", "port", "expected"),
-    [
-        ("", 8000, "True"),
-        ("", 9000, "False"),
-        ("service.kubernetes.io/service-proxy-name", 8000, "False"),
-        ("service.kubernetes.io/headless", 8000, "False"),
-    ],
-)
-def test_a_service_that_no_write_puts_right_does_not_count_as_serving(
-    label: str, port: int, expected: str
-) -> None:
-    """Without an address it leads to its own port's number; by a label kube-proxy does not know it."""
-    world = World(changed(MOCK_SPEC, replicas=1))
-    world.come_up()
-    (name,) = world.names("Deployment")
-    (engine,) = world.objects["Deployment", name]["spec"]["template"]["spec"]["containers"]
-    engine["ports"] = [{"name": "http", "containerPort": port}]
-    service = world.objects["Service", "smol"]
-    if label:
-        service["metadata"]["labels"] = {**service["metadata"].get("labels", {}), label: ""}
-    else:
-        service["spec"]["clusterIP"] = "None"
-    status = decide(world.observed(), world.config, world.now).status
-    assert status is not None
-    ready = find_condition(status.conditions, ConditionType.READY)
-    assert ready is not None
-    assert ready.status == expected
-    if expected == "False":
-        assert ready.reason == "InvalidConfig"
-        assert ready.message.endswith("Delete the Service; the operator creates it again.")
-
-
-@pytest.mark.parametrize("how", ["a label", "a headless Service"])
-def test_pods_behind_a_service_that_leads_nowhere_are_not_reached(how: str) -> None:
-    """Of two revisions one may have the Service's own port, by which clients of a headless one connect."""
-    world = World(changed(MOCK_SPEC, replicas=1))
-    world.come_up()
-    observed = world.observed()
-    (service,), (first,) = observed.services, observed.deployments
-    (pod,) = (view for view in map(PodView, observed.pods) if view.ready)
-    other: Any = copy.deepcopy(first)
-    other["metadata"]["name"] = "former"
-    (engine,) = other["spec"]["template"]["spec"]["containers"]
-    engine["ports"] = [{"name": "http", "containerPort": 9000}]
-    raw: Any = copy.deepcopy(pod.raw)
-    raw["metadata"]["labels"][names.REVISION_LABEL] = "former"
-    changes = {"spec": {**service["spec"], "selector": names.server_selector("smol"), "clusterIP": "None"}}
-    if how == "a label":
-        changes = {"metadata": {**service["metadata"], "labels": {"service.kubernetes.io/headless": ""}}}
-    found = reached({**service, **changes}, (first, other), (pod, PodView(raw)))
-    assert found == (0 if how == "a label" else 1)

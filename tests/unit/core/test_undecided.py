@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tacho_contract.pod import ENGINE_PORT
 from tacho_operator.core import names
 from tacho_operator.core.status.undecided import (
     StoredResource,
@@ -54,7 +53,6 @@ def ready(
         "metadata": {"name": names.service_name("smol")},
         "spec": {
             "selector": names.server_selector("smol", selected),
-            "ports": [{"name": "http", "port": ENGINE_PORT, "targetPort": "http"}],
             **changed,
         },
     }
@@ -79,13 +77,6 @@ def test_a_pod_that_the_service_does_not_select_serves_nobody(selected: str, exp
     [
         {"selector": {}},
         {"selector": {"app": "theirs"}},
-        {"type": "ExternalName"},
-        {"ports": [{"port": ENGINE_PORT, "targetPort": "runtime"}]},
-        {"ports": [{"port": 80, "targetPort": "http"}]},
-        {"ports": [{"port": ENGINE_PORT, "targetPort": ENGINE_PORT}]},
-        {"ports": [{"port": ENGINE_PORT}]},
-        {"ports": [{"port": ENGINE_PORT, "targetPort": "http", "protocol": "UDP"}]},
-        {"ports": None},
     ],
 )
 def test_a_service_that_leads_elsewhere_reaches_no_pod(changed: dict[str, Any]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from tacho_contract.failure import FailureClass
-from tacho_contract.pod import ENGINE_PORT
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.pods.view import PodView, named, views
@@ -46,82 +44,23 @@ def exposure(observed: Observed) -> Problem | None:
     return dataclasses.replace(refused_child(refusal), what=what)
 
 
-def reached(service: Manifest | None, deployments: Iterable[Manifest], pods: Iterable[PodView]) -> int:
-    """Number of ``pods`` that requests to the Service as it is in the cluster reach. Another client may have
-    changed the Service.
-
-    ``deployments``: they have the number of the pods' port http, which a Service may have in place of its
-    name.
+def reached(service: Manifest | None, pods: Iterable[PodView]) -> int:
+    """Number of ready ``pods`` that the Service as it is in the cluster selects: it may have a former
+    selector.
     """
-    spec: Manifest = (service or {}).get("spec") or {}
-    selector = spec.get("selector") or {}
-    deployments = tuple(deployments)
-    targets = {
-        item.get("targetPort")
-        for item in spec.get("ports") or ()
-        if item.get("port") == ENGINE_PORT and item.get("protocol", "TCP") == "TCP"
-    }
-    is_misleading = misleads(service)
-    if not selector or spec.get("type") == "ExternalName" or misleading_service(service, deployments):
-        return 0
-    # Read once: a user may have added thousands of containers, and there may be thousands of pods.
-    numbers = {item["metadata"]["name"]: frozenset(_http_numbers(item)) for item in deployments}
+    selector = ((service or {}).get("spec") or {}).get("selector") or {}
 
-    def is_reached(pod: PodView) -> bool:
-        labels, own = pod.raw["metadata"].get("labels") or {}, numbers.get(pod.revision, frozenset())
-        leads = not targets.isdisjoint({"http", *own}) and (not is_misleading or ENGINE_PORT in own)
-        return leads and pod.ready and all(labels.get(key) == value for key, value in selector.items())
+    def is_selected(pod: PodView) -> bool:
+        labels = pod.raw["metadata"].get("labels") or {}
+        return all(labels.get(key) == value for key, value in selector.items())
 
-    return sum(map(is_reached, pods))
+    return sum(pod.ready and is_selected(pod) for pod in pods) if selector else 0
 
 
 def leads_to_pods(observed: Observed) -> bool:
     """Whether requests to the Service as it is in the cluster, before it is written, reach any pod."""
     service = named(observed.services, names.service_name(observed.resource.metadata.name))
-    return reached(service, observed.deployments, views(observed.pods, names.ROLE_SERVER)) > 0
-
-
-HIDING_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
-"""Labels of a Service that kube-proxy leaves out (``cmd/kube-proxy/app/server.go``), whatever their value."""
-
-
-def misleads(service: Manifest | None) -> bool:
-    """Whether another client made the Service one that need not lead to its pods, which no write puts right.
-
-    A headless one cannot get an address, and its clients connect to the pods by its own port's number. An
-    apply does not remove labels of others.
-    """
-    labels = ((service or {}).get("metadata") or {}).get("labels") or {}
-    is_headless = ((service or {}).get("spec") or {}).get("clusterIP") == "None"
-    return is_headless or not labels.keys().isdisjoint(HIDING_LABELS)
-
-
-def misleading_service(service: Manifest | None, deployments: Iterable[Manifest]) -> Problem | None:
-    """The problem of a Service that leads to no engine whatever is written to it; None: there is none."""
-    found = tuple(deployments)
-    if service is None or not misleads(service) or not found:
-        return None
-    labels = service["metadata"].get("labels") or {}
-    if hiding := next(filter(labels.__contains__, HIDING_LABELS), ""):
-        what = f"kube-proxy leaves it out because of its label {hiding}"
-    elif any(ENGINE_PORT in set(_http_numbers(item)) for item in found):
-        return None
-    else:
-        what = f"it is headless, and no engine has its port {ENGINE_PORT}"
-    return Problem(
-        reason=FailureClass.INVALID_CONFIG,
-        what=f"Service {service['metadata']['name']} leads nowhere: {what}.",
-        next_step="Delete the Service; the operator creates it again.",
-    )
-
-
-def _http_numbers(deployment: Manifest | None) -> Iterator[int]:
-    """The number of the engine's port in the Deployment's pods."""
-    template = ((deployment or {}).get("spec") or {}).get("template") or {}
-    for container in (template.get("spec") or {}).get("containers") or ():
-        for port in container.get("ports") or ():
-            if port.get("name") == "http":
-                yield port["containerPort"]
+    return reached(service, views(observed.pods, names.ROLE_SERVER)) > 0
 
 
 def serving_message(reached: int, desired: int) -> str:

@@ -38,7 +38,7 @@ from tacho_operator.core.rollout.reading import (
 )
 from tacho_operator.core.status.leaving_children import LeavingChild, leaving_children
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
-from tacho_operator.core.status.reachability import exposure, misleading_service, misleads, reached
+from tacho_operator.core.status.reachability import exposure, reached
 from tacho_operator.core.status.unknown_fields import unknown_note
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
@@ -307,13 +307,13 @@ def _may_need_same_gpus(candidate: Revision | None, active: Revision | None) -> 
 
 def _reached(observed: Observed, selected: str, servers: Iterable[PodView]) -> int:
     """Number of ready pods that the Service selects by ``selected`` ("": the pods of every revision). If the
-    Service could not be written, or misleads its clients, it is counted as it is in the cluster.
+    Service could not be written, it is counted as it is in the cluster.
     """
     service = named(observed.services, names.service_name(observed.resource.metadata.name))
-    is_written = not misleads(service) and not any(_is_service(observed, item) for item in observed.refusals)
+    is_written = not any(_is_service(observed, item) for item in observed.refusals)
     if observed.unanswered is None and is_written:
         return sum(pod.ready and selected in ("", pod.revision) for pod in servers)
-    return reached(service, observed.deployments, servers)
+    return reached(service, servers)
 
 
 def _is_service(observed: Observed, refusal: ChildRefusal) -> bool:
@@ -323,12 +323,9 @@ def _is_service(observed: Observed, refusal: ChildRefusal) -> bool:
 
 def _service_problem(observed: Observed) -> Problem | None:
     found = next((item for item in observed.refusals if _is_service(observed, item)), None)
-    service = named(observed.services, names.service_name(observed.resource.metadata.name))
-    if (misleading := misleading_service(service, observed.deployments)) is not None:
-        return misleading
     if found is None:
         return None
-    exists = service is not None
+    exists = named(observed.services, names.service_name(observed.resource.metadata.name)) is not None
     # A Service that exists and could not be changed still sends requests to the pods that served before.
     return None if exists and not found.taken else refused_child(found)
 

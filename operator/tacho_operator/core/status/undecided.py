@@ -111,7 +111,7 @@ def internal_error(error: BaseException) -> Problem:
 def _ready(found: StoredResource, servers: Sequence[PodView], otherwise: ConditionValue) -> ConditionValue:
     """The condition Ready: whether a pod that the Service selects is ready; ``otherwise`` where none is."""
     service = named(found.services, names.service_name(found.raw["metadata"]["name"]))
-    serving = reached(service, found.deployments, servers)
+    serving = reached(service, servers)
     if not serving:
         return otherwise
     complete = serving >= found.desired_replicas
