@@ -33,7 +33,6 @@ POD_SYMPTOMS: dict[str, tuple[F, ...]] = {
         F.NAMESPACE_TERMINATING,
         F.NAMESPACE_FULL,
         F.NAME_CONFLICT,
-        F.DELETION_BLOCKED,
         F.UNREADABLE_SPEC,
         F.INTERNAL_ERROR,
     ),

@@ -46,7 +46,6 @@ class FailureClass(str, Enum):
     NAMESPACE_TERMINATING = "NamespaceTerminating"
     NAMESPACE_FULL = "NamespaceFull"
     NAME_CONFLICT = "NameConflict"
-    DELETION_BLOCKED = "DeletionBlocked"
     CACHE_NOT_FOUND = "CacheNotFound"
     CACHE_NOT_SHAREABLE = "CacheNotShareable"
     DISK_FULL = "DiskFull"
@@ -218,10 +217,6 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.NAME_CONFLICT: FailureKind(
         meaning="An object with a name that tacho needs exists and has another owner, or none.",
         next_step="Delete or rename that object, or rename this resource.",
-    ),
-    _F.DELETION_BLOCKED: FailureKind(
-        meaning="A finalizer keeps a child that is being deleted; its pods are not replaced.",
-        next_step="Let the finalizer's controller finish, or remove the finalizer.",
     ),
     _F.CACHE_NOT_FOUND: FailureKind(
         meaning="The claim that model.uri or cache names does not exist.",

@@ -20,7 +20,7 @@ from tacho_contract.failure import (
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import Reason
 from tacho_operator.core.names import DELETION_COST_ANNOTATION
-from tacho_operator.core.types import ChildRefusal, Manifest
+from tacho_operator.core.types import ChildRefusal
 
 DETAILS = " Details: "
 """Separates the operator's message from the quoted text of the API server, the kubelet or an engine."""
@@ -177,23 +177,6 @@ def refused_child(refusal: ChildRefusal) -> Problem:
         what=f"{refusal.kind} {refusal.name} exists in this namespace and has {owner}.",
         next_step=f"Delete that {refusal.kind},{put_back} or rename this resource.",
     )
-
-
-def deletion_blocked(child: Manifest, pod: str = "") -> Problem:
-    """The problem of a child that a finalizer keeps while it is being deleted, so that a new one cannot be
-    created.
-
-    ``pod``: the first pod that has to end before the child can go.
-    """
-    kind, metadata = child["kind"], child["metadata"]
-    what = f"A finalizer keeps {kind} {metadata['name']}, which is being deleted."
-    next_step = f"Let the finalizer's controller finish, or remove the finalizer from the {kind}."
-    if pod:
-        what = f"Pod {pod} does not end; its {kind} is being deleted and waits for it."
-        next_step = "Check its node and its finalizers."
-    finalizers = f"{', '.join(metadata['finalizers'])}, since {metadata['deletionTimestamp']}"
-    quotation = f"{kind} {metadata['name']}: {finalizers}" if pod else finalizers
-    return Problem(reason=FailureClass.DELETION_BLOCKED, what=what, next_step=next_step, quotation=quotation)
 
 
 def refusal_problem(text: str, *, invalid: bool = False) -> Problem:

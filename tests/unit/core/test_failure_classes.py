@@ -23,7 +23,6 @@ from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.problems import (
     Problem,
-    deletion_blocked,
     from_failure,
     parse_failure,
     refusal_problem,
@@ -240,11 +239,6 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.NAMESPACE_TERMINATING: refused(message="no new content in it because it is being terminated"),
     F.NAMESPACE_FULL: lambda: namespace_full(1000).reason,
     F.NAME_CONFLICT: refused(taken=True),
-    F.DELETION_BLOCKED: lambda: (
-        deletion_blocked(
-            {"kind": "Service", "metadata": {"name": "smol", "finalizers": ["a"], "deletionTimestamp": at(0)}}
-        ).reason
-    ),
     F.CACHE_NOT_FOUND: of_world(),
     F.CACHE_NOT_SHAREABLE: shared_by_two,
     F.DISK_FULL: of_log("write: No space left on device"),

@@ -79,9 +79,6 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.NAMESPACE_TERMINATING: ("unit/core/test_problems.py::test_who_refused",),
     F.NAMESPACE_FULL: ("api/test_operator_full.py::test_of_a_namespace_the_oldest_are_acted_on",),
     F.NAME_CONFLICT: ("e2e/test_bad_input.py::test_somebody_elses_service",),
-    F.DELETION_BLOCKED: (
-        "unit/core/test_blocked_deletions.py::test_a_finalizer_that_keeps_a_child_is_named",
-    ),
     F.CACHE_NOT_FOUND: ("e2e/test_bad_input.py::test_a_claim_that_comes_later",),
     F.CACHE_NOT_SHAREABLE: (
         "api/test_operator_claims.py::test_replicas_on_several_nodes_cannot_share_it",

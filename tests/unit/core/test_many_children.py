@@ -56,26 +56,6 @@ def crowd(number: int, role: str) -> tuple[dict[str, Any], ...]:
     return tuple(found)
 
 
-def leaving(number: int) -> Observed:
-    """Services and ReplicaSets that wait for their pods to end."""
-
-    def ending(child: dict[str, Any], index: int) -> dict[str, Any]:
-        child["metadata"] |= {
-            "name": f"c{index}",
-            "uid": f"c{index}",
-            "deletionTimestamp": at(-1000),
-            "finalizers": ["foregroundDeletion"],
-        }
-        child["metadata"]["labels"][names.REVISION_LABEL] = REVISION
-        return child
-
-    return dataclasses.replace(
-        SERVED,
-        pods=(*SERVED.pods, *crowd(number, names.ROLE_SERVER)),
-        services=(*SERVED.services, *(ending(copied(SERVED.services[0]), index) for index in range(number))),
-    )
-
-
 def inspections(number: int) -> Observed:
     """Inspect pods, half of which have the names of attempts."""
     pods = crowd(2 * number, names.ROLE_INSPECT)
@@ -118,9 +98,8 @@ def crowded(number: int) -> Observed:
     return dataclasses.replace(found, pods=pods, neighbours=tuple(before))
 
 
-@pytest.mark.parametrize("made", [leaving, inspections, measured, crowded])
+@pytest.mark.parametrize("made", [inspections, measured, crowded])
 def test_twice_as_many_take_about_twice_as_long(made: Callable[[int], Observed]) -> None:
-    """100 Services that were being deleted and 5,000 pods took 8 s, in which nothing else ran."""
     few, usual, many = (calls(made(number)) for number in (1, 100, 200))
     assert many - few < 2.5 * (usual - few)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tacho_contract.failure import FAILURE_KINDS
-from tacho_contract.units import format_time
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.api.crd.schema import WAITING
 from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
@@ -168,15 +167,6 @@ def deleted(world: World | None = None) -> World:
     return world
 
 
-def with_a_kept_child() -> World:
-    world = serving()
-    (name,) = world.names("Deployment")
-    stamp = format_time(world.now)
-    world.objects["Deployment", name]["metadata"] |= {"deletionTimestamp": stamp, "finalizers": ["a.b/c"]}
-    world.reconcile(1)
-    return world
-
-
 _C, _R = ConditionType, Reason
 WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.READY, "True", _R.SERVING): serving,
@@ -196,7 +186,6 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.RECONCILING, "True", _R.SCALING): lambda: after(serving(), replicas=2),
     (_C.RECONCILING, "True", _R.MEASURING): lambda: after(serving(), workload=NEW_WORKLOAD),
     (_C.RECONCILING, "True", _R.RETRYING): without_an_answer,
-    (_C.RECONCILING, "True", _R.DELETING): with_a_kept_child,
     (_C.RECONCILING, "False", _R.SETTLED): serving,
     (_C.RECONCILING, "False", _R.DELETING): lambda: deleted(after(serving(), replicas=2)),
     (_C.RECONCILING, "False", _R.FAILED): without_its_claim,

@@ -22,17 +22,12 @@ from tacho_operator.core.problems import DETAILS, Problem
 from tacho_operator.core.revisions.planning import PLAN_PENDING
 from tacho_operator.core.rollout.reading import rejection
 from tacho_operator.core.status.condition_value import ConditionValue
-from tacho_operator.core.status.leaving_children import LeavingChild
 from tacho_operator.core.status.measured_condition import measured
 from tacho_operator.core.status.reachability import serving_message
 from tacho_operator.core.status.snapshot import Snapshot
 
 SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
 
-_STAYS = "If it stays, Stalled says what to do."
-_RUNS_ON = "Its pods hold GPUs until it is gone."
-_NOT_NEEDED = "It is not needed. Let the finalizer's controller finish, or remove the finalizer."
-"""Sentences on a child in deletion that a finalizer keeps."""
 ACCEPTED = "Accepted"
 """Outcome in status of a revision that has served."""
 
@@ -112,8 +107,6 @@ def reconciling(snapshot: Snapshot) -> ConditionValue:
 def _reconciling(snapshot: Snapshot) -> ConditionValue:
     if snapshot.stalling_problem is not None:
         return ConditionValue("False", Reason.FAILED, "User action is required.", "See Stalled.")
-    if snapshot.work in (None, Reason.DELETING) and (leaving := snapshot.leaving) is not None:
-        return _deleting(leaving)
     if snapshot.work is None:
         return ConditionValue("False", Reason.SETTLED, "The cluster matches spec.")
     if (found := snapshot.unanswered) is not None:
@@ -122,16 +115,6 @@ def _reconciling(snapshot: Snapshot) -> ConditionValue:
     # A pod more than desired is awaited, as of a template that somebody else changed.
     quotation = snapshot.pods.progress.unscheduled if snapshot.work == Reason.SCALING else ""
     return ConditionValue("True", snapshot.work, _WORK[snapshot.work](snapshot), quotation=quotation)
-
-
-def _deleting(leaving: LeavingChild) -> ConditionValue:
-    """Reconciling of a child that a finalizer keeps. One that is not needed is no work in progress."""
-    if not leaving.needed:
-        found = leaving.problem
-        step = _NOT_NEEDED if found == leaving.kept else found.next_step  # a pod has to end first
-        return ConditionValue("False", Reason.DELETING, found.what, step, found.quotation)
-    step = f"{_RUNS_ON} {_STAYS}" if leaving.former else _STAYS
-    return ConditionValue("True", Reason.DELETING, leaving.kept.what, step, leaving.kept.quotation)
 
 
 def _scaling(snapshot: Snapshot) -> str:

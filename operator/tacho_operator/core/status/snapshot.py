@@ -36,7 +36,6 @@ from tacho_operator.core.rollout.reading import (
     schedule_timeout_seconds,
     without_spare_gpu,
 )
-from tacho_operator.core.status.leaving_children import LeavingChild, leaving_children
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
 from tacho_operator.core.status.reachability import exposure, reached
 from tacho_operator.core.status.unknown_fields import unknown_note
@@ -96,11 +95,6 @@ class Snapshot:
     """The API server's error where it refused to change a Deployment; "": it refused no change."""
     unanswered: ChildRefusal | None = None
     """The child that the API server neither accepted nor refused in several tries; None: none is left."""
-    leaving: LeavingChild | None = None
-    """A child that a finalizer keeps while it is being deleted, one that is needed first; None: none is.
-
-    One that is not needed is here once its time is over. For it alone no pass is due at that moment.
-    """
     token_note: str = ""
     """A sentence on a changed tokenSecretRef, which running pods do not use; "" without a change."""
     unmarked: str = ""
@@ -171,8 +165,6 @@ class Snapshot:
             return Reason.RETRYING
         if self.inspecting:
             return Reason.INSPECTING
-        if self.leaving is not None and self.leaving.needed:
-            return Reason.DELETING
         if not self.rollout.active and self.replicas:
             return Reason.STARTING
         if self.rollout.candidate or self.rollout.settling:
@@ -196,10 +188,7 @@ def take_snapshot(
     described = rollout.active or reconcile_plan.desired_revision
     own = [pod for pod in live_pods(servers) if pod.revision == described]
     lost = lost_nodes(observed.nodes)
-    leaving = tuple(leaving_children(observed, reconcile_plan, servers, now))
-    needed, reports = [child for child in leaving if child.needed], observed.reports
-    overdue = [child for child in leaving if child.seconds_left is None]
-    held = [child.problem for child in needed if child.seconds_left is None]
+    reports = observed.reports
     probing = any(pod.uid in reports and reports[pod.uid].phase == "Probing" for pod in (*own, *probes))
     return Snapshot(
         resource=resource,
@@ -212,7 +201,6 @@ def take_snapshot(
         ignored_write=ignored_write(observed, now),
         scale_refused=_scale_refused(observed),
         unanswered=observed.unanswered,
-        leaving=next(iter(needed or overdue), None),
         token_note=_token_note(resource, subject),
         unmarked=reconcile_plan.markers.refused,
         unknown_note=unknown_note(observed.raw["spec"], resource.spec),
@@ -231,7 +219,7 @@ def take_snapshot(
             ),
             replacing=described if len(replica_sets_of(own)) > 1 else "",
         ),
-        problems=_problems(observed, reconcile_plan, described, servers, held, now),
+        problems=_problems(observed, reconcile_plan, described, servers, now),
         measuring=reconcile_plan.measuring,
         probing=probing,
         price=revision_price(resource.spec, subject, planning.plan, config),
@@ -241,7 +229,7 @@ def take_snapshot(
         deadline_seconds=_deadline_seconds(
             observed,
             (*servers, *probes),
-            (*(child.seconds_left for child in leaving), next_gpu_seconds(observed, planning.revision, now)),
+            next_gpu_seconds(observed, planning.revision, now),
             now,
         ),
     )
@@ -252,7 +240,7 @@ def _newest_first(revisions: Iterable[Revision]) -> tuple[Revision, ...]:
 
 
 def _deadline_seconds(
-    observed: Observed, pods: Iterable[PodView], others: Iterable[float | None], now: datetime
+    observed: Observed, pods: Iterable[PodView], next_gpu: float | None, now: datetime
 ) -> float | None:
     of_pods = deadline_seconds(
         pods,
@@ -261,7 +249,7 @@ def _deadline_seconds(
         start_limits=start_limits(observed.deployments),
         answered=observed.reports.keys(),
     )
-    return min((seconds for seconds in (of_pods, *others) if seconds is not None), default=None)
+    return min((seconds for seconds in (of_pods, next_gpu) if seconds is not None), default=None)
 
 
 def _problems(
@@ -269,7 +257,6 @@ def _problems(
     reconcile_plan: ReconcilePlan,
     described: str,
     servers: tuple[PodView, ...],
-    blocked_deletions: Iterable[Problem],
     now: datetime,
 ) -> ProblemSet:
     rollout = reconcile_plan.rollout
@@ -287,11 +274,7 @@ def _problems(
     return ProblemSet(
         service=_service_problem(observed),
         exposure=exposure(observed),
-        blocking=(
-            *_refused_children(observed),
-            *blocked_deletions,
-            *reconcile_plan.blocking,
-        ),
+        blocking=(*_refused_children(observed), *reconcile_plan.blocking),
         subject=problem(described),
         candidate=found or _refused_revision(observed, rollout.candidate),
     )
