@@ -45,7 +45,6 @@ from tacho_operator.core.status.events import revision_events, transition_events
 from tacho_operator.core.status.requeue import requeue_after_seconds
 from tacho_operator.core.status.snapshot import take_snapshot
 from tacho_operator.core.status.undecided import StoredResource, deleting_status
-from tacho_operator.core.status.unknown_fields import unknown_field_events
 from tacho_operator.core.types import Config, Observed, ReconcileDecision
 
 
@@ -74,7 +73,6 @@ def decide(
         events=(
             *transition_events(snapshot.former, status),
             *revision_events(observed, reconcile_plan.planning),
-            *unknown_field_events(snapshot.unknown_note, snapshot.former),
             *reconcile_plan.markers.events,
         ),
         noted_events=(*reconcile_plan.measuring.events, *reconcile_plan.cut.events),

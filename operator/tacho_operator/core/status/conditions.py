@@ -130,16 +130,7 @@ def _scaling(snapshot: Snapshot) -> str:
 
 
 def planned(snapshot: Snapshot) -> ConditionValue:
-    """The condition Planned: whether the spec has a plan, and which of its fields are ignored."""
-    found, note = _planned(snapshot), snapshot.unknown_note
-    if not note:
-        return found
-    # After the message's own text, with what is quoted there: as a next step it would shorten that text.
-    what, _, quoted = found.what.partition(DETAILS)
-    return dataclasses.replace(found, what=what, quotation=f"{note} {found.quotation or quoted}".strip())
-
-
-def _planned(snapshot: Snapshot) -> ConditionValue:
+    """The condition Planned: whether the spec has a plan."""
     planning = snapshot.planning
     if planning.plan is not None:
         name = f"Revision {planning.revision.name}: " if planning.revision else ""

@@ -38,7 +38,6 @@ from tacho_operator.core.rollout.reading import (
 )
 from tacho_operator.core.status.progress import PodProgress, latest_startup, progress
 from tacho_operator.core.status.reachability import exposure, reached
-from tacho_operator.core.status.unknown_fields import unknown_note
 from tacho_operator.core.types import ChildRefusal, Config, Manifest, Observed, Scaled
 
 
@@ -99,8 +98,6 @@ class Snapshot:
     """A sentence on a changed tokenSecretRef, which running pods do not use; "" without a change."""
     unmarked: str = ""
     """Which node with a GPU fault new pods do not avoid, as its marker pod is refused; "": none."""
-    unknown_note: str = ""
-    """A sentence on fields of spec that this version does not know; "": it knows all."""
     pods: ServerPods
     problems: ProblemSet
     measuring: MeasurementPlan
@@ -203,7 +200,6 @@ def take_snapshot(
         unanswered=observed.unanswered,
         token_note=_token_note(resource, subject),
         unmarked=reconcile_plan.markers.refused,
-        unknown_note=unknown_note(observed.raw["spec"], resource.spec),
         pods=ServerPods(
             count=len(live_pods(servers)),
             ready=sum(pod.ready for pod in servers),
