@@ -148,15 +148,6 @@ def test_figures_that_something_moved_or_that_are_stale_have_no_series() -> None
     assert series(metrics) == {}
 
 
-def test_figures_have_no_series_where_the_summary_is_provisional_as_a_pod_was_resized() -> None:
-    """The summary said ~412.5, and the series 412.5, of nothing that moved it."""
-    metrics, found = Metrics(CollectorRegistry()), measured(**EUROS)
-    assert found.summary is not None
-    mixed = found.summary.model_copy(update={"confidence": "Provisional"})
-    metrics.observe(KEY, found.model_copy(update={"summary": mixed}), desired_replicas=1)
-    assert series(metrics) == {"provisional": 1}
-
-
 def test_a_price_in_another_currency_takes_the_place_of_the_former() -> None:
     metrics = Metrics(CollectorRegistry())
     metrics.observe(KEY, measured(**EUROS), desired_replicas=1)

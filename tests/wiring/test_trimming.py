@@ -141,14 +141,3 @@ def test_why_nothing_could_be_created_is_kept(kind: str) -> None:
     manifest = {"kind": kind, "metadata": {"name": "a"}, "spec": {}}
     kept = trimmed(kind, {**manifest, "status": {"conditions": [*others, of_pod, of_set]}})
     assert kept["status"]["conditions"] == [of_pod, of_set]
-
-
-def test_of_a_container_s_resources_only_the_engine_s_cpu_limit_is_kept() -> None:
-    amounts = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "1", "memory": "2Gi"}}
-    statuses = [{"name": name, "resources": amounts} for name in ("engine", "other")]
-    kept = trimmed("Pod", {"metadata": {"name": "a"}, "status": {"containerStatuses": statuses}})
-    engine, other = kept["status"]["containerStatuses"]
-    assert engine == {"name": "engine", "resources": {"limits": {"cpu": "1"}}}
-    assert other == {"name": "other"}
-    kept = trimmed("Pod", {"metadata": {}, "status": {"containerStatuses": [{"name": "engine"}]}})
-    assert kept["status"]["containerStatuses"] == [{"name": "engine"}], "the kubelet does not say"

@@ -20,7 +20,7 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import LLMDeploymentStatus, Summary
 from tacho_operator.core.autoscaling.algorithm.guards import grown
 from tacho_operator.core.autoscaling.algorithm.types import Decision, Figures, Sample
-from tacho_operator.core.measurement.states import PROVISIONAL, clean, current
+from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.shell.series import LABELS, RESTARTS, KnownFigures, ResourceSeries, SeriesValue
 from tacho_operator.shell.workqueue import Key
 
@@ -138,10 +138,10 @@ class MeasuredMetrics:
 
     def observe(self, key: Key, status: LLMDeploymentStatus) -> None:
         """Updates the series of one resource from its status."""
-        entry, summary = current(status.measurements), status.summary
+        entry = current(status.measurements)
         if entry is None:
             self.forget(key)
-        elif not clean(entry) or (summary is not None and summary.confidence == PROVISIONAL):
+        elif not clean(entry):
             self._shown.known[key] = ShownMeasurement(True, (None,) * len(MEASURED_GAUGES), None)
         else:
             read = (figure.read(entry) for figure in MEASURED_GAUGES)
@@ -149,7 +149,7 @@ class MeasuredMetrics:
                 None if value is None else value * figure.factor
                 for figure, value in zip(MEASURED_GAUGES, read, strict=True)
             )
-            self._shown.known[key] = ShownMeasurement(False, figures, _cost(summary))
+            self._shown.known[key] = ShownMeasurement(False, figures, _cost(status.summary))
 
     def forget(self, key: Key) -> None:
         """Removes the series of a deleted resource."""

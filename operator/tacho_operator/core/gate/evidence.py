@@ -112,9 +112,7 @@ def _baseline(
     none that others may be compared with.
     """
     serving = {pod.name for pod in known.servers if pod.revision == active.name}
-    running = {
-        item.present_fingerprint(live.measure_key) for item in known.pod_reports if item.pod in serving
-    }
+    running = {item.fingerprint(live.measure_key) for item in known.pod_reports if item.pod in serving}
     found = [
         entry
         for entry in known.measurements

@@ -73,8 +73,6 @@ class PodReport:
     """Traffic of the pod beyond a measured lower bound of its capacity, by the measurement's fingerprint."""
     is_probe: bool = False
     """Whether it is of a probe pod."""
-    resized: Environment | None = None
-    """The environment that the pod has now, where it was resized after it reported; else None."""
     requested: bool = False
     """Whether a user requested this measurement; if so, it replaces an equally good earlier one."""
 
@@ -106,11 +104,6 @@ class PodReport:
         """The fingerprint under which a measurement of this pod with that workload is stored."""
         report = self.report
         return fingerprint(report.plan_key, measure_key, self.image_id, report.environment)
-
-    def present_fingerprint(self, measure_key: str) -> str:
-        """The fingerprint that a measurement of this pod, as it is now, would have."""
-        now = self.resized or self.report.environment
-        return fingerprint(self.report.plan_key, measure_key, self.image_id, now)
 
 
 def measurement_entry(found: PodReport, revision: Revision | None) -> MeasurementEntry | None:

@@ -20,7 +20,6 @@ from tacho_operator.core.measurement.states import (
     COMPLETE,
     INCOMPLETE,
     PARTIAL,
-    PROVISIONAL,
     STALE,
     USABLE,
     clean,
@@ -65,7 +64,7 @@ def updated_measurements(
     present = [item for item in own if not item.terminating and item.is_of_known_machine]
     # A probe pod may have another size, or another machine, than the pods that serve.
     serving = [item for item in present if not item.is_probe]
-    running = {item.present_fingerprint(live.measure_key) for item in serving or present}
+    running = {item.fingerprint(live.measure_key) for item in serving or present}
     if silent and not serving:
         usable = [item for item in found.values() if item.state in USABLE]
         last = {item.fingerprint for item in usable if _state(item, live, subject, set()) != STALE}
@@ -79,7 +78,7 @@ def updated_measurements(
         if entry and _replaces(entry, old, always=always, ahead=ahead):
             kept = {"history": history_for(entry, old), "traffic": old.traffic} if old else {}
             found[entry.fingerprint] = summed_up(entry.model_copy(update=kept))
-        now = item.present_fingerprint(live.measure_key)
+        now = item.fingerprint(live.measure_key)
         if now in found:
             found[now] = raised(found[now], [item.traffic[now]] if now in item.traffic else ())
         place = _stored_fingerprint(item) if is_read else ""
@@ -93,9 +92,9 @@ def updated_measurements(
 
 
 def serving_kinds(reports: Iterable[PodReport], measure_key: str) -> Counter[str]:
-    """Number of ready serving pods by the fingerprint that a measurement of each, as it is now, has."""
+    """Number of ready serving pods by the fingerprint that a measurement of each has."""
     serving = (item for item in reports if item.report.ready and not (item.is_probe or item.terminating))
-    return Counter(item.present_fingerprint(measure_key) for item in serving)
+    return Counter(item.fingerprint(measure_key) for item in serving)
 
 
 def _ordered(
@@ -114,11 +113,6 @@ def _ordered(
     ranked = sorted(newest, key=lambda item: (item.state == STALE, item is not most))[:KEPT]
     found = sorted(ranked, key=_age_key, reverse=True)
     return tuple(found if current(found) is most else sorted(found, key=lambda item: item is not most))
-
-
-def is_resized_server(item: PodReport) -> bool:
-    """Whether the report is of a serving pod that was resized after it was measured."""
-    return item.resized is not None and not item.is_probe and not item.terminating
 
 
 def _recency_key(item: PodReport) -> tuple[bool, str]:
@@ -155,19 +149,15 @@ def summary_of(
     *,
     gpu_count: int = 0,
     price: Price | None = None,
-    mixed: bool = False,
 ) -> Summary | None:
     """status.summary: output tokens per second, median TTFT, and the cost of a million output tokens.
 
     TTFT is that of open-loop requests where measured, else that at the same concurrency. The cost is for
-    ``gpu_count`` GPUs at ``price``. None where the measurement is stale. ``mixed``: a pod has another size
-    than the measured one, so that the values, which hold for the others, are shown as provisional.
+    ``gpu_count`` GPUs at ``price``. None where the measurement is stale.
     """
     found = current(measurements)
     if found is None:
         return None
-    if mixed:
-        found = found.model_copy(update={"confidence": PROVISIONAL})
     capacity = carried(found)
     speed = decimal(capacity.output_tokens_per_second if capacity else None)
     ttft = decimal(found.latency.ttft_milliseconds_p50 if found.latency else None)

@@ -25,9 +25,8 @@ from tacho_operator.core.measurement.noisy_neighbours import (
     write_neighbours,
 )
 from tacho_operator.core.measurement.probe_pods import ProbeFailure, RemeasureInput, RemeasurePlan, remeasure
-from tacho_operator.core.measurement.records import is_resized_server, serving_kinds, updated_measurements
+from tacho_operator.core.measurement.records import serving_kinds, updated_measurements
 from tacho_operator.core.measurement.requested_probe import EVENT, former_request, plan_reprobe
-from tacho_operator.core.measurement.resized import resize_text, resized_environment
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
@@ -53,10 +52,6 @@ class MeasurementPlan:
     deviating: MeasuredRun | None = None
     """The check of a serving pod that differs from the measurement by more than pods usually do."""
 
-    resized: str = ""
-    """Which serving pod was resized after it was measured, to another size than that of the current
-    measurement, as a sentence; "": none.
-    """
     unlike: str = ""
     """How many serving pods have another machine or image than that of the current measurement, as a
     sentence; "": none.
@@ -128,7 +123,7 @@ def gathered(
         now=now,
     )
     doubted = subject is not None and _model_changed(servers, subject)
-    found = _pod_reports((*servers, *probes), flagged.reports, observed.traffic, revisions)
+    found = _pod_reports((*servers, *probes), flagged.reports, observed.traffic)
     examined = {item.pod for item in found if item.is_of_known_machine}
     return Gathered(
         servers=servers,
@@ -196,7 +191,6 @@ def plan_measurement(
         measurements=measurements,
         remeasure=RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed),
         deviating=off,
-        resized=_resized(known.pod_reports, subject, live, current(measurements)),
         unlike=_unlike(known.pod_reports, current(measurements)),
         neighbours=known.neighbours,
         reprobe_note=notes.get(names.MEASURE_REQUESTED_ANNOTATION, ""),
@@ -217,14 +211,9 @@ def _pod_reports(
     pods: Iterable[PodView],
     reports: Mapping[str, Report],
     traffic: Mapping[tuple[str, str], SeenTraffic],
-    revisions: Mapping[str, Revision],
 ) -> list[PodReport]:
     by_pod = _by_pod(traffic)
-    return [
-        pod_report(reports[pod.uid], pod, by_pod.get(pod.uid), revisions.get(pod.revision))
-        for pod in pods
-        if pod.uid in reports
-    ]
+    return [pod_report(reports[pod.uid], pod, by_pod.get(pod.uid)) for pod in pods if pod.uid in reports]
 
 
 def _by_pod(traffic: Mapping[tuple[str, str], SeenTraffic]) -> dict[str, dict[str, SeenTraffic]]:
@@ -314,20 +303,6 @@ def _failed_request(step: RemeasurePlan, answered: str) -> Iterable[ResourceEven
         yield ResourceEvent(type="Warning", reason=EVENT, message=message)
 
 
-def _resized(
-    reports: Iterable[PodReport], subject: Revision | None, live: LiveConfig, entry: MeasurementEntry | None
-) -> str:
-    """Which serving pod of ``subject`` was resized after it was measured, as a sentence; "": none, or to the
-    size of ``entry``, the current measurement.
-    """
-    measured = entry.fingerprint if entry else ""
-    for item in filter(is_resized_server, reports):
-        is_own = subject is not None and item.report.plan_key == subject.plan_key
-        if item.resized and is_own and item.present_fingerprint(live.measure_key) != measured:
-            return resize_text(item.pod, item.report.environment, item.resized)
-    return ""
-
-
 def _unlike(reports: Iterable[PodReport], entry: MeasurementEntry | None) -> str:
     """How many serving pods of the plan of ``entry`` have another machine or image, as a sentence; "": none
     has.
@@ -345,7 +320,6 @@ def pod_report(
     report: Report,
     pod: PodView,
     traffic: Mapping[str, SeenTraffic] | None = None,
-    revision: Revision | None = None,
 ) -> PodReport:
     engine = pod.container(names.ENGINE_CONTAINER)
     return PodReport(
@@ -356,7 +330,6 @@ def pod_report(
         traffic=traffic or {},
         restarted=engine.running_since if engine and engine.restarts else None,
         is_probe=pod.role == names.ROLE_PROBE,
-        resized=resized_environment(pod, report.environment, revision),
         requested=pod.role == names.ROLE_PROBE or bool(report.measurement and report.measurement.request),
     )
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from tacho_contract.units import parse_time
-from tacho_operator.api.base import parse_quantity
 from tacho_operator.core import names
 from tacho_operator.core.types import Manifest, Reference
 
@@ -106,12 +103,6 @@ class ContainerView:
     def image_id(self) -> str:
         return str(self.raw.get("imageID", ""))
 
-    @property
-    def cpu_limit_millis(self) -> int | None:
-        """The container's CPU limit now, in thousandths; 0: no limit; None: the kubelet does not say."""
-        found = self.raw.get("resources")
-        return None if found is None else cpu_limit_millis(found)
-
 
 @dataclass(frozen=True, slots=True)
 class PodView:
@@ -130,11 +121,6 @@ class PodView:
     @property
     def uid(self) -> str:
         return str(self.raw["metadata"].get("uid", ""))
-
-    @property
-    def generation(self) -> int:
-        """1, and one more for each change of the pod's spec; 0 before Kubernetes 1.33."""
-        return int(self.raw["metadata"].get("generation") or 0)
 
     def _label(self, key: str) -> str:
         return str((self.raw["metadata"].get("labels") or {}).get(key, ""))
@@ -291,13 +277,6 @@ class PodView:
 
     def container(self, name: str) -> ContainerView | None:
         return next((item for item in self.containers() if item.name == name), None)
-
-
-def cpu_limit_millis(resources: Manifest) -> int | None:
-    """The CPU limit in a container's ``resources``, in thousandths; 0: no limit; None: unreadable."""
-    with contextlib.suppress(ValueError):
-        return math.ceil(parse_quantity(str((resources.get("limits") or {}).get("cpu") or 0)) * 1000)
-    return None
 
 
 def views(pods: Iterable[Manifest], role: str) -> tuple[PodView, ...]:

@@ -44,9 +44,7 @@ def build_status(snapshot: Snapshot, now: datetime) -> LLMDeploymentStatus:
 
 def _summary(snapshot: Snapshot) -> Summary | None:
     gpus = snapshot.subject.plan.gpu_count if snapshot.subject else 0
-    found = snapshot.measuring
-    mixed = bool(found.resized)
-    return summary_of(found.measurements, gpu_count=gpus, price=snapshot.price, mixed=mixed)
+    return summary_of(snapshot.measuring.measurements, gpu_count=gpus, price=snapshot.price)
 
 
 def _autoscaling(snapshot: Snapshot) -> AutoscalingStatus | None:

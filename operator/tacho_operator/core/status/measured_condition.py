@@ -27,7 +27,6 @@ from tacho_operator.core.problems import DETAILS, with_full_stop
 from tacho_operator.core.status.condition_value import ConditionValue
 from tacho_operator.core.status.snapshot import Snapshot
 
-RESIZED_NEXT_STEP = "Delete it, or resize it back."
 OF_OTHERS = "The workload was measured on other hardware, or with another image, than the serving pods have."
 TRY_AGAIN = f"For another measurement, change {names.MEASURE_AGAIN_ANNOTATION}."
 QUEUED = "A probe pod waits for its turn (maxProbePods of the chart)."
@@ -48,8 +47,6 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
         return None
     measuring = snapshot.measuring
     remeasure = measuring.remeasure
-    if measuring.current is not None and measuring.resized:  # the other pods' figures, but not of this one
-        return ConditionValue("False", Reason.MEASUREMENT_STALE, measuring.resized, RESIZED_NEXT_STEP)
     if measuring.current is not None:
         value = _measurement(measuring.current, measuring, _more_time(snapshot, measuring.current))
         return _not_again(value, measuring)
@@ -72,8 +69,6 @@ def _measured(snapshot: Snapshot) -> ConditionValue | None:
                 "The model's files changed since the last measurement.",
                 problem.next_step,
             )
-        if measuring.resized:
-            return ConditionValue("False", Reason.MEASUREMENT_STALE, measuring.resized, RESIZED_NEXT_STEP)
         if _is_of_others(snapshot):
             return ConditionValue("False", Reason.MEASUREMENT_STALE, OF_OTHERS, TRY_AGAIN)
         follows = "A probe pod measures again." if remeasure.running else "A new measurement follows."

@@ -277,7 +277,7 @@ def _pod(manifest: Manifest) -> Manifest:
     status: dict[str, Any] = _selected(full, POD_STATUS)
     status["conditions"] = [_selected(item, CONDITION) for item in full.get("conditions") or ()]
     for key in ("initContainerStatuses", "containerStatuses"):
-        status[key] = [_container(item) for item in full.get(key) or ()]
+        status[key] = [_selected(item, CONTAINER_STATUS) for item in full.get(key) or ()]
     placed = (manifest.get("spec") or {}).get("nodeName")
     spec = _selected(manifest.get("spec"), ("nodeName",) if placed else ("nodeSelector",))
     if stays := unbounded_on_lost_node((manifest.get("spec") or {}).get("tolerations") or ()):
@@ -287,14 +287,6 @@ def _pod(manifest: Manifest) -> Manifest:
         "spec": spec,
         "status": status,
     }
-
-
-def _container(status: Manifest) -> Manifest:
-    """A container's status, and of the resources that the engine has now its CPU limit."""
-    kept = _selected(status, CONTAINER_STATUS)
-    if status.get("name") == ENGINE_CONTAINER and status.get("resources") is not None:
-        kept["resources"] = {"limits": _selected(status["resources"].get("limits"), ("cpu",))}
-    return kept
 
 
 def _claim(manifest: Manifest) -> Manifest:
