@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from pythonjsonlogger.json import JsonFormatter
 
 from tacho_contract import __version__
@@ -120,6 +120,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         router.connect(store, queue)
         runner = KopfRunner(kubeconfig=settings.kubeconfig, take_signals=partial(take_signals, stop))
         metrics.registry.register(Sizes(store, queue, streams))
+        ProcessCollector(registry=metrics.registry)
         answers = Answers(
             registry=metrics.registry,
             latest=scaler.latest,
