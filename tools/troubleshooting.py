@@ -67,7 +67,7 @@ CONDITION_SYMPTOMS = {
     "Reconciling does not end": ("Reconciling",),
     "TOK/S is empty, old, or begins with `~`": ("Measured",),
     "A new revision does not take over, or is slower": ("RolloutAccepted",),
-    "Replicas do not follow the load": ("AbleToScale", "ScalingActive", "ScalingLimited"),
+    "Replicas do not follow the load": ("ScalingActive",),
 }
 """What is noticed, and the condition types that explain it."""
 

@@ -92,7 +92,7 @@ def test_up_by_need_blind_without_loads_and_down_one_by_one(
         operator.kill()  # the decision is in status before its size is written
         operator.start()
         await_looks(kubelet, 4)
-        await_condition(api, namespace, "ScalingLimited", "False", "DesiredWithinRange")
+        await_condition(api, namespace, "ScalingActive", "True", "ValidMetricFound")
         autoscaling = api.get("llmd", NAME, "-n", namespace)["status"]["autoscaling"]
         assert autoscaling["decisions"][0]["toReplicas"] == 4
         assert "over 0.80 x 1.00 = " in autoscaling["decisions"][0]["reason"]

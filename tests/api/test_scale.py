@@ -213,7 +213,7 @@ def test_an_autoscaler_beside_the_scaler_is_told_of(
         "target": {"type": "AverageValue", "averageValue": "10"},
     }
     Autoscaler(api, namespace, {"type": "External", "external": external}).await_wanted(3)
-    found = await_condition(api, namespace, "AbleToScale", "True", "ReplicasIgnored")
+    found = await_condition(api, namespace, "ScalingActive", "True", "ReplicasIgnored")
     assert found["message"].startswith("spec.replicas was changed to 3, to no effect")
     (deployment,) = api.get("deployments", "-n", namespace)["items"]
     assert deployment["spec"]["replicas"] <= 2

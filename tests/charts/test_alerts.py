@@ -80,7 +80,7 @@ FAULTS = {
     "TachoMeasurementStale": Fault(condition("Measured", "MeasurementStale"), 59, 61),
     "TachoSLOBurnsFast": Fault(SLO, 42, 48, 5),
     "TachoSLOBurnsSlowly": Fault(SLO, 38, 44, 25),
-    "TachoAtMaxReplicas": Fault(condition("ScalingLimited", "TooManyReplicas", "True"), 14, 16),
+    "TachoAtMaxReplicas": Fault(condition("ScalingActive", "TooManyReplicas", "True"), 14, 16),
     "TachoPlanRefused": Fault(condition("Planned", "DoesNotFit"), 4, 6),
     "TachoRolloutFailed": Fault(condition("RolloutAccepted", "RolledBack"), 4, 6),
     # Ready stays True: another replica serves.

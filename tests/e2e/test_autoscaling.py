@@ -182,7 +182,7 @@ def grows_with_the_load(llmd: Llmd, plan: Plan, watch: Watch) -> None:
     llmd.await_condition("Ready", "True", "Serving")
     eventually("a size that fits", lambda: scaling(llmd)["desiredReplicas"] in (4, 5) or None)
     assert scaling(llmd)["utilizationPercent"] > 0
-    assert llmd.condition("AbleToScale")["status"] == "True"
+    assert llmd.condition("ScalingActive")["status"] == "True"
     told = llmd.cluster.kubectl("describe", "llmd", llmd.name, "-n", llmd.namespace)
     assert "SuccessfulRescale" in told
     assert "New size: " in told

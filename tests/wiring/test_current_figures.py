@@ -70,7 +70,6 @@ async def test_a_decision_that_fails_leaves_no_figure_and_is_a_condition(
     assert "ZeroDivisionError" in world.condition("ScalingActive")["message"]
     assert not {"demandReplicas", "utilizationPercent", "reason"} & world.status["autoscaling"].keys()
     assert ("desiredReplicas" in world.status["autoscaling"]) == (mode == "Enforce")
-    assert world.brief("AbleToScale")[0] == "absent"
     assert world.sizes() == sizes
     await look(looking, 5)
     assert looking.called == [], "once"

@@ -55,7 +55,8 @@ async def test_it_says_what_enforce_does_and_leaves_the_replicas() -> None:
     )
     assert "mode" not in did
     assert recommending.world.brief("ScalingActive") == ("False", "RecommendOnly")
-    assert recommending.world.brief("AbleToScale") == ("True", "RescaleRecommended")
+    told = recommending.world.condition("ScalingActive")["message"]
+    assert f"{first['toReplicas']} replicas are recommended, {first['fromReplicas']} are set." in told
     assert recommending.sample("desired_replicas") == first["toReplicas"]
     assert recommending.sample("scaling_decisions_total", direction="up", reason="Work") is None
     reasons = [reason for _, reason in recommending.world.events]

@@ -76,7 +76,7 @@ async def test_each_is_tried_again_and_none_is_told_as_done(monkeypatch: pytest.
         wanted.append(server.tried[-1])
         assert server.tried.count(wanted[-1]) > 1, "it is tried again"
         assert delay is not None
-        assert conditions(server)["AbleToScale"][:2] == ("False", "FailedUpdateScale")
+        assert conditions(server)["ScalingActive"][:2] == ("False", "FailedUpdateScale")
         assert conditions(server)["Stalled"][:2] == ("True", "AdmissionDenied")
         assert f"1 of {wanted[-1]} replicas serve" in conditions(server)["Ready"][2]
         assert world.sizes() == dict.fromkeys(world.sizes(), 1)
@@ -88,7 +88,7 @@ async def test_each_is_tried_again_and_none_is_told_as_done(monkeypatch: pytest.
     for _ in range(2):
         await turn(running=50, waiting=200)
     assert world.sizes() == dict.fromkeys(world.sizes(), wanted[1])
-    assert conditions(server)["AbleToScale"][0] == "True"
+    assert conditions(server)["ScalingActive"][0] == "True"
     assert conditions(server)["Stalled"][0] == "False"
     assert [reason for reason, _ in told] == ["SuccessfulRescale"]
     assert told[0][1].startswith(f"New size: {wanted[1]};")

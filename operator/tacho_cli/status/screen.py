@@ -92,15 +92,13 @@ def _unexplained(raw: Manifest, status: Manifest) -> list[str]:
 
 
 def remarks(status: Manifest) -> list[str]:
-    """Messages of the conditions Ready, Measured, ScalingActive and AbleToScale that are not True, and of a
-    refused rollout.
+    """Messages of the conditions Ready, Measured and ScalingActive that are not True, and of a refused
+    rollout.
     """
     return [
         f"{item['type']}={item['status']} {item['reason']}: {item.get('message', '')}"
         for item in status.get("conditions") or ()
-        if (
-            item["type"] in ("Ready", "Measured", "ScalingActive", "AbleToScale") and item["status"] != "True"
-        )
+        if (item["type"] in ("Ready", "Measured", "ScalingActive") and item["status"] != "True")
         or (item["type"], item["status"]) == ("RolloutAccepted", "False")
     ]
 

@@ -21,9 +21,7 @@ class ConditionType(StrEnum):
     PLANNED = "Planned"
     MEASURED = "Measured"
     ROLLOUT_ACCEPTED = "RolloutAccepted"
-    ABLE_TO_SCALE = "AbleToScale"
     SCALING_ACTIVE = "ScalingActive"
-    SCALING_LIMITED = "ScalingLimited"
 
 
 class Reason(StrEnum):
@@ -67,11 +65,6 @@ class Reason(StrEnum):
     REGRESSION = "Regression"
     REGRESSION_RECORDED = "RegressionRecorded"
     NOT_JUDGED = "NotJudged"
-    READY_FOR_NEW_SCALE = "ReadyForNewScale"
-    SUCCEEDED_RESCALE = "SucceededRescale"
-    RESCALE_RECOMMENDED = "RescaleRecommended"
-    SCALE_UP_STABILIZED = "ScaleUpStabilized"
-    SCALE_DOWN_STABILIZED = "ScaleDownStabilized"
     FAILED_UPDATE_SCALE = "FailedUpdateScale"
     REPLICAS_IGNORED = "ReplicasIgnored"
     VALID_METRIC_FOUND = "ValidMetricFound"
@@ -79,11 +72,7 @@ class Reason(StrEnum):
     RECOMMEND_ONLY = "RecommendOnly"
     SLO_UNATTAINABLE = "SLOUnattainable"
     FAILED_GET_PODS_METRIC = "FailedGetPodsMetric"
-    DESIRED_WITHIN_RANGE = "DesiredWithinRange"
-    TOO_FEW_REPLICAS = "TooFewReplicas"
     TOO_MANY_REPLICAS = "TooManyReplicas"
-    SCALE_UP_LIMIT = "ScaleUpLimit"
-    SCALE_DOWN_LIMIT = "ScaleDownLimit"
     INVALID_SCHEDULE = "InvalidSchedule"
 
 

@@ -73,9 +73,8 @@ class ChildRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingCondition:
-    """One condition that the scaler sets in status: AbleToScale, ScalingActive or ScalingLimited."""
+    """The condition ScalingActive, which the scaler sets in status."""
 
-    type: str
     status: ConditionStatus
     reason: str
     message: str
@@ -83,11 +82,13 @@ class ScalingCondition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled:
-    """The scaler's last decision: desired replicas, status.autoscaling and the scaler's conditions."""
+    """The scaler's last decision: desired replicas, status.autoscaling and the condition ScalingActive."""
 
     replicas: int
     autoscaling: AutoscalingStatus
-    conditions: tuple[ScalingCondition, ...] = ()
+    active: ScalingCondition | None = None
+    deviation: str = ""
+    """What beside the load decides: ScaleUpStabilized or TooFewReplicas, for example; "": nothing."""
     victims: tuple[str, ...] = ()
     """Names of the pods that a scale-down deletes first."""
     time_seconds: float = 0.0

@@ -55,7 +55,7 @@ def test_the_tolerance_is_of_the_ratio_in_both_directions(
     ("pods", "told"),
     [
         (1, [(3, "LowDemand", "ScaleDownLimit"), (3, "Steady", "ScaleDownLimit")]),
-        (9, [(1, "LowDemand", "DesiredWithinRange"), (1, "Steady", "DesiredWithinRange")]),
+        (9, [(1, "LowDemand", ""), (1, "Steady", "")]),
     ],
 )
 def test_a_policy_that_limits_a_scale_down_is_told_with_it_and_while_it_holds(
@@ -68,7 +68,7 @@ def test_a_policy_that_limits_a_scale_down_is_told_with_it_and_while_it_holds(
         fleet.look()
     fleet.serve(0.1)
     fleet.look()
-    assert [(item.replicas, item.cause, item.limited.reason) for item in fleet.decisions[-2:]] == told
+    assert [(item.replicas, item.cause, item.deviation) for item in fleet.decisions[-2:]] == told
 
 
 def test_changes_that_status_does_not_show_take_little_memory() -> None:

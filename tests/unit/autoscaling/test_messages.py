@@ -74,9 +74,9 @@ def test_the_first_sample_after_a_restart_names_no_window_that_is_not_there() ->
     fleet.state = State(cold_start_seconds=60)
     fleet.wanted = 3
     decision = fleet.look()
-    assert decision.able.reason == "ScaleUpStabilized"
-    assert "window" not in decision.able.message + decision.reason
-    assert "one sample shows no rate" in decision.able.message
+    assert decision.deviation == "ScaleUpStabilized"
+    assert "window" not in decision.active.message + decision.reason
+    assert "one sample shows no rate" in decision.active.message
 
 
 def test_a_scale_down_shows_the_need_that_decided() -> None:
@@ -107,7 +107,7 @@ def test_replicas_that_bursts_keep_are_said_to_be_kept_by_them() -> None:
     assert decision.replicas > 1
     assert "earlier bursts filled " in decision.reason
     assert decision.reason.endswith("Fewer suffice; earlier bursts filled them.")
-    assert decision.able.message == "Fewer suffice; earlier bursts filled them."
+    assert decision.active.message.endswith(" Fewer suffice; earlier bursts filled them.")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_burst_that_ends_before_a_new_replica_helps_requests_none() -> None:
     decision = fleet.decisions[-1]
     why = "5 replicas are needed, but not yet: a new replica would start too late for this burst."
     assert decision.reason.endswith(why)
-    assert decision.able.reason == "ScaleUpStabilized"
+    assert decision.deviation == "ScaleUpStabilized"
     assert fleet.run(lambda _: 7.0, 120)[-1] > 4, "it lasts longer than those before it"
 
 

@@ -26,8 +26,8 @@ def test_a_refusal_by_quota_is_remembered_for_a_while() -> None:
     assert first.state.changes[0].cause == "Quota"
     again = dataclasses.replace(refused, replicas=3, refused_above=None)
     second = step(again, first.state, fleet.now + 10)
-    assert (second.decision.replicas, second.decision.limited.reason) == (3, "QuotaExceeded")
-    assert step(again, first.state, fleet.now + 601).decision.limited.reason != "QuotaExceeded"
+    assert (second.decision.replicas, second.decision.deviation) == (3, "QuotaExceeded")
+    assert step(again, first.state, fleet.now + 601).decision.deviation != "QuotaExceeded"
 
 
 def test_of_maximum_and_quota_the_lower_one_counts() -> None:
@@ -38,13 +38,13 @@ def test_of_maximum_and_quota_the_lower_one_counts() -> None:
     policy = dataclasses.replace(POLICY, bounds=Bounds(least=1, most=5))
     at = ScalingInput(replicas=2, pods=fleet.loads(), capacity=CAPACITY, policy=policy, refused_above=3)
     decision = step(at, fleet.state, fleet.now).decision
-    assert (decision.replicas, decision.limited.reason) == (3, "QuotaExceeded")
+    assert (decision.replicas, decision.deviation) == (3, "QuotaExceeded")
     fewer = dataclasses.replace(at, refused_above=9)
     decision = step(fewer, fleet.state, fleet.now).decision
-    assert (decision.replicas, decision.limited.reason) == (5, "TooManyReplicas")
+    assert (decision.replicas, decision.deviation) == (5, "TooManyReplicas")
     same = dataclasses.replace(at, refused_above=5)
     decision = step(same, fleet.state, fleet.now).decision
-    assert (decision.replicas, decision.limited.reason) == (5, "TooManyReplicas"), "not by quota alone"
+    assert (decision.replicas, decision.deviation) == (5, "TooManyReplicas"), "not by quota alone"
 
 
 def test_a_refusal_below_the_minimum_backs_off_and_is_tried_again() -> None:
@@ -56,11 +56,11 @@ def test_a_refusal_below_the_minimum_backs_off_and_is_tried_again() -> None:
     assert first.decision.replicas == 5
     assert step(at, first.state, 10.0).decision.replicas == 5, "it was away for a moment"
     second = step(refused, first.state, 10.0)
-    assert (second.decision.replicas, second.decision.limited.reason) == (2, "QuotaExceeded")
+    assert (second.decision.replicas, second.decision.deviation) == (2, "QuotaExceeded")
     fewer = dataclasses.replace(at, replicas=2)
     assert step(fewer, second.state, 600.0).decision.replicas == 2
     third = step(fewer, second.state, 611.0)
-    assert (third.decision.replicas, third.decision.limited.reason) == (5, "TooFewReplicas")
+    assert (third.decision.replicas, third.decision.deviation) == (5, "TooFewReplicas")
 
 
 def test_quotas_of_several_sizes_one_after_the_other() -> None:
@@ -77,7 +77,7 @@ def test_quotas_of_several_sizes_one_after_the_other() -> None:
         fleet.serve(40.0)
         done = step(at, fleet.state, fleet.now)
         fleet.state, fleet.wanted = done.state, done.decision.replicas
-        return fleet.wanted, done.decision.limited.reason
+        return fleet.wanted, done.decision.deviation
 
     for pods in (5, 7, 4):
         assert look(pods) == (pods, "QuotaExceeded")
@@ -98,7 +98,7 @@ def test_a_refusal_from_before_the_clock_was_set_back_has_ended() -> None:
         at = ScalingInput(replicas=2, pods=fleet.loads(), capacity=CAPACITY, policy=POLICY)
         found = step(at, dataclasses.replace(state, refused=refused), fleet.now)
         assert found.state.refused is None
-        assert found.decision.limited.reason != "QuotaExceeded"
+        assert found.decision.deviation != "QuotaExceeded"
 
 
 @pytest.mark.parametrize("quota", [3, 4])

@@ -75,7 +75,7 @@ def test_recommendations_that_alternate_are_written_once_a_minute() -> None:
         return scaled(
             type(decision)(
                 replicas=replicas, cause="Work", reason="r", figures=decision.figures, active=judged,
-                able=decision.able, limited=decision.limited,
+                deviation=decision.deviation,
             ),
             fleet.state, bounds=bounds, problems=(), victims=(), previous=previous,
             recommendation=Recommendation(time_seconds=now, before=1, made=()),

@@ -51,7 +51,7 @@ def test_a_backlog_is_not_waited_upon_and_brings_four_at_most() -> None:
     fleet.serve(40.0)
     decision = fleet.look()
     assert (fleet.sizes, decision.cause) == ([1, 5], "Work")
-    assert decision.limited.reason == "ScaleUpLimit"
+    assert decision.deviation == "ScaleUpLimit"
 
 
 def test_a_rise_that_does_not_last_is_not_followed() -> None:
@@ -60,7 +60,7 @@ def test_a_rise_that_does_not_last_is_not_followed() -> None:
     at = dataclasses.replace(fleet.policy, up=dataclasses.replace(SCALE_UP, window_seconds=90))
     fleet.policy = at
     fleet.run(lambda _: 6.0, 20)
-    assert fleet.decisions[-1].able.reason == "ScaleUpStabilized"
+    assert fleet.decisions[-1].deviation == "ScaleUpStabilized"
     assert set(fleet.run(lambda _: 2.9, 200)) == {2}
 
 
@@ -141,7 +141,7 @@ def test_bounds_hold_whatever_is_known(least: int) -> None:
     assert decision.replicas == least
     fleet.run(lambda _: 100.0, 300)
     assert fleet.wanted == 3
-    assert fleet.decisions[-1].limited.reason == "TooManyReplicas"
+    assert fleet.decisions[-1].deviation == "TooManyReplicas"
 
 
 def test_without_a_clean_measurement_requests_at_once_decide() -> None:
@@ -199,7 +199,7 @@ def test_the_first_look_brings_nothing_that_a_rate_would_not() -> None:
         Policy(bounds=Bounds(least=1, most=9), up=dataclasses.replace(SCALE_UP, window_seconds=0)), replicas=2
     )
     fleet.serve(7.0)
-    assert (fleet.look().replicas, fleet.decisions[-1].able.reason) == (2, "ScaleUpStabilized")
+    assert (fleet.look().replicas, fleet.decisions[-1].deviation) == (2, "ScaleUpStabilized")
     fleet.serve(4.0)
     assert fleet.look().replicas > 2
 
@@ -244,7 +244,7 @@ def test_while_something_rolls_out_nothing_is_given_up() -> None:
         replicas=3, pods=fleet.loads(), capacity=CAPACITY, policy=POLICY, held="a revision is rolled out"
     )
     decision = step(at, fleet.state, fleet.now).decision
-    assert (decision.replicas, decision.able.reason) == (3, "ScaleDownStabilized")
+    assert (decision.replicas, decision.deviation) == (3, "ScaleDownStabilized")
     assert "a revision is rolled out" in decision.reason
 
 
@@ -276,8 +276,8 @@ def test_of_pods_of_which_one_did_not_answer_none_is_given_up_at_that_look() -> 
     fleet.run(lambda _: 1.0 * RATE, 10)
     fleet.serve(1.0 * RATE)
     decision = fleet.look([late, *(fleet.load_of(item) for item in fleet.replicas[1:])])
-    assert (decision.replicas, decision.able.reason) == (3, "ScaleDownStabilized")
-    assert "1 of 3 pods have no new load metrics" in decision.able.message
+    assert (decision.replicas, decision.deviation) == (3, "ScaleDownStabilized")
+    assert "1 of 3 pods have no new load metrics" in decision.active.message
     assert "Fewer suffice; 1 of 3 pods" in decision.reason
     fleet.serve(1.0 * RATE)
     assert fleet.look().replicas == 2

@@ -120,27 +120,14 @@ def unreadable() -> Scaled:
 
 
 SCALED: dict[Callable[[], Scaled], tuple[Met, ...]] = {
-    settled: (
-        (_C.ABLE_TO_SCALE, "True", _R.READY_FOR_NEW_SCALE),
-        (_C.SCALING_ACTIVE, "True", _R.VALID_METRIC_FOUND),
-        (_C.SCALING_LIMITED, "False", _R.DESIRED_WITHIN_RANGE),
-    ),
-    rising: ((_C.ABLE_TO_SCALE, "True", _R.SUCCEEDED_RESCALE),),
-    more_than_paced: ((_C.SCALING_LIMITED, "True", _R.SCALE_UP_LIMIT),),
-    asked_not_long_enough: ((_C.ABLE_TO_SCALE, "True", _R.SCALE_UP_STABILIZED),),
-    lambda: told(idle(2, 100)): ((_C.ABLE_TO_SCALE, "True", _R.SCALE_DOWN_STABILIZED),),
+    settled: ((_C.SCALING_ACTIVE, "True", _R.VALID_METRIC_FOUND),),
     unattainable: ((_C.SCALING_ACTIVE, "False", _R.SLO_UNATTAINABLE),),
-    recommending: (
-        (_C.SCALING_ACTIVE, "False", _R.RECOMMEND_ONLY),
-        (_C.ABLE_TO_SCALE, "True", _R.RESCALE_RECOMMENDED),
-    ),
+    recommending: ((_C.SCALING_ACTIVE, "False", _R.RECOMMEND_ONLY),),
     unverified: ((_C.SCALING_ACTIVE, "True", _R.CAPACITY_UNVERIFIED),),
     silent: ((_C.SCALING_ACTIVE, "False", _R.FAILED_GET_PODS_METRIC),),
     defective: ((_C.SCALING_ACTIVE, "False", FailureClass.INTERNAL_ERROR),),
-    too_few: ((_C.SCALING_LIMITED, "True", _R.TOO_FEW_REPLICAS),),
-    too_many: ((_C.SCALING_LIMITED, "True", _R.TOO_MANY_REPLICAS),),
-    fewer_than_paced: ((_C.SCALING_LIMITED, "True", _R.SCALE_DOWN_LIMIT),),
-    unreadable: ((_C.SCALING_LIMITED, "True", _R.INVALID_SCHEDULE),),
+    too_many: ((_C.SCALING_ACTIVE, "True", _R.TOO_MANY_REPLICAS),),
+    unreadable: ((_C.SCALING_ACTIVE, "True", _R.INVALID_SCHEDULE),),
 }
 """For each look the conditions that it is to bring."""
 

@@ -9,7 +9,7 @@ from tools.harness.world import AUTOSCALING, World
 
 
 def told(world: World) -> str:
-    found = world.condition("AbleToScale")
+    found = world.condition("ScalingActive")
     return str(found["message"]) if found.get("reason") == "ReplicasIgnored" else ""
 
 

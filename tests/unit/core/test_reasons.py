@@ -222,8 +222,8 @@ WORLDS |= {
     for look, told in SCALED.items()
     for kind, status, reason in told
 }
-WORLDS[_C.ABLE_TO_SCALE, "False", _R.FAILED_UPDATE_SCALE] = refused
-WORLDS[_C.ABLE_TO_SCALE, "True", _R.REPLICAS_IGNORED] = written_by_another
+WORLDS[_C.SCALING_ACTIVE, "False", _R.FAILED_UPDATE_SCALE] = refused
+WORLDS[_C.SCALING_ACTIVE, "True", _R.REPLICAS_IGNORED] = written_by_another
 BEFORE_THE_FIRST_LOOK = (_C.READY, "Unknown", _R.WAITING_FOR_OPERATOR)
 
 

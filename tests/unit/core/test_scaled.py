@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from tacho_contract.units import format_time, parse_time
-from tacho_operator.core.autoscaling.algorithm.types import Bounds, Point, Policy, Sample, Track
+from tacho_operator.core.autoscaling.algorithm.types import Point, Sample, Track
 from tacho_operator.core.autoscaling.status_view import scaled as shown
 from tacho_operator.core.autoscaling.target import (
     TargetPod,
@@ -21,8 +21,13 @@ from tacho_operator.core.autoscaling.target import (
 from tacho_operator.core.names import DELETION_COST_ANNOTATION, REVISION_LABEL
 from tacho_operator.core.pods.claims import claim_bound_of
 from tacho_operator.core.types import NodeFacts
-from tests.unit.autoscaling.fleet import Fleet
-from tests.unit.core.scaling import idle, rising, scaled, settled, told
+from tests.unit.core.scaling import (
+    idle,
+    rising,
+    scaled,
+    settled,
+    told,
+)
 from tools.harness.world import World, world_of
 
 
@@ -68,7 +73,7 @@ def test_until_the_scaler_has_looked_again_its_last_words_stand() -> None:
     world.scaling = None
     world.reconcile(5)
     assert world.status["autoscaling"] == before["autoscaling"]
-    assert world.brief("AbleToScale") == ("True", "SucceededRescale")
+    assert world.brief("ScalingActive") == ("True", "ValidMetricFound")
 
 
 def test_without_autoscaling_nothing_of_it_is_left() -> None:
@@ -89,16 +94,6 @@ def test_a_change_is_an_event_with_its_sum() -> None:
     world.events.clear()
     world.reconcile(1)
     assert world.events == []
-
-
-def test_a_broken_schedule_does_not_hide_that_the_load_needs_more() -> None:
-    unreadable = ("spec.autoscaling.schedules[0] is invalid: Bad hour.",)
-    found = told(idle(), unreadable).conditions
-    assert ("ScalingLimited", "InvalidSchedule") in [(item.type, item.reason) for item in found]
-    busy = Fleet(Policy(bounds=Bounds(least=1, most=1)))
-    busy.run(lambda _: 8.0, 70)
-    found = told(busy, unreadable).conditions
-    assert ("ScalingLimited", "TooManyReplicas") in [(item.type, item.reason) for item in found]
 
 
 def test_status_is_written_when_a_decision_or_a_rounded_figure_changes() -> None:

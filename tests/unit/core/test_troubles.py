@@ -387,11 +387,11 @@ def test_a_refused_candidate_is_no_refused_change_of_the_size() -> None:
     (candidate,) = {name for name in _applied(world, "Deployment") if name not in world.sizes()}
     world.refusals = (ChildRefusal(kind="Deployment", name=candidate, message=INVALID, invalid=True),)
     world.reconcile(1)
-    assert world.brief("AbleToScale")[1] != "FailedUpdateScale"
+    assert world.brief("ScalingActive")[1] != "FailedUpdateScale"
     (active,) = world.sizes().keys() - {candidate}
     world.refusals = (ChildRefusal(kind="Deployment", name=active, message=INVALID, invalid=True),)
     world.reconcile(1)
-    assert world.brief("AbleToScale") == ("False", "FailedUpdateScale")
+    assert world.brief("ScalingActive") == ("False", "FailedUpdateScale")
 
 
 def _applied(world: World, kind: str) -> set[str]:

@@ -123,6 +123,6 @@ def test_a_resource_that_is_not_decided_or_is_being_deleted_says_nothing_of_the_
     assert status is not None
     world.raw["status"] = status.to_wire()
     assert world.brief("Ready") == ("True", "Serving")
-    assert world.brief("ScalingActive") == world.brief("AbleToScale") == ("absent", "")
+    assert world.brief("ScalingActive") == ("absent", "")
     assert "demandReplicas" not in world.status.get("autoscaling", {})
     assert ("desiredReplicas" in world.status.get("autoscaling", {})) != is_deleted, "for the next decision"

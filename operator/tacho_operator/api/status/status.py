@@ -29,8 +29,7 @@ class Condition(StatusModel):
     """One aspect of the resource's state, as in Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
-    """Aspect: Ready, Reconciling, Stalled, Planned, Measured, RolloutAccepted, AbleToScale,
-    ScalingActive or ScalingLimited."""
+    """Aspect: Ready, Reconciling, Stalled, Planned, Measured, RolloutAccepted or ScalingActive."""
     status: ConditionStatus
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]

@@ -1,4 +1,4 @@
-"""status.autoscaling and the scaling conditions of one decision; unchanged until a relevant value changes.
+"""status.autoscaling and the condition ScalingActive; unchanged until a relevant value of a decision changes.
 
 In mode Recommend decisions are recorded in status and not applied. Each starts from the existing replicas.
 Recommendations do not count as changes for the scaling policies.
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from tacho_contract.failure import FailureClass
 from tacho_contract.units import clipped, format_time, parse_time
 from tacho_operator.api.base import decimal, seconds
-from tacho_operator.api.conditions import ConditionType, Reason
+from tacho_operator.api.conditions import Reason
 from tacho_operator.api.status.status import (
     AutoscalingStatus,
     ScalingBurst,
@@ -27,7 +27,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Attainment,
     Bounds,
     Change,
-    ConditionState,
     Decision,
     State,
     Step,
@@ -80,12 +79,12 @@ STEP_PERCENT = 10
 """Smallest change of the utilization, in percentage points, that is written to status. Every write notifies
 all watchers of the resource.
 """
-_RECOMMENDED = frozenset({"desired_replicas", str(ConditionType.ABLE_TO_SCALE)})
-"""Fields and conditions that change together with a recommendation."""
+_RECOMMENDED = frozenset({"desired_replicas", "deviation"})
+"""What changes together with a recommendation."""
 FIGURES = ("demand_replicas", "utilization_percent", "attainment", "reason")
 """Fields of status.autoscaling that are of the load as it was at the last decision."""
-_ORDINARY = frozenset({str(Reason.VALID_METRIC_FOUND), str(Reason.CAPACITY_UNVERIFIED)})
-"""Reasons of condition ScalingActive for which mode Enforce would apply the decision."""
+ORDINARY = frozenset({str(Reason.VALID_METRIC_FOUND), str(Reason.CAPACITY_UNVERIFIED)})
+"""Reasons of condition ScalingActive that an invalid schedule or an ignored write replaces."""
 ATTAINMENT_STEP_PERCENT = 5
 """Smallest change of the SLO attainment, in percentage points, that is written to status."""
 REFUSAL_STEP = timedelta(seconds=tuning.RETRY_SECONDS / 2)
@@ -110,17 +109,20 @@ def scaled(
     recommendations alternate: if only they change, status is written once a minute at most.
     """
     status = _status(decision, state, bounds, recommendation)
-    conditions = _conditions(decision, problems, recommendation)
+    active = _active(decision, problems, recommendation)
     now = recommendation.time_seconds if recommendation else 0.0
     if previous is not None:
         soon = recommendation is not None and 0 <= now - previous.time_seconds < OTHER_SECONDS
-        if not _changed(previous, status, conditions, ignored=_RECOMMENDED if soon else frozenset()):
+        ignored = _RECOMMENDED if soon else frozenset()
+        moved = decision.deviation != previous.deviation and "deviation" not in ignored
+        if not moved and not _changed(previous, status, active, ignored=ignored):
             return previous
     kept = victims or (previous.victims if previous and previous.replicas == decision.replicas else ())
     return Scaled(
         replicas=decision.replicas,
         autoscaling=status,
-        conditions=conditions,
+        active=active,
+        deviation=decision.deviation,
         victims=kept,
         time_seconds=now,
     )
@@ -140,16 +142,16 @@ def failed(
     that of an earlier process.
     """
     message = "The scaler failed on this resource; the number of replicas stays. Report the error."
-    active = ConditionState("False", FailureClass.INTERNAL_ERROR, f"{message}{DETAILS}{type(error).__name__}")
-    conditions = (_condition(ConditionType.SCALING_ACTIVE, active),)
-    if previous is not None and previous.conditions == conditions:
+    message = f"{message}{DETAILS}{type(error).__name__}"
+    active = ScalingCondition(status="False", reason=FailureClass.INTERNAL_ERROR, message=message)
+    if previous is not None and previous.active == active:
         return previous
     status = (previous.autoscaling if previous else stored) or AutoscalingStatus()
     desired = None if status.mode == RECOMMEND else replicas
     return Scaled(
         replicas=replicas,
         autoscaling=status.model_copy(update={**dict.fromkeys(FIGURES), "desired_replicas": desired}),
-        conditions=conditions,
+        active=active,
         victims=previous.victims if previous else (),
     )
 
@@ -223,45 +225,34 @@ def _time(time_seconds: float) -> str:
     return format_time(datetime.fromtimestamp(time_seconds, timezone.utc))
 
 
-def _conditions(
+def _active(
     decision: Decision, problems: tuple[str, ...], recommendation: Recommendation | None
-) -> tuple[ScalingCondition, ...]:
-    able, active, limited = decision.able, decision.active, decision.limited
+) -> ScalingCondition:
+    """The condition ScalingActive. ``problems``: those of schedules, which are ignored."""
+    status, reason, message = decision.active.status, str(decision.active.reason), decision.active.message
+    if problems:
+        reason = str(Reason.INVALID_SCHEDULE) if reason in ORDINARY else reason
+        message = f"{' '.join(problems)} {message}"
     if recommendation:
-        able, active = _recommending(decision, recommendation.before)
-    if problems and limited.reason != Reason.TOO_MANY_REPLICAS:  # of which an alert tells
-        limited = ConditionState("True", Reason.INVALID_SCHEDULE, " ".join(problems))
-    return (
-        _condition(ConditionType.ABLE_TO_SCALE, able),
-        _condition(ConditionType.SCALING_ACTIVE, active),
-        _condition(ConditionType.SCALING_LIMITED, limited),
-    )
+        reason = str(Reason.RECOMMEND_ONLY) if status == "True" else reason
+        size, status = _recommended_size(decision.replicas, recommendation.before), "False"
+        message = f"Recommendations are not applied (autoscaling.mode: Recommend). {size}{message}"
+    return ScalingCondition(status=status, reason=reason, message=message)
 
 
-def _recommending(decision: Decision, before: int) -> tuple[ConditionState, ConditionState]:
-    """AbleToScale and ScalingActive of a recommended decision. ``before``: the existing replicas."""
-    able, active = decision.able, decision.active
-    if decision.replicas != before:
-        message = f"{decision.replicas} replicas are recommended, {before} are set."
-        able = ConditionState("True", Reason.RESCALE_RECOMMENDED, message)
-    reason = Reason.RECOMMEND_ONLY if active.reason in _ORDINARY else active.reason
-    message = f"Recommendations are not applied (autoscaling.mode: Recommend). {active.message}"
-    return able, ConditionState("False", reason, message)
-
-
-def _condition(kind: ConditionType, state: ConditionState) -> ScalingCondition:
-    return ScalingCondition(type=kind, status=state.status, reason=str(state.reason), message=state.message)
+def _recommended_size(replicas: int, before: int) -> str:
+    return "" if replicas == before else f"{replicas} replicas are recommended, {before} are set. "
 
 
 def _changed(
     previous: Scaled,
     status: AutoscalingStatus,
-    conditions: tuple[ScalingCondition, ...],
+    active: ScalingCondition,
     *,
     ignored: frozenset[str],
 ) -> bool:
-    """Whether status or conditions differ from ``previous`` enough to be written. ``ignored``: fields and
-    conditions that are not compared.
+    """Whether status or condition differ from ``previous`` enough to be written. ``ignored``: fields that are
+    not compared.
     """
     old = previous.autoscaling
     plain = (
@@ -276,7 +267,8 @@ def _changed(
         return True
     if [item.time for item in old.decisions[:1]] != [item.time for item in status.decisions[:1]]:
         return True  # as many are recommended, from another number of replicas
-    if _briefly(previous.conditions, ignored) != _briefly(conditions, ignored):
+    was = previous.active
+    if was is None or (was.status, was.reason) != (active.status, active.reason):
         return True
     if (old.requests_per_second_per_replica is None) != (status.requests_per_second_per_replica is None):
         return True
@@ -290,10 +282,6 @@ def _changed(
         return True
     start = old.cold_start_seconds or 0
     return _differs(start, status.cold_start_seconds, max(1.0, STEP_SHARE * start))
-
-
-def _briefly(conditions: tuple[ScalingCondition, ...], ignored: frozenset[str]) -> list[tuple[str, str, str]]:
-    return [(item.type, item.status, item.reason) for item in conditions if item.type not in ignored]
 
 
 def _refused_again(old: str | None, new: str | None) -> bool:

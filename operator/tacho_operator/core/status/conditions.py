@@ -16,7 +16,7 @@ from tacho_operator.api.conditions import (
 )
 from tacho_operator.api.defaults import scaling_mode
 from tacho_operator.api.status.status import Condition
-from tacho_operator.core.autoscaling.status_view import RECOMMEND
+from tacho_operator.core.autoscaling.status_view import ORDINARY, RECOMMEND
 from tacho_operator.core.gate.judge import Kind
 from tacho_operator.core.problems import DETAILS, Problem
 from tacho_operator.core.revisions.planning import PLAN_PENDING
@@ -25,8 +25,6 @@ from tacho_operator.core.status.condition_value import ConditionValue
 from tacho_operator.core.status.measured_condition import measured
 from tacho_operator.core.status.reachability import serving_message
 from tacho_operator.core.status.snapshot import Snapshot
-
-SCALING = (ConditionType.ABLE_TO_SCALE, ConditionType.SCALING_ACTIVE, ConditionType.SCALING_LIMITED)
 
 ACCEPTED = "Accepted"
 """Outcome in status of a revision that has served."""
@@ -217,28 +215,24 @@ def _unplanned(snapshot: Snapshot) -> ConditionValue:
     return ConditionValue("Unknown", Reason.INSPECTING, _inspection_message(snapshot))
 
 
-def _of_scaler(kind: ConditionType) -> Callable[[Snapshot], ConditionValue | None]:
-    """A function for a condition that the scaler sets; before its first decision in this mode the stored one
-    stays, if it is of this mode.
+def scaling_active(snapshot: Snapshot) -> ConditionValue | None:
+    """The condition ScalingActive: whether replicas follow the load. Before the scaler's first decision in
+    this mode the stored one stays, if it is of this mode.
     """
-
-    def value_of(snapshot: Snapshot) -> ConditionValue | None:
-        if snapshot.resource.spec.autoscaling is None:
-            return None
-        if kind == ConditionType.ABLE_TO_SCALE and snapshot.scale_refused:
-            what = "The API server refused a change of the replicas."
-            return ConditionValue("False", Reason.FAILED_UPDATE_SCALE, what, quotation=snapshot.scale_refused)
-        if kind == ConditionType.ABLE_TO_SCALE and snapshot.scaling and snapshot.ignored_write:
-            return ConditionValue("True", Reason.REPLICAS_IGNORED, *snapshot.ignored_write)
-        if snapshot.scaling is None and _is_of_another_mode(snapshot):
-            return None
-        if snapshot.scaling is None:
-            former = find_condition(snapshot.former.conditions, kind)
-            return ConditionValue(former.status, former.reason, former.message) if former else None
-        value = next((item for item in snapshot.scaling.conditions if item.type == kind), None)
-        return ConditionValue(value.status, value.reason, value.message) if value else None
-
-    return value_of
+    if snapshot.resource.spec.autoscaling is None:
+        return None
+    if snapshot.scale_refused:
+        what = "The API server refused a change of the replicas."
+        return ConditionValue("False", Reason.FAILED_UPDATE_SCALE, what, quotation=snapshot.scale_refused)
+    if snapshot.scaling is None and _is_of_another_mode(snapshot):
+        return None
+    if snapshot.scaling is None:
+        former = find_condition(snapshot.former.conditions, ConditionType.SCALING_ACTIVE)
+        return ConditionValue(former.status, former.reason, former.message) if former else None
+    active = snapshot.scaling.active
+    if snapshot.ignored_write and (active is None or active.reason in ORDINARY):
+        return ConditionValue("True", Reason.REPLICAS_IGNORED, *snapshot.ignored_write)
+    return ConditionValue(active.status, active.reason, active.message) if active else None
 
 
 def _is_of_another_mode(snapshot: Snapshot) -> bool:
@@ -272,5 +266,5 @@ _VALUES: dict[ConditionType, Callable[[Snapshot], ConditionValue | None]] = {
     ConditionType.PLANNED: planned,
     ConditionType.MEASURED: measured,
     ConditionType.ROLLOUT_ACCEPTED: rollout_accepted,
-    **{kind: _of_scaler(kind) for kind in SCALING},
+    ConditionType.SCALING_ACTIVE: scaling_active,
 }

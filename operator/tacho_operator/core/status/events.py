@@ -38,8 +38,7 @@ _EVENT_REASONS = {
         }
     ),
     ConditionType.STALLED: frozenset[str](),
-    ConditionType.SCALING_ACTIVE: frozenset({Reason.SLO_UNATTAINABLE}),
-    ConditionType.ABLE_TO_SCALE: frozenset({Reason.REPLICAS_IGNORED}),
+    ConditionType.SCALING_ACTIVE: frozenset({Reason.SLO_UNATTAINABLE, Reason.REPLICAS_IGNORED}),
 }
 """By condition, the reasons that give an event. Failure classes, and the end of serving, always do."""
 _WARNINGS = frozenset(
@@ -98,7 +97,7 @@ def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> Resou
     latest = now.decisions[0]
     if latest.mode == RECOMMEND:
         message = f"Recommended size: {latest.to_replicas}; reason: {latest.reason}"
-        return ResourceEvent(type="Normal", reason=Reason.RESCALE_RECOMMENDED, message=message)
+        return ResourceEvent(type="Normal", reason="RescaleRecommended", message=message)
     message = f"New size: {latest.to_replicas}; reason: {latest.reason}"
     if is_refused:
         message = f"{message} Error: {is_refused}"
@@ -108,8 +107,8 @@ def _rescaled(former: LLMDeploymentStatus, status: LLMDeploymentStatus) -> Resou
 
 def _refused_size(status: LLMDeploymentStatus) -> str:
     """Why the API server refuses the present size; "": it does not."""
-    able = find_condition(status.conditions, ConditionType.ABLE_TO_SCALE)
-    return able.message if able is not None and able.reason == Reason.FAILED_UPDATE_SCALE else ""
+    found = find_condition(status.conditions, ConditionType.SCALING_ACTIVE)
+    return found.message if found is not None and found.reason == Reason.FAILED_UPDATE_SCALE else ""
 
 
 def revision_events(observed: Observed, planning: Planning) -> tuple[ResourceEvent, ...]:

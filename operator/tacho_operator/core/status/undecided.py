@@ -20,7 +20,7 @@ from tacho_operator.core.pods.view import PodView, deployment_sizes, named, view
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.rollout.reading import live_pods
 from tacho_operator.core.status.condition_value import ConditionValue
-from tacho_operator.core.status.conditions import SCALING, condition_of
+from tacho_operator.core.status.conditions import condition_of
 from tacho_operator.core.status.reachability import reached, serving_message
 from tacho_operator.core.types import Manifest, Observed
 
@@ -181,7 +181,8 @@ def _with_conditions(
     changed: Mapping[str, Any],
 ) -> LLMDeploymentStatus:
     # Nothing applies what the scaler decides meanwhile, and its figures may be of former pods.
-    conditions = [condition for condition in former.conditions if condition.type not in SCALING]
+    kept = {str(kind) for kind in ConditionType} - {ConditionType.SCALING_ACTIVE}
+    conditions = [condition for condition in former.conditions if condition.type in kept]
     scaling = former.autoscaling and former.autoscaling.model_copy(update=dict.fromkeys(FIGURES))
     for kind, value in values.items():
         conditions = set_condition(conditions, condition_of(kind, value, generation, now))

@@ -1,5 +1,4 @@
-"""Texts of a scaling decision: its calculation, and the conditions that a HorizontalPodAutoscaler would
-have."""
+"""Texts of a scaling decision: its calculation, and the condition ScalingActive."""
 
 from __future__ import annotations
 
@@ -148,8 +147,7 @@ def figures_of(at: ScalingInput, reading: Reading, found: ReplicaNeed, attainmen
 
 
 def decided(at: ScalingInput, outcome: Outcome, figures: Figures, reason: str) -> Decision:
-    """The scaling decision of an outcome, with ``reason`` and the conditions AbleToScale, ScalingActive and
-    ScalingLimited."""
+    """The scaling decision of an outcome, with ``reason`` and the condition ScalingActive."""
     if at.capacity.unattainable:
         reason = f"{reason} {_clause(at.capacity.unverified)}."
     return Decision(
@@ -158,8 +156,7 @@ def decided(at: ScalingInput, outcome: Outcome, figures: Figures, reason: str) -
         reason=reason,
         figures=figures,
         active=_slo_unattainable(at, outcome, figures),
-        able=_able_to_scale(at, outcome),
-        limited=_scaling_limited(at, outcome),
+        deviation=outcome.limited or outcome.able,
     )
 
 
@@ -178,35 +175,20 @@ def _clause(text: str) -> str:
 
 
 def _scaling_active(at: ScalingInput, outcome: Outcome, figures: Figures) -> ConditionState:
-    """The condition ScalingActive: whether the load is known."""
+    """The condition ScalingActive: whether the load is known, and what else decides the size."""
     if outcome.blind:
         why = _clause(outcome.blind) if at.pods else "No pod serves yet"
         size = f". {_limit(at, outcome)}" if outcome.limited else "; the number of replicas stays."
         return ConditionState("False", "FailedGetPodsMetric", f"{why}{size}")
     silent = f" {figures.silent} of {len(at.pods)} pods report none." if figures.silent else ""
     why = at.capacity.unverified or ("" if figures.counts_tokens else "no pod counts tokens")
+    reason = "CapacityUnverified" if why else "ValidMetricFound"
+    known = "Load metrics are available."
     if why:
-        why = _clause(why)
-        message = f"{why}: replicas follow concurrent requests and the KV cache.{silent}"
-        return ConditionState("True", "CapacityUnverified", message)
-    return ConditionState("True", "ValidMetricFound", f"Load metrics are available.{silent}")
-
-
-def _able_to_scale(at: ScalingInput, outcome: Outcome) -> ConditionState:
-    if outcome.replicas != at.replicas:
-        return ConditionState("True", "SucceededRescale", f"The new size is {outcome.replicas}.")
-    if outcome.able == "ScaleUpStabilized":
-        return ConditionState(
-            "True", outcome.able, f"More replicas are needed, but not yet: {_waits_up(at, outcome)}."
-        )
-    if outcome.able == "ScaleDownStabilized":
-        why = (
-            _retention_clause(at, outcome)
-            or f"more were needed within {at.policy.down.window_seconds:.0f} s, "
-            "or the window is not yet observed"
-        )
-        return ConditionState("True", outcome.able, f"Fewer suffice; {why}.")
-    return ConditionState("True", "ReadyForNewScale", "The recommended size matches the current size.")
+        known = f"{_clause(why)}: replicas follow concurrent requests and the KV cache."
+    if outcome.limited == "TooManyReplicas":
+        reason = outcome.limited
+    return ConditionState("True", reason, f"{known}{silent}{_deviation_reason(at, outcome)}")
 
 
 def _waits_up(at: ScalingInput, outcome: Outcome) -> str:
@@ -214,9 +196,3 @@ def _waits_up(at: ScalingInput, outcome: Outcome) -> str:
     if outcome.held:
         return outcome.held
     return f"less was needed within {seconds:.0f} s" if seconds else "one sample shows no rate"
-
-
-def _scaling_limited(at: ScalingInput, outcome: Outcome) -> ConditionState:
-    if outcome.limited:
-        return ConditionState("True", outcome.limited, _limit(at, outcome))
-    return ConditionState("False", "DesiredWithinRange", "The desired count is within the acceptable range.")

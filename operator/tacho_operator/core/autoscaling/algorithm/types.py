@@ -345,7 +345,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class ConditionState:
-    """Status, reason and message of a condition that a HorizontalPodAutoscaler has, too."""
+    """Status, reason and message of the condition ScalingActive."""
 
     status: Literal["True", "False", "Unknown"]
     reason: str
@@ -354,7 +354,7 @@ class ConditionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A scaling decision: the desired replicas, the calculation, the figures and the conditions."""
+    """A scaling decision: the desired replicas, the calculation, the figures and a condition."""
 
     replicas: int
     cause: str
@@ -363,8 +363,8 @@ class Decision:
     """The calculation behind the decision, as text."""
     figures: Figures
     active: ConditionState
-    able: ConditionState
-    limited: ConditionState
+    deviation: str
+    """What differs from the load's need: see ``able`` and ``limited`` of Outcome; "": nothing."""
 
 
 @dataclass(frozen=True, slots=True)
