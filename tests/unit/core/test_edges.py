@@ -393,4 +393,4 @@ def test_no_message_is_longer_than_a_condition_may_be() -> None:
     world.reconcile(1)
     lengths = [len(item["message"]) for item in world.status["conditions"]]
     assert max(lengths) > 100, "it is reported"
-    assert max(lengths) <= 512
+    assert max(lengths) <= 1024

@@ -35,7 +35,7 @@ class Condition(StatusModel):
     reason: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Z][A-Za-z0-9]*$")]
     """Why, in one word; docs/reference/conditions.md lists all."""
     message: Annotated[str, Field(max_length=4096)]
-    """Figure, reason and next step, at most 160 characters; quotations follow, at most 512 in all."""
+    """Figure, reason and next step; quotations follow, at most 1,024 characters in all."""
     last_transition_time: Timestamp
     """When the status last changed."""
     observed_generation: Annotated[int, integer(0, form="int64")] | None = None
