@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import pytest
 
-from tacho_contract import codec
-from tacho_contract.report import CutRequests
+from tacho_operator.core.measurement.attempts import RETRY_SECONDS
+from tacho_operator.core.measurement.requested_probe import EVENT
+from tacho_operator.core.names import MEASURE_AGAIN_ANNOTATION
 from tacho_operator.shell import execute, reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
 from tacho_operator.shell.child_backoff import WRITE_SECONDS, WRITES, Backoff
 from tacho_operator.shell.taken_names import NotCollected
+from tests.unit.core.measured_world import measured_world
 from tests.wiring.reconciling import (
     KEY,
     Server,
@@ -21,7 +22,6 @@ from tests.wiring.reconciling import (
     reconciler,
 )
 from tools.harness.pod_states import container_state
-from tools.harness.resources import at
 from tools.harness.world import World
 
 
@@ -263,25 +263,25 @@ class NotedEvents(Server):
 
 
 async def test_what_a_refused_note_should_keep_is_told_once_it_is_kept() -> None:
-    """A tenant's webhook refused the note: each reconcile counted the same cut requests for the cluster."""
-    world = World(resourceVersion="1")
-    world.come_up()
-    world.settle()
-    (pod,) = world.pods("server")
-    cut = codec.dumps(CutRequests(drain_seconds=5, cut_requests=7))
-    container_state(pod, state={"terminated": {"exitCode": 0, "message": cut, "finishedAt": at(0)}})
+    """A tenant's webhook refused the note: each reconcile told the same again."""
+    world = measured_world()
+    world.raw["metadata"] |= {"resourceVersion": "1", "annotations": {MEASURE_AGAIN_ANNOTATION: "1"}}
+    world.reconcile(1)
+    for tries in (1, 2):
+        (probe,) = world.pods("probe")
+        container_state(probe, state={"terminated": {"exitCode": 1, "message": "out of memory"}})
+        probe["status"]["phase"] = "Failed"
+        if tries == 1:
+            world.reconcile(5)
+            world.reconcile(RETRY_SECONDS)
     server = NotedEvents(world)
     server.refuses, server.forbids, server.forbids_changes = False, "ConfigMap", True
     reconcile = reconciler(server)
     for _ in range(3):
         await reconcile(KEY)
         world.raw["status"] = server.status
-    labels = {"namespace": KEY.namespace}
-    counted = partial(
-        reconcile._metrics.registry.get_sample_value, "tacho_operator_cut_requests_total", labels
-    )
-    assert (server.posted.count("RequestsCut"), counted()) == (0, None)
+    assert server.posted.count(EVENT) == 0
     assert "smol-live" in conditions(server)["Stalled"][2]
     server.forbids = ""
     await reconcile(KEY)
-    assert (server.posted.count("RequestsCut"), counted()) == (1, 7.0)
+    assert server.posted.count(EVENT) == 1

@@ -38,8 +38,8 @@ def to_apply(observed: Observed, config: Config, reconcile_plan: ReconcilePlan) 
     if planning.inspection:
         found += planning.inspection.apply
     if rollout.replicas:
-        notes = {**reconcile_plan.measuring.notes, names.CUT_ANNOTATION: reconcile_plan.cut.note}
-        found.append(live_config_map(resource, reconcile_plan.measuring.live, notes))
+        measuring = reconcile_plan.measuring
+        found.append(live_config_map(resource, measuring.live, measuring.notes))
         found += planning.apply
     if rollout.replicas or rollout.active:  # the active revision may be one that this version cannot read
         found.append(network_policy(resource, config))

@@ -54,10 +54,6 @@ MEASURE_REQUESTED_ANNOTATION = f"{GROUP}/measure-asked"
 (JSON)."""
 SIBLINGS_ANNOTATION = f"{GROUP}/measured-beside"
 """On the live ConfigMap: noisy neighbours of pods that are being measured, by pod uid (JSON)."""
-CUT_ANNOTATION = f"{GROUP}/cut-requests"
-"""On the live ConfigMap: hashes of the engine exits whose cut requests were already reported, so that each is
-reported once.
-"""
 OUTCOME_ANNOTATION = f"{GROUP}/measure-outcome"
 """On the live ConfigMap: how the last probe pod ended (JSON)."""
 RESUMED_ANNOTATION = f"{GROUP}/measure-resumed"

@@ -5,7 +5,7 @@ pods/claims   what the claims allow
 autoscaling/  how many replicas
 gate/         whether a new revision may receive requests, by what was measured
 rollout/      which revision serves now, and how many pods each revision has
-pods/         what drains have cut (cut_requests), which nodes new pods avoid (avoided_nodes)
+pods/         which nodes new pods avoid (avoided_nodes)
 measurement/  which figures are current, and whether to measure again
 status/       all of that as one snapshot; from it the status, its events, and the time of the next reconcile
 children      what to apply and what to delete
@@ -16,22 +16,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from tacho_operator.api.defaults import grace_seconds
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.target import desired_replicas
 from tacho_operator.core.children import deletion_costs, measured_pods, to_apply, to_delete, to_try
 from tacho_operator.core.gate.gating import with_gate
-from tacho_operator.core.measurement.step import plan_measurement, stored_notes
+from tacho_operator.core.measurement.step import plan_measurement
 from tacho_operator.core.planner.types import PlanResult
 from tacho_operator.core.pods.avoided_nodes import NodeMarkers, mark_nodes
 from tacho_operator.core.pods.claims import claim_limits
-from tacho_operator.core.pods.cut_requests import CutReport, report_cut_requests
 from tacho_operator.core.pods.view import PodView, deployment_sizes, views
 from tacho_operator.core.problems import refused_child
 from tacho_operator.core.reconcile_plan import ReconcilePlan
 from tacho_operator.core.revisions import controller_revision
 from tacho_operator.core.revisions.planning import PLAN_PENDING, plan_step
-from tacho_operator.core.rollout.decision import Rollout, RolloutInput, next_step
+from tacho_operator.core.rollout.decision import RolloutInput, next_step
 from tacho_operator.core.rollout.reading import (
     lost_nodes,
     pod_counts,
@@ -75,8 +73,7 @@ def decide(
             *revision_events(observed, reconcile_plan.planning),
             *reconcile_plan.markers.events,
         ),
-        noted_events=(*reconcile_plan.measuring.events, *reconcile_plan.cut.events),
-        cut_requests=reconcile_plan.cut.requests,
+        noted_events=tuple(reconcile_plan.measuring.events),
         gpu_fault_nodes=len(reconcile_plan.markers.faulty),
         requeue_after_seconds=requeue_after_seconds(snapshot, now),
         pending_plan=reconcile_plan.planning.pending_plan,
@@ -132,20 +129,9 @@ def plan_reconcile(
         measuring=plan_measurement(observed, planning, rollout, revisions, now),
         desired_replicas=desired,
         replicas=replicas,
-        cut=_cut_report(observed, servers, rollout),
         markers=_node_markers(observed, servers, now),
         blocking=limits.problems,
     )
-
-
-def _cut_report(observed: Observed, servers: Sequence[PodView], rollout: Rollout) -> CutReport:
-    """The requests that engines cut and that no event has reported yet. Empty without Deployments: what was
-    reported could not be recorded.
-    """
-    if not rollout.replicas:
-        return CutReport()
-    note = stored_notes(observed).get(names.CUT_ANNOTATION, "")
-    return report_cut_requests(servers, note, grace_seconds(observed.resource.spec))
 
 
 def _node_markers(observed: Observed, servers: Sequence[PodView], now: datetime) -> NodeMarkers:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.pods.avoided_nodes import NodeMarkers
-from tacho_operator.core.pods.cut_requests import CutReport
 from tacho_operator.core.problems import Problem
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.planning import Planning
@@ -27,7 +26,6 @@ class ReconcilePlan:
     """Replicas that the user or the scaler requests."""
     replicas: int
     """Replicas to run: desired_replicas, or fewer where a volume claim does not let all of them start."""
-    cut: CutReport
     markers: NodeMarkers
     blocking: tuple[Problem, ...] = ()
     """Problems of the resource as a whole: names, quota, claims."""

@@ -288,8 +288,6 @@ class ReconcileDecision:
     events: tuple[ResourceEvent, ...] = ()
     noted_events: tuple[ResourceEvent, ...] = ()
     """Events that a note on the live ConfigMap keeps from being repeated: posted once it is written."""
-    cut_requests: int = 0
-    """Number of requests that pods cut since the last report, counted with the noted events that say so."""
     gpu_fault_nodes: int = 0
     """Number of nodes on which a GPU fault recently ended an engine of this resource."""
     requeue_after_seconds: float | None = None

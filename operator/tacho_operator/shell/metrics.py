@@ -122,12 +122,6 @@ class Metrics:
             "Nodes on which a GPU fault ended an engine of the resource in the last 30 minutes.",
             lambda item: item.gpu_fault_nodes or None,
         )
-        self.cut_requests = Counter(
-            "tacho_operator_cut_requests_total",
-            "Requests that were unfinished when the time to drain their pod was over.",
-            ["namespace"],
-            registry=registry,
-        )
         self._shown: KnownFigures[ShownStatus] = KnownFigures(registry, SCALING_PREFIX, [faults])
         ResourceSeries(
             registry,
@@ -166,11 +160,6 @@ class Metrics:
     def request(self, verb: str, kind: str, code: int) -> None:
         """Counts one request to the API server."""
         self.requests.labels(verb, kind, str(code)).inc()
-
-    def cut(self, key: Key, requests: int) -> None:
-        """Counts requests that pods of the resource say were cut. By namespace: a tenant may forge pods."""
-        if requests:
-            self.cut_requests.labels(key.namespace).inc(requests)
 
     def report(self, result: str) -> None:
         """Counts one attempt to read a pod's report, by its result."""

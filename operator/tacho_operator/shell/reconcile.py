@@ -208,7 +208,6 @@ class Reconciler:
         is_noted = live_config_name(key.name) in {item["metadata"]["name"] for item in kube.applied}
         noted = (*(decision.noted_events if is_noted else ()), *map(warning, outcome.unreported))
         await self.events.post(observed.raw, (*decision.events, *noted), decision.now)
-        self._metrics.cut(key, decision.cut_requests if is_noted else 0)
 
     def _requeue_seconds(
         self, key: Key, decision: ReconcileDecision, outcome: ExecuteResult, *, withheld: bool
