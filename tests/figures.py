@@ -9,7 +9,7 @@ from typing import Any
 
 from tacho_contract.measurement import INVALIDATING, NOT_STEADY
 
-THERE = ("MeasurementComplete", "MeasurementPartial", "CapacityFloor", "CannotResume")
+THERE = ("MeasurementComplete", "MeasurementPartial", "CapacityFloor")
 BUSY = INVALIDATING | {"BudgetExhausted"}
 """Flags of a machine with too little time for the engine."""
 INCOMPLETE = "Incomplete"

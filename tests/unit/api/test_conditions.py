@@ -76,6 +76,7 @@ def test_the_page_names_every_type_and_every_reason() -> None:
     rows = condition_rows()
     assert list(dict.fromkeys(row.kind for row in rows)) == list(ConditionType)
     assert {row.reason for row in rows} == {*map(str, Reason), ANY_FAILURE}
+    assert len(Reason) <= 45
     assert len({(row.kind, row.status, row.reason) for row in rows}) == len(rows)
     assert [row for row in rows if not (row.meaning.endswith(".") and row.next_step.endswith("."))] == []
 

@@ -124,10 +124,10 @@ def test_record_admits_and_says_what_it_found() -> None:
     assert world.verdict() == "Regression"
     world.goes_on()
     assert world.record("active-revision") == name
-    assert world.brief("RolloutAccepted") == ("True", "RegressionRecorded")
+    assert world.brief("RolloutAccepted") == ("True", "Regression")
     assert world.brief("Stalled") == ("False", "Progressing")
     assert "-30.0 %" in world.message()
-    assert world.events.count(("Warning", "RegressionRecorded")) == 1
+    assert world.events.count(("Warning", "Regression")) == 1
 
 
 def test_a_tolerance_of_the_user_admits_it() -> None:
@@ -155,7 +155,7 @@ def test_record_instead_of_reject_needs_no_new_measurement() -> None:
     world.change(rollout=RECORD)
     world.goes_on()
     assert world.record("active-revision") == name
-    assert world.brief("RolloutAccepted") == ("True", "RegressionRecorded")
+    assert world.brief("RolloutAccepted") == ("True", "Regression")
 
 
 def test_reverted_while_it_is_judged() -> None:

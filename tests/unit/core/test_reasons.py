@@ -16,7 +16,6 @@ import pytest
 from tacho_contract.failure import FAILURE_KINDS
 from tacho_operator.api.conditions import ConditionType, Reason
 from tacho_operator.api.crd.schema import WAITING
-from tacho_operator.core.measurement.attempts import PROVISIONAL_RETRY_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
 from tacho_operator.core.types import ChildRefusal
 from tests.unit.core.gated import RECORD, Gated, rejected
@@ -84,13 +83,6 @@ def measured_with(state: str, **fields: object) -> World:
 
 
 FLAT = dataclasses.replace(CAPACITY, boundary="Plateau")
-
-
-def without_room_to_resume() -> World:
-    world = measured_with("Partial")
-    world.refusals = (ChildRefusal(kind="Pod", name="x", role="probe", message="exceeded quota"),)
-    world.reconcile(PROVISIONAL_RETRY_SECONDS)
-    return world
 
 
 def without_room_for_a_probe() -> World:
@@ -197,7 +189,6 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.MEASURED, "True", _R.MEASUREMENT_COMPLETE): serving,
     (_C.MEASURED, "True", _R.MEASUREMENT_PARTIAL): lambda: measured_with("Partial", capacity=FLAT),
     (_C.MEASURED, "True", _R.CAPACITY_FLOOR): lambda: measured_with("Partial"),
-    (_C.MEASURED, "True", _R.CANNOT_RESUME): without_room_to_resume,
     (_C.MEASURED, "Unknown", _R.MEASUREMENT_PROVISIONAL): lambda: measured_with("Complete", flags=DISTURBED),
     (_C.MEASURED, "False", _R.MEASUREMENT_STALE): lambda: after(serving(), workload=NEW_WORKLOAD),
     (_C.MEASURED, "False", _R.MEASUREMENT_FAILED): lambda: measured_with("Failed"),
@@ -214,7 +205,7 @@ WORLDS: dict[tuple[ConditionType, str, Reason], Callable[[], World]] = {
     (_C.ROLLOUT_ACCEPTED, "False", _R.ROLLED_BACK): fallen_candidate,
     (_C.ROLLOUT_ACCEPTED, "False", _R.REGRESSION): lambda: rejected()[0],
     (_C.STALLED, "True", _R.REGRESSION): lambda: rejected()[0],
-    (_C.ROLLOUT_ACCEPTED, "True", _R.REGRESSION_RECORDED): recorded_regression,
+    (_C.ROLLOUT_ACCEPTED, "True", _R.REGRESSION): recorded_regression,
     (_C.ROLLOUT_ACCEPTED, "True", _R.NOT_JUDGED): changed_with_its_model,
 }
 WORLDS |= {

@@ -141,7 +141,7 @@ def test_without_a_free_gpu_nothing_waits_in_line_and_status_says_so() -> None:
     probe["status"] = {"phase": "Pending", "conditions": [NO_GPU]}
     world.reconcile(1)
     assert not world.pods("probe")
-    assert world.brief("Measured") == ("True", "CannotResume")
+    assert world.brief("Measured") == ("True", "CapacityFloor")
     message = world.condition("Measured")["message"]
     assert message.startswith(
         "At least 400 output tokens per second: the time ran out, and no probe pod can resume. Free "
@@ -161,7 +161,7 @@ def test_a_probe_pod_that_crashes_twice_is_not_tried_again() -> None:
         probe["status"]["phase"] = "Failed"
         world.reconcile(1)
     assert never_probes(world)
-    assert world.brief("Measured") == ("True", "CannotResume")
+    assert world.brief("Measured") == ("True", "CapacityFloor")
     message = world.condition("Measured")["message"]
     assert "Correct that, then change tacho.dev/measure-again." in message
     assert "Free resources" not in message
@@ -190,7 +190,7 @@ def test_a_serving_pod_that_waits_for_a_node_comes_first() -> None:
     new["status"] = {"phase": "Pending", "conditions": [NO_GPU]}
     world.reconcile(1)
     assert not world.pods("probe")
-    assert world.brief("Measured") == ("True", "CannotResume")
+    assert world.brief("Measured") == ("True", "CapacityFloor")
     assert "A serving pod waits for a node." in world.condition("Measured")["message"]
     assert never_probes(world)
 
@@ -205,7 +205,7 @@ def test_quota_that_refuses_a_serving_pod_is_not_held_by_a_probe_pod() -> None:
     deployment["status"] = {"conditions": [refused]}
     world.reconcile(1)
     assert not world.pods("probe")
-    assert world.brief("Measured") == ("True", "CannotResume")
+    assert world.brief("Measured") == ("True", "CapacityFloor")
     message = world.condition("Measured")["message"]
     assert "A serving pod is refused: pods are forbidden: exceeded quota" in message
     assert never_probes(world)

@@ -194,7 +194,7 @@ def _accepted(snapshot: Snapshot) -> ConditionValue:
             "True", Reason.NOT_JUDGED, f"{serves}; it was not judged: {record.what}.", quotation=quotation
         )
     is_worse = record.verdict == Kind.REGRESSION
-    reason = Reason.REGRESSION_RECORDED if is_worse else Reason.ACCEPTED
+    reason = Reason.REGRESSION if is_worse else Reason.ACCEPTED
     return ConditionValue("True", reason, f"{serves}: {record.what}.", quotation=quotation)
 
 

@@ -18,7 +18,6 @@ _EVENT_REASONS = {
             Reason.MEASUREMENT_COMPLETE,
             Reason.MEASUREMENT_PARTIAL,
             Reason.CAPACITY_FLOOR,
-            Reason.CANNOT_RESUME,
             Reason.MEASUREMENT_PROVISIONAL,
             Reason.MEASUREMENT_STALE,
             Reason.MEASUREMENT_FAILED,
@@ -33,7 +32,6 @@ _EVENT_REASONS = {
             Reason.JUDGING,
             Reason.ROLLED_BACK,
             Reason.REGRESSION,
-            Reason.REGRESSION_RECORDED,
             Reason.NOT_JUDGED,
         }
     ),
@@ -49,7 +47,6 @@ _WARNINGS = frozenset(
         Reason.DEVIATES_FROM_BASELINE,
         Reason.ROLLED_BACK,
         Reason.REGRESSION,
-        Reason.REGRESSION_RECORDED,
         Reason.NOT_JUDGED,
         Reason.SLO_UNATTAINABLE,
         Reason.REPLICAS_IGNORED,

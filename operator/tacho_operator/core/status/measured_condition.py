@@ -160,7 +160,7 @@ def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) 
         correct = f"Correct that, then change {names.MEASURE_AGAIN_ANNOTATION}."
         next_step = "Free resources for one more pod." if crowded else correct
         quotation = remeasure.outcome.message.replace(DETAILS, " ")
-        return ConditionValue("True", Reason.CANNOT_RESUME, what, next_step, quotation)
+        return ConditionValue("True", Reason.CAPACITY_FLOOR, what, next_step, quotation)
     follows = "resumes" if remeasure.running else "will resume"
     next_step = f"Probe pod {attempts + 1} of {ATTEMPTS} {follows} the search."
     return ConditionValue("True", Reason.CAPACITY_FLOOR, f"{text}: {why}.", next_step)
