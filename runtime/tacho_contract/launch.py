@@ -180,7 +180,7 @@ class ProbeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """A request to one serving pod to measure itself again; the pod leaves the Service meanwhile."""
+    """The rollout gate's request to a candidate's pod to measure itself again."""
 
     request: str = ""
     """Name of the request; a new name is a new request. "": none."""

@@ -130,16 +130,4 @@ def test_later_pods_are_checked_and_a_person_has_it_measured_again(llmd: Llmd, t
     since.must_be(("Full", throwaway))
     assert {len(found) for found in asking.endpoints} == {2}, "who serves is left alone"
     eventually("the throwaway pod is gone", lambda: not llmd.pods("probe") or None)
-
-    since.begin()
-    asking = Asking(llmd, "disrupt-by-hand")
-    asking.until_answered()
-    (pod,) = eventually(
-        "the run is kept", lambda: {name for _, name in since.found()} & serving.keys() or None
-    )
-    since.must_be(("Full", pod))
-    assert {len(found) for found in asking.endpoints} == {1, 2}, (
-        "one leaves the Service for it, the other stays"
-    )
-    eventually("both serve again", lambda: len(llmd.endpoints()) == 2 or None)
     assert {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in llmd.pods()} == serving

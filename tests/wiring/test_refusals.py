@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tacho_operator.core.measurement.attempts import RETRY_SECONDS
-from tacho_operator.core.measurement.requested_probe import EVENT
+from tacho_operator.core.measurement.step import EVENT
 from tacho_operator.core.names import MEASURE_AGAIN_ANNOTATION
 from tacho_operator.shell import execute, reconcile as module
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid

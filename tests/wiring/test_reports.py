@@ -285,7 +285,7 @@ async def test_what_serves_and_was_measured_is_not_asked_again(monkeypatch: pyte
         assert counted["answered"] == 2, "a container that began anew may be measured anew"
         await one.collect(KEY, [pod(restarts=1)], dumps(LiveConfig(measure_key="another")))
         assert counted["answered"] == 3, "it is to be measured with another workload"
-        again = LiveConfig(measure_key="m", again=Again(request="disrupt-1", hostname="u1"))
+        again = LiveConfig(measure_key="m", again=Again(request="gate-1", hostname="u1"))
         await one.collect(KEY, [pod(restarts=1)], dumps(again))
         assert counted["answered"] == 4, "it is to measure itself again"
         monkeypatch.setattr(reports, "FINAL_SECONDS", 0.0)

@@ -44,14 +44,9 @@ MEASURE_KEY_ANNOTATION = f"{GROUP}/measure-key"
 """On a probe pod: the measure key (hash of workload, SLO and probe settings) of its measurement."""
 
 MEASURE_AGAIN_ANNOTATION = f"{GROUP}/measure-again"
-"""Set by the user on the resource: any new value measures the active revision again in a probe pod. A value
-that begins with ``disrupt`` measures it in a serving pod.
-"""
+"""Set by the user on the resource: any new value measures the active revision again in a probe pod."""
 ANSWERED_ANNOTATION = f"{GROUP}/measured-again"
 """On the live ConfigMap: the last value of the measure-again annotation whose measurement has ended."""
-MEASURE_REQUESTED_ANNOTATION = f"{GROUP}/measure-asked"
-"""On the live ConfigMap: the serving pod that was requested to measure again, and the time of the request
-(JSON)."""
 SIBLINGS_ANNOTATION = f"{GROUP}/measured-beside"
 """On the live ConfigMap: noisy neighbours of pods that are being measured, by pod uid (JSON)."""
 OUTCOME_ANNOTATION = f"{GROUP}/measure-outcome"

@@ -13,8 +13,8 @@ from tacho_contract.launch import LiveConfig
 from tacho_contract.units import format_time
 from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.core.gate.evidence import CandidateMeasurement, judged, newest
+from tacho_operator.core.gate.gating import BEGIN_SECONDS
 from tacho_operator.core.gate.judge import GateVerdict, Kind
-from tacho_operator.core.measurement.requested_probe import BEGIN_SECONDS
 from tacho_operator.core.measurement.step import Gathered, gathered
 from tacho_operator.core.revisions.controller_revision import Revision, read_all
 from tacho_operator.core.revisions.identity import live_config

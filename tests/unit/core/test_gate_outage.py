@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tacho_operator.core.gate.gating import OUTAGE_SECONDS
-from tacho_operator.core.measurement.requested_probe import END_SECONDS
+from tacho_operator.core.gate.gating import END_SECONDS, OUTAGE_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS
 from tests.unit.core.gated import OTHER, Gated, figures
 

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from tacho_contract.units import format_time
 from tacho_operator.core import names
-from tacho_operator.core.measurement.requested_probe import BEGIN_SECONDS, END_SECONDS
+from tacho_operator.core.gate.gating import BEGIN_SECONDS, END_SECONDS
 from tacho_operator.core.rollout.record import MIN_READY_SECONDS, GateRecord
 from tests.properties import examples
 from tests.unit.core.gated import Gated, figures, rejected

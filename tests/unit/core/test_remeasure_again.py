@@ -18,7 +18,6 @@ from tests.unit.core.remeasuring import (
     DISABLED,
     MOVED,
     OLD_MOVED,
-    SPEC,
     Row,
     assert_step,
     note,
@@ -26,7 +25,6 @@ from tests.unit.core.remeasuring import (
     report,
     step,
 )
-from tools.harness.resources import resource
 from tools.harness.world import World
 
 ROWS: dict[str, Row] = {
@@ -150,13 +148,12 @@ def test_a_request_is_answered_once_where_the_server_itself_got_nothing(state: s
     assert world.brief("Reconciling") == ("False", "Settled")
 
 
-@pytest.mark.parametrize("request_of", ["now", "disrupt-1"])
-def test_a_request_beside_a_candidate_is_told_to_wait_for_it(request_of: str) -> None:
+def test_a_request_beside_a_candidate_is_told_to_wait_for_it() -> None:
     """Nothing was said of it, for as long as the candidate found no node."""
     world = World()
     world.come_up()
     world.roll_out()
-    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: request_of}
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "now"}
     world.reconcile(1)
     assert world.brief("Measured") == ("True", "MeasurementComplete")
     assert world.condition("Measured")["message"].endswith(
@@ -180,9 +177,3 @@ def test_a_request_beside_a_candidate_is_no_matter_where_measuring_is_disabled()
     assert world.brief("Reconciling") == ("True", "RollingOut")
     assert world.brief("Measured") == ("True", "MeasurementComplete")
     assert "requested measurement" not in world.condition("Measured")["message"]
-
-
-def test_what_a_serving_pod_is_to_answer_starts_no_throwaway_pod() -> None:
-    disrupting = resource(SPEC, annotations={names.MEASURE_AGAIN_ANNOTATION: "disrupt-1"})
-    found = step(resource=disrupting, measurements=(CLEAN,), answered="before")
-    assert (found.apply, found.answered) == ((), "before")

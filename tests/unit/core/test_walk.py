@@ -30,7 +30,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("probe"), st.sampled_from(("Auto", "Always", "Disabled"))),
     st.tuples(st.just("inspected"), st.booleans()),
     st.tuples(st.sampled_from(ACTS), st.integers(0, 5)),
-    st.tuples(st.just("again"), st.sampled_from(("1", "2", "disrupt-1", ""))),
+    st.tuples(st.just("again"), st.sampled_from(("1", "2", ""))),
     st.tuples(st.just("time"), st.sampled_from((1, 11, 700))),
     st.tuples(st.just("delete"), st.sampled_from(("Service", "ConfigMap", "NetworkPolicy"))),
     st.tuples(st.just("conflict"), st.booleans()),

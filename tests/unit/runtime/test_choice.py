@@ -62,7 +62,7 @@ def live(policy: str = "Auto", *baselines: Baseline, again: Again | None = None)
 
 
 ELSEWHERE = baseline(environment=dataclasses.replace(HERE, cpu_count=64))
-ASKED = Again(request="disrupt-1", hostname="demo-1")
+ASKED = Again(request="gate-1", hostname="demo-1")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ ASKED = Again(request="disrupt-1", hostname="demo-1")
         (live("Always", baseline()), None, POD, "full"),
         (live("Disabled", baseline()), None, POD, "nothing"),
         (live("Auto", baseline(), again=ASKED), measured(), POD, "full"),
-        (live("Auto", again=ASKED), measured(request="disrupt-1"), POD, "nothing"),
-        (live("Auto", again=ASKED), measured(request="disrupt-0"), POD, "full"),
-        (live("Auto", again=Again(request="disrupt-1", hostname="demo-2")), measured(), POD, "nothing"),
+        (live("Auto", again=ASKED), measured(request="gate-1"), POD, "nothing"),
+        (live("Auto", again=ASKED), measured(request="gate-0"), POD, "full"),
+        (live("Auto", again=Again(request="gate-1", hostname="demo-2")), measured(), POD, "nothing"),
         (live("Disabled", again=ASKED), measured(), POD, "nothing"),
     ],
 )

@@ -140,12 +140,12 @@ async def test_the_probe_gets_the_baseline_and_who_asked_is_in_the_measurement()
     )
     limits = ProbeSettings(timeout_seconds=5)
     checked, _ = await outcome(probe, LiveConfig(measure_key="m", baselines=(known,), probe=limits))
-    again = Again(request="disrupt-1", hostname="me")
+    again = Again(request="gate-1", hostname="me")
     asked_for, _ = await outcome(
         probe, LiveConfig(measure_key="m", baselines=(known,), probe=limits, again=again), figures()
     )
     assert seen == [known, None]
-    assert (checked.request, asked_for.request) == ("", "disrupt-1")
+    assert (checked.request, asked_for.request) == ("", "gate-1")
 
 
 async def test_what_failed_before_and_what_nobody_knows_is_not_asked_to_score() -> None:

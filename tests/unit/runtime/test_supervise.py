@@ -317,19 +317,19 @@ def test_a_serving_pod_that_is_asked_leaves_the_service_measures_and_comes_back_
     with running(config, tmp_path, live=live, program=(sys.executable, "-c", IMPATIENT)) as runtime:
         runtime.until_ready()
         before = runtime.report()["startup"]
-        mine = Again(request="disrupt-1", hostname=os.uname().nodename)
+        mine = Again(request="gate-1", hostname=os.uname().nodename)
         replace_file(Path(config.paths.live_file), codec.dumps(dataclasses.replace(live, again=mine)))
         runtime.until(lambda: "waiting for 1" in runtime.report().get("message", ""), "the leave")
         assert runtime.get("/readyz")[0] == 503, "no request may come while it is measured"
         assert runtime.get("/livez")[0] == 200
         assert runtime.report()["phase"] == "Probing"
         count.write_text("0")
-        runtime.until(lambda: runtime.report()["measurement"].get("request") == "disrupt-1", "the answer")
+        runtime.until(lambda: runtime.report()["measurement"].get("request") == "gate-1", "the answer")
         runtime.until_ready()
         answered = runtime.report()
         assert answered["measurement"]["observedTime"] != "2026-01-02T03:04:05Z"
         assert answered["startup"] == before, "it is no part of the start"
-        other = Again(request="disrupt-2", hostname="another-pod")
+        other = Again(request="gate-2", hostname="another-pod")
         replace_file(Path(config.paths.live_file), codec.dumps(dataclasses.replace(live, again=other)))
         time.sleep(1.5)
         assert runtime.report()["phase"] == "Serving"
@@ -342,7 +342,7 @@ def test_a_pod_that_is_stopped_as_it_leaves_the_service_waits_for_its_clients(tm
     count = tmp_path / "running"
     count.write_text("1")
     config = custom_config(tmp_path, "--answers", "--running", str(count), drain_seconds=2)
-    mine = Again(request="disrupt-1", hostname=os.uname().nodename)
+    mine = Again(request="gate-1", hostname=os.uname().nodename)
     live = LiveConfig(measure_key="m", probe=ProbeSettings(budget_seconds=2, timeout_seconds=4))
     with running(config, tmp_path, live=live, program=(sys.executable, "-c", IMPATIENT)) as runtime:
         runtime.until_ready()

@@ -19,6 +19,8 @@ from tacho_operator.core.pods.view import PodView
 from tacho_operator.core.revisions.controller_revision import Revision
 
 TIME_LIMIT = 64
+SERVING = "Serving"
+"""A runtime's phase once its engine serves and is not being measured."""
 _SAME = "a check found the rates of the active revision, which has the same plan and hardware"
 LENGTHS = frozenset({"OtherInput", "ShortOutput"})
 """Flags of figures that were measured with other lengths than spec.workload has."""

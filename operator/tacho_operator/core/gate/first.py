@@ -10,8 +10,8 @@ from datetime import datetime
 
 from tacho_contract.units import parse_time
 from tacho_operator.core import names
+from tacho_operator.core.gate.evidence import SERVING
 from tacho_operator.core.gate.judge import Kind, comparable
-from tacho_operator.core.measurement.requested_probe import SERVING
 from tacho_operator.core.pauses import pause_left
 from tacho_operator.core.pods.view import PodView, views
 from tacho_operator.core.rollout.decision import RolloutInput

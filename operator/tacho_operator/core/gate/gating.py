@@ -20,15 +20,9 @@ from tacho_contract.units import clipped, format_time, parse_time
 from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
-from tacho_operator.core.gate.evidence import CandidateMeasurement, judged, newest
+from tacho_operator.core.gate.evidence import SERVING, CandidateMeasurement, judged, newest
 from tacho_operator.core.gate.first import without_active
 from tacho_operator.core.gate.judge import Kind
-from tacho_operator.core.measurement.requested_probe import (
-    BEGIN_SECONDS,
-    END_SECONDS,
-    SERVING,
-    hostname_of,
-)
 from tacho_operator.core.measurement.step import gathered
 from tacho_operator.core.pauses import pause_left
 from tacho_operator.core.revisions.controller_revision import Revision
@@ -39,6 +33,14 @@ from tacho_operator.core.types import Observed
 
 MEASUREMENTS = 3
 """Most measurements of a candidate before it is admitted without a verdict."""
+BEGIN_SECONDS = 300.0
+"""Seconds in which a candidate's pod has to begin to measure itself again. The kubelet updates a mounted
+ConfigMap within two minutes.
+"""
+END_SECONDS = 3600.0
+"""Shortest time in which all measurements of a candidate have to end."""
+HOSTNAME_LENGTH = 63
+"""Length to which a kubelet cuts a pod's name for its hostname; trailing dashes and dots are removed."""
 MISSED_SECONDS = 60.0
 """Shortest time for which a missing report is awaited."""
 WHAT_LIMIT = 200
@@ -228,7 +230,7 @@ def _awaiting(case: _Case, record: GateRecord, found: CandidateMeasurement | Non
         message += f"; so far {record.what}"
     if record.measurements and _is_noted(case, record):
         request = names.digest([record.revision, record.key, record.measured_time, number])
-        again = Again(request=f"gate-{request}", hostname=hostname_of(record.pod))
+        again = Again(request=f"gate-{request}", hostname=record.pod[:HOSTNAME_LENGTH].rstrip("-."))
     left = _left_seconds(case, record, found)
     return Gating(
         record=record, admits=False, message=message, again=again, requeue_after_seconds=left or None

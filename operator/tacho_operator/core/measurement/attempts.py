@@ -29,10 +29,6 @@ free and most neighbours have finished by then.
 LONGEST_RETRY_SECONDS = 6 * 3600.0
 CRASHES = 2
 """Number of crashes of the measuring pod after which the measurement counts as failed."""
-DISRUPT = "disrupt"
-"""First word of the measure-again annotation where a serving pod shall measure itself; any other value starts
-a probe pod.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ from tacho_operator.core.manifests.helper_pods import probe_pod
 from tacho_operator.core.manifests.objects import start_deadline_seconds
 from tacho_operator.core.measurement.attempts import (
     ATTEMPTS,
-    DISRUPT,
     PROVISIONAL_RETRY_SECONDS,
     AttemptNote,
     Resumed,
@@ -132,7 +131,7 @@ class RemeasureInput:
     @property
     def request(self) -> str:
         """The unanswered request for a measurement by a probe pod; "": none."""
-        return "" if self.requested == self.answered or self.requested.startswith(DISRUPT) else self.requested
+        return "" if self.requested == self.answered else self.requested
 
     @property
     def probe(self) -> PodView | None:

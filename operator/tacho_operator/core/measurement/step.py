@@ -26,7 +26,6 @@ from tacho_operator.core.measurement.noisy_neighbours import (
 )
 from tacho_operator.core.measurement.probe_pods import ProbeFailure, RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.measurement.records import serving_kinds, updated_measurements
-from tacho_operator.core.measurement.requested_probe import EVENT, former_request, plan_reprobe
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
@@ -38,6 +37,7 @@ from tacho_operator.core.rollout.decision import Rollout
 from tacho_operator.core.rollout.reading import lost_nodes
 from tacho_operator.core.types import Manifest, Observed, ResourceEvent
 
+EVENT = "NotMeasuredAgain"
 UNSETTLED = "The requested measurement begins once the revision of the present spec serves."
 
 
@@ -58,8 +58,6 @@ class MeasurementPlan:
     """
     neighbours: Mapping[str, str] = field(default_factory=dict)
     """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
-    reprobe_note: str = ""
-    """The request and its pod, for a serving pod that shall measure itself, as JSON."""
     events: tuple[ResourceEvent, ...] = ()
 
     @property
@@ -77,7 +75,6 @@ class MeasurementPlan:
         return {
             names.OUTCOME_ANNOTATION: self.remeasure.note,
             names.ANSWERED_ANNOTATION: self.remeasure.answered,
-            names.MEASURE_REQUESTED_ANNOTATION: self.reprobe_note,
             names.RESUMED_ANNOTATION: write_resumed(self.remeasure.resumed),
             names.SIBLINGS_ANNOTATION: write_neighbours(self.neighbours),
         }
@@ -193,7 +190,6 @@ def plan_measurement(
         deviating=off,
         unlike=_unlike(known.pod_reports, current(measurements)),
         neighbours=known.neighbours,
-        reprobe_note=notes.get(names.MEASURE_REQUESTED_ANNOTATION, ""),
     )
     settled = not rollout.candidate and planning.desired_revision in {rollout.active, rollout.rejected} - {""}
     if active is None or not settled:
@@ -243,18 +239,9 @@ def _with_probe_pods(
     reports: Mapping[str, Report],
     now: datetime,
 ) -> MeasurementPlan:
-    """``known``, with the next measurement in a serving or a probe pod, once no rollout is in progress."""
+    """``known``, with the next measurement in a probe pod, once no rollout is in progress."""
     resource, notes = observed.resource, stored_notes(observed)
-    reprobe = plan_reprobe(
-        "" if known.disabled else resource.metadata.annotations.get(names.MEASURE_AGAIN_ANNOTATION, ""),
-        known.remeasure.answered,
-        servers=servers,
-        reports=reports,
-        former=former_request(live_text(observed.config_maps, resource.metadata.name)),
-        note=known.reprobe_note,
-        now=now,
-    )
-    live = dataclasses.replace(known.live, again=reprobe.again)
+    live, answered = known.live, known.remeasure.answered
     unmeasured = (
         pod_report(reports[pod.uid], pod).unmeasured_since
         for pod in servers
@@ -270,7 +257,7 @@ def _with_probe_pods(
         probes=probes,
         reports=reports,
         note=notes.get(names.OUTCOME_ANNOTATION, ""),
-        answered=reprobe.answered,
+        answered=answered,
         deviating=known.deviating,
         unmeasured_since=max(filter(None, unmeasured), default=None),
         resumed=known.remeasure.resumed,
@@ -284,13 +271,11 @@ def _with_probe_pods(
     entry = known.current
     if entry is not None and step.cause == Cause.UNFINISHED and (step.apply or probes):
         live = dataclasses.replace(live, known=known_levels(entry))
-    waits = [item for item in (step.requeue_after_seconds, reprobe.requeue_after_seconds) if item is not None]
     return dataclasses.replace(
         known,
         live=live,
-        remeasure=dataclasses.replace(step, requeue_after_seconds=min(waits, default=None)),
-        reprobe_note=reprobe.note,
-        events=(*reprobe.events, *_failed_request(step, reprobe.answered)),
+        remeasure=step,
+        events=tuple(_failed_request(step, answered)),
     )
 
 
