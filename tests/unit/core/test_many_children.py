@@ -26,7 +26,6 @@ from tools.harness.world import World, copied
 
 SERVED = measured_world(SPEC).observed()
 SERVER = next(pod for pod in SERVED.pods if pod["metadata"]["labels"].get(names.ROLE_LABEL) == "server")
-REVISION = SERVER["metadata"]["labels"][names.REVISION_LABEL]
 
 
 def calls(observed: Observed) -> int:
