@@ -57,7 +57,7 @@ async def test_a_defect_is_a_condition_of_that_resource_alone(world: World, defe
     assert "ZeroDivisionError: division by" in found["Stalled"][2]
     assert "report the error" in found["Stalled"][2]
     assert found["Stalled"][2].isprintable()
-    assert len(found["Stalled"][2]) <= 512
+    assert len(found["Stalled"][2]) <= 1024
     assert before in server.status["conditions"], "what is known stays"
     assert [kind for kind in server.applied if kind != "LLMDeployment"] == [], "children stay as they are"
     assert server.created == ["Event"]
