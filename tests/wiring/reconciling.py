@@ -57,9 +57,6 @@ class Server:
         self.gets += 1
         return None if self.owner_deleted else self._world.raw
 
-    def has_long_reports(self, _key: Key) -> bool:
-        return False
-
     async def observe(self, key: Key) -> Observed | None:
         self.observed += 1
         if self.fails:

@@ -1,8 +1,7 @@
-"""Resources whose children are long are in memory one at a time for each namespace, and none is too long."""
+"""Of the children of a resource no more is read than fits in memory."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Any, cast
 
@@ -16,13 +15,11 @@ from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import Observer, UndecidedResource
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.store import objects
-from tacho_operator.shell.store.objects import BYTES_LIMIT, HEAVY_BYTES
+from tacho_operator.shell.store.objects import BYTES_LIMIT
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.store.trimming import json_bytes, weight
 from tacho_operator.shell.workqueue import Key
-from tests.wiring.reconciling import Server, reconciler
 from tools.harness.resources import CLAIM_SPEC, raw_resource
-from tools.harness.world import World
 
 KEY = Key("ml", "smol")
 
@@ -43,30 +40,6 @@ def held() -> Store:
         raw = raw_resource(CLAIM_SPEC, resourceVersion="1", name=name, uid=f"uid-{name}")
         store.put("LLMDeployment", raw)
     return store
-
-
-def test_a_resource_is_heavy_with_all_its_children_and_where_their_length_is_unknown() -> None:
-    store = held()
-    assert not store.is_heavy(KEY)
-    assert not store.is_heavy(Key("ml", "unknown"))
-    half = {"data": {"a": "x" * (HEAVY_BYTES // 2)}}
-    store.put("ControllerRevision", child(1, **half))
-    assert not store.is_heavy(KEY)
-    store.put("Service", child(1, spec=half))
-    assert store.is_heavy(KEY)
-    assert not store.is_heavy(Key("ml", "other"))
-    store.remove("Service", "ml", "smol-1")
-    assert not store.is_heavy(KEY)
-    store.put("Deployment", child(1) | {METADATA_ONLY: ""})
-    assert store.is_heavy(KEY), "it is read, and may be long"
-    store.put(
-        "LLMDeployment",
-        {
-            "metadata": raw_resource(name="other", resourceVersion="2", uid="uid-other")["metadata"],
-            METADATA_ONLY: "",
-        },
-    )
-    assert store.is_heavy(Key("ml", "other"))
 
 
 def test_the_bytes_of_all_kinds_of_children_count_together() -> None:
@@ -180,58 +153,3 @@ async def test_of_very_many_long_pods_a_thousand_are_read() -> None:
     with pytest.raises(UndecidedResource, match="more than 1000 objects of kind Pod that are long, or whose"):
         await observer.observe(KEY)
     assert asked == {"Pod": 1000}
-
-
-@pytest.mark.parametrize(("heavy", "together"), [("manifests", 1), ("reports", 1), ("", 3)])
-async def test_of_heavy_resources_of_a_namespace_one_is_reconciled_at_a_time(
-    heavy: str, together: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Eight at once, of seven megabytes each, took 600 MiB."""
-    store, world = held(), World(resourceVersion="1")
-    monkeypatch.setattr(store, "is_heavy", lambda key: heavy == "manifests" and key.namespace == "ml")
-    running, most = 0, 0
-
-    class Slow(Server):
-        def has_long_reports(self, key: Key) -> bool:
-            return heavy == "reports" and key.namespace == "ml"
-
-        async def observe(self, key: Key) -> None:
-            nonlocal running, most
-            running += 1
-            most = max(most, running)
-            for _ in range(5):
-                await asyncio.sleep(0)
-            running -= 1
-
-    reconcile = reconciler(Slow(world), store)
-    keys = [Key("ml", "a"), Key("ml", "b"), Key("ml", "c")]
-    await asyncio.gather(*map(reconcile, keys))
-    assert most == together
-    await asyncio.gather(*map(reconcile, [*keys, Key("elsewhere", "a")]))
-    assert most == together + 1, "another namespace waits for none of them"
-
-
-async def test_of_heavy_resources_of_all_namespaces_two_are_reconciled_at_a_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A tenant with ten namespaces had ten in memory, of 128 MiB each."""
-    store, world = held(), World(resourceVersion="1")
-    monkeypatch.setattr(store, "is_heavy", lambda key: key.name == "heavy")
-    running, most, ended = list[Key](), list[Key](), list[Key]()
-
-    class Slow(Server):
-        async def observe(self, key: Key) -> None:
-            nonlocal most
-            running.append(key)
-            most = max(most, [item for item in running if item.name == "heavy"], key=len)
-            for _ in range(5 if key.name == "heavy" else 1):
-                await asyncio.sleep(0)
-            running.remove(key)
-            ended.append(key)
-
-    reconcile = reconciler(Slow(world), store)
-    heavy = [Key(f"n{number}", "heavy") for number in range(10) for _ in range(2)]
-    await asyncio.gather(*map(reconcile, [*heavy, Key("n0", "light"), Key("n11", "light")]))
-    assert len(most) == len({key.namespace for key in most}) == 2
-    assert {key.name for key in ended[:2]} == {"light"}, "they wait for no heavy one"
-    assert len(ended) == 22

@@ -246,16 +246,6 @@ async def test_the_reports_of_all_resources_share_the_memory_by_namespace(
         assert (one._cache._bytes, one._cache._namespaces, one._cache._sizes) == (0, {}, {})
 
 
-async def test_a_resource_with_long_reports_is_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = reports.memory_bytes(loads(Report, MEASURED))
-    monkeypatch.setattr(report_cache, "HEAVY_REPORTS_BYTES", 2 * size)
-    async with answering(monkeypatch, ok(MEASURED)), asking() as (one, _):
-        for pods, heavy in ((1, False), (2, True), (1, False)):
-            await one.collect(KEY, [pod(f"u{number}") for number in range(pods)], LIVE)
-            assert one.is_heavy(KEY) is heavy
-        assert not one.is_heavy(Key("ns", "other"))
-
-
 def test_a_report_is_held_in_a_fraction_of_its_memory() -> None:
     report = full_report()
     item = report_cache.cached(report, "", 0, 0.0)

@@ -132,10 +132,6 @@ class Observer:
         self._child_reads = ChildReads(kube, store)
         self._replica_writes = ReplicaWrites(clock)
 
-    def has_long_reports(self, key: Key) -> bool:
-        """Whether the reports of the resource are so long that few like it may be in memory at once."""
-        return self._reports.is_heavy(key)
-
     async def observe(self, key: Key) -> Observed | None:
         """The resource and all that its decision depends on; None: deleted. Raises UndecidedResource."""
         raw = self._store.resource(key)

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
 
@@ -34,7 +33,6 @@ from tacho_operator.shell.child_backoff import Backoff
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import EventPosts, warning
 from tacho_operator.shell.execute import ExecuteResult, child_name, children, delete_pods, execute, existing
-from tacho_operator.shell.heavy import HeavyTurns
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.log_context import begin_reconcile, found_uid
 from tacho_operator.shell.metrics import Metrics
@@ -108,18 +106,12 @@ class Reconciler:
         self._trials = Trials(kube)
         self.events = EventPosts(kube)
         self._backoff = Backoff()
-        self._heavy = HeavyTurns()
         self._unanswered: dict[Key, int] = {}
         """Number of reconciles in a row that ended with a temporary error of the API server."""
 
     async def __call__(self, key: Key) -> float | None:
         """Reconciles the resource. Returns seconds until the next reconcile; None: only after a change."""
         begin_reconcile(key)
-        is_heavy = self._store.is_heavy(key) or self._sources.observer.has_long_reports(key)
-        async with self._heavy.turn(key.namespace) if is_heavy else nullcontext():
-            return await self._with_metrics(key)
-
-    async def _with_metrics(self, key: Key) -> float | None:
         with self._metrics.reconcile():
             if self._config.runtime is None:
                 self._config = dataclasses.replace(self._config, runtime=await self._sources.own_image())

@@ -12,15 +12,12 @@ from operator import attrgetter
 from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
 from tacho_operator.core.pods.view import PodView
-from tacho_operator.shell.store.objects import HEAVY_BYTES
 from tacho_operator.shell.workqueue import Key
 
 ALL_BYTES = 64 << 20
 """Most bytes that the packed reports of all resources take: 25,000 true ones, 1,000 of random text."""
 CACHED_OVERHEAD_BYTES = 500
 """About what a cached report takes beside its packed text and the state of its pod."""
-HEAVY_REPORTS_BYTES = 8 * HEAVY_BYTES
-"""Bytes of memory of a resource's reports from which it is heavy; manifests take eight times their weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +93,6 @@ class ReportCache:
         """The reports of a resource, by pod uid."""
         namespace = self._namespaces.get(key.namespace)
         return namespace.of_keys.get(key, {}) if namespace else {}
-
-    def is_heavy(self, key: Key) -> bool:
-        """Whether the reports of the resource are so long that few like it may be in memory at once."""
-        return self._sizes[key] >= HEAVY_REPORTS_BYTES
 
     def put(self, key: Key, uid: str, report: CachedReport) -> bool:
         """Caches the report in place of the pod's previous one; False: there is no place."""

@@ -181,10 +181,6 @@ class Reports:
                 rested = time.monotonic()
         return found
 
-    def is_heavy(self, key: Key) -> bool:
-        """Whether the reports of the resource are so long that few like it may be in memory at once."""
-        return self._cache.is_heavy(key)
-
     def _answered(self, uid: str, done: asyncio.Task[bool]) -> None:
         self._requests.pop(uid, None)
         slow = self._slow.pop(uid, set())

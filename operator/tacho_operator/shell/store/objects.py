@@ -53,9 +53,6 @@ KEPT_CONTENT = ("LLMDeployment", "PersistentVolumeClaim")
 
 A decision reads the present one of an LLMDeployment. The access modes of a claim never change.
 """
-HEAVY_BYTES = 512 << 10
-"""Weight of a resource with children from which it is heavy. One of a namespace is reconciled at a time."""
-
 NAMESPACE_CHILDREN = 30_000
 """Most owned children of a namespace that are stored, where RESOURCE_CHILDREN are not more. 1,000 resources
 have some 20,000.
@@ -154,13 +151,6 @@ class StoredObjects:
     def controlled_bytes(self, namespace: str, owners: Iterable[str]) -> int:
         """Weight of the objects that ``owners`` (uids) control in the namespace."""
         return sum(self._controlled_bytes[namespace, uid] for uid in owners)
-
-    def weight(self, owner: Name) -> int:
-        """Weight of the objects with a resource's label; at least HEAVY_BYTES where one is to be read
-        from the API server, as its length is not known.
-        """
-        entries = (self.by_name[name] for name in self._labelled.get(owner, ()))
-        return sum(HEAVY_BYTES if entry.is_part else entry.size for entry in entries)
 
     def on_node(self, node: str) -> Collection[Name]:
         return self._on_node.get(node, ())

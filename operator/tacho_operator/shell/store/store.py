@@ -143,15 +143,6 @@ class Store(WatchStreams):
         together = sum(self._kinds[other].controlled_bytes(namespace, owners) for other in CONTROLLED)
         return Excess.BYTES if together > objects.BYTES_LIMIT else None
 
-    def is_heavy(self, key: Key) -> bool:
-        """Whether the resource and its children are so long that few like it may be in memory at once."""
-        entry = self._kinds["LLMDeployment"].by_name.get((key.namespace, key.name))
-        if entry is None:
-            return False
-        own = objects.HEAVY_BYTES if entry.is_part or entry.outdated is not None else entry.size
-        weights = (stored.weight((key.namespace, key.name)) for stored in self._kinds.values())
-        return own + sum(weights) >= objects.HEAVY_BYTES
-
     def state(self, key: Key) -> StoreState:
         """What the queue needs to know of a resource: reported, ready, serving. All False for one that is not
         stored."""
