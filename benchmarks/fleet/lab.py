@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.cluster import binaries
 from tools.cluster.controlplane import ControlPlane
-from tools.harness.definition import install_definition
-from tools.harness.operator_process import Operator, install_rights
+from tools.harness.operator_process import Operator
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
@@ -66,31 +61,6 @@ class Reading:
             "requestsPerMinute": round(60 * sum(requests.values()) / seconds, 1),
             "writes": sum(count for what, count in requests.items() if what.split()[0] in WRITES),
         }
-
-
-def record_run(
-    spaces: Sequence[str],
-    log: str,
-    measure: Callable[[Path, Operator], Awaitable[dict[str, Any]]],
-    result: Path,
-) -> dict[str, Any]:
-    """Gives ``measure`` the kubeconfig of a control plane with ``spaces``, and an operator to start.
-
-    Prints what it found, writes it to ``result``, and returns it.
-    """
-    with QuickControlPlane(binaries.find(print)) as cluster:
-        install_definition(cluster)
-        for space in spaces:
-            cluster.create_namespace(space)
-        place = Path(tempfile.gettempdir()) / f"tacho-{log}-{os.getpid()}.log"
-        operator = Operator(install_rights(cluster), place, TACHO_RESYNC_SECONDS="3600")
-        try:
-            found = asyncio.run(measure(cluster.kubeconfig, operator))
-        finally:
-            operator.kill()
-    print(json.dumps(found, indent=2))
-    result.write_text(json.dumps(found, indent=2) + "\n")
-    return found
 
 
 def pid_of(operator: Operator) -> int:
