@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tacho_contract import SCHEMA
 from tacho_contract.codec import flat
-from tacho_contract.measurement import Baseline, KnownLevels, Measurement, Workload
+from tacho_contract.measurement import Baseline, Measurement, Workload
 from tacho_contract.pod import ENGINE_PORT, HEALTH_PATH, LIVE_FILE, RUNTIME_PORT, STATE_DIR, TERMINATION_LOG
 from tacho_contract.units import GIB
 
@@ -202,8 +202,6 @@ class LiveConfig:
     baselines: tuple[Baseline, ...] = ()
     """Baselines of full measurements. A pod whose machine matches one is only checked."""
     again: Again = Again()
-    known: KnownLevels | None = None
-    """Levels of an earlier search, with which a probe pod begins; other pods ignore them."""
 
 
 # --- probing an engine that tacho does not run -------------------------------------------------------

@@ -372,22 +372,6 @@ class Baseline:
     decode_ci_percent: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownLevels:
-    """Levels of a probe that ran out of time, from which the next probe pod resumes."""
-
-    plan_key: str
-    measure_key: str
-    environment: Environment
-    observed_time: str
-    """Time of the measurement that the levels are from."""
-    workload: Workload
-    """The shape of the requests that were sent."""
-    single_stream: SingleStream
-    levels: tuple[CurvePoint, ...]
-    """Clean and steady ones, one stream among them, by rising concurrency."""
-
-
 def same_machine(one: Environment, other: Environment) -> bool:
     """Whether a measurement on one machine is valid for the other.
 

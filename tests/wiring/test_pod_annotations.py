@@ -12,7 +12,7 @@ from tacho_operator.shell.child_backoff import Backoff
 from tacho_operator.shell.execute import execute
 from tacho_operator.shell.kube import Kube
 from tests.unit.core.inspecting import hub_world
-from tests.unit.core.measured_world import unfinished_world
+from tests.unit.core.measured_world import NEW_WORKLOAD, measured_world
 from tests.wiring.test_execute import RAW, Server, child
 from tools.harness.resources import NOW, resource
 from tools.harness.world import World
@@ -32,9 +32,9 @@ async def test_a_pod_gets_them_again(present: dict[str, str]) -> None:
 
 
 def with_probe() -> World:
-    world = unfinished_world()
-    while not world.pods("probe"):
-        world.reconcile(10)
+    world = measured_world()
+    world.change(workload=NEW_WORKLOAD)
+    world.reconcile(1)
     return world
 
 

@@ -27,8 +27,7 @@ from tacho_operator.core.autoscaling.algorithm.tuning import UNKNOWN_START_SECON
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_operator.core.autoscaling.target import Target, policy_of
 from tacho_operator.core.measurement.cost import price_of
-from tacho_operator.core.measurement.known_levels import FLOOR
-from tacho_operator.core.measurement.states import clean
+from tacho_operator.core.measurement.states import FLOOR, clean
 from tacho_operator.core.names import MEASURE_AGAIN_ANNOTATION
 from tacho_simulate.measured_model import from_measurement
 from tacho_simulate.performance_model import PerformanceModel, PerformanceModelError

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from tacho_operator.core.measurement.known_levels import FLOOR
-from tacho_operator.core.measurement.states import USABLE
+from tacho_operator.core.measurement.states import FLOOR, USABLE
 
 if TYPE_CHECKING:
     from tacho_operator.core.types import Manifest

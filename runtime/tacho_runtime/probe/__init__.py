@@ -9,5 +9,4 @@ afterwards. The package ``load`` sends requests; ``phases`` are the steps of a p
   the highest throughput.
 - Boundary: how the capacity was found. Edge: a level close above misses the SLO. Plateau: more streams bring
   no more throughput. Floor: only a lower bound is known. NeverMet: one stream misses the SLO.
-- Known levels: those of a probe pod whose time ran out, with which the next one begins.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 
 from tacho_contract.launch import LiveConfig, ServiceLevel
@@ -110,16 +110,6 @@ def single_stream(
     )
 
 
-def _reported_single(findings: ProbeFindings) -> SingleStream | None:
-    """The single stream of this probe, or of the earlier probe whose known levels were used."""
-    loss_percent = findings.single.loss_percent + findings.single.drift_percent
-    if findings.known is None:
-        return single_stream(findings.single.streams, findings.single.prompts, loss_percent)
-    known = findings.known.single_stream
-    interval = known.decode_ci_percent
-    return replace(known, decode_ci_percent=None if interval is None else interval + loss_percent)
-
-
 def _unknown(single: SingleStream | None) -> str:
     """A message that the rate of one stream is unknown; "": it is known."""
     interval = (single.decode_ci_percent if single else None) or 0.0
@@ -139,17 +129,6 @@ def _unrated(streams: Sequence[StreamResult]) -> str:
     if max(one.output_tokens for one in streams) <= 1:
         return "the engine counted no tokens"
     return "all tokens of an answer came at once, as from a proxy that buffers"
-
-
-def _reused(findings: ProbeFindings) -> str:
-    """A clause on what is an earlier probe's in the end; "": nothing is."""
-    if findings.known is None:
-        return ""
-    kept = len(findings.known_streams)
-    what = (
-        f"{counted(kept, 'level')} and the single stream are those" if kept else "the single stream is that"
-    )
-    return f"{what} of {findings.known.observed_time}: one request alone agrees"
 
 
 def fit_of(results: Iterable[LevelResult]) -> Fit | None:
@@ -248,7 +227,6 @@ def _reasons(findings: ProbeFindings, unknown: str, own: str) -> str:
         _other_prompts(findings),
         _waits_outside(findings),
         _unrated(findings.single.streams),
-        _reused(findings),
         findings.single.stall_note,
         f"{counted(findings.answers.longer, 'answer')} had more tokens than were asked for"
         if findings.answers.longer
@@ -306,7 +284,8 @@ def assemble(
     workload = findings.shape.workload if findings.shape else live.workload
     if (counted_tokens := _counted_prompt(findings)) is not None:
         workload = Workload(input_tokens=counted_tokens, output_tokens=workload.output_tokens)
-    single = _reported_single(findings)
+    streams, lost = findings.single, findings.single.loss_percent + findings.single.drift_percent
+    single = single_stream(streams.streams, streams.prompts, lost)
     capacity, rated = capacity_of(findings, workload, live.slo), findings.rated
     own, apart = _cross_check(findings)
     unknown = _unknown(single)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from random import Random
 
 from tacho_contract.launch import LiveConfig
-from tacho_contract.measurement import KnownLevels, Measurement, Quality
+from tacho_contract.measurement import Measurement, Quality
 from tacho_runtime.probe import level_search, time_plan
 from tacho_runtime.probe.capacity import capacity_of
 from tacho_runtime.probe.engine_under_test import EngineUnderTest
@@ -21,7 +21,6 @@ from tacho_runtime.probe.load.timed_client import AddressError, RequestFailed
 from tacho_runtime.probe.phases import (
     arrivals,
     concurrency_levels,
-    known_levels,
     single_stream,
     stability,
 )
@@ -68,8 +67,6 @@ class MeasureOptions:
     """Level for a check, which measures one stream and this level in CHECK_SECONDS. 0: a full measurement."""
     given: tuple[int, ...] = ()
     """Numbers of streams to measure instead of searching."""
-    known: KnownLevels | None = None
-    """Levels of an earlier probe that ran out of time; None: none."""
     score: Score | None = None
     advice: Advice = IN_SPEC
     near: bool = True
@@ -117,15 +114,13 @@ async def measure(
         desired=question.streams, slots=question.slots, has_slo=question.live.slo.has_target
     )
     top = question.level or top
-    known = question.known
-    if known is None or not await known_levels.reuse_levels(bench, known, ttft=ttft, tpot=tpot):
-        progress("measuring one stream")
-        await single_stream.one_stream(bench, ttft=ttft, tpot=tpot)
+    progress("measuring one stream")
+    await single_stream.one_stream(bench, ttft=ttft, tpot=tpot)
     await single_stream.check_first_tokens(bench)
     if question.level:
         await concurrency_levels.measure_only(bench, [question.level])
     elif question.given:
-        await _prompts(bench, ttft)  # simulating and pricing other lengths need them
+        await single_stream.prompt_line(bench, ttft=ttft)  # simulating and pricing other lengths need them
         await concurrency_levels.measure_only(bench, question.given, whole_budget=True)
         findings.search_ended = "no search: the levels were given"
     else:
@@ -133,14 +128,9 @@ async def measure(
     findings.after = (await engine.reading()).counters
 
 
-async def _prompts(bench: ProbeSession, ttft: float) -> None:
-    if bench.findings.known is None:
-        await single_stream.prompt_line(bench, ttft=ttft)
-
-
 async def _everything(bench: ProbeSession, top: int, why: str, ttft: float, *, full: bool) -> None:
     findings = bench.findings
-    await _prompts(bench, ttft)
+    await single_stream.prompt_line(bench, ttft=ttft)
     await concurrency_levels.measure_levels(bench, top, full=full)
     ended = findings.boundary in ("Floor", "Plateau") and not findings.levels_missing
     if ended and max(findings.results, default=1) == top:
@@ -299,7 +289,6 @@ async def _measure_target(
         slots=target.slots,
         level=scope.baseline.concurrency if scope.baseline else 0,
         given=scope.levels,
-        known=None if scope.baseline else scope.known,
         score=score if target.scores else None,
         advice=target.advice,
         near=engine.near,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tacho_contract.launch import ServiceLevel
-from tacho_contract.measurement import INVALIDATING, NOT_STEADY, KnownLevels, Quality
+from tacho_contract.measurement import Quality
 from tacho_contract.units import counted
 from tacho_runtime.machine.sampling import MachineSample
 from tacho_runtime.probe.contention import Contention, detect_contention
@@ -89,27 +89,13 @@ class AnswerCounts:
 CONTRADICTING = 0.1
 """Share by which two levels may differ from what one engine can have; more where their intervals are wider.
 """
-CLOSE_TIMES = 1.5
-"""Times as many streams up to which the throughput of one engine does not fall by more than that: beyond, a
-full cache may lower it.
-"""
-
-
-def contradict(one: MeasuredLevel, other: MeasuredLevel) -> bool:
-    """Whether no one engine has both rates: a few more streams bring no less, any at most in proportion."""
-    low, high = sorted((one, other), key=lambda point: point.concurrency)
-    fewer = high.output_tokens_per_second / low.output_tokens_per_second < 1 - _uncertain(low, high)
-    return gains_too_much(low, high) or (fewer and high.concurrency <= CLOSE_TIMES * low.concurrency)
 
 
 def gains_too_much(low: MeasuredLevel, high: MeasuredLevel) -> bool:
     """Whether ``high``, with more streams, has more throughput than in proportion."""
     gain = high.output_tokens_per_second / low.output_tokens_per_second
-    return gain > (1 + _uncertain(low, high)) * high.concurrency / low.concurrency
-
-
-def _uncertain(low: MeasuredLevel, high: MeasuredLevel) -> float:
-    return max(CONTRADICTING, math.hypot(low.ci_percent or 0.0, high.ci_percent or 0.0) / 100)
+    uncertain = max(CONTRADICTING, math.hypot(low.ci_percent or 0.0, high.ci_percent or 0.0) / 100)
+    return gain > (1 + uncertain) * high.concurrency / low.concurrency
 
 
 @dataclass(slots=True)
@@ -120,10 +106,6 @@ class ProbeFindings:
     results: dict[int, LevelResult] = field(default_factory=dict)
     """Results by number of concurrent streams. A level without enough data has no rate, but still shows that
     the service level was broken."""
-    known: KnownLevels | None = None
-    """Levels and single stream of an earlier probe that are part of the results."""
-    known_streams: set[int] = field(default_factory=set)
-    """Streams of the known levels of several streams that hold so far."""
     opened: OpenLoopResult | None = None
     """The result of the open loop."""
     boundary: Boundary = ""
@@ -160,33 +142,9 @@ class ProbeFindings:
 
     def add_level(self, result: LevelResult) -> None:
         """Keeps the result of a level; a disturbed one does not replace an undisturbed one."""
-        self._check_known(result)
         former = self.results.get(result.point.concurrency)
         if former is None or result.clean or not former.clean:
             self.results[result.point.concurrency] = result
-            self.known_streams.discard(result.point.concurrency)  # it is this pod's from now on
-
-    def _check_known(self, result: LevelResult) -> None:
-        """Drops the known levels where ``result``, measured here, contradicts one: a load shows what one
-        stream does not.
-        """
-        here = result.point
-        of_load = set() if here.steady else {NOT_STEADY}  # what halted a steady one is not its load
-        disturbed = INVALIDATING.intersection(here.flags) - of_load
-        if here.concurrency == 1 or not result.has_rate or disturbed:
-            return
-        for streams in sorted(self.known_streams):
-            there = self.results[streams].point
-            if contradict(there, here):
-                then, now = there.output_tokens_per_second, here.output_tokens_per_second
-                self.notes.append(
-                    f"the known levels were dropped: {streams} streams had {then:.0f} tokens/s then, and "
-                    f"{here.concurrency} have {now:.0f} now"
-                )
-                for dropped in self.known_streams:
-                    del self.results[dropped]
-                self.known_streams.clear()
-                return
 
     def queue_seconds(self, concurrency: int) -> float:
         """How much longer a request of so many streams waits for its first token than one alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tacho_contract.measurement import Baseline, KnownLevels
+from tacho_contract.measurement import Baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,5 @@ class ProbeScope:
 
     baseline: Baseline | None = None
     """The baseline for a check: only one stream and the baseline's level are measured."""
-    known: KnownLevels | None = None
-    """Levels of an earlier probe that the search begins with."""
     levels: tuple[int, ...] = ()
     """Numbers of streams to measure instead of searching."""

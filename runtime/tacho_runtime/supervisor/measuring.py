@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tacho_contract.failure import FailedError, Failure, FailureClass, log_tail
 from tacho_contract.launch import ENV_FULL_PROBE, LiveConfig, RuntimeConfig
-from tacho_contract.measurement import Baseline, Environment, KnownLevels, Measurement, same_machine
+from tacho_contract.measurement import Baseline, Environment, Measurement, same_machine
 from tacho_runtime.probe.load.first_answer import NeverAnswered
 from tacho_runtime.probe.target import ProbeTarget
 from tacho_runtime.supervisor.endpoints import now_text
@@ -107,21 +107,6 @@ def _baseline(live: LiveConfig, pod: MeasuredPod) -> Baseline | None:
     return max(found, key=lambda item: item.observed_time, default=None)
 
 
-def known_levels(live: LiveConfig, pod: MeasuredPod) -> tuple[KnownLevels | None, str]:
-    """(known levels with which this pod's probe begins, why those in the settings are not used).
-
-    The first is None, or the second "", where it does not apply.
-    """
-    known = live.known
-    if known is None or not pod.probe_pod or known.plan_key != pod.plan_key:
-        return None, ""
-    if known.measure_key != live.measure_key:
-        return None, ""
-    if same_machine(known.environment, pod.environment):
-        return known, ""
-    return None, f"the known levels of {known.observed_time} were dropped: they are of another machine"
-
-
 log = logging.getLogger("tacho")
 
 PROBE_GRACE_SECONDS = 10.0
@@ -186,9 +171,7 @@ class MeasurementRun:
         scores = self.target.scores and (known is None or known.state != "Failed")
         target = dataclasses.replace(self.target, scores=scores, must_answer=self._must_answer)
         found = await self._probed(target, choice.baseline)
-        _, dropped = known_levels(self.live, self.pod)
-        message = "; ".join(filter(None, (found.message, dropped)))
-        return dataclasses.replace(found, request=choice.request, message=message)
+        return dataclasses.replace(found, request=choice.request)
 
     async def _former(self, known: Measurement | None, choice: MeasurementDecision) -> Measurement:
         """``known``, of an engine that answered then, and still answers where it has just started."""

@@ -322,7 +322,7 @@ class Supervisor:
     async def _measure(self, pid: int) -> Measurement:
         from tacho_runtime.probe.sequence import run_probe
         from tacho_runtime.probe.target import ProbeScope
-        from tacho_runtime.supervisor.measuring import MeasurementRun, known_levels, target_of
+        from tacho_runtime.supervisor.measuring import MeasurementRun, target_of
 
         live = self._read_live()
         sampler = observed_machine.machine_sampler(self._machine, pid, lambda: self._figures.late_kernels)
@@ -336,7 +336,7 @@ class Supervisor:
                 plan_key=self.config.plan_key,
                 progress=self._set_message,
                 machine=sampler,
-                scope=ProbeScope(baseline=baseline, known=known_levels(live, pod)[0]),
+                scope=ProbeScope(baseline=baseline),
             )
 
         measuring = MeasurementRun(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tacho_contract import codec
-from tacho_contract.launch import LiveConfig
 from tacho_contract.measurement import Capacity, CurvePoint, SingleStream
 from tools.harness.figures import point
 from tools.harness.resources import changed
@@ -73,16 +71,3 @@ def unfinished_world(**fields: Any) -> World:
     world.serves(world.pods("server")[0], **floor())
     world.reconcile(3)
     return world
-
-
-def live(world: World) -> LiveConfig:
-    return codec.loads(LiveConfig, world.objects["ConfigMap", "smol-live"]["data"]["live.json"])
-
-
-def seconds_to_probe(world: World) -> float:
-    """How long the world goes on without a probe pod, in steps of 10 s."""
-    seconds = 0.0
-    while not world.pods("probe"):
-        world.reconcile(10)
-        seconds += 10
-    return seconds

@@ -12,6 +12,7 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.measurement import Capacity
 from tacho_contract.report import LatencyHistogram, Load
 from tacho_operator.api.status.measurement import MeasuredWorkload, MeasurementEntry, SeenTraffic
+from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
 from tacho_operator.core.autoscaling.target import target_of
 from tacho_operator.core.measurement.cost import Price, cost_of
@@ -25,7 +26,7 @@ from tacho_operator.core.measurement.traffic import (
     seen_traffic,
     watch_traffic,
 )
-from tests.unit.core.measured_world import floor, live, seconds_to_probe, unfinished_world
+from tests.unit.core.measured_world import floor, unfinished_world
 from tools.harness.resources import NOW
 from tools.harness.world import world_of
 
@@ -247,8 +248,8 @@ def test_status_counts_on_it_until_a_probe_knows_better() -> None:
     assert (entry["capacity"]["boundary"], entry["capacity"]["outputTokensPerSecond"]) == ("Floor", "400")
     assert world.status["summary"]["outputTokensPerSecond"] == "576"
     assert world.condition("Measured")["message"].startswith("At least 576 output tokens per second")
-    seconds_to_probe(world)
-    assert live(world).known is not None
+    world.raw["metadata"]["annotations"] = {names.MEASURE_AGAIN_ANNOTATION: "now"}
+    world.reconcile(1)
     capacity = dataclasses.replace(BOUND, boundary="Edge", output_tokens_per_second=550.0)
     world.serves(world.pods("probe")[0], **floor(state="Complete", flags=(), capacity=capacity))
     world.reconcile(1)

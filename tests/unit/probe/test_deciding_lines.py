@@ -77,14 +77,6 @@ def test_a_level_that_was_disturbed_replaces_none_that_was_not() -> None:
     assert found.results[8].point.output_tokens_per_second == 50
 
 
-def test_known_levels_are_not_contradicted_by_one_without_a_rate() -> None:
-    found = findings(results=levels(result(1, 70), result(8, 400)), known_streams={8})
-    found.add_level(result(10, 20, ci_percent=None))
-    assert set(found.results) == {1, 8, 10}
-    found.add_level(result(9, 100))
-    assert set(found.results) == {1, 9, 10}
-
-
 def test_the_most_that_an_engine_admits_is_a_plateau_without_a_level_above() -> None:
     found = findings(results=levels(result(1, 70), result(4, 200)), boundary="Plateau")
     capacity = capacity_of(found, WORKLOAD, ServiceLevel())

@@ -8,20 +8,16 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from tacho_contract.codec import dumps, loads
 from tacho_contract.launch import Again, LiveConfig, ProbeSettings
 from tacho_contract.measurement import (
     Baseline,
     Environment,
-    KnownLevels,
     Measurement,
-    SingleStream,
     Workload,
 )
 from tacho_runtime.supervisor.measuring import (
     MeasuredPod,
     decide_measurement,
-    known_levels,
     pending_request,
 )
 
@@ -123,36 +119,3 @@ def test_a_request_is_answered_once_and_by_its_own_pod(
     found = pending_request(settings, measured(request=answered), own)
     assert found in ("", request)
     assert bool(found) == (bool(request) and hostname == own and answered != request)
-
-
-KNOWN = KnownLevels(
-    plan_key="plan",
-    measure_key="m",
-    environment=HERE,
-    observed_time="2026-01-01T00:00:00Z",
-    workload=Workload(),
-    single_stream=SingleStream(decode_tokens_per_second=50.0),
-    levels=(),
-)
-
-
-@pytest.mark.parametrize(
-    ("changes", "probe_pod", "taken", "dropped"),
-    [
-        ({}, True, True, False),
-        ({}, False, False, False),
-        ({"plan_key": "q"}, True, False, False),
-        ({"measure_key": "n"}, True, False, False),
-        ({"environment": Environment(cpu_model="another")}, True, False, True),
-    ],
-)
-def test_a_probe_pod_begins_with_known_levels_of_its_own_plan_workload_and_machine(
-    changes: dict[str, Any], probe_pod: bool, taken: bool, dropped: bool
-) -> None:
-    known = dataclasses.replace(KNOWN, **changes)
-    configured = dataclasses.replace(live(), known=known)
-    assert loads(LiveConfig, dumps(configured)) == configured
-    pod = MeasuredPod(plan_key="plan", environment=HERE, probe_pod=probe_pod)
-    found, why = known_levels(configured, pod)
-    assert found == (known if taken else None)
-    assert ("another machine" in why) == dropped

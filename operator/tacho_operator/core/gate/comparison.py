@@ -15,7 +15,7 @@ from tacho_operator.api.spec.service import GateSpec, GateTolerance
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.gate.figure import Figure, figure_of
 from tacho_operator.core.gate.levels import LoadLevel, common_level
-from tacho_operator.core.measurement.known_levels import FLOOR
+from tacho_operator.core.measurement.states import FLOOR
 
 UNDER_LOAD = "tpotUnderLoad"
 LEAST_UNDER_LOAD_PERCENT = 10

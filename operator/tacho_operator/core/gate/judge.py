@@ -12,10 +12,11 @@ from tacho_operator.api.spec.service import GateSpec
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.gate.comparison import RELATIVE, Comparison, compared, is_of_same_text, lacking
 from tacho_operator.core.gate.figure import figure_of
-from tacho_operator.core.measurement.known_levels import COHORT, PLAIN_RATIO
 from tacho_operator.core.measurement.states import clean
 
 SHARED = "SharedGPU"
+COHORT, PLAIN_RATIO = 59, 1.15
+"""Requests that a 95th percentile needs, and the SLO ratio above which fewer requests suffice."""
 
 
 class Kind(StrEnum):

@@ -18,7 +18,6 @@ from tacho_operator.core.names import (
     ATTEMPT_ANNOTATION,
     ENGINE_CONTAINER,
     MEASURE_KEY_ANNOTATION,
-    RESUMES_ANNOTATION,
     ROLE_AVOID,
     ROLE_INSPECT,
     ROLE_PROBE,
@@ -67,10 +66,6 @@ def inspect_pod(
     return manifest
 
 
-NO_SCALE_UP = {"cluster-autoscaler.kubernetes.io/pod-scale-up-delay": "1h"}
-"""Annotation by which the cluster autoscaler waits an hour before it adds a node for the pod. The operator
-deletes the pod before that.
-"""
 GRACE_SECONDS = 30
 """Seconds from SIGTERM to SIGKILL of a probe pod; short, as it has no client requests to finish."""
 LEFT_ALONE_SECONDS = 600
@@ -87,13 +82,10 @@ def probe_pod(
     pod_template: Manifest,
     measure_key: str,
     limit_seconds: int,
-    attempt: int = 0,
 ) -> Manifest:
     """The manifest of a probe pod of ``revision``: no Service selects it, and no scaler counts it.
 
-    ``limit_seconds``: the operator's deadline from creation to measurement. ``attempt``: number of this
-    continuation from known levels; 0: a full measurement. A continuation only makes a value more precise: it
-    preempts no pod, and no node is added for it.
+    ``limit_seconds``: the operator's deadline from creation to measurement.
     """
     manifest = child(resource, "v1", "Pod", name, role=ROLE_PROBE, revision=revision)
     template = copy.deepcopy(pod_template)
@@ -102,11 +94,9 @@ def probe_pod(
     manifest["metadata"]["annotations"] = {
         **template["metadata"].get("annotations", {}),
         MEASURE_KEY_ANNOTATION: measure_key,
-        **({RESUMES_ANNOTATION: str(attempt), **NO_SCALE_UP} if attempt else {}),
     }
-    left_out = {"priorityClassName"} if attempt else set()
     manifest["spec"] = {
-        **{key: value for key, value in template["spec"].items() if key not in left_out},
+        **template["spec"],
         "containers": [_with_full_probe(item) for item in template["spec"]["containers"]],
         # A failed measurement stays failed; its ended pod holds no resources and shows the reason.
         "restartPolicy": "Never",

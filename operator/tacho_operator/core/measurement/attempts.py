@@ -1,21 +1,17 @@
-"""Attempts to measure in a probe pod: how the last one ended, when the next one starts, how many continued a
-search.
+"""Attempts to measure in a probe pod: how the last one ended, and when the next one starts.
 
-They are recorded in annotations of the live ConfigMap, so that a restart of the operator neither loses nor
+That is recorded in an annotation of the live ConfigMap, so that a restart of the operator neither loses nor
 repeats an attempt.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tacho_contract import codec
 from tacho_contract.units import format_time, parse_time
 from tacho_operator.api.conditions import Reason
-from tacho_operator.core.names import digest
 from tacho_operator.core.pauses import doubling_seconds, pause_left
 
 RETRY_SECONDS = 600.0
@@ -105,44 +101,3 @@ def wait_seconds(note: AttemptNote, now: datetime) -> float | None:
     if note.reason == Reason.MEASUREMENT_FAILED or since is None:
         return None
     return pause_left(since, backoff_seconds(note.reason, note.tries), now)
-
-
-ATTEMPTS = 3
-"""Most probe pods that continue one search from known levels, per plan and workload. After these the capacity
-stays a lower bound.
-"""
-KEPT_KEYS = 4
-"""Number of plans and workloads whose continuations are recorded, as of stored measurements."""
-
-Resumed = Mapping[str, tuple[str, ...]]
-"""Ended probe pods that continued a search from known levels, by ``resume_key``; the latest key is last."""
-
-
-def resume_key(plan_key: str, measure_key: str) -> str:
-    return digest([plan_key, measure_key])
-
-
-def with_attempt(resumed: Resumed, key: str, pod: str) -> Resumed:
-    """``resumed``, the probe pods that resumed from known levels, with ``pod`` added; each pod counts
-    once."""
-    pods = resumed.get(key, ())
-    pods = pods if pod in pods else (*pods, pod)[:ATTEMPTS]
-    others = [item for item in resumed.items() if item[0] != key]
-    return dict([*others, (key, pods)][-KEPT_KEYS:])
-
-
-def read_resumed(text: str) -> Resumed:
-    """The probe pods that resumed from known levels, as ``write_resumed`` wrote them; empty for an unreadable
-    text."""
-    try:
-        data = json.loads(text) if text else []
-        found = {str(key): tuple(map(str, pods))[:ATTEMPTS] for key, pods in data if isinstance(pods, list)}
-    except (TypeError, ValueError, RecursionError):
-        return {}
-    return dict(list(found.items())[-KEPT_KEYS:])
-
-
-def write_resumed(resumed: Resumed) -> str:
-    """The probe pods that resumed from known levels, as a JSON list of pairs, which keeps the order; "" for
-    none."""
-    return json.dumps([[key, list(pods)] for key, pods in resumed.items()]) if resumed else ""

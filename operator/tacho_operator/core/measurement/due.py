@@ -10,7 +10,6 @@ from enum import StrEnum
 from tacho_contract.launch import LiveConfig
 from tacho_contract.units import parse_time
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
-from tacho_operator.core.measurement.known_levels import known_levels
 from tacho_operator.core.measurement.states import clean, current
 from tacho_operator.core.revisions.controller_revision import Revision
 
@@ -26,10 +25,6 @@ class Cause(StrEnum):
     """Something other than the engine disturbed the present measurement."""
     DEVIATES = "Deviates"
     """A pod checked after the measurement differs from it by more than pods usually do."""
-    UNFINISHED = "Unfinished"
-    """The time ended before the search found more than a lower bound of the capacity: a probe pod continues
-    from the known levels.
-    """
 
 
 def due_cause(
@@ -63,8 +58,6 @@ def due_cause(
         return Cause.PROVISIONAL
     if entry is not None and deviating is not None and deviating.time > (entry.observed_time or ""):
         return Cause.DEVIATES
-    if entry is not None and known_levels(entry) is not None:
-        return Cause.UNFINISHED
     return None
 
 

@@ -6,7 +6,7 @@ Serving pods are not disturbed. How a failed attempt ended is recorded on the li
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
@@ -21,15 +21,11 @@ from tacho_operator.core import names
 from tacho_operator.core.manifests.helper_pods import probe_pod
 from tacho_operator.core.manifests.objects import start_deadline_seconds
 from tacho_operator.core.measurement.attempts import (
-    ATTEMPTS,
     PROVISIONAL_RETRY_SECONDS,
     AttemptNote,
-    Resumed,
     next_note,
     read_note,
-    resume_key,
     wait_seconds,
-    with_attempt,
     write_note,
 )
 from tacho_operator.core.measurement.due import Cause, due_cause
@@ -84,10 +80,6 @@ class RemeasurePlan:
     """How the last attempt ended, as JSON to store on the live ConfigMap."""
     answered: str = ""
     """The user's last request whose measurement has ended, to store on the live ConfigMap."""
-    resumed: Resumed = field(default_factory=dict)
-    """Probe pods that continued a search from known levels, to store on the live ConfigMap."""
-    attempts: int = 0
-    """Number of probe pods that continued the search for this plan and workload."""
     requeue_after_seconds: float | None = None
 
 
@@ -112,12 +104,8 @@ class RemeasureInput:
     """The check of a serving pod that differs from the measurement by more than pods usually do."""
     unmeasured_since: datetime | None = None
     """Since when a serving pod is known to have no full measurement of its present run."""
-    resumed: Resumed = field(default_factory=dict)
-    """Probe pods that continued a search from known levels."""
     refused: str
     """The API server's message where it refused the probe pod in this reconcile pass; "": not refused."""
-    quota: str = ""
-    """The error of quota or admission control that refuses serving pods; "": none is refused."""
     lost: Collection[str] = ()
     """Names of the nodes that stopped reporting to the API server."""
     turn: bool = True
@@ -158,23 +146,6 @@ class RemeasureInput:
         )
 
     @property
-    def key(self) -> str:
-        return resume_key(self.active.plan_key, self.live.measure_key)
-
-    @property
-    def attempts(self) -> int:
-        """Number of probe pods that continued the search for this plan and workload from known levels."""
-        return len(self.resumed.get(self.key, ()))
-
-    @property
-    def crowded(self) -> str:
-        """Why the probe pod has to end, as a sentence: a serving pod needs its resources; "": none does."""
-        if self.quota:
-            return f"A serving pod is refused: {self.quota}"
-        waiting = (pod for pod in self.servers if pod.condition("PodScheduled").status == "False")
-        return "A serving pod waits for a node." if any(not pod.terminating for pod in waiting) else ""
-
-    @property
     def server_reports(self) -> tuple[Report, ...]:
         """Reports of the ready serving pods."""
         return tuple(self.reports[pod.uid] for pod in self.servers if pod.ready and pod.uid in self.reports)
@@ -201,12 +172,6 @@ class RemeasureInput:
 
 def remeasure(case: RemeasureInput) -> RemeasurePlan:
     """The next step of a measurement in a probe pod: to create, await or delete the pod, or to do nothing."""
-    plan = _next_step(case)
-    resumed = plan.resumed or case.resumed
-    return replace(plan, resumed=resumed, attempts=len(resumed.get(case.key, ())))
-
-
-def _next_step(case: RemeasureInput) -> RemeasurePlan:
     why = None if case.live.probe.policy == "Disabled" else case.cause
     stopped = RemeasurePlan(delete=references(case.probes), cause=why, answered=case.answered)
     # Without a cause there may be figures of other hardware, where a pod of this one failed to measure.
@@ -216,16 +181,7 @@ def _next_step(case: RemeasureInput) -> RemeasurePlan:
             return replace(stopped, outcome=failed)
     if why is None:
         return stopped
-    tries_left = case.attempts < ATTEMPTS
-    if why == Cause.UNFINISHED and tries_left and (crowded := case.crowded):
-        failed = ProbeFailure(reason=Reason.CANNOT_JUDGE, message=clipped(crowded))
-        return replace(stopped, outcome=failed)
-    # Scaled to zero, nothing serves by the figure that the probe pod would improve.
-    if why == Cause.UNFINISHED and not (tries_left and any(not pod.terminating for pod in case.servers)):
-        return stopped
     probe = case.probe
-    if probe is not None and why != Cause.UNFINISHED and _resumes(probe):
-        probe = None  # it does not measure in full
     others = references(pod for pod in case.probes if pod != probe)
     return _create(case, why, others) if probe is None else _follow_pod(case, why, probe, others)
 
@@ -259,9 +215,8 @@ def _create(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> 
         return replace(kept, queued=True, requeue_after_seconds=TURN_SECONDS)
     key, before = case.live.measure_key, case.before
     tries = before.tries if before else 0
-    attempt = case.attempts + 1 if why == Cause.UNFINISHED else 0
     stay = sorted(pod.uid for pod in case.probes if pod.cannot_end(case.lost, case.now))
-    distinct = [case.active.name, key, tries, *([attempt] if attempt else []), *stay]
+    distinct = [case.active.name, key, tries, *stay]
     pod = probe_pod(
         case.resource,
         name=names.probe_pod_name(case.resource.metadata.name, names.digest(distinct)),
@@ -269,7 +224,6 @@ def _create(case: RemeasureInput, why: Cause, others: tuple[Reference, ...]) -> 
         pod_template=case.active.pod_template,
         measure_key=key,
         limit_seconds=case.limit_seconds,
-        attempt=attempt,
     )
     return replace(kept, apply=(pod,), running=True)
 
@@ -279,7 +233,7 @@ def _wait(case: RemeasureInput, why: Cause) -> float | None:
     before = case.before
     if before is not None:
         return wait_seconds(before, case.now)
-    if why not in (Cause.PROVISIONAL, Cause.UNFINISHED):
+    if why != Cause.PROVISIONAL:
         return 0.0
     # What disturbed the first measurement, or started beside it, is given time to end.
     entry = current(case.measurements)
@@ -305,20 +259,7 @@ def _follow_pod(
         return replace(kept, running=True, outcome=None, requeue_after_seconds=_time_left(case, probe))
     if ended.may_recover:
         return replace(kept, outcome=ended, requeue_after_seconds=_time_left(case, probe))
-    ran = ended.crashed or ended.reason != Reason.CANNOT_JUDGE
-    return replace(
-        _delete(case, why, probe, ended, others), resumed=_resumed_pods(case, probe) if ran else {}
-    )
-
-
-def _resumes(probe: PodView) -> bool:
-    """Whether the probe pod continues a search from known levels."""
-    return bool(probe.annotation(names.RESUMES_ANNOTATION))
-
-
-def _resumed_pods(case: RemeasureInput, probe: PodView) -> Resumed:
-    """The probe pods that continued a search from known levels, including ``probe`` if it did."""
-    return with_attempt(case.resumed, case.key, probe.name) if _resumes(probe) else case.resumed
+    return _delete(case, why, probe, ended, others)
 
 
 def _time_left(case: RemeasureInput, probe: PodView) -> float | None:
@@ -330,17 +271,11 @@ def _delete_measured(
     case: RemeasureInput, why: Cause, probe: PodView, found: Measurement, others: tuple[Reference, ...]
 ) -> RemeasurePlan:
     """Deletes a probe pod that has measured; its result is stored if it is better than the former one."""
-    resumed = _resumed_pods(case, probe)
     if confidence_of(flags_of(found)) == CLEAN:
         answered = case.requested if case.request else case.answered
-        return RemeasurePlan(
-            delete=(*references([probe]), *others),
-            cause=why if why == Cause.UNFINISHED else None,
-            answered=answered,
-            resumed=resumed,
-        )
+        return RemeasurePlan(delete=(*references([probe]), *others), answered=answered)
     disturbed = ProbeFailure(reason=Reason.MEASUREMENT_PROVISIONAL, message=clipped(found.message))
-    return replace(_delete(case, why, probe, disturbed, others), resumed=resumed)
+    return _delete(case, why, probe, disturbed, others)
 
 
 def _delete(
@@ -368,8 +303,6 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
     problem = diagnose(probe, lost_nodes=case.lost, schedule_overdue=late, now=case.now)
     if problem is not None and (problem.kind.by_platform or problem.reason in _TRIED_AGAIN):
         waits = probe.phase != "Failed" and problem.reason in _TRIED_AGAIN and not late
-        # It takes what is free, and does not wait in line for what others need.
-        waits = waits and not (_resumes(probe) and problem.reason == FailureClass.UNSCHEDULABLE)
         return ProbeFailure(reason=Reason.CANNOT_JUDGE, message=problem.message, may_recover=waits)
     too_late = f"Pod {probe.name} did not report a measurement in time."
     if probe.exceeded_deadline:

@@ -15,6 +15,9 @@ CLEAN, PROVISIONAL = "Clean", "Provisional"
 INCOMPLETE = "Incomplete"
 """Flag of a Partial measurement while it is Stale. It becomes Partial again with its workload."""
 
+FLOOR = "Floor"
+"""Boundary of a capacity that is only a lower bound."""
+
 
 def confidence_of(flags: Iterable[str]) -> str:
     """Provisional where a flag says that something other than the engine changed the figures, else Clean."""
@@ -24,6 +27,16 @@ def confidence_of(flags: Iterable[str]) -> str:
 def clean(measurement: MeasurementEntry) -> bool:
     """Whether nothing but the engine changed the values. Entries of earlier versions have flags alone."""
     return measurement.confidence != PROVISIONAL and INVALIDATING.isdisjoint(measurement.flags)
+
+
+def unfinished(entry: MeasurementEntry) -> bool:
+    """Whether the measurement is clean but its capacity only a lower bound because the search ended early.
+
+    Then levels are missing, or a level below one that misses the SLO has no known rate.
+    """
+    bounded = entry.capacity is not None and entry.capacity.boundary == FLOOR
+    missed = any(item.slo_met is False for item in entry.curve)
+    return bounded and clean(entry) and (missed or INCOMPLETE in entry.flags)
 
 
 def current(measurements: Iterable[MeasurementEntry]) -> MeasurementEntry | None:

@@ -15,10 +15,8 @@ from tacho_operator.api.conditions import Reason
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry, SeenTraffic
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import LIVE_KEY
-from tacho_operator.core.measurement.attempts import read_resumed, write_resumed
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.entry import PodReport
-from tacho_operator.core.measurement.known_levels import known_levels
 from tacho_operator.core.measurement.noisy_neighbours import (
     flag_noisy_neighbours,
     read_neighbours,
@@ -28,7 +26,7 @@ from tacho_operator.core.measurement.probe_pods import ProbeFailure, RemeasureIn
 from tacho_operator.core.measurement.records import serving_kinds, updated_measurements
 from tacho_operator.core.measurement.runs import baselines, deviating
 from tacho_operator.core.measurement.states import current
-from tacho_operator.core.pods.diagnosis import creation_refused, diagnose
+from tacho_operator.core.pods.diagnosis import diagnose
 from tacho_operator.core.pods.view import PodView, named, references, views
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.revisions.identity import live_config
@@ -75,7 +73,6 @@ class MeasurementPlan:
         return {
             names.OUTCOME_ANNOTATION: self.remeasure.note,
             names.ANSWERED_ANNOTATION: self.remeasure.answered,
-            names.RESUMED_ANNOTATION: write_resumed(self.remeasure.resumed),
             names.SIBLINGS_ANNOTATION: write_neighbours(self.neighbours),
         }
 
@@ -179,14 +176,11 @@ def plan_measurement(
     serving = {pod.name for pod in servers if active and pod.revision == active.name and not pod.terminating}
     off = deviating(current(measurements), serving)
     live = dataclasses.replace(live, baselines=() if known.doubted else baselines(measurements))
-    answered, resumed = (
-        notes[names.ANSWERED_ANNOTATION],
-        read_resumed(notes.get(names.RESUMED_ANNOTATION, "")),
-    )
+    answered = notes[names.ANSWERED_ANNOTATION]
     found = MeasurementPlan(
         live=live,
         measurements=measurements,
-        remeasure=RemeasurePlan(delete=references(probes), answered=answered, resumed=resumed),
+        remeasure=RemeasurePlan(delete=references(probes), answered=answered),
         deviating=off,
         unlike=_unlike(known.pod_reports, current(measurements)),
         neighbours=known.neighbours,
@@ -241,17 +235,16 @@ def _with_probe_pods(
 ) -> MeasurementPlan:
     """``known``, with the next measurement in a probe pod, once no rollout is in progress."""
     resource, notes = observed.resource, stored_notes(observed)
-    live, answered = known.live, known.remeasure.answered
+    answered = known.remeasure.answered
     unmeasured = (
         pod_report(reports[pod.uid], pod).unmeasured_since
         for pod in servers
         if pod.ready and pod.uid in reports
     )
-    quota = creation_refused(observed.deployments, observed.replica_sets, active.name)
     case = RemeasureInput(
         resource=resource,
         active=active,
-        live=live,
+        live=known.live,
         measurements=known.measurements,
         servers=servers,
         probes=probes,
@@ -260,23 +253,13 @@ def _with_probe_pods(
         answered=answered,
         deviating=known.deviating,
         unmeasured_since=max(filter(None, unmeasured), default=None),
-        resumed=known.remeasure.resumed,
         refused=next((item.message for item in observed.refusals if item.role == names.ROLE_PROBE), ""),
-        quota=(quota.quotation or quota.what) if quota else "",
         lost=lost_nodes(observed.nodes),
         turn=observed.probe_turn,
         now=now,
     )
     step = remeasure(case)
-    entry = known.current
-    if entry is not None and step.cause == Cause.UNFINISHED and (step.apply or probes):
-        live = dataclasses.replace(live, known=known_levels(entry))
-    return dataclasses.replace(
-        known,
-        live=live,
-        remeasure=step,
-        events=tuple(_failed_request(step, answered)),
-    )
+    return dataclasses.replace(known, remeasure=step, events=tuple(_failed_request(step, answered)))
 
 
 def _failed_request(step: RemeasurePlan, answered: str) -> Iterable[ResourceEvent]:

@@ -18,9 +18,8 @@ from tacho_contract.measurement import Capacity
 from tacho_contract.report import Load, believed
 from tacho_contract.units import format_time
 from tacho_operator.api.status.measurement import MeasurementEntry, SeenTraffic
-from tacho_operator.core.measurement.known_levels import FLOOR
 from tacho_operator.core.measurement.rounding import rounded
-from tacho_operator.core.measurement.states import clean
+from tacho_operator.core.measurement.states import FLOOR, clean
 
 WINDOW_SECONDS = 60.0
 """Length in seconds of the window in which a pod's traffic is counted."""

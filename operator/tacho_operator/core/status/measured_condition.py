@@ -12,13 +12,11 @@ from tacho_operator.api.spec.service import MAX_BUDGET_SECONDS
 from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import ConditionStatus
 from tacho_operator.core import names
-from tacho_operator.core.measurement.attempts import ATTEMPTS
 from tacho_operator.core.measurement.cost import NEVER_MET
 from tacho_operator.core.measurement.due import Cause
-from tacho_operator.core.measurement.probe_pods import RemeasurePlan
 from tacho_operator.core.measurement.records import shown
 from tacho_operator.core.measurement.runs import deviation_message
-from tacho_operator.core.measurement.states import PARTIAL, clean
+from tacho_operator.core.measurement.states import PARTIAL, clean, unfinished
 from tacho_operator.core.measurement.step import MeasurementPlan
 from tacho_operator.core.measurement.traffic import carried
 from tacho_operator.core.planner.probe_budget import probe_budget
@@ -101,7 +99,7 @@ def _not_again(value: ConditionValue, measuring: MeasurementPlan) -> ConditionVa
     remeasure, outcome = measuring.remeasure, measuring.remeasure.outcome
     if measuring.unlike:
         value = dataclasses.replace(value, what=f"{value.what} {measuring.unlike}")
-    if outcome is None or remeasure.cause == Cause.UNFINISHED:  # told by _lower_bound
+    if outcome is None:
         return value
     subject = "The requested measurement" if remeasure.cause == Cause.REQUESTED else "A new measurement"
     ends = "has failed" if outcome.reason == Reason.MEASUREMENT_FAILED else "is not done yet"
@@ -122,7 +120,7 @@ def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
 
 def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time: str) -> ConditionValue:
     """The condition Measured of a resource with a current measurement."""
-    deviating, remeasure = measuring.deviating, measuring.remeasure
+    deviating = measuring.deviating
     capacity = carried(entry)
     speed = shown(decimal(capacity.output_tokens_per_second), entry) if capacity else None
     text = f"{speed} output tokens per second" if speed else "Measured"
@@ -136,9 +134,10 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
         next_step = "Check that pod and its node." if confirmed else "A probe pod measures in full."
         what = f"{text}; the check of pod {deviating.pod} found {deviation_message(deviating, entry)}."
         return ConditionValue("False", Reason.DEVIATES_FROM_BASELINE, what, next_step)
-    if remeasure.cause == Cause.UNFINISHED:
+    if unfinished(entry):
         why = "" if "BudgetExhausted" in entry.flags else (entry.message or "").split("; ")[0]
-        return _lower_bound(f"At least {text}" if speed else text, why, remeasure, more_time)
+        what = f"{f'At least {text}' if speed else text}: {why or 'the time ran out'}."
+        return ConditionValue("True", Reason.CAPACITY_FLOOR, what, more_time)
     if entry.state == PARTIAL:
         why = entry.message or "the time ran out"
         what = f"{text}; levels of concurrency are missing: {why}."
@@ -146,21 +145,3 @@ def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time:
     if entry.capacity is not None and entry.capacity.boundary == NEVER_MET:
         text += "; an idle replica misses spec.slo, which no number of replicas meets"
     return ConditionValue("True", Reason.MEASUREMENT_COMPLETE, f"{text}.")
-
-
-def _lower_bound(text: str, why: str, remeasure: RemeasurePlan, more_time: str) -> ConditionValue:
-    """The condition Measured where the capacity is a lower bound because the search ended early."""
-    attempts, why = remeasure.attempts, why or "the time ran out"
-    if attempts >= ATTEMPTS:
-        what = f"{text}: {ATTEMPTS} probe pods resumed the search and did not end it."
-        return ConditionValue("True", Reason.CAPACITY_FLOOR, what, more_time)
-    if remeasure.outcome is not None:
-        what = f"{text}: {why}, and no probe pod can resume."
-        crowded = remeasure.outcome.reason == Reason.CANNOT_JUDGE
-        correct = f"Correct that, then change {names.MEASURE_AGAIN_ANNOTATION}."
-        next_step = "Free resources for one more pod." if crowded else correct
-        quotation = remeasure.outcome.message.replace(DETAILS, " ")
-        return ConditionValue("True", Reason.CAPACITY_FLOOR, what, next_step, quotation)
-    follows = "resumes" if remeasure.running else "will resume"
-    next_step = f"Probe pod {attempts + 1} of {ATTEMPTS} {follows} the search."
-    return ConditionValue("True", Reason.CAPACITY_FLOOR, f"{text}: {why}.", next_step)

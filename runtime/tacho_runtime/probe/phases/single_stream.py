@@ -78,9 +78,8 @@ async def warm_up(bench: ProbeSession) -> tuple[float, float]:
     return min(times), min(tpots)
 
 
-async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float, most: int | None = None) -> None:
-    """Measures one stream: sends at most ``most`` requests one after the other, which also gives the curve's
-    first point.
+async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float) -> None:
+    """Measures one stream: sends requests one after the other, which also gives the curve's first point.
 
     Repeated once if it was disturbed; the undisturbed result is kept.
     """
@@ -89,7 +88,7 @@ async def one_stream(bench: ProbeSession, *, ttft: float, tpot: float, most: int
     for attempt in (1, 2):
         count = time_plan.single_stream_requests(request_seconds=request_seconds, left_seconds=clock.left())
         began = clock.now()
-        flags = await _one_after_the_other(bench, min(count, most or count))
+        flags = await _one_after_the_other(bench, count)
         if not flags or attempt == 2 or clock.left() < max(MUCH_SECONDS, 4 * (clock.now() - began)):
             return
         bench.progress("measuring one stream again: it was disturbed")

@@ -75,7 +75,7 @@ async def final_check(bench: ProbeSession) -> None:
         return
     _compare(bench, decode, late, around.flags)
     disturbed = flags or around.flags or findings.single.flags or "NotSteady" in findings.flags
-    if not disturbed and findings.known is None and not _is_known([*findings.single.streams, stream], decode):
+    if not disturbed and not _is_known([*findings.single.streams, stream], decode):
         await _more(bench, decode, [stream])
 
 
