@@ -54,6 +54,19 @@ def test_a_throwaway_pod_without_room_says_so_gives_up_and_tries_later() -> None
     assert world.events.count(("Warning", "CannotJudge")) == 1
 
 
+def test_without_a_free_gpu_a_replan_is_the_next_step() -> None:
+    world = measured_world()
+    world.change(workload=NEW_WORKLOAD)
+    world.reconcile(1)
+    insufficient(world.pods("probe")[0], "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+    world.reconcile(5)
+    assert world.brief("Measured") == ("False", "CannotJudge")
+    assert (
+        " Free a GPU, or set tacho.dev/replan anew: a new revision measures itself as it starts. Details: 0/3"
+        in world.condition("Measured")["message"]
+    )
+
+
 def fails(world: World) -> None:
     (probe,) = world.pods("probe")
     container_state(probe, state={"terminated": {"exitCode": 1, "message": "out of memory"}})

@@ -15,6 +15,7 @@ from tacho_contract.measurement import Measurement
 from tacho_contract.report import Report
 from tacho_contract.units import clipped, parse_time
 from tacho_operator.api.conditions import Reason
+from tacho_operator.api.defaults import gpu_resource
 from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
@@ -34,6 +35,7 @@ from tacho_operator.core.measurement.states import CHECK, CLEAN, USABLE, confide
 from tacho_operator.core.pauses import pause_left
 from tacho_operator.core.pods.deadlines import time_left, unreachable, unreachable_message
 from tacho_operator.core.pods.diagnosis import diagnose, overdue
+from tacho_operator.core.pods.scheduling import lacks_gpu_since
 from tacho_operator.core.pods.view import FINISHED, STUCK_SECONDS, PodView, references
 from tacho_operator.core.revisions.controller_revision import Revision
 from tacho_operator.core.rollout.reading import SCHEDULE_TIMEOUT_SECONDS, schedule_timeout_seconds
@@ -46,6 +48,7 @@ _TRIED_AGAIN = frozenset(
 pods pulled the same image, so node or registry is the cause.
 """
 
+NO_GPU = f"Free a GPU, or set {names.REPLAN_ANNOTATION} anew: a new revision measures itself as it starts."
 UNSERVED = "A probe pod starts only while a serving pod is ready and reports."
 TURN_SECONDS = 300.0
 """Seconds between two reconciles of a resource whose probe pod waits for its turn."""
@@ -301,6 +304,8 @@ def _end_of(case: RemeasureInput, probe: PodView, *, late: bool) -> ProbeFailure
     if report and (failed := probe_failure(report, case.live)) is not None:
         return failed
     problem = diagnose(probe, lost_nodes=case.lost, schedule_overdue=late, now=case.now)
+    if problem is not None and lacks_gpu_since(probe, gpu_resource(case.resource.spec)) is not None:
+        problem = replace(problem, next_step=NO_GPU)
     if problem is not None and (problem.kind.by_platform or problem.reason in _TRIED_AGAIN):
         waits = probe.phase != "Failed" and problem.reason in _TRIED_AGAIN and not late
         return ProbeFailure(reason=Reason.CANNOT_JUDGE, message=problem.message, may_recover=waits)
