@@ -239,20 +239,6 @@ async def test_a_pod_that_is_not_stored_whole_disturbs_others_as_before(
     assert len(turns) == 2, "one has ended; they hold turns over a restart of the operator"
 
 
-def test_a_pod_of_long_notes_stays_a_neighbour() -> None:
-    """By 4 KiB of annotations it was known by its metadata alone, and on no node."""
-    store, _ = told()
-    store.put(*a_resource())
-    notes = {f"tacho.dev/{name}": "x" * 1024 for name in ("attempt", "measure-key", "resumes")}
-    notes["controller.kubernetes.io/pod-deletion-cost"] = "y" * 1024
-    labels = {DEPLOYMENT_LABEL: "smol", ROLE_LABEL: ROLE_PROBE}
-    metadata = {"labels": labels, "annotations": notes, "creationTimestamp": "2026-01-01T00:00:00Z"}
-    store.put("Pod", pod("p", node="n1", metadata=metadata | owned_by("LLMDeployment", "smol")))
-    (found,) = store.children("Pod", KEY)
-    assert METADATA_ONLY in found
-    assert [item.name for item in store.neighbours_on({"n1"})] == ["p"]
-
-
 async def test_config_maps_and_policies_that_no_decision_reads_are_not_read() -> None:
     """A user's own ones counted as children, and each change of them caused a reconcile."""
     store, changes = told()
