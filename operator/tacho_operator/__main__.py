@@ -9,7 +9,7 @@ import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -22,8 +22,6 @@ from tacho_contract.text import LINES, VisibleFormatter, visible
 from tacho_operator.config import Settings, SettingsError, load_settings
 from tacho_operator.core.election import Candidate
 from tacho_operator.shell.api_errors import requested_pause_seconds
-from tacho_operator.shell.budget import NamespaceBudget
-from tacho_operator.shell.claim_reads import ClaimReads
 from tacho_operator.shell.fleet import (
     ChangeRouter,
     Sizes,
@@ -35,7 +33,6 @@ from tacho_operator.shell.fleet import (
     resync,
     where_in_sync,
 )
-from tacho_operator.shell.full_namespaces import FullNamespaces
 from tacho_operator.shell.handlers import KopfRunner, supervised
 from tacho_operator.shell.http_server import Answers, http_server
 from tacho_operator.shell.kube import Kube, connect
@@ -45,7 +42,8 @@ from tacho_operator.shell.log_context import log_fields
 from tacho_operator.shell.metrics import Metrics
 from tacho_operator.shell.observe import Observer
 from tacho_operator.shell.own_image import own_image
-from tacho_operator.shell.plans import PlanProcess, Plans
+from tacho_operator.shell.plans import Plans
+from tacho_operator.shell.pod_http import PodClient
 from tacho_operator.shell.probe_turns import ProbeTurns
 from tacho_operator.shell.reconcile import DecisionSources, Reconciler
 from tacho_operator.shell.reports import Reports
@@ -93,10 +91,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     metrics = Metrics(CollectorRegistry())
     router = ChangeRouter()
     clock = ServerClock()
-    store = Store(router, clock=clock, on_unreadable=metrics.unreadable, max_resources=settings.max_resources)
-    budget = NamespaceBudget()
-    async with clients(settings, metrics, budget, clock) as (kube, lease_kube):
-        sources = decision_sources(settings, kube, store, metrics, clock, budget, lambda key: queue.add(key))
+    store = Store(router, clock=clock)
+    async with clients(settings, metrics, clock) as (kube, lease_kube), aclosing(PodClient()) as pods:
+        sources = decision_sources(settings, kube, pods, store, metrics, clock, lambda key: queue.add(key))
         scaler, plans = sources.scaler, sources.plans
         reconciler = Reconciler(
             kube=kube,
@@ -115,7 +112,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             priority=lambda key: priority(store, key),
             gate=partial(led_and_in_sync, elector, store, settings.watch_namespaces),
             requested_pause_seconds=requested_pause_seconds,
-            budget=budget,
         )
         router.connect(store, queue)
         runner = KopfRunner(kubeconfig=settings.kubeconfig, take_signals=partial(take_signals, stop))
@@ -139,8 +135,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
                 "plans": plans.run(),
                 "GPU time": metrics.gpu_time.run(scaler.idle, settings.scaling_period_seconds),
                 "resync": resync(store, queue, settings.resync_seconds),
-                "full namespaces": FullNamespaces(kube, store, elector.leads, clock=clock).run(),
-                "claims": ClaimReads(kube, store).run(),
             }
             parts |= {f"watching {stream.kind} {stream.namespace}": stream.run() for stream in streams}
             for namespace in settings.watch_namespaces or ("",):
@@ -151,7 +145,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def clients(
-    settings: Settings, metrics: Metrics, budget: NamespaceBudget, clock: ServerClock
+    settings: Settings, metrics: Metrics, clock: ServerClock
 ) -> AsyncIterator[tuple[Kube, Kube]]:
     """The common client of the API server, and the elector's.
 
@@ -159,7 +153,7 @@ async def clients(
     a common pool the elector would meet several, one after the other.
     """
     async with (
-        connect(settings.kubeconfig, metrics.request, budget, clock) as kube,
+        connect(settings.kubeconfig, metrics.request, metrics.skipped, clock) as kube,
         connect(settings.kubeconfig, metrics.request, clock=clock) as lease_kube,
     ):
         yield kube, lease_kube
@@ -168,35 +162,35 @@ async def clients(
 def decision_sources(
     settings: Settings,
     kube: Kube,
+    pods: PodClient,
     store: Store,
     metrics: Metrics,
     clock: ServerClock,
-    budget: NamespaceBudget,
     late: Callable[[Key], None],
 ) -> DecisionSources:
     """What decisions are made from. ``late`` is called with a resource that has to be decided again."""
     config = settings.decisions
     return DecisionSources(
-        observer=Observer(kube, store, Reports(late=late, counted=metrics.report), clock=clock),
+        observer=Observer(store, Reports(pods, late=late, counted=metrics.report), clock=clock),
         scaler=Scaler(
-            Loads(clock=clock.seconds),
+            Loads(pods, clock=clock.seconds),
             clock=clock.seconds,
             period_seconds=settings.scaling_period_seconds,
             call=late,
             sink=ScalingMetrics(metrics.registry),
             is_stale=store.is_stale,
         ),
-        plans=Plans(PlanProcess(), late=late, metrics=metrics),
+        plans=Plans(late=late, metrics=metrics),
         probe_turns=ProbeTurns(settings.max_probe_pods, store, call=late, clock=clock.seconds),
         own_image=partial(own_image, kube, config.tacho_image, config.operator_namespace, settings.pod_name),
-        budget=budget,
     )
 
 
 async def kopf_events(runner: KopfRunner, store: Store, namespace: str, router: ChangeRouter) -> None:
     """Runs kopf's watch of a namespace, or of all (""), once the API server is known to have the kind."""
-    await store.in_sync("LLMDeployment", namespace)
-    await runner.watch(namespace, router.noticed, partial(store.holds, "LLMDeployment"))
+    while store.is_lost("LLMDeployment", namespace):
+        await store.changed()
+    await runner.watch(namespace, router.noticed)
 
 
 def lease_elector(

@@ -43,8 +43,6 @@ class Settings:
     pod_address: str
     max_probe_pods: int
     """Maximum number of probe pods in the cluster."""
-    max_resources: int
-    """Most LLMDeployments of a namespace that are acted on."""
     metrics_port: int
     health_port: int
     """Port of the liveness endpoint (/healthz)."""
@@ -203,7 +201,6 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         pod_name=environment.get("TACHO_POD_NAME", ""),
         pod_address=environment.get("TACHO_POD_ADDRESS", ""),
         max_probe_pods=_integer(environment, "TACHO_MAX_PROBE_PODS", 8, 1, 10_000),
-        max_resources=_integer(environment, "TACHO_MAX_RESOURCES_PER_NAMESPACE", 1000, 1, 10_000),
         metrics_port=_integer(environment, "TACHO_METRICS_PORT", 9401, 0, 65535),
         health_port=_integer(environment, "TACHO_HEALTH_PORT", 9402, 1, 65535),
         readiness_port=_integer(environment, "TACHO_READINESS_PORT", 9403, 1, 65535),

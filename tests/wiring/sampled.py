@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
@@ -26,9 +26,7 @@ class Pods:
         self.asked: list[str] = []
         self.now = 1_000_000.0
 
-    async def read(
-        self, addresses: Iterable[str], _namespaces: Mapping[str, str], _is_read: object
-    ) -> dict[str, TimedLoad]:
+    async def read(self, addresses: Iterable[str]) -> dict[str, TimedLoad]:
         self.asked = list(addresses)
         return {
             address: TimedLoad(self.answers[address], self.now)

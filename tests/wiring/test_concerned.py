@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import math
-import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import pytest
-
 from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.types import HubWaiters
-from tacho_operator.shell import fleet
-from tacho_operator.shell.fleet import ChangeRouter, concerned_by_nodes, priority
-from tacho_operator.shell.store.store import Store, StoreState
+from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
+from tacho_operator.shell.store.resource_state import ResourceState
+from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
 from tests.wiring.storing import KEY, pod, thing, told
 from tools.harness.resources import NOW
@@ -47,21 +42,21 @@ def test_how_urgent_a_resource_is() -> None:
     found = {name: priority(store, Key("ml", name)) for name in NAMES}
     assert found == {
         "applied": Priority.NEW,
-        "serving": Priority.SERVES,
-        "waiting": Priority.WAITS,
-        "edited": Priority.CHANGED,
-        "unknown": Priority.CHANGED,
+        "serving": Priority.OTHERS,
+        "waiting": Priority.OTHERS,
+        "edited": Priority.OTHERS,
+        "unknown": Priority.OTHERS,
     }
-    assert store.state(Key("ml", "serving")) == StoreState(
+    assert store.state(Key("ml", "serving")) == ResourceState(
         reported=True, status_is_current=True, ready=True, serves=True, claims=("claim-of-serving",)
     )
 
 
 def test_a_node_concerns_those_on_it_and_those_that_may_wait_for_it() -> None:
     store = some()
-    assert concerned_by_nodes(store, {"n1"}) == {Key("ml", "waiting"), Key("ml", "edited")}
+    assert concerned_by_node(store, "n1") == {Key("ml", "waiting"), Key("ml", "edited")}
     store.put("Pod", pod("p", owner="serving", node="n1"))
-    assert Key("ml", "serving") in concerned_by_nodes(store, {"n1"})
+    assert Key("ml", "serving") in concerned_by_node(store, "n1")
 
 
 def waits_for_the_hub(
@@ -167,104 +162,3 @@ async def test_thousands_of_one_namespace_that_wait_for_a_node_delay_no_other() 
     assert sum(queue.depths().values()) == 1001
     assert queue._due[Key("ml", "one")] - began < 1.0
     assert max(queue._due.values()) - began > 15.0, "they are spread"
-
-
-async def test_a_node_or_a_claim_that_changes_again_and_again_wakes_others_a_few_times_and_once_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A hostile kubelet kept the whole operator busy: each change woke all that were not ready."""
-
-    async def process(key: Key) -> None:
-        raise AssertionError(key)
-
-    monkeypatch.setattr(fleet, "WAKE_SECONDS", 0.5)
-    monkeypatch.setattr(fleet, "WAKE_BURST", 5)
-    monkeypatch.setattr(fleet, "WAKE_SHARE", math.inf)
-    router = ChangeRouter()
-    store, queue = Store(router), WorkQueue(process, workers=1)
-    store.put("LLMDeployment", resource("waiting"))
-    router.connect(store, queue)
-    woken: list[list[Key]] = []
-    monkeypatch.setattr(router, "_add_all", lambda keys: woken.append(sorted(keys)))
-    for version in range(100):
-        node = {"metadata": {"name": "n1", "uid": "uid-n1", "resourceVersion": str(version)}}
-        store.put("Node", {**node, "spec": {"taints": [{"key": f"k{version}"}]}})
-        claim = thing("claim-of-waiting", str(version), owner="", spec={"accessModes": [str(version)]})
-        store.put("PersistentVolumeClaim", claim)
-    assert woken == [[Key("ml", "waiting")]] * 2 * fleet.WAKE_BURST
-    async with asyncio.timeout(5):
-        while len(woken) < 2 * fleet.WAKE_BURST + 2:
-            await asyncio.sleep(0.01)
-    await asyncio.sleep(0.6)
-    assert len(woken) == 2 * fleet.WAKE_BURST + 2, "the last change is not lost, and is the last"
-
-
-async def test_many_nodes_and_claims_that_change_wake_many_resources_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Each change looked at every resource. 100 nodes that joined kept the event loop busy for 35 s, while
-    10,000 resources were not ready, and a change in another namespace waited for 17 s."""
-
-    async def process(key: Key) -> None:
-        raise AssertionError(key)
-
-    monkeypatch.setattr(fleet, "WAKE_SHARE", 1e-9)
-    router = ChangeRouter()
-    store, queue = Store(router), WorkQueue(process, workers=1)
-    for name in ("waiting", "other"):
-        store.put("LLMDeployment", resource(name))
-    store.put("LLMDeployment", resource("serving", ready=True))
-    store.put("LLMDeployment", resource("claiming", ready=True))
-    router.connect(store, queue)
-    woken: list[list[Key]] = []
-    monkeypatch.setattr(router, "_add_all", lambda keys: woken.append(sorted(keys)))
-    first, others = Key("ml", "waiting"), Key("ml", "other")
-    for number in range(100):
-        node = {"metadata": {"name": f"n{number}", "uid": f"uid-n{number}", "resourceVersion": "1"}}
-        store.put("Node", node)
-    store.put("Pod", pod("p", owner="serving", node="n99"))
-    store.put("PersistentVolumeClaim", thing("claim-of-claiming", owner=""))
-    assert woken == [[others, first]]
-    router._wake_together()
-    assert woken[1:] == [[Key("ml", "claiming"), others, Key("ml", "serving"), first]]
-
-
-async def test_what_changed_while_wakes_had_used_their_time_wakes_once_and_soon(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Nothing else wakes a resource that waits for a node, but a round of all after minutes."""
-
-    async def process(key: Key) -> None:
-        raise AssertionError(key)
-
-    def change(name: str, version: int) -> None:
-        node = {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}}
-        store.put("Node", {**node, "spec": {"taints": [{"key": f"k{version}"}]}})
-
-    async def until(count: int) -> None:
-        async with asyncio.timeout(5):
-            while len(woken) < count:
-                await asyncio.sleep(0.01)
-
-    seconds = itertools.count(step=0.05)  # a wake takes 50 ms, and so the next one comes after 500
-    monkeypatch.setattr(time, "thread_time", lambda: next(seconds))
-    monkeypatch.setattr(fleet, "WAKE_BURST", 3)
-    router = ChangeRouter()
-    store, queue = Store(router), WorkQueue(process, workers=1)
-    store.put("LLMDeployment", resource("waiting"))
-    store.put("LLMDeployment", resource("claiming", ready=True))
-    router.connect(store, queue)
-    woken: list[list[Key]] = []
-    monkeypatch.setattr(router, "_add_all", lambda keys: woken.append(sorted(keys)))
-    waiting = [Key("ml", "waiting")]
-    for version in range(20):
-        change("n1", version)
-        change("n2", version)
-    assert woken == [waiting]
-    await until(2)
-    assert woken == [waiting] * 2
-    change("n1", 20)
-    await until(3)  # twenty changes that woke together count as one of WAKE_BURST
-    store.put("PersistentVolumeClaim", thing("claim-of-claiming", owner=""))
-    await until(4)
-    assert woken[2:] == [waiting, [Key("ml", "claiming")]]

@@ -10,7 +10,6 @@ from tacho_operator.api.status.status import Condition, LLMDeploymentStatus, Sum
 from tacho_operator.core.names import DEPLOYMENT_LABEL, ROLE_LABEL
 from tacho_operator.core.types import Observed, ReconcileDecision, Reference
 from tacho_operator.shell.api_errors import ApiError, Conflict, Forbidden, Invalid, Missing
-from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.child_backoff import Backoff
 from tacho_operator.shell.execute import ExecuteResult, delete_pods, execute
 from tacho_operator.shell.kube import Kube
@@ -251,19 +250,13 @@ async def test_another_owners_object_is_never_written_over() -> None:
     assert [(refusal.taken, refusal.unowned) for refusal in found.refusals] == [(True, False)]
 
 
-async def test_an_own_child_that_a_user_hid_from_the_store_is_written_over_or_told() -> None:
-    """References to owners that were too long to be read hid a Service that led elsewhere: Ready stayed."""
+async def test_an_own_child_that_the_store_does_not_have_is_written_over() -> None:
     desired = {**child("Service", "now"), "spec": {"selector": {"app": "ours"}}}
     live = {**desired, "metadata": {**desired["metadata"], "uid": "live"}}
     requests, done = await collided(live, desired)
     assert (requests, done.writes) == (["create child"], 0), "the store is late"
     requests, done = await collided({**live, "spec": {"selector": {"app": "theirs"}}}, desired)
     assert (requests, done.writes, done.refusals) == (["create child", "apply child"], 1, ())
-    unread = {"metadata": live["metadata"], METADATA_ONLY: "it is too long"}
-    requests, done = await collided(unread, desired)
-    (refusal,) = done.refusals
-    assert (requests, refusal.kind, refusal.invalid) == (["create child"], "Service", True)
-    assert "it cannot be read: it is too long" in refusal.message
 
 
 async def test_a_pod_whose_labels_were_taken_gets_them_again() -> None:

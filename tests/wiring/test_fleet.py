@@ -12,10 +12,8 @@ from typing import Any, cast
 import pytest
 
 from tacho_operator.shell import fleet
-from tacho_operator.shell.bounded_reading import Page
-from tacho_operator.shell.fleet import reflectors
+from tacho_operator.shell.guard import Page
 from tacho_operator.shell.kube import Kube
-from tacho_operator.shell.observe import CHILDREN
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key, WorkQueue
 
@@ -54,15 +52,6 @@ async def test_a_namespace_that_may_not_be_read_any_longer_holds_up_no_other(
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def test_owners_are_listed_before_what_they_own() -> None:
-    """Of objects without a stored owner few are stored."""
-    store = Store(lambda change: None)
-    streams = reflectors(cast(Kube, None), store, (), lambda kind, why: None)
-    after = {stream.kind: stream._after for stream in streams}
-    assert (after["Pod"], after["ReplicaSet"], after["LLMDeployment"]) == ("ReplicaSet", "Deployment", "")
-    assert {after[kind] for kind in CHILDREN if kind not in ("Pod", "ReplicaSet")} == {"LLMDeployment"}
 
 
 def test_an_interrupted_stream_of_everything_concerns_every_namespace() -> None:
@@ -159,10 +148,8 @@ def test_a_scrape_does_not_fail_where_a_watch_or_a_namespace_changes_meanwhile()
     streams = fleet.reflectors(cast(Kube, None), store, (), lambda kind, why: None)
     sizes = fleet.Sizes(store, WorkQueue(cast(Any, None), workers=1), streams)
     store._stale = Changing({place: Changing(kinds) for place, kinds in store._stale.items()})
-    store.bounds.places.unheld = Changing({"ml": 3})
     found = {family.name: family.samples for family in sizes.collect()}
     assert [sample.value for sample in found["tacho_operator_store_stale_streams"]] == [len(streams)]
-    assert [sample.value for sample in found["tacho_operator_unheld_resources"]] == [3]
 
 
 class Empty:
@@ -191,9 +178,8 @@ async def test_a_start_with_many_watched_namespaces_takes_time_in_proportion() -
     tasks = [asyncio.create_task(stream.run()) for stream in streams]
     async with asyncio.timeout(60):
         await gate
-        for namespace in namespaces:
-            for kind in ("Pod", "PersistentVolumeClaim", "ConfigMap"):
-                await store.in_sync(kind, namespace)
+        while store.stale():
+            await store.changed()
     assert time.thread_time() - began < 2.0
     assert store.stale() == ()
     for task in tasks:

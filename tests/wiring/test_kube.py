@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tacho_operator.shell import bounded_reading
 from tacho_operator.shell.api_errors import (
     FENCED,
     LONGEST_MESSAGE_CHARS,
@@ -28,7 +26,6 @@ from tacho_operator.shell.api_errors import (
     Invalid,
     requested_pause_seconds,
 )
-from tacho_operator.shell.bounded_reading import Text, Unreadable, metadata_part, readable_pages
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube, connect
 from tacho_operator.shell.probed_socket import environment_proxy
 
@@ -365,29 +362,3 @@ async def test_a_deletion_that_did_not_happen_is_told_apart(
                 await deletion
         else:
             assert await deletion is is_deleted
-
-
-@pytest.mark.parametrize("text", [b"<html>", b"", b"{}", b"[]", b"null", b'{"metadata":{}}'])
-async def test_an_answer_that_is_no_list_is_not_taken_for_an_empty_one(text: bytes) -> None:
-    """After an empty list every object of the kind counts as deleted."""
-
-    async def read(_limit: int, _token: str | None, _as_metadata: bool) -> Text:
-        return Text(text, len(text))
-
-    with pytest.raises(Unreadable, match="no list"):
-        [page async for page in readable_pages(read, {})]
-
-
-async def test_long_texts_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In four threads they made each turn of the event loop take 114 ms."""
-    at_once = [0]
-
-    def read(_text: bytes, _until: int) -> dict[str, Any]:
-        at_once.append(at_once[-1] + 1)
-        time.sleep(0.01)
-        at_once.append(at_once[-1] - 1)
-        return {}
-
-    monkeypatch.setattr(bounded_reading, "_metadata_part", read)
-    await asyncio.gather(*(metadata_part(Text(b"{", 1)) for _ in range(8)))
-    assert (len(at_once), max(at_once)) == (17, 1)

@@ -31,18 +31,15 @@ def replicas(metrics: Metrics, state: str) -> float | None:
     return metrics.registry.get_sample_value("tacho_llmdeployment_replicas", labels)
 
 
-def test_an_unreadable_object_is_counted_each_time_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_skipped_object_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics(CollectorRegistry())
-    for _ in range(2):
-        metrics.unreadable("ConfigMap", "ml", "long", "a line is too long")
-    metrics.unreadable("ConfigMap", "ml", "deep", "it is nested too deep")
+    metrics.skipped("ConfigMap", "deep", "it is nested too deep")
     counted = metrics.registry.get_sample_value(
         "tacho_operator_unreadable_objects_total", {"kind": "ConfigMap"}
     )
-    assert counted == 3
+    assert counted == 1
     assert [record.getMessage() for record in caplog.records] == [
-        "ConfigMap ml/long cannot be read: a line is too long; its metadata alone is kept",
-        "ConfigMap ml/deep cannot be read: it is nested too deep; its metadata alone is kept",
+        "ConfigMap deep is skipped: it is nested too deep"
     ]
 
 

@@ -11,8 +11,8 @@ from tacho_contract.report import Report
 from tacho_contract.units import format_time
 from tacho_operator.core.names import ROLE_LABEL
 from tacho_operator.core.revisions.identity import live_config
-from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.observe import Observer
+from tacho_operator.shell.pod_http import PodClient
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.server_clock import utc_now
 from tests.wiring.storing import KEY, owned_by, pod, thing, told
@@ -57,7 +57,7 @@ async def test_neighbours_are_looked_for_by_the_api_servers_time(behind: timedel
         }
         store.put("Pod", pod(name, node="n1", metadata=metadata))
     reports = cast(Reports, Measured(format_time(now)))
-    found = await Observer(cast(Kube, None), store, reports, clock=lambda: now).observe(KEY)
+    found = await Observer(store, reports, clock=lambda: now).observe(KEY)
     assert found is not None
     assert "beside" in [item.name for item in found.neighbours]
 
@@ -65,7 +65,7 @@ async def test_neighbours_are_looked_for_by_the_api_servers_time(behind: timedel
 async def test_a_write_of_replicas_has_the_api_servers_time() -> None:
     now = utc_now() - timedelta(days=3)
     store, _ = told()
-    observer = Observer(cast(Kube, None), store, Reports(late=lambda key: None), clock=lambda: now)
+    observer = Observer(store, Reports(PodClient(), late=lambda key: None), clock=lambda: now)
     for version, replicas in (("8", 1), ("9", 3)):
         spec = changed(CLAIM_SPEC, replicas=replicas, autoscaling={"minReplicas": 1, "maxReplicas": 4})
         store.put("LLMDeployment", raw_resource(spec, resourceVersion=version))

@@ -11,7 +11,7 @@ import pytest
 
 from tacho_operator.shell.api_errors import ApiError, Expired, Forbidden, Missing
 from tacho_operator.shell.kube import Event, Kube, Page
-from tacho_operator.shell.store import objects, reflector as module
+from tacho_operator.shell.store import reflector as module
 from tacho_operator.shell.store.reflector import EtcdRestored, Reflector, WatchScope
 from tacho_operator.shell.store.store import Store
 from tests.wiring.storing import thing
@@ -66,14 +66,12 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def reflecting(
-    server: Server, *, optional: bool = False, after: str = ""
-) -> AsyncIterator[tuple[Store, list[str]]]:
+async def reflecting(server: Server, *, optional: bool = False) -> AsyncIterator[tuple[Store, list[str]]]:
     store, ends = Store(lambda change: None), list[str]()
     stream = Reflector(
         cast(Kube, server),
         store,
-        WatchScope("Service", optional=optional, after=after),
+        WatchScope("Service", optional=optional),
         lists=asyncio.Semaphore(1),
         on_reconnect=lambda kind, why: ends.append(why),
     )
@@ -99,17 +97,6 @@ async def until(true: Callable[[], object]) -> None:
 
 def names(store: Store) -> set[str]:
     return {name for _, name in store._kinds["Service"].by_name}
-
-
-async def test_objects_are_listed_after_their_owners() -> None:
-    """Of children whose owner is not stored yet the latest 1,000 stay, without their content."""
-    server = Server()
-    async with reflecting(server, after="LLMDeployment") as (store, _):
-        store.lost("LLMDeployment", "", "not listed yet")
-        await asyncio.sleep(0.01)
-        assert server.lists == 0
-        store.runs("LLMDeployment", "")
-        await until(lambda: server.lists == 1)
 
 
 ILL_TYPED: list[dict[str, Any]] = [
@@ -158,27 +145,6 @@ async def test_every_page_of_the_list_is_held_and_the_watch_goes_on_from_it() ->
         await until(lambda: not store.stale())
         assert names(store) == {"a", "b"}
         assert server.since == ["10"]
-
-
-async def test_of_a_list_of_very_many_the_names_of_those_that_are_stored_are_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(objects, "UNOWNED", 5)
-    largest = 0
-    server = Server()
-    server.held = [[thing(f"n{page}-{number}") for number in range(50)] for page in range(20)]
-
-    class Names(set[Any]):
-        def add(self, name: Any) -> None:
-            nonlocal largest
-            super().add(name)
-            largest = max(largest, len(self))
-
-    async with reflecting(server) as (store, _):
-        monkeypatch.setattr(module, "set", Names, raising=False)
-        await until(lambda: not store.stale())
-        assert names(store) == {f"n19-{number}" for number in range(45, 50)}
-    assert 0 < largest <= 2 * (module.PAGE + 10)
 
 
 async def test_a_watch_that_ends_goes_on_from_its_last_event_without_a_list() -> None:
@@ -388,7 +354,7 @@ async def test_what_need_not_be_read_is_unknown_where_refusals_last(times: int) 
     server.refusals = [Forbidden(403, "no"), ApiError(0, "away"), *[Forbidden(403, "no")] * times]
     async with reflecting(server, optional=True) as (store, _):
         await until(lambda: not store.stale())
-        assert store.known("Service") == (times == 1)
+        assert store.may_read("Service") == (times == 1)
 
 
 async def test_what_has_to_be_read_and_may_not_be_holds_everything_up() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.shell.observe import read_resource
 from tacho_operator.shell.replica_writes import ReplicaWrites
-from tacho_operator.shell.store.trimming import readable_part
+from tacho_operator.shell.store.trimming import trimmed
 from tacho_operator.shell.workqueue import Key
 from tools.harness.resources import CLAIM_SPEC, changed, raw_resource
 
@@ -39,7 +39,7 @@ def test_one_replica_that_an_autoscaler_wrote_is_a_change() -> None:
     owner = {"manager": "kube-controller-manager", "operation": "Update", "subresource": "scale"}
     raw["metadata"]["managedFields"] = [owner | {"fieldsV1": {"f:spec": {"f:replicas": {}}}}]
     writes = ReplicaWrites(lambda: NOW)
-    stored = readable_part("LLMDeployment", raw)
+    stored = trimmed("LLMDeployment", raw)
     assert [writes.last(KEY, item) for item in (resource(3), read_resource({**raw, **stored}))] == [None, NOW]
 
 

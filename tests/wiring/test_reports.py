@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import gc
 import gzip
-import threading
-import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -19,7 +16,8 @@ from tacho_contract.codec import dumps, loads
 from tacho_contract.launch import Again, LiveConfig
 from tacho_contract.measurement import CurvePoint
 from tacho_contract.report import REPORT_LIMIT_BYTES, Report
-from tacho_operator.shell import loads as loads_module, report_cache, reports
+from tacho_operator.shell import pod_http, reports
+from tacho_operator.shell.pod_http import PodClient
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.workqueue import Key
 from tools.harness.documents import plain_measurement, plain_report
@@ -64,7 +62,7 @@ async def answering(monkeypatch: pytest.MonkeyPatch, payload: bytes, delay: floa
             await writer.wait_closed()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    monkeypatch.setattr(reports, "RUNTIME_PORT", server.sockets[0].getsockname()[1])
+    monkeypatch.setattr(pod_http, "RUNTIME_PORT", server.sockets[0].getsockname()[1])
     async with server:
         yield
         finished.set()
@@ -80,7 +78,8 @@ async def asking(
     late: Callable[[Key], None] = lambda key: None,
 ) -> AsyncIterator[tuple[Reports, Counter[str]]]:
     counted: Counter[str] = Counter()
-    yield Reports(late=late, counted=lambda result: counted.update([result])), counted
+    async with contextlib.aclosing(PodClient(pod_http.RUNTIME_PORT)) as client:
+        yield Reports(client, late=late, counted=lambda result: counted.update([result])), counted
 
 
 async def read(*pods: dict[str, Any]) -> dict[str, Report]:
@@ -99,8 +98,6 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ok(GOOD.replace(b"demo-1", b"other-1")),
         ok(GOOD[:-1] + b',"podUid":"u2"}'),
         ok(b"x" * (REPORT_LIMIT_BYTES + 1)),
-        ok(GOOD[:-1] + b',"fallbacks":["' + b'","'.join([b"ab"] * 2000) + b'"]}'),
-        ok(GOOD[:-1] + b',"fallbacks":["' + ("\U0001f600" + "x" * 30_000).encode() + b'"]}'),
         ok(b"not json"),
         ok(b"{}"),
         ok(b'{"phase": 7}'),
@@ -112,8 +109,6 @@ async def test_a_report_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "another revision",
         "a twin of another namespace",
         "too big",
-        "too many items",
-        "too large in memory",
         "no json",
         "no fields",
         "wrong type",
@@ -130,7 +125,7 @@ async def test_a_bad_answer_is_no_report(monkeypatch: pytest.MonkeyPatch, payloa
 async def test_a_pod_cannot_send_the_operator_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """A redirect is no report, even where a good one is at its end."""
     async with answering(monkeypatch, ok(GOOD)):
-        elsewhere = reports.RUNTIME_PORT
+        elsewhere = pod_http.RUNTIME_PORT
         assert (await read(pod()))["u1"].ready, "there is a report to be had"
         payload = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/report\r\nContent-Length: 0\r\n\r\n"
         async with answering(monkeypatch, payload % elsewhere):
@@ -165,18 +160,6 @@ class Kept(dict[str, Any]):
     """A manifest that can be referred to weakly."""
 
 
-async def test_what_a_pod_is_takes_no_memory_while_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """4,000 that never answered, each with 12 KB of a container's words, took 209 MiB for hours."""
-    monkeypatch.setattr(reports, "PATIENCE_SECONDS", 0.05)
-    async with answering(monkeypatch, ok(GOOD), delay=5), asking() as (one, _):
-        waiting = [Kept(pod("u1"))]
-        known = weakref.ref(waiting[0])
-        assert await one.collect(KEY, waiting, LIVE) == {}
-        waiting.clear()
-        gc.collect()
-        assert known() is None
-
-
 async def test_an_answer_that_is_waited_for_again_and_again_wakes_its_resource_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -207,55 +190,9 @@ def full_report() -> Report:
     )
 
 
-def test_the_memory_of_a_true_report_is_far_below_its_limit() -> None:
-    assert reports.MOST_BYTES / 4 < reports.memory_bytes(full_report()) * 2 < reports.MOST_BYTES
-
-
-async def test_the_pods_of_a_resource_share_the_memory_of_its_reports(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """5,000 forged pods with the longest reports took 340 MiB."""
-    size = reports.memory_bytes(loads(Report, MEASURED))
-    monkeypatch.setattr(reports, "MAX_HELD_BYTES", 3 * size)
-    async with answering(monkeypatch, ok(MEASURED)), asking() as (one, _):
-        assert len(await one.collect(KEY, [pod(f"u{number}") for number in range(3)], LIVE)) == 3
-        assert await one.collect(KEY, [pod(f"u{number}") for number in range(4)], LIVE) == {}
-
-
-async def test_the_reports_of_all_resources_share_the_memory_by_namespace(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """8,000 running pods filled the memory. The namespace with most has no place, nor is it woken."""
-    size = report_cache.cached(loads(Report, MEASURED), "True 127.0.0.1 engine:0", 0, 0.0).cached_bytes
-    monkeypatch.setattr(report_cache, "ALL_BYTES", 6 * size)
-    crowd = [pod(f"u{number}") for number in range(4)]
-    woken: list[Key] = []
-    async with answering(monkeypatch, ok(MEASURED)), asking(woken.append) as (one, counted):
-        for name in ("a", "b"):
-            await one.collect(Key("ns", name), crowd, LIVE)
-        assert len(one._cache.of(Key("ns", "a"))) + len(one._cache.of(Key("ns", "b"))) == 6
-        assert counted["silent"] == 2
-        assert len(await one.collect(Key("other", "a"), crowd, LIVE)) == 3, "as many as those of the other"
-        assert one._cache._bytes == 6 * size
-        assert counted["silent"] == 3
-        for name in ("a", "b"):
-            one.forget(Key("ns", name))
-        assert len(await one.collect(Key("other", "a"), crowd, LIVE)) == 4
-        assert woken == []
-        one.forget(Key("other", "a"))
-        assert (one._cache._bytes, one._cache._namespaces, one._cache._sizes) == (0, {}, {})
-
-
-def test_a_report_is_held_in_a_fraction_of_its_memory() -> None:
-    report = full_report()
-    item = report_cache.cached(report, "", 0, 0.0)
-    assert item.report == report
-    assert item.cached_bytes < reports.memory_bytes(report) / 4
-
-
 async def test_a_pod_that_never_answers_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "PATIENCE_SECONDS", 0.01)
-    monkeypatch.setattr(reports, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(pod_http, "TIMEOUT_SECONDS", 0.05)
     woken: list[Key] = []
     async with answering(monkeypatch, ok(GOOD), delay=2), asking(woken.append) as (one, counted):
         assert await one.collect(KEY, [pod()], LIVE) == {}
@@ -275,7 +212,7 @@ async def test_what_serves_and_was_measured_is_not_asked_again(monkeypatch: pyte
         assert counted["answered"] == 2, "a container that began anew may be measured anew"
         await one.collect(KEY, [pod(restarts=1)], dumps(LiveConfig(measure_key="another")))
         assert counted["answered"] == 3, "it is to be measured with another workload"
-        again = LiveConfig(measure_key="m", again=Again(request="gate-1", hostname="u1"))
+        again = LiveConfig(measure_key="m", again=Again(request="disrupt-1", hostname="u1"))
         await one.collect(KEY, [pod(restarts=1)], dumps(again))
         assert counted["answered"] == 4, "it is to measure itself again"
         monkeypatch.setattr(reports, "FINAL_SECONDS", 0.0)
@@ -297,78 +234,10 @@ async def test_a_report_goes_with_its_pod(monkeypatch: pytest.MonkeyPatch) -> No
         assert set(await one.collect(KEY, [pod("u2")], LIVE)) == {"u2"}
         assert set(await one.collect(KEY, [pod("u2", phase="Failed")], LIVE)) == set()
         one.forget(KEY)
-        assert not one._cache._namespaces
+        assert not one._cache
 
 
 async def test_pods_without_an_address_are_not_asked() -> None:
     async with asking() as (one, counted):
         assert await one.collect(KEY, [pod(address=None), pod("u2", phase="Succeeded")], LIVE) == {}
         assert not counted
-
-
-async def test_an_answer_in_very_small_chunks_does_not_stop_the_event_loop(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    payload = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 9000
-    monkeypatch.setattr(reports, "PATIENCE_SECONDS", 30.0)
-    parsing: list[str] = []
-    body_of = loads_module.body_of
-
-    def parsed(*args: Any) -> bytes | None:
-        parsing.append(threading.current_thread().name)
-        return body_of(*args)
-
-    monkeypatch.setattr(loads_module, "body_of", parsed)
-    async with answering(monkeypatch, payload):
-        assert await read(pod()) == {}
-    assert parsing
-    assert threading.main_thread().name not in parsing
-
-
-@pytest.mark.parametrize("known_as_silent", [True, False])
-async def test_silent_pods_do_not_hold_up_the_others(
-    known_as_silent: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Far more pods than threads do not answer; one that is new is asked at once: where they did not answer
-    before, also in their namespace."""
-    monkeypatch.setattr(reports, "AT_ONCE", 8)
-    monkeypatch.setattr(reports, "TIMEOUT_SECONDS", 30.0)
-    monkeypatch.setattr(reports, "PATIENCE_SECONDS", 0.0)
-    asked: asyncio.Queue[str] = asyncio.Queue()
-    leave = threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def hanging(addresses: list[str], *_: Any, **__: Any) -> dict[str, bytes | None]:
-        if addresses == ["10.0.0.2"]:
-            loop.call_soon_threadsafe(asked.put_nowait, "new")
-        elif not first.is_set():
-            return {}
-        else:
-            leave.wait(30)
-        return {}
-
-    first = threading.Event()
-    monkeypatch.setattr(reports, "read_many", hanging)
-    crowd = [pod(f"s{index}", address="10.0.0.1") for index in range(20)]
-    async with asking() as (one, counted):
-        if known_as_silent:
-            await one.collect(KEY, crowd, LIVE)
-            async with asyncio.timeout(20):
-                while counted["silent"] < len(crowd):
-                    await asyncio.sleep(0.01)
-        first.set()
-        try:
-            await one.collect(KEY, crowd, LIVE)
-            other = KEY if known_as_silent else Key("other", "demo")
-            await one.collect(other, [*(crowd if other == KEY else ()), pod("new", address="10.0.0.2")], LIVE)
-            async with asyncio.timeout(20):
-                assert await asked.get() == "new"
-        finally:
-            leave.set()
-
-
-def test_a_report_in_place_of_another_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    item = report_cache.cached(loads(Report, MEASURED), "", 1, 0.0)
-    monkeypatch.setattr(report_cache, "ALL_BYTES", item.cached_bytes)
-    found = report_cache.ReportCache()
-    assert [found.put(KEY, "uid", item) for _ in range(3)] == [True] * 3

@@ -155,7 +155,7 @@ async def test_what_decides_follows_the_api_servers_clock(
 
     monkeypatch.setattr(program, "ServerClock", Behind)
     noting("Reconciler", Reconciler)
-    for name in ("Store", "Observer", "Scaler", "Loads", "ProbeTurns", "FullNamespaces", "Elector"):
+    for name in ("Store", "Observer", "Scaler", "Loads", "ProbeTurns", "Elector"):
         noting(name, getattr(program, name))
     double = ApiDouble()
     await double.put(deployment("a"))
@@ -165,7 +165,7 @@ async def test_what_decides_follows_the_api_servers_clock(
         asyncio.get_running_loop().call_later(2, stop.set)
         async with asyncio.timeout(20):
             await program.serve(anywhere, stop)
-    assert len(clocks) == 8
+    assert len(clocks) == 7
     for name, clock in clocks.items():
         found = clock()
         seconds = found if isinstance(found, float) else found.timestamp()

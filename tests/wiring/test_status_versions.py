@@ -8,7 +8,6 @@ import pytest
 
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.shell.api_errors import ApiError, Conflict
-from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.status_writes import STATUS_TRIES, write_status
 
@@ -86,18 +85,3 @@ async def test_conditions_of_other_types_are_no_newer_status(kept: dict[str, Any
     server = Server(changes=1, status={**former, **kept})
     assert await write_status(cast(Kube, server), {**RAW, "status": former}, STATUS)
     assert server.requests[:3] == ["apply 1", "get", "apply 2"]
-
-
-async def test_a_resource_that_can_not_be_read_after_a_conflict_is_decided_anew() -> None:
-    """Its status is not known, which is no status that is as before."""
-    server = Server(changes=1)
-    read = server.get
-
-    async def get(kind: str, namespace: str, name: str) -> dict[str, Any]:
-        return {**await read(kind, namespace, name), METADATA_ONLY: "it is longer than 4 MiB as JSON"}
-
-    server.get = get  # type: ignore[method-assign]  # as of a server whose answer is too long
-    with pytest.raises(ApiError) as raised:
-        await write_status(cast(Kube, server), RAW, STATUS)
-    assert "the status is decided anew" in raised.value.message
-    assert server.requests == ["apply 1", "get"]

@@ -10,7 +10,6 @@ from tacho_operator.core.names import server_selector
 from tacho_operator.core.types import Config, Observed
 from tacho_operator.shell import reconcile as module
 from tacho_operator.shell.api_errors import Forbidden
-from tacho_operator.shell.bounded_reading import metadata_only
 from tacho_operator.shell.observe import UndecidedResource
 from tacho_operator.shell.workqueue import Key
 from tests.wiring.reconciling import KEY, Server, conditions, reconciler
@@ -123,28 +122,6 @@ async def test_a_spec_that_cannot_be_read_is_its_own_condition() -> None:
     assert "Apply a valid spec" in found["Stalled"][2]
     assert found["Ready"] == ("True", "PartlyServing", "1 of 2 replicas serve.")
     assert server.status["conditions"][0]["lastTransitionTime"] == NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-async def test_a_resource_known_by_its_metadata_alone_keeps_its_stored_status() -> None:
-    """An apply by the same manager removes every field that it does not repeat."""
-    store, live, raw = held()
-    live.raw = metadata_only(raw, "it is nested too deep")
-    store.put("LLMDeployment", {**live.raw, "metadata": {**raw["metadata"], "resourceVersion": "10"}})
-    with pytest.raises(UndecidedResource, match="nested too deep") as raised:
-        await observe(store, live)
-
-    class Unread(Server):
-        async def observe(self, key: Key) -> Observed:
-            raise raised.value
-
-    server = Unread(World(resourceVersion="1"))
-    server.refuses = False
-    reconcile = reconciler(server)
-    for _ in range(2):
-        with pytest.raises(UndecidedResource):
-            await reconcile(KEY)
-    assert server.applied == []
-    assert server.created == ["Event"], "it is told once"
 
 
 @pytest.mark.parametrize("is_decided", [False, True])

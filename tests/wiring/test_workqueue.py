@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from hypothesis import given, strategies as st
 
 from tacho_operator.shell import workqueue
-from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.workqueue import MAX_BACKOFF_SECONDS, Key, WorkQueue, backoff_seconds
 
 A, B, C = Key("ns", "a"), Key("ns", "b"), Key("ns", "c")
@@ -20,10 +18,8 @@ Process = Callable[[Key], Awaitable[float | None]]
 
 
 @contextlib.asynccontextmanager
-async def running(
-    process: Process, workers: int = 4, budget: NamespaceBudget | None = None
-) -> AsyncIterator[WorkQueue]:
-    queue = WorkQueue(process, workers=workers, budget=budget)
+async def running(process: Process, workers: int = 4) -> AsyncIterator[WorkQueue]:
+    queue = WorkQueue(process, workers=workers)
     queue._random = random.Random(1)
     task = asyncio.create_task(queue.run())
     try:
@@ -192,9 +188,8 @@ async def test_a_delayed_key_is_pulled_forward_by_a_change() -> None:
         assert sum(queue.depths().values()) == 0, "the later time was superseded, not kept beside it"
 
 
-async def test_times_that_no_longer_count_are_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_times_that_no_longer_count_are_thrown_away() -> None:
     """A resource that is looked at every few seconds and asks for an hour each time would fill the memory."""
-    monkeypatch.setattr(workqueue, "BURST", 10_000)
     seen: list[Key] = []
 
     async def process(key: Key) -> float:
@@ -215,42 +210,6 @@ async def test_times_that_no_longer_count_are_thrown_away(monkeypatch: pytest.Mo
     assert sum(queue.depths().values()) == 2, "both come back"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_a_key_that_wakes_itself_each_time_is_processed_often_and_then_now_and_then(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As where a pod reports something new each time: the status changes, and its event wakes the key."""
-    monkeypatch.setattr(workqueue, "PACE_SECONDS", 0.1)
-    monkeypatch.setattr(workqueue, "BURST", 10)
-    turns: Counter[Key] = Counter()
-
-    async def process(key: Key) -> None:
-        turns[key] += 1
-        await asyncio.sleep(0)
-        if key == A:
-            queue.add(A)
-
-    async with running(process) as queue:
-        queue.add(A)
-        await asyncio.sleep(0.5)
-        assert 10 < turns[A] <= 10 + 5
-        queue.add(B)
-        await settle()
-        assert turns[B] == 1, "another key does not wait"
-
-
-async def test_the_turns_of_keys_that_are_gone_are_forgotten() -> None:
-    async def process(key: Key) -> None: ...
-
-    async with running(process) as queue:
-        for number in range(3 * workqueue.SUPERSEDED):
-            queue.add(Key("ns", str(number)))
-        await settle()
-        queue._paced = dict.fromkeys(queue._paced, 0.0)
-        queue.add(A)
-        await settle()
-        assert len(queue._paced) <= workqueue.SUPERSEDED
 
 
 async def test_the_returned_delay_brings_the_key_back() -> None:
@@ -302,45 +261,6 @@ async def stuck_at_first(queue: WorkQueue) -> float:
     stuck = queue.stuck_seconds()
     assert stuck >= 0.05, "A waits for its first answer"
     return stuck
-
-
-async def test_workers_whose_reconciles_go_on_are_not_stuck() -> None:
-    """Of twelve resources whose webhook took 34 s for each write no reconcile ended for 306 s: a restart."""
-    answered, asked = asyncio.Semaphore(0), 0
-
-    async def process(key: Key) -> None:
-        nonlocal asked
-        while True:
-            asked += 1
-            await answered.acquire()
-
-    async with running(process, workers=1) as queue:
-        stuck = await stuck_at_first(queue)
-        answered.release()
-        await settle()
-        assert asked == 2, "it goes on, and has not ended"
-        assert queue.stuck_seconds() < stuck <= queue.oldest_seconds()
-
-
-async def test_workers_whose_requests_time_out_one_after_the_other_are_not_stuck() -> None:
-    """Each ends by a cancellation, and the next one begins in the same step."""
-    asked, timeouts = 0, list[asyncio.Timeout]()
-
-    async def process(key: Key) -> None:
-        nonlocal asked
-        while True:
-            asked += 1
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None) as timeout:
-                    timeouts.append(timeout)
-                    await asyncio.Event().wait()
-
-    async with running(process, workers=1) as queue:
-        stuck = await stuck_at_first(queue)
-        timeouts[0].reschedule(asyncio.get_running_loop().time())
-        await settle()
-        assert asked == 2
-        assert queue.stuck_seconds() < stuck <= queue.oldest_seconds()
 
 
 async def test_what_cancels_a_reconcile_reaches_it() -> None:

@@ -25,7 +25,6 @@ from tacho_operator.shell.api_errors import (
     Forbidden,
     Invalid,
 )
-from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.child_backoff import Backoff, Place
 from tacho_operator.shell.drift import abandoned, contains, managed_entry
 from tacho_operator.shell.kube import FIELD_MANAGER, SIZE_MANAGER, Kube
@@ -42,8 +41,6 @@ would be held for hours, and what was decided would no longer be so.
 """
 UNCHANGING = frozenset({"ControllerRevision", "Pod"})
 """Kinds whose content never changes, but for a pod's labels; a different content gets a different name."""
-
-UNREADABLE = "it cannot be read: {why}. Remove what others added to it, or delete it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,9 +351,8 @@ async def _create(kube: Kube, desired: Manifest) -> int:
     """Creates a child that the store does not contain. Raises Taken if its name has another owner or none,
     NotCollected if the owner is a deleted resource of this name.
 
-    If the resource's own child exists, it is compared with the desired one: a user may have hidden it from
-    the store, by removing its label, or by references to owners that are too long. Raises Invalid where it
-    cannot be read, and ApiError where no object has the name: it vanished, or a quota was changed meanwhile.
+    If the resource's own child exists, it is compared with the desired one: it may have lost its label.
+    Raises ApiError where no object has the name: it vanished, or a quota was changed meanwhile.
     """
     try:
         made = await kube.create(desired)
@@ -366,8 +362,6 @@ async def _create(kube: Kube, desired: Manifest) -> int:
         if taken is None:
             raise _passing(error) from None
         if owner_uid(taken) == owner_uid(desired):
-            if METADATA_ONLY in taken:  # what others added to it may lead it nowhere, whatever is written
-                raise Invalid(UNPROCESSABLE, UNREADABLE.format(why=taken[METADATA_ONLY])) from None
             return await _ensure(kube, taken, desired)
         if has_same_owner_but_uid(taken, desired):
             raise NotCollected(taken) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -15,14 +14,13 @@ from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.lease import Elector
 from tacho_operator.shell.observe import CHILDREN
 from tacho_operator.shell.store.reflector import Reflector, WatchScope
-from tacho_operator.shell.store.store import Store, StoreChange, later
+from tacho_operator.shell.store.resource_state import StoreChange
+from tacho_operator.shell.store.store import Store, later
 from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
 
 Process = Callable[[Key], Awaitable[float | None]]
 
 LISTS_AT_ONCE = 2
-OWNER_KINDS = {"ReplicaSet": "Deployment", "Pod": "ReplicaSet"}
-"""Kind of the owners of a kind of children, where it is not LLMDeployment."""
 STALE_RETRY_SECONDS = 2.0
 """Seconds until a reconcile is tried again because a watch that it needs is interrupted, if several
 namespaces are watched.
@@ -50,7 +48,6 @@ def reflectors(
                 namespace,
                 selector=DEPLOYMENT_LABEL if kind in CHILDREN else "",
                 optional=kind == "PersistentVolumeClaim",
-                after=OWNER_KINDS.get(kind, "LLMDeployment") if kind in CHILDREN else "",
             ),
             lists=lists,
             on_reconnect=on_reconnect,
@@ -135,14 +132,6 @@ class Sizes(Collector):
             objects.add_metric([kind], self._store.size(kind))
             age.add_metric([kind], seconds)
         yield objects
-        unheld = GaugeMetricFamily(
-            "tacho_operator_unheld_resources",
-            "LLMDeployments that are not acted on, as their namespace has too many older ones.",
-            labels=["namespace"],
-        )
-        for namespace, count in self._store.bounds.places.unheld.copy().items():
-            unheld.add_metric([namespace], count)
-        yield unheld
         yield age
         yield GaugeMetricFamily(
             "tacho_operator_store_stale_streams",
@@ -175,21 +164,6 @@ within moments.
 """
 SPREAD_PER_SECOND = 50.0
 """Reconciles per second when one change affects many resources."""
-WAKE_SECONDS, WAKE_BURST = 60.0, 20
-"""Twenty changes of a node or claim in a row wake the resources that it affects, then one a minute.
-
-A new node changes some ten times until its GPUs are there. A hostile kubelet may change its own many times a
-second, and a user a claim that thousands of resources name.
-"""
-WAKE_SHARE = 0.1
-"""Most of the event loop's time that changed nodes and claims take to wake resources; what changes meanwhile
-wakes its own together. Each wake looks at all resources, which takes 40 ms where 10,000 are not ready: 100
-nodes that joined took 35 s, and a change in another namespace waited for 17 s.
-"""
-
-
-Place = tuple[str, str]
-"""Namespace and name of a claim; ("", name) of a node."""
 
 
 class ChangeRouter:
@@ -198,15 +172,6 @@ class ChangeRouter:
     def __init__(self) -> None:
         self._store: Store | None = None
         self._queue: WorkQueue | None = None
-        self._wakes: dict[Place, float] = {}
-        """For each node and claim, the time until which its past wakes would last at one per WAKE_SECONDS."""
-        self._later: set[Place] = set()
-        """Those whose changes wake resources later."""
-        self._changed: set[Place] = set()
-        """Those whose changes wake resources together, at ``_woken_until``."""
-        self._woken_until = 0.0
-        """When wakes are due again, by WAKE_SHARE and the event loop's clock."""
-        self._forget_above = 1000
 
     def connect(self, store: Store, queue: WorkQueue) -> None:
         """Sets store and queue: from now on changes reach the queue. Earlier changes are already in the
@@ -220,10 +185,11 @@ class ChangeRouter:
             self._queue.add(Key(change.namespace, change.name))
             if change.freed:
                 self._add_all(self._store.waiting_for(change.freed))
-        elif change.kind in ("Node", "PersistentVolumeClaim"):
-            self._spaced((change.namespace, change.name))
+        elif change.kind == "Node":
+            self._add_all(concerned_by_node(self._store, change.name))
+        elif change.kind == "PersistentVolumeClaim":
+            self._add_all(self._store.naming({(change.namespace, change.name)}))
         elif change.owner and self._store.find("LLMDeployment", change.namespace, change.owner):
-            # Anyone can label thousands of objects with the names of resources that do not exist.
             self._queue.add(Key(change.namespace, change.owner), TOGETHER_SECONDS)
 
     def noticed(self, namespace: str, name: str, version: str) -> None:
@@ -235,43 +201,6 @@ class ChangeRouter:
         held = self._store.find("LLMDeployment", namespace, name)
         if held is not None and not later(held[1], version):
             self._queue.add(Key(namespace, name), TOGETHER_SECONDS)
-
-    def _spaced(self, place: Place) -> None:
-        """Wakes the resources that a node or claim affects, now or later, by WAKE_SECONDS and WAKE_BURST."""
-        if place in self._changed:
-            return
-        loop = asyncio.get_running_loop()
-        wait = self._wakes.get(place, 0.0) - (WAKE_BURST - 1) * WAKE_SECONDS - loop.time()
-        if wait <= 0:
-            self._wake(place)
-        elif place not in self._later:
-            self._later.add(place)
-            loop.call_later(wait, self._wake, place)
-
-    def _wake(self, place: Place) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        self._later.discard(place)
-        self._wakes[place] = max(now, self._wakes.get(place, 0.0)) + WAKE_SECONDS
-        if len(self._wakes) > self._forget_above:
-            self._wakes = {known: until for known, until in self._wakes.items() if until > now}
-            self._forget_above = 2 * len(self._wakes) + 1000
-        is_first = not self._changed
-        self._changed.add(place)
-        if is_first and now >= self._woken_until:
-            self._wake_together()
-        elif is_first:
-            loop.call_at(self._woken_until, self._wake_together)
-
-    def _wake_together(self) -> None:
-        assert self._store is not None
-        began = time.thread_time()  # other processes do not change it
-        changed, self._changed = self._changed, set()
-        nodes = {name for namespace, name in changed if not namespace}
-        affected = set(self._store.naming(changed)) if len(nodes) < len(changed) else set()
-        self._add_all(affected | concerned_by_nodes(self._store, nodes) if nodes else affected)
-        pause = (time.thread_time() - began) / WAKE_SHARE
-        self._woken_until = asyncio.get_running_loop().time() + pause
 
     def _add_all(self, keys: Iterable[Key]) -> None:
         assert self._queue is not None
@@ -289,20 +218,14 @@ def in_turns(keys: Iterable[Key]) -> list[Key]:
     return [key for _, key in sorted(found)]
 
 
-def concerned_by_nodes(store: Store, nodes: Iterable[str]) -> set[Key]:
-    """Resources with pods on the nodes, and resources that are not ready and might use one of them."""
-    there = {key for node in nodes for key in store.owners_on(node)}
-    return there | {key for key in store.resources() if not store.state(key).ready}
+def concerned_by_node(store: Store, node: str) -> set[Key]:
+    """Resources with pods on the node, and resources that are not ready and might use it."""
+    return store.owners_on(node) | {key for key in store.resources() if not store.state(key).ready}
 
 
 def priority(store: Store, key: Key) -> Priority:
     """The priority with which a resource is reconciled."""
-    state = store.state(key)
-    if not state.reported:
-        return Priority.NEW
-    if state.serves:
-        return Priority.SERVES
-    return Priority.WAITS if state.status_is_current else Priority.CHANGED
+    return Priority.OTHERS if store.state(key).reported else Priority.NEW
 
 
 def begin_anew(streams: Iterable[Reflector], silent_seconds: float) -> None:
@@ -317,4 +240,4 @@ async def resync(store: Store, queue: WorkQueue, seconds: float) -> None:
         await asyncio.sleep(seconds)
         keys = list(store.resources())
         for index, key in enumerate(keys):
-            queue.add(key, seconds * index / len(keys), routine=True)
+            queue.add(key, seconds * index / len(keys))

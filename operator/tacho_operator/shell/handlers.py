@@ -5,8 +5,8 @@ fill store and queue. The process runs one kopf operator for each watched namesp
 A failure of kopf ends its operator, which is then restarted, but not the process. kopf's own liveness
 endpoint is not used: it takes connections without limit.
 
-kopf reads lines of any length and parses them without limits. It keeps records in annotations and finalizers,
-which every user may change, and then delivers no events of that object. So it gets names and versions alone.
+kopf parses lines of any length and depth: one LLMDeployment with managedFields of 3,000 levels ends it. So it
+gets names and versions alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
-import functools
 import json
 import logging
 import os
@@ -26,14 +25,7 @@ from typing import Any, cast
 import aiohttp
 import kopf
 
-from tacho_operator.shell.bounded_reading import (
-    EVENT_BYTES,
-    Unreadable,
-    body,
-    lines,
-    metadata_part,
-    readable_event,
-)
+from tacho_operator.shell.guard import Cut, Unreadable, beginning, lines, list_head, parsed
 from tacho_operator.shell.kube import KINDS, ONLY_METADATA
 from tacho_operator.shell.probed_socket import environment_proxy
 from tacho_operator.shell.store.reflector import pause_seconds
@@ -59,8 +51,6 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 
 OnEvent = Callable[[str, str, str], None]
 """Callback with namespace, name and resourceVersion of a created, changed or deleted LLMDeployment."""
-IsHeld = Callable[[str, str], bool]
-"""Whether the operator holds the LLMDeployment of that namespace and name."""
 
 
 def configure(settings: kopf.OperatorSettings, error_backoffs: Iterable[float]) -> None:
@@ -120,10 +110,9 @@ def _session(
     )
 
 
-def watch_registry(kubeconfig: str, on_event: OnEvent, is_held: IsHeld) -> kopf.OperatorRegistry:
+def watch_registry(kubeconfig: str, on_event: OnEvent) -> kopf.OperatorRegistry:
     """kopf's registry for an operator that watches LLMDeployments."""
-    middleware = functools.partial(names_only, is_held=is_held)
-    found = _base_registry(kubeconfig, WATCH_BACKOFFS_SECONDS, (middleware,))
+    found = _base_registry(kubeconfig, WATCH_BACKOFFS_SECONDS, (names_only,))
     api_version, plural = KINDS["LLMDeployment"]
     group, version = api_version.split("/")
 
@@ -143,10 +132,10 @@ class KopfRunner:
     take_signals: Callable[[], None]
     """Installs the process's signal handlers, which kopf replaces with its own at each start."""
 
-    async def watch(self, namespace: str, on_event: OnEvent, is_held: IsHeld = lambda *_: True) -> None:
+    async def watch(self, namespace: str, on_event: OnEvent) -> None:
         """Watches the LLMDeployments of a namespace, or of all (""). Ends only with an error, which it
         raises."""
-        await self._run_kopf(watch_registry(self.kubeconfig, on_event, is_held), namespace)
+        await self._run_kopf(watch_registry(self.kubeconfig, on_event), namespace)
 
     async def _run_kopf(self, registry: kopf.OperatorRegistry, namespace: str) -> None:
         # Not kopf.operator(): in the end that cancels every task of the event loop that began after it.
@@ -208,14 +197,9 @@ READ = ("namespace", "name", "uid", "resourceVersion")
 
 
 async def names_only(
-    request: aiohttp.ClientRequest,
-    handler: aiohttp.ClientHandlerType,
-    *,
-    is_held: IsHeld = lambda *_: True,
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Middleware of kopf's HTTP client: requests only the metadata of LLMDeployments, and passes on names and
-    versions of those that are held, as kopf keeps a record of each.
-    """
+    """Middleware of kopf's HTTP client: passes on the names and versions of LLMDeployments alone."""
     if not request.url.path.endswith(f"/{KINDS['LLMDeployment'][1]}"):
         return await handler(request)
     is_watch = "watch" in request.url.query
@@ -224,35 +208,36 @@ async def names_only(
         await asyncio.sleep(WATCH_PAUSE_SECONDS)
     response = await handler(request)
     if response.status == OK:
-        content: Any = NamesOnly(response.content, is_held)
+        content: Any = NamesOnly(response.content)
         response.content = content
     return response
 
 
 class NamesOnly:
-    """Replaces the content of a response to kopf by names and versions."""
+    """Replaces the content of a response to kopf by names and versions. What cannot be read is skipped."""
 
-    def __init__(self, content: Any, is_held: IsHeld = lambda *_: True) -> None:
-        self._content, self._is_held = content, is_held
+    def __init__(self, content: Any) -> None:
+        self._content = content
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
 
     async def read(self) -> bytes:
         """A list without objects; kopf's watch then starts at the list's version."""
-        page = await metadata_part(await body(self._content))
-        version = (page.get("metadata") or {}).get("resourceVersion")
+        metadata, _ = list_head(await beginning(self._content))
+        version = metadata.get("resourceVersion")
         return json.dumps({"metadata": {"resourceVersion": version}, "items": []}).encode()
 
     async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
-        """The events of a watch, one per chunk; events without a readable name are left out."""
-        async for line in lines(self._content):
-            with contextlib.suppress(Unreadable):
-                event = await readable_event(line, EVENT_BYTES)
-                found = event["object"]
-                metadata = {key: found["metadata"][key] for key in READ if key in found["metadata"]}
-                name = (metadata.get("namespace", ""), metadata.get("name", ""))
-                if event["type"] in ("ADDED", "MODIFIED") and not self._is_held(*name):
-                    continue
-                kept = {"code": found.get("code"), "metadata": metadata}
-                yield json.dumps({"type": event["type"], "object": kept}).encode() + b"\n"
+        """The events of a watch, one per chunk."""
+        with contextlib.suppress(Cut):
+            async for line in lines(self._content):
+                with contextlib.suppress(Unreadable, KeyError, TypeError):
+                    event = parsed(line or b"")
+                    found = event["object"]
+                    known = found.get("metadata") or {}
+                    kept = {
+                        "code": found.get("code"),
+                        "metadata": {key: known[key] for key in READ if key in known},
+                    }
+                    yield json.dumps({"type": event["type"], "object": kept}).encode() + b"\n"

@@ -26,23 +26,19 @@ from tacho_operator.shell.api_errors import (
     api_error,
     short_errors,
 )
-from tacho_operator.shell.bounded_reading import (
-    EVENT_BYTES,
-    IN_OBJECT,
-    LONGEST_BYTES,
+from tacho_operator.shell.guard import (
+    TOO_LONG,
+    Cut,
     Page as Page,
-    Text,
+    Skipped,
     Unreadable,
+    beginning,
     body,
-    event_head,
     lines,
-    metadata_only,
-    metadata_part,
+    list_head,
+    pages,
     parsed,
-    readable_event,
-    readable_pages,
 )
-from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.login import log_in
 from tacho_operator.shell.probed_socket import (
     SESSION,
@@ -80,12 +76,6 @@ KINDS: dict[str, tuple[str, str]] = {
 }
 APPLIED = frozenset({"Deployment", "Service", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget"})
 """Kinds of children that are updated by server-side apply."""
-FRUGAL_BYTES = 16 << 10
-"""Longest event that is parsed as a whole of a namespace that has used more than its share of the event loop.
-The operator's own pods are shorter.
-"""
-READ_WHOLE = frozenset({"Node"})
-"""Kinds whose long events are read whole: kubelets or administrators change them; no request gets one."""
 ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 NO_VERSION = "1"
 """A resourceVersion that no object has. A server-side apply with it creates an absent object, and is refused
@@ -118,48 +108,27 @@ def _path(kind: str, namespace: str | None, name: str | None = None, subresource
     return "/".join(filter(None, (f"{base}{scope}/{plural}", name, subresource)))
 
 
-async def _events(response: Any, longest: int, budget: NamespaceBudget) -> AsyncIterator[Event]:
-    """The events in the response of a watch, one per line. What reading and taking one costs is charged to
-    its namespace.
-    """
-    async for line in lines(response.content):
-        if not line.ended:
-            raise ApiError(0, "the watch was cut in the middle of an event")
-        began = budget.cpu_clock()
-        try:
-            event = _head_if_over_budget(line, budget) or await readable_event(line, longest)
-        except Unreadable as error:
-            raise Expired(EXPIRED, f"{error}; everything is listed anew") from None
-        if event["type"] == "ERROR":
-            status = event["object"]
-            code, message = int(status.get("code", 0)), str(status.get("message", ""))
-            raise Expired(code, message) if code == EXPIRED else ApiError(code, message)
-        yield event["type"], event["object"]
-        budget.charge(_charged_to(event), budget.cpu_clock() - began)
-
-
-def _charged_to(event: dict[str, Any]) -> str:
-    """To whom an event is charged: its object's namespace, or a node itself, as its kubelet changes it."""
-    metadata = event["object"]["metadata"]
-    return str(metadata.get("namespace") or f"node {metadata.get('name')}")
-
-
-def _head_if_over_budget(line: Text, budget: NamespaceBudget) -> dict[str, Any] | None:
-    """What is read of a long event of a namespace or node that has used more than its share of the event
-    loop; None: the event is read as usual.
-
-    A reconcile reads the rest of an object. Of a node that change is left out, as no request gets a node.
-    """
-    if line.length <= FRUGAL_BYTES or not budget.any_over():
-        return None
+async def _events(kind: str, response: Any, skipped: Skipped) -> AsyncIterator[Event]:
+    """The events in the response of a watch, one per line. What cannot be read is skipped."""
     try:
-        head = event_head(line)
-    except Unreadable:
-        return None
-    if not budget.is_over(_charged_to(head)):
-        return None
-    is_left_out = "namespace" not in head["object"]["metadata"] and head["type"] != "DELETED"
-    return {**head, "type": "BOOKMARK"} if is_left_out else head
+        async for line in lines(response.content):
+            try:
+                event = parsed(line) if line is not None else None
+            except Unreadable as error:
+                skipped(kind, "?", str(error))
+                continue
+            if event is None:
+                skipped(kind, "?", TOO_LONG)
+                continue
+            if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+                raise ApiError(0, "an event without an object")
+            if event["type"] == "ERROR":
+                status = event["object"]
+                code, message = int(status.get("code", 0)), str(status.get("message", ""))
+                raise Expired(code, message) if code == EXPIRED else ApiError(code, message)
+            yield event["type"], event["object"]
+    except Cut:
+        raise ApiError(0, "the watch was cut in the middle of an event") from None
 
 
 _METHODS = {
@@ -173,33 +142,27 @@ class Kube:
     """A client with the few verbs that the operator needs, on top of ``kubernetes.aio``."""
 
     def __init__(
-        self, dynamic: Any, counted: Counted = uncounted, budget: NamespaceBudget | None = None
+        self, dynamic: Any, counted: Counted = uncounted, skipped: Skipped = lambda *_: None
     ) -> None:
-        self._dynamic = dynamic
-        self._counted = counted
-        self._budget = budget or NamespaceBudget()
+        """``skipped`` is called with each object that cannot be read."""
+        self._dynamic, self._counted, self._skipped = dynamic, counted, skipped
 
     async def _request(
-        self, verb: str, kind: str, path: str, body: Any = None, **parameters: Any
+        self, verb: str, kind: str, path: str, sent: Any = None, **parameters: Any
     ) -> Manifest:
-        """The API server's answer, parsed. If it is too long or too deep to parse, only its metadata, marked
-        METADATA_ONLY. Raises ApiError where it is none, as of a proxy: else a deletion would seem done.
+        """The API server's answer, parsed. Raises ApiError where it cannot be read, or is none, as of a
+        proxy: else a deletion would seem done.
         """
-        text = await self._text(verb, kind, path, body, **parameters)
         try:
-            document: Any = parsed(text)
+            async with self._answer(
+                verb, kind, path, sent, REQUEST_TIMEOUT_SECONDS, **parameters
+            ) as response:
+                document: Any = parsed(await body(response.content))
         except Unreadable as error:
-            try:
-                return metadata_only(await metadata_part(text, until=IN_OBJECT), str(error))
-            except Unreadable as unknown:
-                raise ApiError(0, f"{kind}: {unknown}") from None
+            raise ApiError(0, f"{kind}: {error}") from None
         if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
             raise ApiError(0, f"{kind}: an answer that is no object")
         return document
-
-    async def _text(self, verb: str, kind: str, path: str, sent: Any = None, **parameters: Any) -> Text:
-        async with self._answer(verb, kind, path, sent, REQUEST_TIMEOUT_SECONDS, **parameters) as response:
-            return await body(response.content)
 
     @asynccontextmanager
     async def _answer(
@@ -230,10 +193,13 @@ class Kube:
             return None
 
     async def pages(self, kind: str, namespace: str | None = None, selector: str = "") -> AsyncIterator[Page]:
-        """A list, page by page; objects that cannot be read have METADATA_ONLY."""
+        """A list, page by page, without the objects that cannot be read."""
         read = partial(self._page_text, kind, namespace, selector)
-        async for page in readable_pages(read, {"apiVersion": KINDS[kind][0], "kind": kind}):
-            yield page
+        try:
+            async for page in pages(read, {"apiVersion": KINDS[kind][0], "kind": kind}, self._skipped):
+                yield page
+        except Unreadable as error:
+            raise ApiError(0, f"{kind}: {error}") from None
 
     async def _page_text(
         self,
@@ -242,19 +208,27 @@ class Kube:
         selector: str,
         limit: int,
         token: str | None,
-        as_metadata: bool,
-    ) -> Text:
-        headers = {"header_params": {"Accept": ONLY_METADATA}} if as_metadata else {}
-        path = _path(kind, namespace)
-        return await self._text(
-            "list", kind, path, label_selector=selector or None, limit=limit, _continue=token, **headers
-        )
+        is_head: bool,
+    ) -> bytes:
+        headers = {"header_params": {"Accept": ONLY_METADATA}} if is_head else {}
+        async with self._answer(
+            "list",
+            kind,
+            _path(kind, namespace),
+            None,
+            REQUEST_TIMEOUT_SECONDS,
+            label_selector=selector or None,
+            limit=limit,
+            _continue=token,
+            **headers,
+        ) as response:
+            return await (beginning if is_head else body)(response.content)
 
     async def version(self, kind: str, namespace: str | None = None, selector: str = "") -> str:
         """The resourceVersion of a kind's present state in the API server, as a list would return it. It
         never goes backwards."""
-        page = await metadata_part(await self._page_text(kind, namespace, selector, 1, None, True))
-        return str((page.get("metadata") or {}).get("resourceVersion", ""))
+        metadata, _ = list_head(await self._page_text(kind, namespace, selector, 1, None, True))
+        return str(metadata.get("resourceVersion", ""))
 
     @asynccontextmanager
     async def watch(
@@ -279,8 +253,7 @@ class Kube:
             watch="true",
             query_params=[("allowWatchBookmarks", "true")],
         ) as response:
-            longest = LONGEST_BYTES if kind in READ_WHOLE else EVENT_BYTES
-            yield _events(response, longest, self._budget)
+            yield _events(kind, response, self._skipped)
 
     async def try_create(self, manifest: Manifest) -> None:
         """Sends ``create`` as a server-side dry run: same errors, but nothing is created."""
@@ -368,7 +341,7 @@ class Kube:
 async def connect(
     kubeconfig: str = "",
     counted: Counted = uncounted,
-    budget: NamespaceBudget | None = None,
+    skipped: Skipped = lambda *_: None,
     clock: ServerClock | None = None,
 ) -> AsyncIterator[Kube]:
     """A client of the API server by the kubeconfig file, or as the pod. Its answers set ``clock``."""
@@ -385,4 +358,4 @@ async def connect(
         middlewares = (*login, stable_body, renewed, short_errors, (clock or ServerClock()).followed)
         configuration.client_session_kwargs = {**SESSION, "connector": connector, "middlewares": middlewares}
         # Never awaited, so its discovery of every API group never runs.
-        yield Kube(DynamicClient(api), counted, budget)
+        yield Kube(DynamicClient(api), counted, skipped)

@@ -24,8 +24,6 @@ from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
 
-LOGGED_LIMIT = 1000
-"""Most unreadable objects that are remembered, so that each is logged once."""
 REPLICA_STATES = ("desired", "current", "ready")
 KNOWN_REASONS = frozenset(map(str, (*Reason, *FailureClass)))
 OTHER_REASON = "Other"
@@ -109,10 +107,9 @@ class Metrics:
         )
         self.unreadable_objects = counter(
             "tacho_operator_unreadable_objects_total",
-            "Objects that were too long, nested too deep or no JSON, so that only their metadata is known.",
+            "Objects that were skipped: too long, nested too deep or no JSON.",
             ["kind"],
         )
-        self._logged: dict[tuple[str, str, str], None] = {}
         self._register_resource_series(registry)
         self.measured, self.gpu_time = MeasuredMetrics(registry), GpuTime(registry)
 
@@ -165,15 +162,10 @@ class Metrics:
         """Counts one attempt to read a pod's report, by its result."""
         self.reports.labels(result).inc()
 
-    def unreadable(self, kind: str, namespace: str, name: str, why: str) -> None:
-        """Counts a read of an object that cannot be parsed; it is logged the first time."""
+    def skipped(self, kind: str, name: str, why: str) -> None:
+        """Counts and logs an object that cannot be read."""
         self.unreadable_objects.labels(kind).inc()
-        place = (kind, namespace, name)
-        if place not in self._logged:
-            logger.warning("%s %s/%s cannot be read: %s; its metadata alone is kept", *place, why)
-            self._logged[place] = None
-            if len(self._logged) > LOGGED_LIMIT:
-                del self._logged[next(iter(self._logged))]
+        logger.warning("%s %s is skipped: %s", kind, name, why)
 
     def reconnect(self, kind: str, reason: str) -> None:
         """Counts a watch that ended."""

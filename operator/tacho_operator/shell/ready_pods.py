@@ -15,7 +15,6 @@ from tacho_operator.core.status.early import is_ready
 from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.types import Manifest, Observed, ReconcileDecision
 from tacho_operator.shell.api_errors import ApiError
-from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.observe import UndecidedResource
 from tacho_operator.shell.status_writes import status_until_service, write_early
 from tacho_operator.shell.store.expectations import RecordingClient, seen
@@ -39,14 +38,13 @@ class ReadyMonitor:
         self,
         kube: RecordingClient,
         store: Store,
-        budget: NamespaceBudget,
         observe: Callable[[], Awaitable[Observed | None]],
         decide: Callable[[Observed], ReconcileDecision],
         on_lost: Callable[[Observed, Observed, ReconcileDecision, Manifest], Awaitable[None]],
     ) -> None:
-        """``budget``: charged with the checks. ``on_lost``: awaited once it is written, with what was
+        """``on_lost``: awaited once it is written, with what was
         observed before and since, and with the resource as it is then."""
-        self._kube, self._store, self._budget = kube, store, budget
+        self._kube, self._store = kube, store
         self._observe, self._decide, self._on_lost = observe, decide, on_lost
         self.is_lost = False
         """Whether that was written: the status that the pass has decided is outdated."""
@@ -89,9 +87,8 @@ class ReadyMonitor:
             except TimeoutError:
                 if not is_ready(stored_status(raw)):  # read here: most bodies end sooner
                     return
-                if self._serves(observed, namespace) or self._budget.is_over(namespace):
-                    continue
-                observed, raw = await self._budget.charged(namespace, self._checked(observed, raw))
+                if not self._serves(observed, namespace):
+                    observed, raw = await self._checked(observed, raw)
 
     def _serves(self, observed: Observed, namespace: str) -> bool:
         """Whether the pods that were ready, their nodes and the Services are as they were."""

@@ -28,7 +28,6 @@ from tacho_operator.core.types import (
     RuntimeImage,
 )
 from tacho_operator.shell.api_errors import ApiError, Forbidden, Invalid
-from tacho_operator.shell.budget import NamespaceBudget
 from tacho_operator.shell.child_backoff import Backoff
 from tacho_operator.shell.dry_run import Trials
 from tacho_operator.shell.events import EventPosts, warning
@@ -43,7 +42,8 @@ from tacho_operator.shell.ready_pods import ReadyMonitor, without_status_events
 from tacho_operator.shell.scaler import Scaler
 from tacho_operator.shell.status_writes import early_events, rests_on_service, with_early_status, write_status
 from tacho_operator.shell.store.expectations import OwnWrites, RecordingClient
-from tacho_operator.shell.store.store import Store, is_reported
+from tacho_operator.shell.store.resource_state import is_reported
+from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.taken_names import NotCollected
 from tacho_operator.shell.workqueue import Key
 
@@ -72,8 +72,6 @@ class DecisionSources:
     probe_turns: ProbeTurns
     own_image: Callable[[], Awaitable[RuntimeImage]]
     """Reads the image that this operator runs; called until it has answered."""
-    budget: NamespaceBudget = dataclasses.field(default_factory=NamespaceBudget)
-    """Charged with decisions that are made while children are written."""
 
 
 class Reconciler:
@@ -137,7 +135,7 @@ class Reconciler:
         try:
             raw = await with_early_status(kube, observed, decision, partial(redecide, now=decision.now))
             observe, report = partial(self._sources.observer.observe, key), partial(self._report_lost, key)
-            monitor = ReadyMonitor(kube, self._store, self._sources.budget, observe, redecide, report)
+            monitor = ReadyMonitor(kube, self._store, observe, redecide, report)
             async with monitor.running(observed, raw):
                 outcome = await self._execute(key, kube, observed, decision, monitor)
             if monitor.is_lost:
@@ -346,9 +344,6 @@ class Reconciler:
         """Writes status and event of a resource without a decision; its children stay unchanged."""
         found, now = undecided.found, self._clock()
         self._metrics.undecided.labels(undecided.problem.reason).inc()
-        if "spec" not in found.raw:  # nor is its status: an apply would remove all that is stored there
-            await self._report_by_event(key, found.raw, undecided.problem)
-            return
         status = undecided_status(found, undecided.problem, now)
         self._metrics.observe(key, status, desired_replicas=found.desired_replicas)
         kube = RecordingClient(self._kube)

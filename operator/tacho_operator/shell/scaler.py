@@ -42,7 +42,6 @@ from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, TimedLoad, sample_of
 from tacho_operator.shell.log_context import about
 from tacho_operator.shell.resource_metrics import ScalingMetrics
-from tacho_operator.shell.sampling import PendingDecisions
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -63,9 +62,7 @@ CURRENT_SECONDS = 60.0
 The namespace's watches are interrupted then, or its objects cannot be read.
 """
 SLICE_SECONDS = 0.02
-"""Seconds of decisions after which other tasks may run. A decision with 16 schedules takes milliseconds."""
-LONGEST_SLICE_SECONDS = 0.25
-"""Most seconds of decisions without a rest, where other tasks have taken as long before."""
+"""Seconds of decisions after which other tasks may run."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -111,17 +108,13 @@ class Scaler:
         sink: ScalingMetrics,
         is_stale: Callable[[str], bool] = lambda _namespace: False,
         clock: Callable[[], float] = time.time,
-        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
-        """``is_stale``: whether watches of a namespace are interrupted. ``cpu_clock``: CPU seconds of the
-        event loop's thread, which other processes do not change."""
+        """``is_stale``: whether watches of a namespace are interrupted."""
         self._loads, self._call, self._sink, self._is_stale = loads, call, sink, is_stale
         self._period_seconds = period_seconds
         self._limit_seconds = max(CURRENT_SECONDS, 3 * period_seconds)
-        self._clock, self._cpu_clock = clock, cpu_clock
+        self._clock = clock
         self._watched: dict[Key, ScaledResource] = {}
-        self._left: tuple[Key, ...] = ()
-        """Resources that the last sampling left undecided; the next one begins with them."""
         self._samples = self._made = 0
         self._scraped = 0.0
 
@@ -209,62 +202,38 @@ class Scaler:
                 logger.exception("the load was not sampled")
 
     async def sample(self) -> None:
-        """Samples the load of every resource that is due, and makes its scaling decision.
-
-        Decisions of a namespace are made as soon as its own pods are read, and alternate with those of other
-        namespaces: neither slow pods nor thousands of resources of one namespace delay the others. What a
-        namespace may not decide in this sampling (``PendingDecisions.next``) comes first in the next one.
-        """
+        """Samples the load of every resource that is due, and makes its scaling decision."""
         started = time.perf_counter()
         self._expire()
-        due = [key for key, known in self._watched.items() if self._is_due(key, known)]
-        left = [key for key in self._left if key in self._watched and self._is_observed(self._watched[key])]
-        watched = {key: self._watched[key] for key in (*left, *due)}
+        watched = {key: known for key, known in self._watched.items() if self._is_due(key, known)}
         self._samples += 1
-        namespaces = {
-            pod.address: key.namespace for key, known in watched.items() for pod in known.target.pods
-        }
-        # Not those in ``namespaces``: a kubelet may give its pods the addresses of another namespace's.
-        with_pods = {key.namespace for key, known in watched.items() if known.target.pods}
-        sampling = PendingDecisions(watched, with_pods, self._clock, self._period_seconds)
-        reading = asyncio.create_task(self._loads.read(list(namespaces), namespaces, sampling.read))
-        reading.add_done_callback(sampling.ended)
-        try:
-            reconciles = await self._decide_in_turn(watched, sampling)
-            answers, self._left = await reading, sampling.left()
-        finally:
-            reading.cancel()
+        addresses = {pod.address for known in watched.values() for pod in known.target.pods}
+        answers = await self._loads.read(addresses)
+        reconciles = await self._decide_all(watched, answers)
         self._sink.sampled(
-            requests=len(namespaces),
+            requests=len(addresses),
             answered=len(answers),
             reconciles=reconciles,
             seconds=time.perf_counter() - started,
         )
 
-    async def _decide_in_turn(self, watched: dict[Key, ScaledResource], sampling: PendingDecisions) -> int:
-        """Makes the decisions as pods are read; returns the number of requested reconciles."""
-        reconciles, rested, slice_seconds = 0, time.perf_counter(), SLICE_SECONDS
-        while (key := await sampling.next()) is not None:
-            known = watched[key]
+    async def _decide_all(self, watched: Mapping[Key, ScaledResource], answers: dict[str, TimedLoad]) -> int:
+        """Makes the decisions; returns the number of requested reconciles."""
+        reconciles, rested, now = 0, time.perf_counter(), self._clock()
+        for key, known in watched.items():
             if self._watched.get(key) is not known:
                 continue  # it was deleted while its pods were sampled, and its series with it
-            now, decision_began = sampling.times[key.namespace], self._cpu_clock()
             try:
-                changed = self._decide(key, known, sampling.answers, now)
-                changed |= self._watch_traffic(known, sampling.answers, now)
+                changed = self._decide(key, known, answers, now)
+                changed |= self._watch_traffic(known, answers, now)
             except Exception as error:  # noqa: BLE001 - one resource's error must not stop the others' scaling
                 changed = self._failed(key, known, error)
-            finally:
-                sampling.charge(key.namespace, self._cpu_clock() - decision_began)
             if changed:
                 reconciles += 1
                 self._call(key)
-            if time.perf_counter() - rested > slice_seconds:
-                began = time.perf_counter()
+            if time.perf_counter() - rested > SLICE_SECONDS:
                 await asyncio.sleep(0)  # thousands of decisions in one go would delay every other task
                 rested = time.perf_counter()
-                # In a busy event loop decisions get half of the time.
-                slice_seconds = min(LONGEST_SLICE_SECONDS, max(SLICE_SECONDS, rested - began))
         return reconciles
 
     def _expire(self) -> None:

@@ -14,7 +14,6 @@ from tacho_operator.core.status.events import transition_events
 from tacho_operator.core.status.reachability import leads_to_pods
 from tacho_operator.core.types import ChildRefusal, Manifest, Observed, ReconcileDecision, ResourceEvent
 from tacho_operator.shell.api_errors import ApiError, Conflict, Missing
-from tacho_operator.shell.bounded_reading import METADATA_ONLY
 from tacho_operator.shell.execute import child_name, children, needs_write
 from tacho_operator.shell.kube import Kube
 
@@ -69,7 +68,7 @@ async def _present(kube: Kube, raw: Manifest, error: ApiError) -> Manifest | Non
     if isinstance(error, Missing):
         raise ApiError(error.status, NO_STATUS) from None
     known, found = (_own(_stored(item)) for item in (raw, present))
-    if METADATA_ONLY in present or known != found:
+    if known != found:
         raise ApiError(error.status, STATUS_CHANGED) from None
     return present
 

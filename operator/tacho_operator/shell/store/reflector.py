@@ -24,7 +24,6 @@ from tacho_operator.shell.api_errors import (
     Missing,
     requested_pause_seconds,
 )
-from tacho_operator.shell.bounded_reading import PAGE
 from tacho_operator.shell.kube import Kube
 from tacho_operator.shell.store.objects import Name
 from tacho_operator.shell.store.store import Store
@@ -90,8 +89,6 @@ class WatchScope(NamedTuple):
     """Label selector of the objects; "" for all objects."""
     optional: bool = False
     """Whether the operator works without the right to read these objects."""
-    after: str = ""
-    """Kind of the owners, listed first, as content is kept only of objects with a stored owner; "": none."""
 
 
 class Reflector:
@@ -108,7 +105,7 @@ class Reflector:
     ) -> None:
         self._kube, self._store = kube, store
         self.kind, self.namespace = scope.kind, scope.namespace
-        self._selector, self._optional, self._after = scope.selector, scope.optional, scope.after
+        self._selector, self._optional = scope.selector, scope.optional
         self._lists = lists
         self._on_reconnect = on_reconnect
         self._version = ""
@@ -203,7 +200,6 @@ class Reflector:
         cluster in memory.
         """
         names: set[Name] = set()
-        await self._store.in_sync(self._after, self.namespace)
         async with self._lists:
             async for page in self._kube.pages(self.kind, self.namespace or None, self._selector):
                 version = page.version
@@ -212,8 +208,6 @@ class Reflector:
                     if self._put(manifest, listed=True):
                         metadata = manifest["metadata"]
                         names.add((metadata.get("namespace", ""), metadata["name"]))
-                if len(names) > 2 * self._store.size(self.kind) + PAGE:  # most are not stored
-                    names = {name for name in names if self._store.holds(self.kind, *name)}
                 await asyncio.sleep(0)
         self._store.keep_only(self.kind, self.namespace, names)
         self._version = version

@@ -16,8 +16,6 @@ class WatchStreams:
         """Latest resourceVersion that the watch of a (kind, namespace) has delivered; namespace "": all."""
         self._stale: dict[str, dict[str, str]] = {}
         """Why each interrupted watch is, by namespace and kind; namespace "": all."""
-        self._ended: dict[tuple[str, str], asyncio.Event] = {}
-        """For each interrupted watch that is waited for, the event that it is up to date."""
 
     def may_read(self, kind: str, namespace: str = "") -> bool:
         """Whether the operator may read that kind."""
@@ -35,10 +33,9 @@ class WatchStreams:
         """Whether any watch of the namespace is interrupted."""
         return bool(self._stale.get("") or self._stale.get(namespace))
 
-    async def in_sync(self, kind: str, namespace: str) -> None:
-        """Waits until the watch of ``kind`` in that namespace is up to date."""
-        while kind in self._stale.get(namespace, {}):
-            await self._ended.setdefault((kind, namespace), asyncio.Event()).wait()
+    def is_lost(self, kind: str, namespace: str) -> bool:
+        """Whether the watch of ``kind`` in that namespace is interrupted, or has not begun."""
+        return kind in self._stale.get(namespace, {})
 
     async def changed(self) -> None:
         """Waits for the next event of any watch."""
@@ -73,8 +70,6 @@ class WatchStreams:
         stale.pop(kind, None)
         if not stale:
             self._stale.pop(namespace, None)
-        if (event := self._ended.pop((kind, namespace), None)) is not None:
-            event.set()
         self._wake()
 
     def _wake(self) -> None:

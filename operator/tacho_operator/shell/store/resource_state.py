@@ -1,4 +1,4 @@
-"""A stored object, the state of a resource for the work queue, and how many resources wait for each hub."""
+"""The state of a resource for the work queue, and how many resources wait for each hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tacho_contract.uri import CLAIM_SCHEME
 from tacho_operator.core.revisions.hub_backoff import SHARED_REASONS, ended_wait, hub_endpoint, notice_due
-from tacho_operator.core.types import HubWaiters, Manifest, PastMeasurement
+from tacho_operator.core.types import HubWaiters, Manifest
 
 
 class HubWait(NamedTuple):
@@ -82,7 +82,7 @@ class HubWaiterCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreState:
+class ResourceState:
     """The state of a resource that its queue priority depends on."""
 
     reported: bool = True
@@ -119,51 +119,6 @@ class StoreChange:
     """What the resource waited for, if that wait ended now; others that wait for it may continue, too."""
 
 
-class Kept(NamedTuple):
-    """What is stored of one version of an object."""
-
-    whole: Manifest
-    """What decisions read of it, as far as it was delivered."""
-    stored: Manifest
-    """``whole``, or the least part of it where the rest takes more memory than is left."""
-    text: bytes
-    """``stored``, compressed."""
-    size: int
-    """Weight (``trimming.weight``) of the whole object, as far as known."""
-    left_out_bytes: int = 0
-    """Compressed length of ``whole``, if it was too long; else 0."""
-
-
-@dataclass(slots=True)
-class StoredObject:
-    """One stored object: its identity, its owner and its compressed JSON."""
-
-    uid: str
-    version: str
-    owner: str
-    """Name of the LLMDeployment in the object's label; "": it has no such label."""
-    owner_uid: str
-    """Uid of the object's controller. It cannot be guessed, while a label can be forged."""
-    node: str
-    text: bytes
-    size: int
-    """Weight (``trimming.weight``) of the whole object, also if only its metadata is stored."""
-    is_part: bool
-    """Whether only its metadata is stored, so that a decision reads it from the API server."""
-    state: StoreState = StoreState()
-    is_owned: bool = True
-    """False: a child whose resource or controller is not stored, so that no decision reads it."""
-    content_bytes: int = 0
-    """Compressed bytes of its content, as they count; 0 where only its metadata is stored."""
-    left_out_bytes: int = 0
-    """Compressed length of the content of this version, if there was no place for it; else 0."""
-    outdated: str | None = None
-    """Why the content is that of an older version, with METADATA_ONLY's meaning; None: it is not."""
-    history: tuple[PastMeasurement, ...] | None = None
-    owner_part: Manifest | None = None
-    """What is read of it as the owner of a pod beside a measured one; None: it was not read yet."""
-
-
 def is_reported(resource: Manifest) -> bool:
     """Whether the operator has written the resource's status.
 
@@ -172,7 +127,7 @@ def is_reported(resource: Manifest) -> bool:
     return bool((resource.get("status") or {}).get("observedGeneration"))
 
 
-def state_of(resource: Manifest) -> StoreState:
+def state_of(resource: Manifest) -> ResourceState:
     """What the work queue needs to know of an LLMDeployment: its readiness, the hub it waits for, its claims.
 
     Where an older CRD accepted fields of another type, it is the state of a deleted resource; the reconcile
@@ -181,15 +136,15 @@ def state_of(resource: Manifest) -> StoreState:
     try:
         return _state_of(resource)
     except (AttributeError, TypeError):
-        return StoreState()
+        return ResourceState()
 
 
-def _state_of(resource: Manifest) -> StoreState:
+def _state_of(resource: Manifest) -> ResourceState:
     status = resource.get("status") or {}
     conditions = status.get("conditions") or ()
     ready: Manifest = next((item for item in conditions if item.get("type") == "Ready"), {})
     is_ready = ready.get("status") == "True"
-    return StoreState(
+    return ResourceState(
         reported=is_reported(resource),
         status_is_current=status.get("observedGeneration") == resource["metadata"].get("generation"),
         ready=is_ready,
