@@ -120,7 +120,7 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
     F.UNREADABLE_SPEC: ("wiring/test_undecided.py::test_a_spec_that_cannot_be_read_is_its_own_condition",),
     F.INTERNAL_ERROR: ("wiring/test_undecided.py::test_a_defect_is_a_condition_of_that_resource_alone",),
     F.PLANNING_FAILED: (
-        "wiring/test_plans.py::test_a_plan_past_its_deadline_is_killed_and_the_next_one_is_made",
+        "wiring/test_plans.py::test_a_plan_past_its_deadline_is_made_again_later",
         "wiring/test_plans.py::test_a_plan_that_ends_the_process_fails_alone",
         "wiring/test_plans.py::test_an_error_of_the_planner_is_a_failure",
     ),
