@@ -91,7 +91,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     metrics = Metrics(CollectorRegistry())
     router = ChangeRouter()
     clock = ServerClock()
-    store = Store(router, clock=clock)
+    store = Store(router)
     async with clients(settings, metrics, clock) as (kube, lease_kube), aclosing(PodClient()) as pods:
         sources = decision_sources(settings, kube, pods, store, metrics, clock, lambda key: queue.add(key))
         scaler, plans = sources.scaler, sources.plans

@@ -1,19 +1,15 @@
-"""Whom a change concerns, how urgent a resource is, and what a hub's answer frees."""
+"""Whom a change concerns, how urgent a resource is."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
-from tacho_operator.core.types import HubWaiters
 from tacho_operator.shell.fleet import ChangeRouter, concerned_by_node, priority
 from tacho_operator.shell.store.resource_state import ResourceState
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key, Priority, WorkQueue
 from tests.wiring.storing import KEY, pod, thing, told
-from tools.harness.resources import NOW
 
 
 def resource(name: str, *, ready: bool = False, replicas: int = 0, generation: int = 1) -> dict[str, Any]:
@@ -57,68 +53,6 @@ def test_a_node_concerns_those_on_it_and_those_that_may_wait_for_it() -> None:
     assert concerned_by_node(store, "n1") == {Key("ml", "waiting"), Key("ml", "edited")}
     store.put("Pod", pod("p", owner="serving", node="n1"))
     assert Key("ml", "serving") in concerned_by_node(store, "n1")
-
-
-def waits_for_the_hub(
-    name: str, version: str, *, reason: str = "HubUnreachable", namespace: str = "ml", endpoint: str = ""
-) -> dict[str, Any]:
-    status = {"conditions": [{"type": "Ready", "status": "False", "reason": reason}]}
-    metadata = thing(name, version, owner="", metadata={"namespace": namespace})["metadata"]
-    spec = {"model": {"hub": {"endpoint": endpoint}}}
-    return {**resource(name), "metadata": metadata, "status": status, "spec": spec}
-
-
-def test_a_dead_mirror_of_another_namespace_delays_nobody_for_long() -> None:
-    """1,500 resources wait for a mirror, and one of another namespace for its own or the same hub."""
-    store, _ = told()
-    mirror, own = "https://dead.example", Key("honest", "own")
-    for number in range(1500):
-        many = waits_for_the_hub(f"m{number}", "1", namespace="many", endpoint=mirror)
-        store.put("LLMDeployment", many)
-    for version, endpoint, limit in (("1", "", 5.0), ("2", mirror, 300.0), ("3", "https://x", 5.0)):
-        store.put("LLMDeployment", waits_for_the_hub("own", version, namespace="honest", endpoint=endpoint))
-        waiting = store.waiting(own)["HubUnreachable"]
-        delays = [retry_delay_seconds(5.0, waiting, NOW, apart=part / 8) for part in range(8)]
-        assert max(delays) <= limit
-    assert store.waiting(Key("many", "m1"))["HubUnreachable"] == HubWaiters(1500)
-
-
-def test_a_hub_that_works_again_frees_those_that_wait_for_it() -> None:
-    store, changes = told()
-    for endpoint in ("https://a", "https://A/", "https://b"):
-        name = f"r{len(changes)}"
-        store.put("LLMDeployment", waits_for_the_hub(name, "1", endpoint=endpoint))
-    store.put("LLMDeployment", waits_for_the_hub("r0", "2", endpoint="https://a", reason="Loading"))
-    freed = changes[-1].freed
-    assert freed is not None
-    assert [key.name for key in store.waiting_for(freed)] == ["r1"]
-    assert store.waiting(Key("ml", "r1"))["HubUnreachable"].recovered is not None
-    assert store.waiting(Key("ml", "r2"))["HubUnreachable"].recovered is None
-
-
-async def test_when_one_gets_through_to_the_hub_all_that_wait_for_it_are_looked_at() -> None:
-    async def process(key: Key) -> None:
-        raise AssertionError(key)
-
-    time = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    router = ChangeRouter()
-    store, queue = Store(router, lambda: time), WorkQueue(process, workers=1)
-    for name in ("a", "b", "c", "d"):
-        store.put("LLMDeployment", waits_for_the_hub(name, "1"))
-    store.put("LLMDeployment", resource("loading"))
-    router.connect(store, queue)
-    assert store.waiting(KEY) == {"HubUnreachable": HubWaiters(4)}
-    store.put("LLMDeployment", waits_for_the_hub("a", "2", reason="Loading"))
-    assert store.waiting(KEY) == {"HubUnreachable": HubWaiters(3, time)}
-    assert {key.name for key in queue._due} == {"a", "b", "c", "d"}
-    queue._due.clear()
-    store.put("LLMDeployment", waits_for_the_hub("b", "2", reason="Loading"))
-    assert {key.name for key in queue._due} == {"b"}, "the first spoke for all"
-    first, time = time, time + timedelta(seconds=60)
-    store.remove("LLMDeployment", "ml", "c")
-    assert store.waiting(KEY) == {"HubUnreachable": HubWaiters(1, first)}, "what is gone has got nothing"
-    store.put("LLMDeployment", waits_for_the_hub("d", "2", reason="Loading"))
-    assert store.waiting(KEY) == {"HubUnreachable": HubWaiters(0, time)}
 
 
 async def test_a_change_is_passed_to_whom_it_concerns() -> None:

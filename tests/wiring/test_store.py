@@ -233,16 +233,6 @@ async def test_the_measurements_of_a_namespace_are_read_beside_other_work(
     assert await reading == await store.history("ml") == ()
 
 
-def test_a_resource_that_is_gone_waits_for_no_hub() -> None:
-    store, _ = told()
-    status = {"conditions": [{"type": "Ready", "status": "False", "reason": "HubUnreachable"}]}
-    for name in "ab":
-        store.put("LLMDeployment", thing(name, owner="", spec={}, status=status))
-    assert store.waiting(Key("ml", "a"))["HubUnreachable"].count == 2
-    store.remove("LLMDeployment", "ml", "b")
-    assert store.waiting(Key("ml", "a"))["HubUnreachable"].count == 1
-
-
 async def test_a_bookmark_ends_the_wait_for_a_write() -> None:
     store, _ = told()
     waiting = asyncio.create_task(seen(store, (Expectation("Pod", "ml", "a", "u", "8"),), 60.0))

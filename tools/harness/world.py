@@ -24,7 +24,6 @@ from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.types import (
     ChildRefusal,
     Config,
-    HubWaiters,
     Neighbour,
     NodeFacts,
     Observed,
@@ -98,7 +97,6 @@ class World:
         self.probe_turn = True
         """Pods of other resources."""
         self.traffic: dict[tuple[str, str], SeenTraffic] = {}
-        self.waiting: dict[str, HubWaiters] = {}
         self.events: list[tuple[str, str]] = []
         self.mutations = 0
         self._serial = 0
@@ -122,7 +120,6 @@ class World:
             scaling=self.scaling,
             replicas_written=self.replicas_written,
             traffic=dict(self.traffic),
-            waiting=dict(self.waiting),
             **children,
         )
 

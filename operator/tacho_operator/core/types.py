@@ -96,18 +96,6 @@ class Scaled:
 
 
 # --- what was observed ----------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class HubWaiters:
-    """How many resources wait for the same model hub, and when a request to that hub last succeeded."""
-
-    count: int = 0
-    """Number of waiting resources in the namespace of this resource."""
-    recovered: datetime | None = None
-    """When a resource that waited for this hub last succeeded, to about a minute; None: none has."""
-    elsewhere: int = 0
-    """Number of waiting resources in all other namespaces."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Neighbour:
     """A period in which a pod of an LLMDeployment started or was measured, and so used its node more than one
@@ -172,8 +160,6 @@ class Observed:
     """Traffic that a pod served beyond a measured lower bound of its capacity, by pod uid and the
     measurement's fingerprint.
     """
-    waiting: Mapping[str, HubWaiters] = field(default_factory=dict)
-    """Resources that wait for the same model hub as this one, by the reason of their condition Ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

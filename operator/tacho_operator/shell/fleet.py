@@ -183,8 +183,6 @@ class ChangeRouter:
             return
         if change.kind == "LLMDeployment":
             self._queue.add(Key(change.namespace, change.name))
-            if change.freed:
-                self._add_all(self._store.waiting_for(change.freed))
         elif change.kind == "Node":
             self._add_all(concerned_by_node(self._store, change.name))
         elif change.kind == "PersistentVolumeClaim":

@@ -162,7 +162,6 @@ class Observer:
             claims=self._claims(key.namespace, claim_names(resource.spec)),
             nodes=self._store.nodes(),
             history=history,
-            waiting=self._store.waiting(key),
             replicas_written=self._replica_writes.last(key, resource),
         )
 

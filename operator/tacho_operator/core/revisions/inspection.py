@@ -27,9 +27,8 @@ from tacho_operator.core.pods.deadlines import start_deadline, time_left
 from tacho_operator.core.pods.diagnosis import diagnose, disruption, overdue
 from tacho_operator.core.pods.view import FINISHED, STUCK_SECONDS, PodView, named, references, views
 from tacho_operator.core.problems import Problem
-from tacho_operator.core.revisions.hub_backoff import retry_delay_seconds
 from tacho_operator.core.rollout.reading import lost_nodes
-from tacho_operator.core.types import Config, HubWaiters, Manifest, Observed, Reference
+from tacho_operator.core.types import Config, Manifest, Observed, Reference
 
 RETRY_BASE_SECONDS = 5.0
 RETRY_LIMIT_SECONDS = 300.0
@@ -196,16 +195,6 @@ def _under_way(
     )
 
 
-def _backoff_seconds(pod: PodView, waiting: HubWaiters, since: datetime) -> float:
-    """Seconds from a transient failure at ``since`` to the next attempt. ``waiting``: resources that wait for
-    the same hub.
-    """
-    attempt = _attempt(pod)
-    alone = doubling_seconds(RETRY_BASE_SECONDS, RETRY_LIMIT_SECONDS, attempt)
-    apart = int(names.digest([pod.uid, attempt], 8), 16) / 16**8
-    return retry_delay_seconds(alone, waiting, since, apart=apart)
-
-
 def _ended(
     observed: Observed, config: Config, last: PodView, delete: tuple[Reference, ...], now: datetime
 ) -> Inspection:
@@ -224,8 +213,7 @@ def _ended(
     on_claim = isinstance(resource.spec.model.source, ClaimUri)
     delay = CLAIM_RETRY_SECONDS if on_claim else USER_ACTION_RETRY_SECONDS
     if not found.needs_user_action:
-        others = observed.waiting.get(found.reason, HubWaiters())
-        delay = _backoff_seconds(last, others, _ended_at(last, now))
+        delay = doubling_seconds(RETRY_BASE_SECONDS, RETRY_LIMIT_SECONDS, attempt)
     wait = (_ended_at(last, now) + timedelta(seconds=delay) - now).total_seconds()
     if 0 < wait <= delay + CLOCK_BEHIND_SECONDS:
         return Inspection(

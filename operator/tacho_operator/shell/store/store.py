@@ -17,19 +17,15 @@ Objects are stored as JSON. The store sends no request.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from datetime import datetime
 from sys import intern
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL, is_read
 from tacho_operator.core.pods.neighbours import neighbour_of
 from tacho_operator.core.pods.nodes import node_facts
-from tacho_operator.core.types import HubWaiters, Manifest, Neighbour, NodeFacts, PastMeasurement
+from tacho_operator.core.types import Manifest, Neighbour, NodeFacts, PastMeasurement
 from tacho_operator.shell.kube import KINDS
-from tacho_operator.shell.server_clock import utc_now
 from tacho_operator.shell.store.objects import Name, StoredObjects, json_bytes
 from tacho_operator.shell.store.resource_state import (
-    HubWait,
-    HubWaiterCounts,
     ResourceState,
     StoreChange,
 )
@@ -54,30 +50,19 @@ class Store(WatchStreams):
     decisions read.
     """
 
-    def __init__(
-        self, on_change: Callable[[StoreChange], None], clock: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, on_change: Callable[[StoreChange], None]) -> None:
         super().__init__()
         self._on_change = on_change
         self._kinds = {kind: StoredObjects(kind) for kind in KINDS}
         self._nodes: tuple[NodeFacts, ...] | None = None
         self._node_facts: dict[Name, NodeFacts] = {}
         """Facts of the nodes that have not changed: a kubelet may change its own many times a second."""
-        self._hub_waiters = HubWaiterCounts(clock)
 
     # --- for decisions ---
     def resources(self, namespace: str = "") -> Iterator[Key]:
         """Keys of every resource, or of the resources of one namespace."""
         found = tuple(self._kinds["LLMDeployment"].by_name)
         return (Key(*name) for name in found if namespace in ("", name[0]))
-
-    def waiting(self, key: Key) -> dict[str, HubWaiters]:
-        """How many resources wait for the same hub as this one, by the reason of their condition Ready."""
-        return self._hub_waiters.of(key.namespace, self.state(key).hub)
-
-    def waiting_for(self, wait: HubWait) -> Iterator[Key]:
-        """Keys of the resources whose condition Ready has the reason of ``wait``, for the same hub."""
-        return (key for key in self.resources() if wait == self.state(key).wait)
 
     def resource(self, key: Key) -> Manifest | None:
         """The resource as the watch last delivered it; None where it does not exist."""
@@ -178,13 +163,7 @@ class Store(WatchStreams):
             old.version = version
         else:
             entry = stored.add(name, kept, version, text)
-            freed = None
-            if kind == "LLMDeployment":
-                was = (old.state if old else ResourceState()).wait
-                self._hub_waiters.drop(name[0], was)
-                self._hub_waiters.add(name[0], entry.state.wait)
-                freed = self._hub_waiters.ended(was, entry.state.why)
-            self._notify(kind, name, {item.owner for item in (old, entry) if item}, freed)
+            self._notify(kind, name, {item.owner for item in (old, entry) if item})
         self._wake()
 
     def remove(self, kind: str, namespace: str, name: str, *, uid: str = "") -> None:
@@ -194,8 +173,6 @@ class Store(WatchStreams):
         if found is not None and uid in ("", found[0]):
             old = self._kinds[kind].drop((namespace, name))
             assert old is not None
-            if kind == "LLMDeployment":
-                self._hub_waiters.drop(namespace, old.state.wait)
             self._notify(kind, (namespace, name), {old.owner})
         self._wake()
 
@@ -205,9 +182,9 @@ class Store(WatchStreams):
             if name not in names:
                 self.remove(kind, *name)
 
-    def _notify(self, kind: str, name: Name, owners: Collection[str], freed: HubWait | None = None) -> None:
+    def _notify(self, kind: str, name: Name, owners: Collection[str]) -> None:
         if kind == "Node":
             self._nodes = None
             self._node_facts.pop(name, None)
         for owner in sorted(owners):
-            self._on_change(StoreChange(kind, *name, owner, freed))
+            self._on_change(StoreChange(kind, *name, owner))
