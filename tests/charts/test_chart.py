@@ -319,6 +319,10 @@ def test_a_repository_may_name_a_port(helm: Helm, name: str) -> None:
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"{name}:1"
 
 
+def test_a_value_that_left_is_accepted_and_changes_nothing(helm: Helm) -> None:
+    assert helm.template({"maxResourcesPerNamespace": 500}) == helm.template({})
+
+
 def test_any_engine_with_an_image_may_be_given_another(helm: Helm) -> None:
     given = {row.name: f"mirror.example/{row.name}:1" for row in engine_profiles() if row.image.reference}
     settings = load_settings(operator_environment(helm.template({"engineImages": {**given, "vllm": ""}})))

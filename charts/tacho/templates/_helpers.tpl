@@ -81,7 +81,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - {name: TACHO_RESYNC_SECONDS, value: {{ .Values.resyncSeconds | quote }}}
 - {name: TACHO_SCALING_PERIOD_SECONDS, value: {{ .Values.scalingPeriodSeconds | quote }}}
 - {name: TACHO_MAX_PROBE_PODS, value: {{ .Values.maxProbePods | quote }}}
-- {name: TACHO_MAX_RESOURCES_PER_NAMESPACE, value: {{ .Values.maxResourcesPerNamespace | quote }}}
 {{- end -}}
 
 {{- define "tacho.checkValues" -}}
