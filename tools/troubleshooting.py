@@ -31,7 +31,6 @@ POD_SYMPTOMS: dict[str, tuple[F, ...]] = {
         F.ADMISSION_DENIED,
         F.ADMISSION_UNAVAILABLE,
         F.NAMESPACE_TERMINATING,
-        F.NAMESPACE_FULL,
         F.NAME_CONFLICT,
         F.UNREADABLE_SPEC,
         F.INTERNAL_ERROR,

@@ -44,7 +44,6 @@ class FailureClass(str, Enum):
     ADMISSION_DENIED = "AdmissionDenied"
     ADMISSION_UNAVAILABLE = "AdmissionUnavailable"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
-    NAMESPACE_FULL = "NamespaceFull"
     NAME_CONFLICT = "NameConflict"
     CACHE_NOT_FOUND = "CacheNotFound"
     CACHE_NOT_SHAREABLE = "CacheNotShareable"
@@ -207,11 +206,6 @@ FAILURE_KINDS: Mapping[FailureClass, FailureKind] = {
     _F.NAMESPACE_TERMINATING: FailureKind(
         meaning="The namespace is being deleted and takes no new object.",
         next_step="Wait for its end, then create it again.",
-        by_platform=True,
-    ),
-    _F.NAMESPACE_FULL: FailureKind(
-        meaning="The namespace has more LLMDeployments than the operator acts on (maxResourcesPerNamespace).",
-        next_step="Delete others of this namespace: then it is taken in within minutes.",
         by_platform=True,
     ),
     _F.NAME_CONFLICT: FailureKind(

@@ -30,7 +30,7 @@ from tacho_operator.core.problems import (
 )
 from tacho_operator.core.revisions.inspection import result
 from tacho_operator.core.rollout.reading import without_spare_gpu
-from tacho_operator.core.status.undecided import internal_error, namespace_full, unreadable_spec
+from tacho_operator.core.status.undecided import internal_error, unreadable_spec
 from tacho_operator.core.types import ChildRefusal, NodeFacts, RuntimeImage
 from tacho_operator.shell.plan_process import planning_failed
 from tacho_runtime.headers.source import changed as changed_files
@@ -237,7 +237,6 @@ ORIGINS: dict[FailureClass, Callable[[], str]] = {
     F.ADMISSION_DENIED: refused(message="denied by policy"),
     F.ADMISSION_UNAVAILABLE: lambda: refusal_problem('failed calling webhook "w.example": EOF').reason,
     F.NAMESPACE_TERMINATING: refused(message="no new content in it because it is being terminated"),
-    F.NAMESPACE_FULL: lambda: namespace_full(1000).reason,
     F.NAME_CONFLICT: refused(taken=True),
     F.CACHE_NOT_FOUND: of_world(),
     F.CACHE_NOT_SHAREABLE: shared_by_two,

@@ -77,7 +77,6 @@ PRODUCED: dict[FailureClass, tuple[str, ...]] = {
         "unit/core/test_troubles.py::test_a_webhook_that_does_not_answer_is_named_and_awaited",
     ),
     F.NAMESPACE_TERMINATING: ("unit/core/test_problems.py::test_who_refused",),
-    F.NAMESPACE_FULL: ("api/test_operator_full.py::test_of_a_namespace_the_oldest_are_acted_on",),
     F.NAME_CONFLICT: ("e2e/test_bad_input.py::test_somebody_elses_service",),
     F.CACHE_NOT_FOUND: ("e2e/test_bad_input.py::test_a_claim_that_comes_later",),
     F.CACHE_NOT_SHAREABLE: (

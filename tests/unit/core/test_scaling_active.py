@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tacho_operator.core.autoscaling.algorithm.types import Bounds, Policy
-from tacho_operator.core.status.undecided import StoredResource, undecided_status, unreadable_child
+from tacho_operator.core.status.undecided import StoredResource, undecided_status, unreadable_spec
 from tacho_operator.core.types import Scaled
 from tests.unit.autoscaling.fleet import Fleet
 from tests.unit.core.scaling import (
@@ -32,7 +32,7 @@ def test_conditions_of_an_earlier_version_are_removed(is_decided: bool) -> None:
     else:
         observed = world.observed()
         found = StoredResource(raw=observed.raw, pods=observed.pods, services=observed.services)
-        world.raw["status"] = undecided_status(found, unreadable_child("a child"), world.now).to_wire()
+        world.raw["status"] = undecided_status(found, unreadable_spec("a field"), world.now).to_wire()
     assert world.brief("AbleToScale") == world.brief("ScalingLimited") == ("absent", "")
     assert world.condition("Ready")["status"] == "True"
 

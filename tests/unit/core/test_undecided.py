@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from tacho_operator.core import names
+from tacho_operator.core.problems import Problem
 from tacho_operator.core.status.undecided import (
     StoredResource,
     deleting_status,
     undecided_status,
-    unreadable_child,
 )
 from tests.unit.core.scaling import scaled, settled
 from tools.harness.resources import NOW
 
-PROBLEM = unreadable_child("ConfigMap smol-live cannot be read")
+PROBLEM = Problem(reason="InvalidConfig", what="A text.", next_step="Read it.")
 FORMER = {
     "type": "Ready",
     "status": "True",
@@ -29,7 +29,6 @@ FORMER = {
 def ready(
     *,
     former: bool = False,
-    is_whole: bool = True,
     selected: str = "r1",
     pod_is_ready: bool = True,
     **changed: Any,
@@ -57,7 +56,7 @@ def ready(
         },
     }
     found = StoredResource(
-        raw={"metadata": metadata, "status": status}, pods=(pod,), services=(service,), is_whole=is_whole
+        raw={"metadata": metadata, "status": status}, pods=(pod,), services=(service,)
     )
     told = undecided_status(found, PROBLEM, NOW)
     (condition,) = [item for item in told.conditions if item.type == "Ready"]
@@ -87,10 +86,8 @@ def test_a_pod_that_is_not_ready_serves_nobody() -> None:
     assert ready(pod_is_ready=False) == ("False", "InvalidConfig", 0)
 
 
-def test_children_that_were_not_read_leave_unknown_whether_it_serves() -> None:
-    assert ready(former=True, is_whole=False) == ("Unknown", "WaitingForOperator", 3)
-    assert ready(former=True, selected="r2")[:2] == ("False", "InvalidConfig")
-    assert ready(is_whole=False)[:2] == ("Unknown", "WaitingForOperator")
+def test_what_was_said_before_does_not_stay_where_no_pod_is_reached() -> None:
+    assert ready(former=True, selected="r2") == ("False", "InvalidConfig", 1)
 
 
 def test_the_status_of_a_resource_that_is_being_deleted_is_of_its_last_generation() -> None:

@@ -33,8 +33,6 @@ class StoredResource:
     pods: tuple[Manifest, ...] = ()
     deployments: tuple[Manifest, ...] = ()
     services: tuple[Manifest, ...] = ()
-    is_whole: bool = True
-    """Whether all these children could be read; if not, it is unknown whether the resource serves."""
 
     @classmethod
     def of(cls, observed: Observed) -> Self:
@@ -54,45 +52,6 @@ def unreadable_spec(text: str) -> Problem:
         reason=FailureClass.UNREADABLE_SPEC,
         what=f"This version of the operator cannot read spec: {text}.",
         next_step="Apply a valid spec, or upgrade the operator.",
-    )
-
-
-def unreadable_child(text: str) -> Problem:
-    """The problem of a child whose content cannot be read. ``text``: the object and the cause."""
-    return Problem(
-        reason=FailureClass.INVALID_CONFIG,
-        what=f"{text}.",
-        next_step="Remove what others added to that object, or delete it: the operator creates it again.",
-    )
-
-
-def namespace_full(limit: int) -> Problem:
-    """The problem of a resource that is not held, as its namespace has ``limit`` older ones."""
-    return Problem(
-        reason=FailureClass.NAMESPACE_FULL,
-        what=f"The operator acts on the {limit} oldest LLMDeployments of a namespace, and this one is later.",
-        next_step="Delete others of this namespace: then it is taken in within minutes. The limit is "
-        "maxResourcesPerNamespace of the operator's chart.",
-    )
-
-
-def unheld_children(limit: int) -> Problem:
-    """The problem of a resource with children that are not held. ``limit``: those held of a namespace."""
-    return Problem(
-        reason=FailureClass.INVALID_CONFIG,
-        what=f"The resource controls too many objects, or those of its namespace more than {limit}, so that "
-        "not all its children are known, and none is changed.",
-        next_step="Delete those with the label tacho.dev/deployment that the operator did not make.",
-    )
-
-
-def crowded_children(text: str, next_step: str) -> Problem:
-    """The problem of a resource with more children than the operator reads. ``text``: their number or size,
-    and kind."""
-    return Problem(
-        reason=FailureClass.INVALID_CONFIG,
-        what=f"The resource is the controller of {text}, so none of them is read.",
-        next_step=next_step,
     )
 
 
@@ -120,28 +79,17 @@ def _ready(found: StoredResource, servers: Sequence[PodView], otherwise: Conditi
 
 
 def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> LLMDeploymentStatus:
-    """The stored status with ``problem`` in Stalled, and with Ready and replica counts by the present pods.
-
-    Where pods, Deployments or Services could not be read, Ready is Unknown, and counts stay.
-    """
+    """The stored status with ``problem`` in Stalled, and with Ready and replica counts by the present pods."""
     former, metadata = stored_status(found.raw), found.raw["metadata"]
+    servers = views(found.pods, names.ROLE_SERVER)
     values = {
+        ConditionType.READY: _ready(found, servers, ConditionValue.of("False", problem)),
         ConditionType.RECONCILING: ConditionValue(
             "False", Reason.FAILED, "User action is required.", "See Stalled."
         ),
         ConditionType.STALLED: ConditionValue.of("True", problem),
     }
-    changed: dict[str, Any] = {}
-    if found.is_whole:
-        servers = views(found.pods, names.ROLE_SERVER)
-        values = {ConditionType.READY: _ready(found, servers, ConditionValue.of("False", problem)), **values}
-        changed = _counts(servers)
-    else:  # a user may make 100 Services and delete the pods
-        unknown = ConditionValue(
-            "Unknown", Reason.WAITING_FOR_OPERATOR, "Its children cannot be read.", "See Stalled."
-        )
-        values = {ConditionType.READY: unknown, **values}
-    return _with_conditions(former, values, int(metadata.get("generation") or 0), now, changed)
+    return _with_conditions(former, values, int(metadata.get("generation") or 0), now, _counts(servers))
 
 
 def deleting_status(found: StoredResource, now: datetime) -> LLMDeploymentStatus | None:
