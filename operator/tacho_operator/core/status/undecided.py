@@ -79,7 +79,8 @@ def _ready(found: StoredResource, servers: Sequence[PodView], otherwise: Conditi
 
 
 def undecided_status(found: StoredResource, problem: Problem, now: datetime) -> LLMDeploymentStatus:
-    """The stored status with ``problem`` in Stalled, and with Ready and replica counts by the present pods."""
+    """The stored status with ``problem`` in Stalled, and with Ready and replica counts by the present
+    pods."""
     former, metadata = stored_status(found.raw), found.raw["metadata"]
     servers = views(found.pods, names.ROLE_SERVER)
     values = {
