@@ -224,56 +224,6 @@ def test_who_asks_has_the_service_measured_again_in_a_throwaway_pod(
 
 
 @pytest.mark.usefixtures("operator", "claim")
-def test_a_neighbour_that_starts_on_the_same_node_makes_figures_provisional(
-    api: Cluster, namespace: str, kubelet: Kubelet
-) -> None:
-    confined = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    other = f"{namespace}-other"
-    api.create_namespace(other)
-    api.apply(resource(other))
-    owner = api.get("llmd", NAME, "-n", other)
-    reference = {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": NAME,
-        "uid": owner["metadata"]["uid"],
-        "controller": True,
-    }
-    neighbour = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": "neighbour",
-            "namespace": other,
-            "labels": {"tacho.dev/deployment": NAME, "tacho.dev/role": "probe"},
-            "ownerReferences": [reference],
-        },
-        "spec": {
-            "nodeName": "node-1",
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{"name": "engine", "image": "registry.example/x:1", "securityContext": confined}],
-        },
-    }
-    api.apply(neighbour)
-    api.apply(resource(namespace))
-    kubelet.finish_inspection(FACTS)
-    pod = kubelet.await_pod("server")["metadata"]
-    name, revision = pod["name"], pod["labels"]["tacho.dev/revision"]
-    target = {"apiVersion": "v1", "kind": "Node", "name": "node-1"}
-    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-    path = f"/api/v1/namespaces/{namespace}/pods/{name}/binding"
-    api.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
-    kubelet.serve(revision=revision, tokens_per_second=123.4)
-    found = await_condition(api, namespace, "Measured", "Unknown", "MeasurementProvisional")
-    assert "a pod of another namespace was started" in found["message"]
-    assert other not in found["message"]
-    (entry,) = api.get("llmd", NAME, "-n", namespace)["status"]["measurements"]
-    assert (entry["confidence"], entry["flags"]) == ("Provisional", ["Contended"])
-    assert "~123.4" in api.kubectl("get", "llmd", NAME, "-n", namespace, "--no-headers").split()
-    api.begin_deletion(other)
-
-
-@pytest.mark.usefixtures("operator", "claim")
 def test_scaling_reaches_the_deployment_and_the_budget(
     api: Cluster, namespace: str, kubelet: Kubelet
 ) -> None:

@@ -24,7 +24,6 @@ from tacho_operator.core.revisions.identity import live_config
 from tacho_operator.core.types import (
     ChildRefusal,
     Config,
-    Neighbour,
     NodeFacts,
     Observed,
     PlanInputs,
@@ -93,7 +92,6 @@ class World:
         self.replicas_written: datetime | None = None
         self.nodes: tuple[NodeFacts, ...] | None = None
         self.planner: Callable[[PlanInputs], PlanResult] = plan_of
-        self.neighbours: list[Neighbour] = []
         self.probe_turn = True
         """Pods of other resources."""
         self.traffic: dict[tuple[str, str], SeenTraffic] = {}
@@ -115,7 +113,6 @@ class World:
             unanswered=self.unanswered,
             claims=dict(self.claims),
             nodes=self.nodes,
-            neighbours=tuple(self.neighbours),
             probe_turn=self.probe_turn,
             scaling=self.scaling,
             replicas_written=self.replicas_written,

@@ -47,8 +47,6 @@ MEASURE_AGAIN_ANNOTATION = f"{GROUP}/measure-again"
 """Set by the user on the resource: any new value measures the active revision again in a probe pod."""
 ANSWERED_ANNOTATION = f"{GROUP}/measured-again"
 """On the live ConfigMap: the last value of the measure-again annotation whose measurement has ended."""
-SIBLINGS_ANNOTATION = f"{GROUP}/measured-beside"
-"""On the live ConfigMap: noisy neighbours of pods that are being measured, by pod uid (JSON)."""
 OUTCOME_ANNOTATION = f"{GROUP}/measure-outcome"
 """On the live ConfigMap: how the last probe pod ended (JSON)."""
 

@@ -97,23 +97,6 @@ class Scaled:
 
 # --- what was observed ----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbour:
-    """A period in which a pod of an LLMDeployment started or was measured, and so used its node more than one
-    that only serves. Owner references make it a pod of an LLMDeployment; labels alone do not.
-    """
-
-    name: str
-    namespace: str
-    uid: str
-    node: str
-    since: datetime
-    until: datetime | None
-    """When the start or the measurement ended; None: it still lasts."""
-    limit_seconds: float
-    """Longest start that counts, by the startup timeout in the Deployment; a pod may never be ready."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """The input of one decision, read just before it: the resource, its children, its pods and their reports,
     nodes and claims.
@@ -137,8 +120,6 @@ class Observed:
     """
     reports: Mapping[str, Report] = field(default_factory=dict)
     """Reports of the pods' runtimes by pod uid; a pod that did not answer has none."""
-    neighbours: tuple[Neighbour, ...] = ()
-    """Pods of any LLMDeployment on the nodes where this resource's pods are measured; empty while none is."""
     probe_turn: bool = True
     """Whether a probe pod may start now: a setting bounds those that run at the same time in the cluster."""
     refusals: tuple[ChildRefusal, ...] = ()

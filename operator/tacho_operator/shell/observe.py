@@ -9,7 +9,6 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from tacho_operator.api.types import LLMDeployment
-from tacho_operator.core.measurement.noisy_neighbours import needs_neighbours
 from tacho_operator.core.measurement.step import live_text
 from tacho_operator.core.names import ROLE_PROBE, ROLE_SERVER
 from tacho_operator.core.planner.history import stored_status
@@ -88,8 +87,7 @@ def read_resource(raw: Manifest) -> LLMDeployment:
 
 
 class Observer:
-    """Collects the state of one resource at a time. Nodes, claims and neighbours always come from the
-    store."""
+    """Collects the state of one resource at a time."""
 
     def __init__(self, store: Store, reports: Reports, clock: Callable[[], datetime] = utc_now) -> None:
         """``clock``: that of the decisions."""
@@ -129,9 +127,7 @@ class Observer:
         raw: Manifest,
         mine: Mapping[str, tuple[Manifest, ...]],
     ) -> Observed:
-        """The observed state of the resource: from its children's content, and from nodes, claims and
-        neighbours in the store.
-        """
+        """The observed state of the resource, from its children and from nodes and claims in the store."""
         resource, pods = read_resource(raw), mine["Pod"]
         recorded = {item["metadata"]["name"] for item in mine["ControllerRevision"]}
         waits = any((pod.get("status") or {}).get("phase") == "Pending" for pod in pods)  # perhaps for a GPU
@@ -143,9 +139,7 @@ class Observer:
             if view.role in (ROLE_PROBE, ROLE_SERVER) and not view.is_stuck(lost)
         ]
         reports = await self._reports.collect(key, engines, live_text(mine["ConfigMap"], key.name))
-        measuring = needs_neighbours(pods, reports, resource.status.measurements, self._clock())
         history = await self._store.history(key.namespace) if planning else ()
-        nodes = {pod["spec"]["nodeName"] for pod in pods if (pod.get("spec") or {}).get("nodeName")}
         return Observed(
             resource=resource,
             raw=raw,
@@ -158,7 +152,6 @@ class Observer:
             pods=pods,
             replica_sets=mine["ReplicaSet"],
             reports=reports,
-            neighbours=tuple(self._store.neighbours_on(nodes)) if measuring else (),
             claims=self._claims(key.namespace, claim_names(resource.spec)),
             nodes=self._store.nodes(),
             history=history,

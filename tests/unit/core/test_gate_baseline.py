@@ -60,7 +60,7 @@ def evidence(world: Gated, name: str) -> Evidence:
     observed = world.observed()
     revisions = read_all(observed.revisions)
     live = live_config(observed.resource.spec, revisions[name].plan)
-    known = gathered(observed, revisions[world.active], live, revisions, world.now, serving={world.active})
+    known = gathered(observed, revisions[world.active], live, revisions, serving={world.active})
     return Evidence(world=world, name=name, known=known, revisions=revisions, live=live)
 
 

@@ -9,10 +9,8 @@ import pytest
 from tacho_contract.units import format_time
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.target import target_of
-from tacho_operator.core.measurement.noisy_neighbours import overlaps
 from tacho_operator.core.pods.deadlines import PREPARE_SECONDS
-from tacho_operator.core.pods.neighbours import neighbour
-from tacho_operator.core.pods.view import STUCK_SECONDS, PodView
+from tacho_operator.core.pods.view import STUCK_SECONDS
 from tacho_operator.core.types import NodeFacts
 from tests.unit.core.inspecting import look, step
 from tests.unit.core.measured_world import measured_world
@@ -189,22 +187,6 @@ def test_a_lost_inspect_pod_has_a_successor_of_another_name() -> None:
     assert again.problem is None
     world.inspected(facts())
     assert look(world, 1).facts is not None
-
-
-def test_as_a_neighbour_it_starts_for_no_longer_than_a_start_may_take() -> None:
-    metadata = {"name": "p", "uid": "u", "namespace": "ml", "labels": {names.ROLE_LABEL: "probe"}}
-    times = {"deletionTimestamp": at(0), "creationTimestamp": at(0)}
-    pod = {
-        "metadata": metadata | times,
-        "spec": {"nodeName": "node-1"},
-        "status": {"phase": "Running"},
-    }
-    found, start = neighbour(PodView(pod), 600.0), PodView(pod).created
-    assert found is not None
-    assert start is not None
-    assert overlaps(found, start, start.replace(hour=start.hour + 1))
-    late = start.replace(hour=start.hour + 1)
-    assert not overlaps(found, late, late.replace(hour=late.hour + 1))
 
 
 def deleted(world: World, role: str) -> dict[str, Any]:

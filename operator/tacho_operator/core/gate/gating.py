@@ -173,7 +173,6 @@ def _judge(case: _Case, candidate: Revision, record: GateRecord) -> Gating:
         case.revisions.get(at.active),
         case.live,
         case.revisions,
-        case.now,
         serving={at.active, at.serving.admitted},
     )
     found = newest(known, candidate, case.live, preferred=record.pod)

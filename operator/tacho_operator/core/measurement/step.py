@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from tacho_contract.failure import FailureClass
@@ -17,11 +17,6 @@ from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import LIVE_KEY
 from tacho_operator.core.measurement.due import Cause
 from tacho_operator.core.measurement.entry import PodReport
-from tacho_operator.core.measurement.noisy_neighbours import (
-    flag_noisy_neighbours,
-    read_neighbours,
-    write_neighbours,
-)
 from tacho_operator.core.measurement.probe_pods import ProbeFailure, RemeasureInput, RemeasurePlan, remeasure
 from tacho_operator.core.measurement.records import serving_kinds, updated_measurements
 from tacho_operator.core.measurement.runs import baselines, deviating
@@ -54,8 +49,6 @@ class MeasurementPlan:
     """How many serving pods have another machine or image than that of the current measurement, as a
     sentence; "": none.
     """
-    neighbours: Mapping[str, str] = field(default_factory=dict)
-    """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
     events: tuple[ResourceEvent, ...] = ()
 
     @property
@@ -73,7 +66,6 @@ class MeasurementPlan:
         return {
             names.OUTCOME_ANNOTATION: self.remeasure.note,
             names.ANSWERED_ANNOTATION: self.remeasure.answered,
-            names.SIBLINGS_ANNOTATION: write_neighbours(self.neighbours),
         }
 
 
@@ -84,12 +76,10 @@ class Gathered:
     servers: tuple[PodView, ...]
     probes: tuple[PodView, ...]
     reports: Mapping[str, Report]
-    """Reports by pod uid, with the flags that the operator adds."""
+    """Reports by pod uid."""
     pod_reports: tuple[PodReport, ...]
     measurements: tuple[MeasurementEntry, ...]
     """Measurements, newest first."""
-    neighbours: Mapping[str, str]
-    """The noisy neighbour of each pod whose measurement is not recorded yet, by pod uid."""
     doubted: bool
     """Whether the model's files are no longer the measured ones."""
 
@@ -99,30 +89,21 @@ def gathered(
     subject: Revision | None,
     live: LiveConfig,
     revisions: Mapping[str, Revision],
-    now: datetime,
     *,
     serving: Collection[str] = (),
 ) -> Gathered:
     """The measurements in status, with those that pods report now. ``subject``: the revision of which they
     are current. ``serving``: with a gate, the revisions that have requests; empty: all.
     """
-    notes, stored = stored_notes(observed), observed.resource.status.measurements
+    stored = observed.resource.status.measurements
     servers, probes = views(observed.pods, names.ROLE_SERVER), views(observed.pods, names.ROLE_PROBE)
-    flagged = flag_noisy_neighbours(
-        (*servers, *probes),
-        observed.reports,
-        observed.neighbours,
-        seen=read_neighbours(notes.get(names.SIBLINGS_ANNOTATION, "")),
-        recorded=stored,
-        now=now,
-    )
     doubted = subject is not None and _model_changed(servers, subject)
-    found = _pod_reports((*servers, *probes), flagged.reports, observed.traffic)
+    found = _pod_reports((*servers, *probes), observed.reports, observed.traffic)
     examined = {item.pod for item in found if item.is_of_known_machine}
     return Gathered(
         servers=servers,
         probes=probes,
-        reports=flagged.reports,
+        reports=observed.reports,
         pod_reports=tuple(found),
         measurements=updated_measurements(
             stored,
@@ -133,7 +114,6 @@ def gathered(
             doubted=doubted,
             silent=any(pod.name not in examined and not pod.terminating for pod in servers),
         ),
-        neighbours=flagged.seen,
         doubted=doubted,
     )
 
@@ -171,7 +151,7 @@ def plan_measurement(
     live = live_config(resource.spec, measured.plan if measured else None)
     gate = resource.spec.rollout.gate if resource.spec.rollout else None
     serving_now = {rollout.active, rollout.serving.admitted} if gate and active else ()
-    known = gathered(observed, subject, live, revisions, now, serving=serving_now)
+    known = gathered(observed, subject, live, revisions, serving=serving_now)
     servers, probes, reports, measurements = known.servers, known.probes, known.reports, known.measurements
     serving = {pod.name for pod in servers if active and pod.revision == active.name and not pod.terminating}
     off = deviating(current(measurements), serving)
@@ -183,7 +163,6 @@ def plan_measurement(
         remeasure=RemeasurePlan(delete=references(probes), answered=answered),
         deviating=off,
         unlike=_unlike(known.pod_reports, current(measurements)),
-        neighbours=known.neighbours,
     )
     settled = not rollout.candidate and planning.desired_revision in {rollout.active, rollout.rejected} - {""}
     if active is None or not settled:

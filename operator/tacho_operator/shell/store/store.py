@@ -5,7 +5,6 @@ How to read it::
     store.resources()              every LLMDeployment's Key, or those of one namespace
     store.resource(key)            the LLMDeployment itself; None where it does not exist
     store.children("Pod", key)     its pods, by label; also Deployment, Service, ConfigMap, …
-    store.neighbours_on({"n"})     pods on these nodes that LLMDeployments own, of all resources
     store.claim(namespace, name)   a PersistentVolumeClaim
     store.nodes(), await store.history(namespace)
     store.stale()                  watches that are interrupted; empty: all are in sync
@@ -16,13 +15,12 @@ Objects are stored as JSON. The store sends no request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from sys import intern
 
 from tacho_operator.core.names import DEPLOYMENT_LABEL, is_read
-from tacho_operator.core.pods.neighbours import neighbour_of
 from tacho_operator.core.pods.nodes import node_facts
-from tacho_operator.core.types import Manifest, Neighbour, NodeFacts, PastMeasurement
+from tacho_operator.core.types import Manifest, NodeFacts, PastMeasurement
 from tacho_operator.shell.kube import KINDS
 from tacho_operator.shell.store.objects import Name, StoredObjects, json_bytes
 from tacho_operator.shell.store.resource_state import (
@@ -88,12 +86,6 @@ class Store(WatchStreams):
         pods = self._kinds["Pod"]
         found = {(name[0], pods.by_name[name].owner) for name in pods.on_node(node)}
         return {Key(*owner) for owner in found if owner[1]}
-
-    def neighbours_on(self, nodes: Iterable[str]) -> list[Neighbour]:
-        """Pods on these nodes that a stored LLMDeployment controls, directly or through its owners."""
-        names = sorted(name for node in set(nodes) for name in self._kinds["Pod"].on_node(node))
-        pods = [pod for name in names if (pod := self.read("Pod", name)) is not None]
-        return [found for pod in pods if (found := neighbour_of(pod, self.read)) is not None]
 
     def claim(self, namespace: str, name: str) -> Manifest | None:
         """A PersistentVolumeClaim; None where it does not exist."""
