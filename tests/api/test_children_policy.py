@@ -105,8 +105,11 @@ async def test_nothing_is_written_in_a_namespace_without_the_label(
         assert refusal(operator_account, *APPLY, document=own) == ""
         await post_events(kube, event_manifests(owner, event, now))
         assert [item["note"] for item in events_about(api, owner)] == ["New size: 2"]
+        api.apply(
+            {**own, "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {"minAvailable": 1}}
+        )
         api.kubectl("label", "namespace", namespace, f"{LABEL}-")
-        assert NO_LABEL in refusal(operator_account, "delete", "configmap", "own", "-n", namespace)
+        assert NO_LABEL in refusal(operator_account, "delete", "pdb", "own", "-n", namespace)
 
 
 @pytest.mark.usefixtures("opted_in")

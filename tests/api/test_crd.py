@@ -12,7 +12,7 @@ import pytest
 
 from tacho_operator.api.crd.schema import Schema, resource_schema
 from tacho_operator.api.rules import RULES
-from tacho_operator.shell.store.store import is_reported
+from tacho_operator.shell.store.resource_state import is_reported
 from tests.unit.api.rows import Row
 from tests.unit.api.samples import sample
 from tools.cluster.handle import Cluster

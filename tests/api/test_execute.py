@@ -70,13 +70,13 @@ async def test_what_a_later_version_leaves_out_goes(kube: Kube, namespace: str, 
     wanted = config_map(kept="1")
     assert contains(live, wanted), "only ownership tells that something is to be dropped"
     assert abandoned(live, wanted, FIELD_MANAGER)
-    assert await execute._ensure(kube, live, wanted) == execute.Written(1)
+    assert await execute._ensure(kube, live, wanted) == 1
     live = await read(kube, namespace)
     assert live["data"] == {"kept": "1"}
     entry = managed_entry(live, FIELD_MANAGER)
     assert entry is not None
     assert entry["operation"] == "Apply"
-    assert await execute._ensure(kube, live, wanted) == execute.Written(0)
+    assert await execute._ensure(kube, live, wanted) == 0
 
 
 async def test_what_others_added_stays(api: Cluster, kube: Kube, namespace: str, config_map: Make) -> None:
@@ -103,9 +103,7 @@ async def test_a_strangers_name_is_a_conflict_and_our_own_late_sight_is_not(
     api: Cluster, kube: Kube, namespace: str, config_map: Make
 ) -> None:
     await execute._ensure(kube, None, config_map(ours="1"))
-    assert await execute._ensure(kube, None, config_map(ours="1")) == execute.Written(0), (
-        "it is as it should be"
-    )
+    assert await execute._ensure(kube, None, config_map(ours="1")) == 0, "it is as it should be"
     api.kubectl("delete", "configmap", "child", "-n", namespace)
     api.kubectl("create", "configmap", "child", "-n", namespace)
     with pytest.raises(Conflict):
@@ -158,13 +156,13 @@ async def test_what_the_api_server_filled_in_is_no_reason_to_write(kube: Kube, n
         "metadata": {"name": "child", "namespace": namespace},
         "spec": {"selector": {"app": "a"}, "ports": [{"name": "http", "port": 80, "targetPort": 8000}]},
     }
-    assert await execute._ensure(kube, None, wanted) == execute.Written(1)
+    assert await execute._ensure(kube, None, wanted) == 1
     live = await kube.get("Service", namespace, "child")
     assert live is not None
     assert not abandoned(live, wanted, FIELD_MANAGER)
-    assert await execute._ensure(kube, live, wanted) == execute.Written(0)
+    assert await execute._ensure(kube, live, wanted) == 0
     changed = {**wanted, "spec": {**wanted["spec"], "selector": {"app": "b"}}}
-    assert await execute._ensure(kube, live, changed) == execute.Written(1)
+    assert await execute._ensure(kube, live, changed) == 1
 
 
 @pytest.fixture
@@ -207,15 +205,15 @@ async def test_another_manager_owns_how_many_replicas_there_are(
 ) -> None:
     await execute._ensure(kube, None, deployment(3))
     made = await read_deployment(kube, namespace)
-    assert await execute._ensure(kube, made, deployment(3)) == execute.Written(0)
-    assert await execute._ensure(kube, made, deployment(4)) == execute.Written(1)
+    assert await execute._ensure(kube, made, deployment(3)) == 0
+    assert await execute._ensure(kube, made, deployment(4)) == 1
     live = await read_deployment(kube, namespace)
     assert (live["spec"]["replicas"], owners_of_size(live)) == (4, {SIZE_MANAGER})
-    assert await execute._ensure(kube, live, deployment(4, "example/a:2")) == execute.Written(1)
+    assert await execute._ensure(kube, live, deployment(4, "example/a:2")) == 1
     live = await read_deployment(kube, namespace)
     assert (live["spec"]["replicas"], owners_of_size(live)) == (4, {SIZE_MANAGER})
     assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "example/a:2"
-    assert await execute._ensure(kube, live, deployment(4, "example/a:2")) == execute.Written(0)
+    assert await execute._ensure(kube, live, deployment(4, "example/a:2")) == 0
 
 
 async def test_the_first_change_of_all_else_leaves_the_size_alone(
@@ -243,7 +241,7 @@ async def test_a_size_that_somebody_else_wrote_is_taken_back(
     await execute._ensure(kube, None, deployment(3))
     api.kubectl("scale", "deployment/child", "-n", namespace, "--replicas=7")
     live = await read_deployment(kube, namespace)
-    assert await execute._ensure(kube, live, deployment(3)) == execute.Written(1)
+    assert await execute._ensure(kube, live, deployment(3)) == 1
     live = await read_deployment(kube, namespace)
     assert (live["spec"]["replicas"], owners_of_size(live)) == (3, {SIZE_MANAGER})
 
@@ -291,7 +289,7 @@ async def test_fields_of_another_manager_lead_nobody_elsewhere(
         live = await kube.get(kind, namespace, name)
         assert live is not None
         assert not contains(live, child), spec
-        assert await execute._ensure(kube, live, child) == execute.Written(1)
+        assert await execute._ensure(kube, live, child) == 1
         live = await kube.get(kind, namespace, name)
         assert live is not None
         assert contains(live, child), spec

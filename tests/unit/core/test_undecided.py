@@ -55,9 +55,7 @@ def ready(
             **changed,
         },
     }
-    found = StoredResource(
-        raw={"metadata": metadata, "status": status}, pods=(pod,), services=(service,)
-    )
+    found = StoredResource(raw={"metadata": metadata, "status": status}, pods=(pod,), services=(service,))
     told = undecided_status(found, PROBLEM, NOW)
     (condition,) = [item for item in told.conditions if item.type == "Ready"]
     return condition.status, condition.reason, told.ready_replicas
