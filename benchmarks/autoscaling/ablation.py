@@ -6,7 +6,7 @@
 Prints a table of means over the seeds. Guards exist for what no scenario has: each has a family of its own
 (a slow pod, a small KV cache, a capacity that was measured too high), and counts there.
 judging: the seeds of the last judging run, whose algorithm must be the present one. Appends to ablation.csv,
-and goes on after an interruption. `python -m benchmarks.autoscaling.page` writes the tables from it.
+and goes on after an interruption.
 """
 
 from __future__ import annotations

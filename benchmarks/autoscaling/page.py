@@ -1,5 +1,4 @@
-"""Writes benchmarks/lab/scaling: README.md from judging.csv, the tables of ablation.md; and the picture
-docs/evidence/policies.svg.
+"""Writes benchmarks/lab/scaling/README.md from judging.csv, and the picture docs/evidence/policies.svg.
 
 python -m benchmarks.autoscaling.page [--check]
 """
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
-from benchmarks.autoscaling import ablation_page, example, records
+from benchmarks.autoscaling import example, records
 from benchmarks.autoscaling.__main__ import JUDGING_SEEDS, judging_seeds
 from benchmarks.autoscaling.drawing import picture
 from benchmarks.autoscaling.first_burst import WITH_BURSTS, reachable
@@ -333,11 +332,9 @@ def readme(rows: Sequence[Row], ablated: Sequence[Row] = ()) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     judging, ablated = records.read(records.JUDGING), records.read(records.ABLATION)
-    ablation = FOLDER / "ablation.md"
     written = {
         FOLDER / "README.md": readme(judging, ablated) + "".join(example.section(records.read(example.PATH))),
         PICTURE: picture(means(whole(latest_run(judging)))),
-        ablation: ablation_page.page(ablation.read_text(), ablated, judging),
     }
     return settle(written, arguments)
 
