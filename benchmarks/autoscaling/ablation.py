@@ -139,7 +139,6 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "bursts": ((step, "ended", lambda *_: ()),),
     "bursts: chance": ((step, "with_bursts", _without_chance),),
     "bursts: worth a start": ((step, "ends_too_soon", lambda *_: False),),
-    "bursts: no trend": ((step, "_recurs", lambda *_: False),),
     "bursts: a new level": ((step, "with_bursts", _never_a_new_level),),
 }
 

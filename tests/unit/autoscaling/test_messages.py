@@ -152,16 +152,6 @@ def test_a_larger_burst_requests_what_it_fills_until_it_lasts_longer() -> None:
     assert fleet.run(lambda _: 14.0, 100)[-1] > 8, "it lasts longer than those before it"
 
 
-def test_the_first_minute_of_a_burst_that_recurs_is_no_trend() -> None:
-    """Its height is known from the earlier ones. The first burst, and a larger one, may go on rising."""
-    fleet = Fleet(POLICY, replicas=4)
-    fleet.run(lambda now: (14.0 if now > 3000 else 7.0) if now % 1200 >= 720 else 0.5, 3400)
-    found = []
-    for begin in (720, 1920, 3120):
-        found.append(any("growth" in item.reason for item in fleet.decisions[begin // 10 : begin // 10 + 20]))
-    assert found == [True, False, True]
-
-
 def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:
     fleet = in_a_third_burst(7.0, 60)
     earlier = fleet.state.bursts[1:]

@@ -46,8 +46,6 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
         bursts, low = with_bursts(state.bursts, state.low, now, found.filled(-found.chance), found.filled())
         state = replace(state, bursts=bursts, low=low)
     earlier = ended(state.bursts, state.low, now, at.policy.burst_memory_seconds)
-    if _recurs(state, found, earlier):
-        found = replace(found, growth=0.0)  # its height is known: its first minute is no trend
     # A pod without metrics may be full: it keeps its replica, and requests no other.
     lowest = found.need + reading.silent / found.target
     state = behavior.with_needs(at, state, found.need, lowest, now)
@@ -108,12 +106,6 @@ def _corrected(
         correction = attainment.corrected(correction, since, at.policy, settled=settled, seconds=seconds)
     imbalance = demand.imbalance(state.imbalance, reading, seconds)
     return replace(state, correction=correction, attainment=recent, imbalance=imbalance)
-
-
-def _recurs(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> bool:
-    """Whether the present load is a burst that fills no more replicas than one of the ``earlier`` ones."""
-    most = whole(max((item.load for item in earlier), default=0.0))
-    return bool(earlier) and state.low is None and whole(found.filled(-found.chance)) <= most
 
 
 def _worthwhile(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> int:
