@@ -68,7 +68,7 @@ class Looking:
             pod["status"]["podIP"] = f"10.0.0.{7 + index}"
         self.world.scaling = None
         observed = self.scaler.observed(KEY, self.world.observed())
-        self.world.scaling, self.world.traffic = observed.scaling, dict(observed.traffic)
+        self.world.scaling = observed.scaling
         self.scaler.follow(KEY, observed, self.world.reconcile(1).status)
 
     async def look(self, **figures: Any) -> None:

@@ -99,32 +99,6 @@ async def test_attainment_is_written_in_steps_and_says_what_judges_it() -> None:
     assert looking.sample("slo_attainment_upper_ratio") == 1
 
 
-@pytest.mark.parametrize("pod_uid", ["", "another"])
-async def test_traffic_beyond_a_lower_bound_is_called_for_and_reaches_status(pod_uid: str) -> None:
-    looking = Looking(unfinished_world(autoscaling={"maxReplicas": 1}))
-    looking.reconcile()
-    (entry,) = looking.world.status["measurements"]
-    shape = entry["workload"]
-    called = []
-    for requests in range(0, 8 * 90, 90):
-        await looking.look(
-            running=9,
-            waiting=0,
-            first_tokens_total=float(requests),
-            first_token_seconds_total=0.1 * requests,
-            prompt_tokens_total=float(requests * shape["inputTokens"]),
-            generation_tokens_total=float(requests * shape["outputTokens"]),
-            pod_uid=pod_uid,
-        )
-        called.append(KEY in looking.called)
-        looking.reconcile()
-    (entry,) = looking.world.status["measurements"]
-    assert called[6] or pod_uid, "a minute after the first look"
-    assert ("traffic" not in entry) == bool(pod_uid), "another pod has the address by now"
-    assert pod_uid or float(entry["traffic"]["outputTokensPerSecond"]) == 9 * shape["outputTokens"]
-    assert entry["capacity"]["boundary"] == "Floor"
-
-
 @pytest.mark.parametrize("mode", ["Enforce", "Recommend"])
 async def test_an_slo_that_an_idle_replica_misses_is_said_before_any_traffic(mode: str) -> None:
     autoscaling = {"maxReplicas": 4, "mode": mode}

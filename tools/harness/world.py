@@ -13,7 +13,6 @@ from tacho_contract.measurement import Environment, Measurement
 from tacho_contract.model import InspectResult, ModelFacts
 from tacho_contract.report import Report, StartupSeconds
 from tacho_contract.units import format_time
-from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.types import LLMDeployment
 from tacho_operator.core import names
 from tacho_operator.core.planner.plan import plan_of
@@ -94,7 +93,6 @@ class World:
         self.planner: Callable[[PlanInputs], PlanResult] = plan_of
         self.probe_turn = True
         """Pods of other resources."""
-        self.traffic: dict[tuple[str, str], SeenTraffic] = {}
         self.events: list[tuple[str, str]] = []
         self.mutations = 0
         self._serial = 0
@@ -116,7 +114,6 @@ class World:
             probe_turn=self.probe_turn,
             scaling=self.scaling,
             replicas_written=self.replicas_written,
-            traffic=dict(self.traffic),
             **children,
         )
 

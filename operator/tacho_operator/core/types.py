@@ -13,7 +13,6 @@ from typing import Any, Literal
 from tacho_contract.model import ModelFacts
 from tacho_contract.report import Report
 from tacho_operator.api.defaults import CURRENCY, GPU_TOLERATIONS
-from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import AutoscalingStatus, ConditionStatus, LLMDeploymentStatus
 from tacho_operator.api.types import LLMDeployment, LLMDeploymentSpec
 
@@ -137,10 +136,6 @@ class Observed:
     """The scaler's last decision; None: autoscaling is off, or the scaler has not decided yet."""
     replicas_written: datetime | None = None
     """When spec.replicas was changed last while autoscaling was set; None: not that the operator knows."""
-    traffic: Mapping[tuple[str, str], SeenTraffic] = field(default_factory=dict)
-    """Traffic that a pod served beyond a measured lower bound of its capacity, by pod uid and the
-    measurement's fingerprint.
-    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from tacho_operator.shell.store.store import Store
 
 CHECK_SECONDS = 1.0
 """Seconds between two checks: a resource may have thousands of pods, and its usual writes take less."""
-OF_PASSES = ("scaling", "traffic", "probe_turn")
+OF_PASSES = ("scaling", "probe_turn")
 """What no watch brings. It changes from pass to pass alone."""
 
 

@@ -15,7 +15,6 @@ from datetime import datetime, timezone
 from functools import cache
 
 from tacho_operator.api.defaults import scaling_mode
-from tacho_operator.api.status.measurement import SeenTraffic
 from tacho_operator.api.status.status import LLMDeploymentStatus
 from tacho_operator.core.autoscaling.algorithm.guards import continued, unread
 from tacho_operator.core.autoscaling.algorithm.step import step
@@ -37,7 +36,6 @@ from tacho_operator.core.autoscaling.target import (
     target_of,
     victims,
 )
-from tacho_operator.core.measurement.traffic import TrafficWindow, watch_traffic
 from tacho_operator.core.types import Observed, Scaled
 from tacho_operator.shell.loads import Loads, TimedLoad, sample_of
 from tacho_operator.shell.log_context import about
@@ -85,10 +83,6 @@ class ScaledResource:
     """When the pods of ``target`` were last known to be the present ones, by the scaler's clock."""
     is_unread: bool = False
     """Whether the last reconcile could not read the pods."""
-    windows: dict[str, TrafficWindow] = dataclasses.field(default_factory=dict)
-    """The traffic of pods whose measured capacity is a lower bound, by pod uid."""
-    traffic: dict[tuple[str, str], SeenTraffic] = dataclasses.field(default_factory=dict)
-    """Traffic of pods beyond a measured lower bound, by pod uid and the measurement's fingerprint."""
     phase: int = 0
     """In which of the samples the resource is included, if it is sampled less often than others."""
     last_read: float = 0.0
@@ -148,7 +142,7 @@ class Scaler:
             known.replicas = target.replicas
         if not same_mode:
             known.shown = None  # a decision of the other mode: it is neither applied nor shown again
-        return dataclasses.replace(observed, traffic=dict(known.traffic))
+        return observed
 
     def follow(self, key: Key, observed: Observed, status: LLMDeploymentStatus | None) -> None:
         """Takes the newest measurement from the status that a reconcile made of ``observed``."""
@@ -225,7 +219,6 @@ class Scaler:
                 continue  # it was deleted while its pods were sampled, and its series with it
             try:
                 changed = self._decide(key, known, answers, now)
-                changed |= self._watch_traffic(known, answers, now)
             except Exception as error:  # noqa: BLE001 - one resource's error must not stop the others' scaling
                 changed = self._failed(key, known, error)
             if changed:
@@ -323,16 +316,6 @@ class Scaler:
             recommendation=recommendation,
         )
         return known.shown is not previous
-
-    def _watch_traffic(self, known: ScaledResource, answers: dict[str, TimedLoad], now: float) -> bool:
-        """Counts users' traffic of pods with a measured lower bound. Returns whether that raises it."""
-        target, place = known.target, known.target.measured.fingerprint if known.target.measured else ""
-        loads = {pod.uid: found for pod in target.pods if (found := _own_load(pod, answers)) is not None}
-        time_now = datetime.fromtimestamp(now, timezone.utc)
-        known.windows, seen = watch_traffic(known.windows, loads, target.measured, target.slo, time_now)
-        kept = {key: one for key, one in known.traffic.items() if key[0] in loads and key[1] == place}
-        known.traffic = {**kept, **{(uid, place): one for uid, one in seen.items()}}
-        return bool(seen)
 
     def _pod_loads(self, key: Key, known: ScaledResource, answers: dict[str, TimedLoad]) -> list[PodLoad]:
         """The resource's pods with their last samples. One that was delivered before keeps its first time."""

@@ -9,7 +9,7 @@ import pytest
 
 from tacho_contract.measurement import Capacity, Environment
 from tacho_operator.api.base import decimal
-from tacho_operator.api.status.measurement import MeasurementEntry, SeenTraffic
+from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.core.measurement.entry import PodReport
 from tacho_operator.core.measurement.records import KEPT, MOST_READ, summary_of, updated_measurements
 from tacho_operator.core.revisions.controller_revision import Revision
@@ -91,22 +91,6 @@ def test_one_full_measurement_of_the_same_stays(
     old: PodReport, new: PodReport, policy: Any, kept: tuple[str, str]
 ) -> None:
     assert said(after(after((), old), new, live=policy)) == [kept]
-
-
-def test_a_longer_probe_keeps_what_traffic_showed_beyond_its_lower_bound() -> None:
-    def floor(seconds: float, state: str, speed: float) -> PodReport:
-        found = reported(seconds, state=state, speed=speed)
-        assert found.report.measurement is not None
-        assert found.report.measurement.capacity is not None
-        capacity = dataclasses.replace(found.report.measurement.capacity, boundary="Floor", basis="SLO")
-        measurement = dataclasses.replace(found.report.measurement, capacity=capacity)
-        report = dataclasses.replace(found.report, measurement=measurement)
-        return dataclasses.replace(found, report=report)
-
-    seen = SeenTraffic(concurrency=9, requests_per_second=9.0, output_tokens_per_second=300.0)
-    (old,) = after((), floor(0, "Partial", 100))
-    (new,) = after((old.model_copy(update={"traffic": seen}),), floor(1, "Complete", 200))
-    assert (new.state, new.traffic) == ("Complete", seen)
 
 
 @pytest.mark.parametrize(("seconds", "speed"), [(1, "200"), (0, "100"), (-1, "100")])

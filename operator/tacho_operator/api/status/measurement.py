@@ -121,21 +121,6 @@ class AgainstPlan(StatusModel):
     """Measured capacity, in percent of the plan's. Absent: it is not known, or was not predicted."""
 
 
-class SeenTraffic(StatusModel):
-    """What a replica carried within the SLO for a minute: users' requests of the measured lengths."""
-
-    observed_time: Timestamp | None = None
-    """When the minute of that traffic ended."""
-    concurrency: Count | None = None
-    """Mean number of requests at the same time."""
-    requests_per_second: float | None = None
-    """Requests per second."""
-    output_tokens_per_second: float | None = None
-    """Output tokens per second of all requests together."""
-    total_tokens_per_second: float | None = None
-    """Prompt and output tokens per second of all requests together."""
-
-
 class MeasuredEnvironment(StatusModel):
     """Properties that only the running pod reports; part of the fingerprint."""
 
@@ -237,9 +222,6 @@ class MeasurementEntry(StatusModel):
     """One request at a time."""
     capacity: Capacity | None = None
     """Maximum sustainable load of one replica."""
-    traffic: SeenTraffic | None = None
-    """Live traffic above a capacity whose boundary is Floor. Scaling uses it as the lower bound of the
-    capacity. Absent: no such traffic was seen."""
     latency: Latency | None = None
     """Latencies at the capacity: of open-loop requests where they were measured, else of closed-loop ones."""
     goodput: Goodput | None = None

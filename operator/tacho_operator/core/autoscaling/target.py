@@ -13,7 +13,6 @@ from tacho_contract.launch import ServiceLevel
 from tacho_contract.units import parse_time
 from tacho_operator.api.defaults import scaling_mode, service_level, workload
 from tacho_operator.api.spec.service import AutoscalingSpec, ScalingMode, ScalingRules
-from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.status.status import AutoscalingStatus, LLMDeploymentStatus
 from tacho_operator.core import names
 from tacho_operator.core.autoscaling.algorithm.capacity import capacity_of
@@ -43,7 +42,6 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     Track,
 )
 from tacho_operator.core.autoscaling.status_view import RECOMMEND, newest_change
-from tacho_operator.core.measurement.states import current
 from tacho_operator.core.pods.claims import ClaimBound, claim_bound_of
 from tacho_operator.core.pods.deadlines import start_limits
 from tacho_operator.core.pods.diagnosis import creation_refused
@@ -89,8 +87,6 @@ class Target:
     pods: tuple[TargetPod, ...]
     capacity: ReplicaCapacity
     slo: ServiceLevel = ServiceLevel()
-    measured: MeasurementEntry | None = None
-    """What traffic is compared with of the current measurement: forged ones have 80 KiB."""
     replicas: int
     """Number of desired replicas before the decision."""
     held: str = ""
@@ -122,7 +118,6 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         pods=tuple(_pod(pod, longest) for pod in reached if pod.address),
         capacity=capacity_of(status.measurements, status.plan, workload(resource.spec), slo),
         slo=slo,
-        measured=_compared(current(status.measurements)),
         replicas=desired_replicas(observed),
         held="requests are moving to another revision" if moving else "",
         claim=claim_bound_of(observed, serving.active),
@@ -130,11 +125,6 @@ def target_of(observed: Observed, status: LLMDeploymentStatus | None = None) -> 
         refused_above=max(1, sum(pod.phase not in FINISHED for pod in servers)) if is_limit else None,
         previous=_applied(observed),
     )
-
-
-def _compared(entry: MeasurementEntry | None) -> MeasurementEntry | None:
-    read = ("fingerprint", "confidence", "flags", "workload", "capacity", "traffic")
-    return MeasurementEntry(**{name: getattr(entry, name) for name in read}) if entry else None
 
 
 def _applied(observed: Observed) -> AutoscalingStatus | None:

@@ -18,7 +18,6 @@ from tacho_operator.api.status.measurement import MeasurementEntry
 from tacho_operator.api.types import LLMDeploymentSpec
 from tacho_operator.core import names
 from tacho_operator.core.measurement.rounding import rounded
-from tacho_operator.core.measurement.traffic import carried
 from tacho_operator.core.planner.devices import sliced
 from tacho_operator.core.planner.types import ModelPlan
 from tacho_operator.core.pods.view import FINISHED, PodView, views
@@ -131,7 +130,7 @@ def cost_of(measurement: MeasurementEntry, gpu_count: int, price: Price | None) 
 
 def _throughput(measurement: MeasurementEntry) -> tuple[float | None, float | None, str]:
     """(tokens per second, half the 95 % interval in percent, SLO or Saturation)"""
-    capacity, highest = carried(measurement), measurement.saturation
+    capacity, highest = measurement.capacity, measurement.saturation
     if capacity and capacity.basis == SLO and capacity.boundary != NEVER_MET:
         return capacity.output_tokens_per_second, capacity.ci_percent, SLO
     if highest:

@@ -7,8 +7,7 @@ name of 1 kB) makes the measurement unusable. A rate or time that is not a finit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +28,6 @@ from tacho_operator.api.status.measurement import (
     MeasuredEnvironment,
     MeasurementEntry,
     Roofline,
-    SeenTraffic,
 )
 from tacho_operator.core import names
 from tacho_operator.core.measurement.efficiency import (
@@ -69,8 +67,6 @@ class PodReport:
     pod: str = ""
     """Name of the pod."""
     terminating: bool = False
-    traffic: Mapping[str, SeenTraffic] = field(default_factory=dict)
-    """Traffic of the pod beyond a measured lower bound of its capacity, by the measurement's fingerprint."""
     is_probe: bool = False
     """Whether it is of a probe pod."""
     requested: bool = False

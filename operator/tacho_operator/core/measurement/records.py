@@ -25,7 +25,6 @@ from tacho_operator.core.measurement.states import (
     clean,
     current,
 )
-from tacho_operator.core.measurement.traffic import carried, raised
 from tacho_operator.core.revisions.controller_revision import Revision
 
 KEPT = 4
@@ -76,11 +75,8 @@ def updated_measurements(
         old = found.get(entry.fingerprint) if entry else None
         ahead = old is not None and _is_dated_in_future(old, item.report)
         if entry and _replaces(entry, old, always=always, ahead=ahead):
-            kept = {"history": history_for(entry, old), "traffic": old.traffic} if old else {}
+            kept = {"history": history_for(entry, old)} if old else {}
             found[entry.fingerprint] = summed_up(entry.model_copy(update=kept))
-        now = item.fingerprint(live.measure_key)
-        if now in found:
-            found[now] = raised(found[now], [item.traffic[now]] if now in item.traffic else ())
         place = _stored_fingerprint(item) if is_read else ""
         if place in found and (entry or (is_check(item) and not item.is_of_former_run)):
             found[place] = with_run(found[place], item)
@@ -158,7 +154,7 @@ def summary_of(
     found = current(measurements)
     if found is None:
         return None
-    capacity = carried(found)
+    capacity = found.capacity
     speed = decimal(capacity.output_tokens_per_second if capacity else None)
     ttft = decimal(found.latency.ttft_milliseconds_p50 if found.latency else None)
     cost = cost_of(found, gpu_count, price)

@@ -12,7 +12,7 @@ from tacho_contract.launch import LiveConfig
 from tacho_contract.report import Report
 from tacho_contract.units import clipped
 from tacho_operator.api.conditions import Reason
-from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry, SeenTraffic
+from tacho_operator.api.status.measurement import MeasuredRun, MeasurementEntry
 from tacho_operator.core import names
 from tacho_operator.core.manifests.objects import LIVE_KEY
 from tacho_operator.core.measurement.due import Cause
@@ -98,7 +98,7 @@ def gathered(
     stored = observed.resource.status.measurements
     servers, probes = views(observed.pods, names.ROLE_SERVER), views(observed.pods, names.ROLE_PROBE)
     doubted = subject is not None and _model_changed(servers, subject)
-    found = _pod_reports((*servers, *probes), observed.reports, observed.traffic)
+    found = _pod_reports((*servers, *probes), observed.reports)
     examined = {item.pod for item in found if item.is_of_known_machine}
     return Gathered(
         servers=servers,
@@ -176,21 +176,8 @@ def plan_measurement(
     return _with_probe_pods(found, observed, active, own, probes, reports, now)
 
 
-def _pod_reports(
-    pods: Iterable[PodView],
-    reports: Mapping[str, Report],
-    traffic: Mapping[tuple[str, str], SeenTraffic],
-) -> list[PodReport]:
-    by_pod = _by_pod(traffic)
-    return [pod_report(reports[pod.uid], pod, by_pod.get(pod.uid)) for pod in pods if pod.uid in reports]
-
-
-def _by_pod(traffic: Mapping[tuple[str, str], SeenTraffic]) -> dict[str, dict[str, SeenTraffic]]:
-    """The traffic by pod uid, then by fingerprint. Thousands of pods may have some."""
-    found: dict[str, dict[str, SeenTraffic]] = {}
-    for (uid, place), seen in traffic.items():
-        found.setdefault(uid, {})[place] = seen
-    return found
+def _pod_reports(pods: Iterable[PodView], reports: Mapping[str, Report]) -> list[PodReport]:
+    return [pod_report(reports[pod.uid], pod) for pod in pods if pod.uid in reports]
 
 
 def _model_changed(servers: Iterable[PodView], subject: Revision) -> bool:
@@ -263,18 +250,13 @@ def _unlike(reports: Iterable[PodReport], entry: MeasurementEntry | None) -> str
     return f"{unlike} of {total} serving pods {others}" if unlike else ""
 
 
-def pod_report(
-    report: Report,
-    pod: PodView,
-    traffic: Mapping[str, SeenTraffic] | None = None,
-) -> PodReport:
+def pod_report(report: Report, pod: PodView) -> PodReport:
     engine = pod.container(names.ENGINE_CONTAINER)
     return PodReport(
         report=report,
         image_id=engine.image_id if engine else "",
         pod=pod.name,
         terminating=pod.terminating,
-        traffic=traffic or {},
         restarted=engine.running_since if engine and engine.restarts else None,
         is_probe=pod.role == names.ROLE_PROBE,
         requested=pod.role == names.ROLE_PROBE or bool(report.measurement and report.measurement.request),

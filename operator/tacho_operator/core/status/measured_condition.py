@@ -18,7 +18,6 @@ from tacho_operator.core.measurement.records import shown
 from tacho_operator.core.measurement.runs import deviation_message
 from tacho_operator.core.measurement.states import PARTIAL, clean, unfinished
 from tacho_operator.core.measurement.step import MeasurementPlan
-from tacho_operator.core.measurement.traffic import carried
 from tacho_operator.core.planner.probe_budget import probe_budget
 from tacho_operator.core.pods.deadlines import unreachable_message
 from tacho_operator.core.problems import DETAILS, with_full_stop
@@ -121,7 +120,7 @@ def _more_time(snapshot: Snapshot, entry: MeasurementEntry) -> str:
 def _measurement(entry: MeasurementEntry, measuring: MeasurementPlan, more_time: str) -> ConditionValue:
     """The condition Measured of a resource with a current measurement."""
     deviating = measuring.deviating
-    capacity = carried(entry)
+    capacity = entry.capacity
     speed = shown(decimal(capacity.output_tokens_per_second), entry) if capacity else None
     text = f"{speed} output tokens per second" if speed else "Measured"
     if not clean(entry):

@@ -13,7 +13,6 @@ from tacho_operator.core.autoscaling.algorithm import tuning
 from tacho_operator.core.autoscaling.algorithm.types import ReplicaCapacity
 from tacho_operator.core.measurement.cost import NEVER_MET
 from tacho_operator.core.measurement.states import clean, current
-from tacho_operator.core.measurement.traffic import carried
 
 UNATTAINABLE = "an idle replica misses the SLO, which no number of replicas meets"
 
@@ -30,7 +29,7 @@ def capacity_of(
     why = _doubt(found)
     if found is None or why:
         return _by_memory(found, plan, workload, why)
-    measured, shape, alone = carried(found), found.workload, found.single_stream
+    measured, shape, alone = found.capacity, found.workload, found.single_stream
     rate = measured.requests_per_second if measured else None
     speed = measured.output_tokens_per_second if measured else None
     out = (shape.output_tokens if shape else None) or workload.output_tokens
