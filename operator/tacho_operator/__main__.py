@@ -40,7 +40,7 @@ from tacho_operator.shell.lease import Elector, LeasePlace
 from tacho_operator.shell.loads import Loads
 from tacho_operator.shell.log_context import log_fields
 from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.observe import Observer
+from tacho_operator.shell.observe import Observer, utc_now
 from tacho_operator.shell.own_image import own_image
 from tacho_operator.shell.plans import Plans
 from tacho_operator.shell.pod_http import PodClient
@@ -49,7 +49,6 @@ from tacho_operator.shell.reconcile import DecisionSources, Reconciler
 from tacho_operator.shell.reports import Reports
 from tacho_operator.shell.resource_metrics import ScalingMetrics
 from tacho_operator.shell.scaler import Scaler
-from tacho_operator.shell.server_clock import ServerClock
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key, WorkQueue
 
@@ -65,11 +64,6 @@ CHATTY_LOGGERS = (
 )
 REPEATED_LOGGERS = ("kopf._cogs", "kopf._core")
 """Lines of each try of a request, and a traceback of each failure, which its supervisor logs once."""
-SWITCH_SECONDS = 0.0005
-"""Seconds after which a thread that computes lets others run: the event loop waits for it at each turn.
-
-With Python's 5 ms, threads that read long texts made a first reconcile take 0.9 s instead of 0.1 s.
-"""
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 JSON_FIELDS = (
     "timestamp",
@@ -90,10 +84,9 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the operator until ``stop`` is set, or until one of its parts fails: then that error is raised."""
     metrics = Metrics(CollectorRegistry())
     router = ChangeRouter()
-    clock = ServerClock()
     store = Store(router)
-    async with clients(settings, metrics, clock) as (kube, lease_kube), aclosing(PodClient()) as pods:
-        sources = decision_sources(settings, kube, pods, store, metrics, clock, lambda key: queue.add(key))
+    async with clients(settings, metrics) as (kube, lease_kube), aclosing(PodClient()) as pods:
+        sources = decision_sources(settings, kube, pods, store, metrics, lambda key: queue.add(key))
         scaler, plans = sources.scaler, sources.plans
         reconciler = Reconciler(
             kube=kube,
@@ -101,10 +94,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             sources=sources,
             config=settings.decisions,
             metrics=metrics,
-            clock=clock,
+            clock=utc_now,
         )
         streams = reflectors(kube, store, settings.watch_namespaces, metrics.reconnect)
-        elector = lease_elector(settings, lease_kube, clock, partial(begin_anew, streams))
+        elector = lease_elector(settings, lease_kube, utc_now, partial(begin_anew, streams))
         metrics.leader.set_function(elector.leads)
         queue = WorkQueue(
             where_in_sync(store, reconciler),
@@ -144,17 +137,15 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def clients(
-    settings: Settings, metrics: Metrics, clock: ServerClock
-) -> AsyncIterator[tuple[Kube, Kube]]:
+async def clients(settings: Settings, metrics: Metrics) -> AsyncIterator[tuple[Kube, Kube]]:
     """The common client of the API server, and the elector's.
 
     Where the network drops connections silently, each idle one costs the next request its whole timeout. Of
     a common pool the elector would meet several, one after the other.
     """
     async with (
-        connect(settings.kubeconfig, metrics.request, metrics.skipped, clock) as kube,
-        connect(settings.kubeconfig, metrics.request, clock=clock) as lease_kube,
+        connect(settings.kubeconfig, metrics.request, metrics.skipped) as kube,
+        connect(settings.kubeconfig, metrics.request) as lease_kube,
     ):
         yield kube, lease_kube
 
@@ -165,23 +156,21 @@ def decision_sources(
     pods: PodClient,
     store: Store,
     metrics: Metrics,
-    clock: ServerClock,
     late: Callable[[Key], None],
 ) -> DecisionSources:
     """What decisions are made from. ``late`` is called with a resource that has to be decided again."""
     config = settings.decisions
     return DecisionSources(
-        observer=Observer(store, Reports(pods, late=late, counted=metrics.report), clock=clock),
+        observer=Observer(store, Reports(pods, late=late, counted=metrics.report)),
         scaler=Scaler(
-            Loads(pods, clock=clock.seconds),
-            clock=clock.seconds,
+            Loads(pods),
             period_seconds=settings.scaling_period_seconds,
             call=late,
             sink=ScalingMetrics(metrics.registry),
             is_stale=store.is_stale,
         ),
         plans=Plans(late=late, metrics=metrics),
-        probe_turns=ProbeTurns(settings.max_probe_pods, store, call=late, clock=clock.seconds),
+        probe_turns=ProbeTurns(settings.max_probe_pods, store, call=late),
         own_image=partial(own_image, kube, config.tacho_image, config.operator_namespace, settings.pod_name),
     )
 
@@ -289,7 +278,6 @@ def main() -> int:
         print(f"tacho: {error}", file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.log_json)
-    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         asyncio.run(_main(settings))
     except Exception:

@@ -9,11 +9,10 @@ import signal
 import sys
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tacho_operator.__main__ import SWITCH_SECONDS, _run_together, main, serve
+from tacho_operator.__main__ import _run_together, serve
 from tacho_operator.config import load_settings
 from tacho_operator.shell.events import EventPosts
 from tacho_operator.shell.store.reflector import Reflector
@@ -142,22 +141,3 @@ async def test_the_lease_is_released_before_slow_parts_have_ended() -> None:
         await _run_together({**slow, "leader election": part("leader election", waits=False)}, stop)
     assert order[0] == "leader election"
     assert sorted(order[1:]) == ["watching", "workers"]
-
-
-def test_threads_that_compute_give_way_to_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    intervals = []
-
-    def run(coroutine: Any) -> None:
-        coroutine.close()
-        intervals.append(sys.getswitchinterval())
-
-    before = sys.getswitchinterval()
-    monkeypatch.setenv("TACHO_IMAGE", "example/tacho:1")
-    monkeypatch.setattr("tacho_operator.__main__.asyncio.run", run)
-    monkeypatch.setattr("tacho_operator.__main__.configure_logging", lambda *_, **__: None)
-    try:
-        assert main() == 0
-    finally:
-        sys.setswitchinterval(before)
-    assert intervals == [pytest.approx(SWITCH_SECONDS)]
-    assert before > 5 * SWITCH_SECONDS

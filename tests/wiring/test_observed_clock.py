@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tacho_operator.shell.observe import Observer
+from tacho_operator.shell.observe import Observer, utc_now
 from tacho_operator.shell.pod_http import PodClient
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.server_clock import utc_now
 from tests.wiring.storing import KEY, told
 from tools.harness.resources import CLAIM_SPEC, changed, raw_resource
 

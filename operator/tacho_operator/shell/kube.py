@@ -47,7 +47,6 @@ from tacho_operator.shell.probed_socket import (
     renewed_authorities,
     stable_body,
 )
-from tacho_operator.shell.server_clock import ServerClock
 
 FIELD_MANAGER = "tacho-operator"
 SIZE_MANAGER = "tacho-scaler"
@@ -342,9 +341,8 @@ async def connect(
     kubeconfig: str = "",
     counted: Counted = uncounted,
     skipped: Skipped = lambda *_: None,
-    clock: ServerClock | None = None,
 ) -> AsyncIterator[Kube]:
-    """A client of the API server by the kubeconfig file, or as the pod. Its answers set ``clock``."""
+    """A client of the API server by the kubeconfig file, or as the pod."""
     configuration = aio.Configuration()
     login = await log_in(kubeconfig, configuration)
     # The environment is read once: else aiohttp looks there for a proxy, and in a .netrc for a password, at
@@ -355,7 +353,7 @@ async def connect(
         probed_connector(api.rest_client.ssl_context) as connector,
     ):
         renewed = renewed_authorities(api.rest_client.ssl_context, configuration.ssl_ca_cert)
-        middlewares = (*login, stable_body, renewed, short_errors, (clock or ServerClock()).followed)
+        middlewares = (*login, stable_body, renewed, short_errors)
         configuration.client_session_kwargs = {**SESSION, "connector": connector, "middlewares": middlewares}
         # Never awaited, so its discovery of every API group never runs.
         yield Kube(DynamicClient(api), counted, skipped)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timezone
 
 from pydantic import ValidationError
 
@@ -26,7 +26,6 @@ from tacho_operator.core.status.undecided import (
 from tacho_operator.core.types import Manifest, Observed
 from tacho_operator.shell.replica_writes import ReplicaWrites
 from tacho_operator.shell.reports import Reports
-from tacho_operator.shell.server_clock import utc_now
 from tacho_operator.shell.store.store import Store
 from tacho_operator.shell.workqueue import Key
 
@@ -41,6 +40,10 @@ CHILDREN = (
     "Pod",
 )
 """Kinds of children, which carry the resource's label."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 class UnreadableResource(Exception):

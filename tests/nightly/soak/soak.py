@@ -58,7 +58,7 @@ class Soak:
         """Draws events for that time; returns what was observed until everything had time to settle."""
         actions: dict[Callable[[], str], int] = {
             self.edit: 10, self.delete: 2, self.add_foreign: 3, self.remove_foreign: 2,
-            self.end_pod: 4, self.change_readiness: 6, self.toggle_disk: 1, self.jump_clock: 2, self.cut: 2,
+            self.end_pod: 4, self.change_readiness: 6, self.toggle_disk: 1, self.cut: 2,
         }  # fmt: skip
         until, fault = time.monotonic() + seconds, Future[None]()
         fault.set_result(None)
@@ -100,7 +100,6 @@ class Soak:
     def _end_events(self) -> float:
         """Takes back what lasts, and applies each last spec again, as the API server may have been away."""
         for replica in self.world.replicas:
-            replica.set_clock(0)
             replica.start_if_ended()
         if self._is_full:
             self.toggle_disk()
@@ -217,9 +216,6 @@ class Soak:
         self.world.inside(fill if self._is_full else f"rm -f {folder}/filler")
         self._end_pods(f"{REAL_NAMESPACE}/{FROM_HUB}")
         return "full" if self._is_full else "free"
-
-    def jump_clock(self) -> str:
-        return self.world.jump_clock(self._draw)
 
     def cut(self) -> str:
         return self.world.cut_watches(self._draw)

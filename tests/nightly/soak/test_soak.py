@@ -24,7 +24,6 @@ from tests.nightly.soak.observer import Observer
 from tests.nightly.soak.soak import Soak, summary
 from tests.nightly.soak.world import World
 from tools import lab
-from tools.cluster import packages
 from tools.cluster.handle import Cluster
 from tools.harness.definition import install_definition
 from tools.harness.operator_process import install_rights
@@ -43,7 +42,6 @@ def world(node_cluster: Cluster) -> World:
     folder.mkdir(parents=True)
     if node_cluster.audit_log is None:
         unavailable("the API server of a cluster that was not started here cannot be restarted")
-    packages.ensure({"faketime": "faketime"}, print)
     install_definition(node_cluster)
     install_rights(node_cluster)
     for namespace in (resources.REAL_NAMESPACE, *resources.PLAYED_NAMESPACES):

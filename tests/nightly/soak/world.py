@@ -1,4 +1,4 @@
-"""The world of a soak: two operators behind proxies and clocks of their own, and what can be done to it."""
+"""The world of a soak: two operators behind proxies of their own, and what can be done to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ TAKE_OVER_SECONDS = 25.0
 RESTART_SECONDS = 240.0
 """For an API server on a machine with much other work."""
 PODS = (POD, "tacho-1")
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 
 class Proxy:
@@ -76,8 +75,7 @@ class Replica:
 
     def __init__(self, cluster: Cluster, pod: str, images: dict[str, str], folder: Path) -> None:
         assert cluster.api is not None
-        self.pod, self.proxy, self._clock = pod, Proxy(cluster.api.url), folder / f"{pod}.clock"
-        self.set_clock(0)
+        self.pod, self.proxy = pod, Proxy(cluster.api.url)
         proxied = folder / f"{pod}.kubeconfig"
         proxied.write_text(pod_kubeconfig(cluster, pod).read_text().replace(cluster.api.url, self.proxy.url))
         self.operator = Operator(
@@ -90,15 +88,7 @@ class Replica:
             TACHO_POD_NAME=pod,
             TACHO_POD_ADDRESS="127.0.0.1",
             TACHO_RESYNC_SECONDS="3600",
-            LD_PRELOAD=str(FAKETIME),
-            FAKETIME_DONT_FAKE_MONOTONIC="1",
-            FAKETIME_CACHE_DURATION="1",
-            FAKETIME_TIMESTAMP_FILE=str(self._clock),
-            NO_FAKE_STAT="1",
         )
-
-    def set_clock(self, offset_seconds: int) -> None:
-        self._clock.write_text(f"{offset_seconds:+}\n")
 
     def start_if_ended(self) -> None:
         process = self.operator._process
@@ -190,11 +180,6 @@ class World:
         """Runs it on the node."""
         assert self._known is not None
         namespaces.run_inside(self._known.holder_pid, ["sh", "-ec", script])
-
-    def jump_clock(self, draw: random.Random) -> str:
-        replica, offset = draw.choice(self.replicas), draw.choice((-60, 0, 30, 600, 7200))
-        replica.set_clock(offset)
-        return f"clock of {replica.pod} at {offset:+} s"
 
 
 def _is_ended(pid: int) -> bool:

@@ -42,8 +42,8 @@ CLOCK_AHEAD_SECONDS = 60.0
 the next attempt.
 """
 CLOCK_BEHIND_SECONDS = 300.0
-"""Seconds by which the operator's clock may be behind the API server's, which it follows
-(shell/server_clock.py). A time further in the future is an error, and the next attempt starts at once.
+"""Seconds by which the operator's clock may be behind the API server's. A time further in the future is an
+error, and the next attempt starts at once.
 """
 ATTEMPT_DIGITS = 253
 """Longest attempt number in digits that is read from a pod's annotation, which a user may have edited.
