@@ -107,7 +107,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             requested_pause_seconds=requested_pause_seconds,
         )
         router.connect(store, queue)
-        runner = KopfRunner(kubeconfig=settings.kubeconfig, take_signals=partial(take_signals, stop))
+        runner = KopfRunner(
+            kubeconfig=settings.kubeconfig,
+            take_signals=partial(take_signals, stop),
+            skipped=metrics.skipped,
+        )
         metrics.registry.register(Sizes(store, queue, streams))
         ProcessCollector(registry=metrics.registry)
         answers = Answers(

@@ -31,11 +31,16 @@ class World:
         self.events: list[tuple[str, str]] = []
         """Name and version."""
         self.signals = 0
+        self.reasons: list[str] = []
+        """Why objects were skipped."""
         self.task: asyncio.Task[None]
 
     def on_event(self, namespace: str, name: str, version: str) -> None:
         assert namespace
         self.events.append((name, version))
+
+    def skipped(self, kind: str, _name: str, why: str) -> None:
+        self.reasons.append(f"{kind}: {why}")
 
     def names(self) -> set[str]:
         return {name for name, _ in self.events}
@@ -54,7 +59,7 @@ async def watching(double: ApiDouble, folder: Path, monkeypatch: pytest.MonkeyPa
         world.signals += 1
 
     async with serving(double, folder, monkeypatch) as (_, path):
-        runner = KopfRunner(kubeconfig=path, take_signals=take_signals)
+        runner = KopfRunner(kubeconfig=path, take_signals=take_signals, skipped=world.skipped)
         run = partial(runner.watch, "", world.on_event)
         world.task = asyncio.create_task(handlers.supervised("watch", run))
         try:
@@ -112,6 +117,7 @@ async def test_an_object_that_cannot_be_parsed_is_skipped_and_stops_no_other(
         await double.put(deployment("c"))
         await double.put(deployment("d"))
         await world.until(lambda: world.names() == {"d"})
+        assert world.reasons
         assert world.signals == 1
 
 
@@ -143,7 +149,7 @@ async def test_kopf_reads_names_and_versions_alone(
 ) -> None:
     seen: list[Any] = []
 
-    def registry(kubeconfig: str, on_event: Any) -> kopf.OperatorRegistry:
+    def registry(kubeconfig: str, on_event: Any, _skipped: Any) -> kopf.OperatorRegistry:
         found = handlers._base_registry(kubeconfig, (0.01,), (handlers.names_only,))
 
         @kopf.on.event("tacho.dev", "v1alpha1", "llmdeployments", registry=found)

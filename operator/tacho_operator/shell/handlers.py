@@ -20,12 +20,13 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import aiohttp
 import kopf
 
-from tacho_operator.shell.guard import Cut, Unreadable, beginning, lines, list_head, parsed
+from tacho_operator.shell.guard import TOO_LONG, Cut, Skipped, Unreadable, beginning, lines, list_head, parsed
 from tacho_operator.shell.kube import KINDS, ONLY_METADATA
 from tacho_operator.shell.probed_socket import environment_proxy
 from tacho_operator.shell.store.reflector import pause_seconds
@@ -110,9 +111,10 @@ def _session(
     )
 
 
-def watch_registry(kubeconfig: str, on_event: OnEvent) -> kopf.OperatorRegistry:
+def watch_registry(kubeconfig: str, on_event: OnEvent, skipped: Skipped) -> kopf.OperatorRegistry:
     """kopf's registry for an operator that watches LLMDeployments."""
-    found = _base_registry(kubeconfig, WATCH_BACKOFFS_SECONDS, (names_only,))
+    middleware = partial(names_only, skipped=skipped)
+    found = _base_registry(kubeconfig, WATCH_BACKOFFS_SECONDS, (middleware,))
     api_version, plural = KINDS["LLMDeployment"]
     group, version = api_version.split("/")
 
@@ -131,11 +133,13 @@ class KopfRunner:
     kubeconfig: str
     take_signals: Callable[[], None]
     """Installs the process's signal handlers, which kopf replaces with its own at each start."""
+    skipped: Skipped = lambda *_: None
+    """Called with each object that cannot be read."""
 
     async def watch(self, namespace: str, on_event: OnEvent) -> None:
         """Watches the LLMDeployments of a namespace, or of all (""). Ends only with an error, which it
         raises."""
-        await self._run_kopf(watch_registry(self.kubeconfig, on_event), namespace)
+        await self._run_kopf(watch_registry(self.kubeconfig, on_event, self.skipped), namespace)
 
     async def _run_kopf(self, registry: kopf.OperatorRegistry, namespace: str) -> None:
         # Not kopf.operator(): in the end that cancels every task of the event loop that began after it.
@@ -197,7 +201,10 @@ READ = ("namespace", "name", "uid", "resourceVersion")
 
 
 async def names_only(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    request: aiohttp.ClientRequest,
+    handler: aiohttp.ClientHandlerType,
+    *,
+    skipped: Skipped = lambda *_: None,
 ) -> aiohttp.ClientResponse:
     """Middleware of kopf's HTTP client: passes on the names and versions of LLMDeployments alone."""
     if not request.url.path.endswith(f"/{KINDS['LLMDeployment'][1]}"):
@@ -208,7 +215,7 @@ async def names_only(
         await asyncio.sleep(WATCH_PAUSE_SECONDS)
     response = await handler(request)
     if response.status == OK:
-        content: Any = NamesOnly(response.content)
+        content: Any = NamesOnly(response.content, skipped)
         response.content = content
     return response
 
@@ -216,8 +223,8 @@ async def names_only(
 class NamesOnly:
     """Replaces the content of a response to kopf by names and versions. What cannot be read is skipped."""
 
-    def __init__(self, content: Any) -> None:
-        self._content = content
+    def __init__(self, content: Any, skipped: Skipped = lambda *_: None) -> None:
+        self._content, self._skipped = content, skipped
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
@@ -232,12 +239,16 @@ class NamesOnly:
         """The events of a watch, one per chunk."""
         with contextlib.suppress(Cut):
             async for line in lines(self._content):
-                with contextlib.suppress(Unreadable, KeyError, TypeError):
-                    event = parsed(line or b"")
-                    found = event["object"]
-                    known = found.get("metadata") or {}
-                    kept = {
-                        "code": found.get("code"),
-                        "metadata": {key: known[key] for key in READ if key in known},
-                    }
-                    yield json.dumps({"type": event["type"], "object": kept}).encode() + b"\n"
+                try:
+                    event = parsed(line) if line is not None else None
+                    why = TOO_LONG
+                except Unreadable as error:
+                    event, why = None, str(error)
+                if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+                    self._skipped("LLMDeployment", "?", why)
+                    continue
+                found = event["object"]
+                known = found.get("metadata") or {}
+                metadata = {key: known[key] for key in READ if key in known}
+                kept = {"code": found.get("code"), "metadata": metadata}
+                yield json.dumps({"type": event["type"], "object": kept}).encode() + b"\n"
