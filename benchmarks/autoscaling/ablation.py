@@ -138,7 +138,6 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "even routing": ((demand, "imbalance", lambda former, *_: former),),
     "bursts": ((step, "ended", lambda *_: ()),),
     "bursts: chance": ((step, "with_bursts", _without_chance),),
-    "bursts: worth a start": ((step, "ends_too_soon", lambda *_: False),),
     "bursts: a new level": ((step, "with_bursts", _never_a_new_level),),
 }
 

@@ -6,8 +6,6 @@ import dataclasses
 
 import pytest
 
-from tacho_operator.core.autoscaling.algorithm import step as step_module
-from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed
 from tacho_operator.core.autoscaling.algorithm.step import step
 from tacho_operator.core.autoscaling.algorithm.types import (
     SCALE_DOWN,
@@ -122,42 +120,6 @@ def test_what_one_burst_keeps_is_a_setting_that_no_window_changes(
     fleet = Fleet(policy)
     sizes = fleet.run(lambda now: 0.5 if now < 300 or now >= 480 else 7.0, 4200)
     assert next(10 * at for at, size in enumerate(sizes) if size == 1 and at > 30) == 500 + released
-
-
-def in_a_third_burst(load: float, seconds: float) -> Fleet:
-    """Two bursts of 7 requests/s have recurred, of 80 s each, and a third begins."""
-    fleet = Fleet(POLICY, replicas=4)
-    fleet.run(lambda now: 7.0 if now % 900 < 80 else 0.5, 2690)
-    fleet.run(lambda _: load, seconds)
-    return fleet
-
-
-def test_a_burst_that_ends_before_a_new_replica_helps_requests_none() -> None:
-    fleet = in_a_third_burst(7.0, 80)
-    assert set(fleet.sizes[-8:]) == {4}
-    decision = fleet.decisions[-1]
-    why = "5 replicas are needed, but not yet: a new replica would start too late for this burst."
-    assert decision.reason.endswith(why)
-    assert decision.deviation == "ScaleUpStabilized"
-    assert fleet.run(lambda _: 7.0, 120)[-1] > 4, "it lasts longer than those before it"
-
-
-def test_a_larger_burst_requests_what_it_fills_until_it_lasts_longer() -> None:
-    """It fills 6.7 replicas, and needs 8.4: by the earlier ones, it is over before these are ready."""
-    fleet = in_a_third_burst(14.0, 60)
-    assert fleet.sizes[-6:] == [7] * 6
-    reasons = [item.reason for item in fleet.decisions[-6:]]
-    assert reasons[0].startswith("4 -> 7 replicas: load of 6.69 replicas, over 0.80 = 8.36.")
-    assert reasons[0].endswith(" The burst fills 7; more would start too late for it.")
-    assert fleet.run(lambda _: 14.0, 100)[-1] > 8, "it lasts longer than those before it"
-
-
-def test_a_full_kv_cache_is_no_matter_of_bursts() -> None:
-    fleet = in_a_third_burst(7.0, 60)
-    earlier = fleet.state.bursts[1:]
-    found = ReplicaNeed(offered=3.5, concurrency=20)
-    assert step_module._worthwhile(fleet.state, found, earlier) == 4
-    assert step_module._worthwhile(fleet.state, dataclasses.replace(found, kv_cache=3.9), earlier) == 5
 
 
 def test_a_scale_up_shows_the_lowest_need_where_that_decided() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from tacho_contract.report import LatencyHistogram, latency_histogram
 from tacho_operator.core.autoscaling.algorithm import demand
 from tacho_operator.core.autoscaling.algorithm.behavior import limit, with_high, with_low
-from tacho_operator.core.autoscaling.algorithm.bursts import ended, ends_too_soon, with_bursts
+from tacho_operator.core.autoscaling.algorithm.bursts import ended, with_bursts
 from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need
 from tacho_operator.core.autoscaling.algorithm.request_cost import cost_of, measured_mix
 from tacho_operator.core.autoscaling.algorithm.tuning import (
@@ -126,18 +126,6 @@ def test_a_load_that_may_have_grown_by_chance_begins_no_burst() -> None:
     bursts, low = with_bursts((), None, 0.0, 0.9, 1.5)
     assert with_bursts(bursts, low, 60.0, 2.9, 4.0) == ((), 1.5)
     assert with_bursts(bursts, low, 60.0, 3.0, 4.0) == ((Burst(60.0, 60.0, 3.0),), None)
-
-
-def test_a_replica_that_would_serve_for_less_than_its_start_is_of_no_use_to_a_burst() -> None:
-    earlier = (Burst(0.0, 120.0, 4.0), Burst(600.0, 900.0, 3.0))
-
-    def at(seconds: float, *known: Burst) -> bool:
-        return ends_too_soon(Burst(2000.0, 2000.0 + seconds, 4.0), known, 60.0)
-
-    assert [at(seconds, *earlier) for seconds in (0, 180, 181, 299, 300)] == [False, False, True, True, False]
-    assert at(0, earlier[0]) is False
-    assert at(1, earlier[0]) is True
-    assert at(0) is False, "nothing is known"
 
 
 @pytest.mark.parametrize("lasting", [90, 240, 360])

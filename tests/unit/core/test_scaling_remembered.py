@@ -95,7 +95,7 @@ def test_the_next_burst_is_predicted_after_a_restart_as_without(stops_at: int) -
     for one, other in zip(first.state.bursts, second.state.bursts, strict=True):
         assert other.load == pytest.approx(one.load, abs=0.001)
         assert other.end_seconds == pytest.approx(one.end_seconds, abs=30), "the load's window is shorter"
-        assert other.seconds == pytest.approx(one.seconds, abs=60)
+        assert other.begin_seconds == pytest.approx(one.begin_seconds, abs=60)
     assert second.sizes[-1] == first.sizes[-1] > 1
     assert "earlier bursts filled them" in second.decisions[-1].reason
 

@@ -75,10 +75,8 @@ def with_needs(at: ScalingInput, state: State, need: float, lowest: float, now: 
     return replace(state, ups=ups, downs=downs)
 
 
-def scaled_up(
-    at: ScalingInput, state: State, outcome: Outcome, cause: str, worth: int, now: float
-) -> Outcome:
-    """``outcome`` with more replicas, after the scale-up window and policies; with ``worth`` at most."""
+def scaled_up(at: ScalingInput, state: State, outcome: Outcome, cause: str, now: float) -> Outcome:
+    """``outcome`` with more replicas, after the scale-up window and policies."""
     up, have = at.policy.up, at.replicas
     watched = _watched(state, now)
     # The first sample after a gap shows no rate yet: full pods alone are no reason for more.
@@ -87,9 +85,8 @@ def scaled_up(
         return replace(outcome, able="ScaleUpStabilized")
     if steady < outcome.needed:
         outcome = replace(outcome, lowest=state.ups[0].value)
-    most = min(steady, worth)
-    allowed = min(most, limit(up, have, state.changes, now, upwards=True))
-    return replace(outcome, replicas=allowed, cause=cause, limited="ScaleUpLimit" if allowed < most else "")
+    allowed = min(steady, limit(up, have, state.changes, now, upwards=True))
+    return replace(outcome, replicas=allowed, cause=cause, limited="ScaleUpLimit" if allowed < steady else "")
 
 
 def scaled_down(at: ScalingInput, state: State, outcome: Outcome, now: float) -> Outcome:

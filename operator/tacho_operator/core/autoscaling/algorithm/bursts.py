@@ -1,4 +1,4 @@
-"""Bursts of load: which may recur, and whether a new replica would be ready before the present one ends."""
+"""Bursts of load, which may recur: what they filled is kept for the next one."""
 
 from __future__ import annotations
 
@@ -33,13 +33,3 @@ def with_bursts(
 def ended(bursts: Sequence[Burst], low: float | None, now: float, memory_seconds: float) -> tuple[Burst, ...]:
     """Bursts that ended within the last ``memory_seconds``."""
     return tuple(item for item in bursts[low is None :] if 0 <= now - item.end_seconds < memory_seconds)
-
-
-def ends_too_soon(lasting: Burst, earlier: Sequence[Burst], cold_start_seconds: float) -> bool:
-    """Whether the present burst will probably end too soon for a new replica to be useful.
-
-    It is assumed to last as long as the longest of ``earlier``. A new replica is useful if it serves for at
-    least its cold start.
-    """
-    longest = max((item.seconds for item in earlier), default=0.0)
-    return lasting.seconds < longest < lasting.seconds + 2 * cold_start_seconds

@@ -86,13 +86,11 @@ def _deviation_reason(at: ScalingInput, outcome: Outcome) -> str:
     if outcome.limited:
         return f" {_limit(at, outcome)}"
     if outcome.able == "ScaleUpStabilized":
-        return f" {_replicas(outcome.needed)} are needed, but not yet: {_waits_up(at, outcome)}."
+        return f" {_replicas(outcome.needed)} are needed, but not yet: {_waits_up(at)}."
     if outcome.able == "ScaleDownStabilized" and (kept := _retention_clause(at, outcome)):
         return f" Fewer suffice; {kept}."
     if outcome.able == "ScaleDownStabilized":
         return f" Fewer suffice, but not for the whole of the last {at.policy.down.window_seconds:.0f} s."
-    if at.replicas < outcome.replicas < outcome.needed and outcome.lowest is None:
-        return f" The burst fills {outcome.replicas}; more would start too late for it."
     return ""
 
 
@@ -191,8 +189,6 @@ def _scaling_active(at: ScalingInput, outcome: Outcome, figures: Figures) -> Con
     return ConditionState("True", reason, f"{known}{silent}{_deviation_reason(at, outcome)}")
 
 
-def _waits_up(at: ScalingInput, outcome: Outcome) -> str:
+def _waits_up(at: ScalingInput) -> str:
     seconds = at.policy.up.window_seconds
-    if outcome.held:
-        return outcome.held
     return f"less was needed within {seconds:.0f} s" if seconds else "one sample shows no rate"

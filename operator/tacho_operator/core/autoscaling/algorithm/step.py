@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from tacho_operator.core.autoscaling.algorithm import attainment, behavior, demand, guards, limits, tuning
 from tacho_operator.core.autoscaling.algorithm.behavior import whole
-from tacho_operator.core.autoscaling.algorithm.bursts import ended, ends_too_soon, with_bursts
+from tacho_operator.core.autoscaling.algorithm.bursts import ended, with_bursts
 from tacho_operator.core.autoscaling.algorithm.demand import Reading
 from tacho_operator.core.autoscaling.algorithm.messages import calculation, decided, figures_of, unknown
 from tacho_operator.core.autoscaling.algorithm.need import ReplicaNeed, replica_need
@@ -108,15 +108,6 @@ def _corrected(
     return replace(state, correction=correction, attainment=recent, imbalance=imbalance)
 
 
-def _worthwhile(state: State, found: ReplicaNeed, earlier: Sequence[Burst]) -> int:
-    """The most replicas that are useful: the need; during a burst that will soon be over, as ``earlier`` ones
-    were, what these and the present one have filled.
-    """
-    filled = max((item.load for item in (*state.bursts[:1], *earlier)), default=0.0)
-    over = earlier and state.low is None and ends_too_soon(state.bursts[0], earlier, state.cold_start_seconds)
-    return whole(filled if over and found.cause == "Work" else found.need)
-
-
 def _stabilized(
     at: ScalingInput, state: State, found: ReplicaNeed, earlier: Sequence[Burst], now: float
 ) -> Outcome:
@@ -126,11 +117,7 @@ def _stabilized(
     by_bursts, highest = recurring > highest, max(highest, recurring)
     outcome = Outcome(replicas=have, needed=needed, cause="Steady", highest=highest, by_bursts=by_bursts)
     if needed > have and not behavior.tolerated(at.policy.up, found.need, have):
-        worth = _worthwhile(state, found, earlier)
-        if worth <= have:
-            why = "a new replica would start too late for this burst"
-            return replace(outcome, able="ScaleUpStabilized", held=why)
-        return behavior.scaled_up(at, state, outcome, found.cause, worth, now)
+        return behavior.scaled_up(at, state, outcome, found.cause, now)
     return behavior.scaled_down(at, state, outcome, now) if needed < have else outcome
 
 

@@ -211,10 +211,6 @@ class Burst:
     load: float
     """Replicas that the burst's peak filled, by a lower bound."""
 
-    @property
-    def seconds(self) -> float:
-        return self.end_seconds - self.begin_seconds
-
 
 Counts = tuple[float, ...]
 """(number of requests, at least and at most how many of them met a target)"""
