@@ -135,7 +135,6 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "slow pods": ((guards, "slow", _none_is_slow),),
     "correction by the faster half": ((guards, "slow", _all_judge),),
     "headroom by concurrency": ((need.ReplicaNeed, "target", FIXED_TARGET),),
-    "even routing": ((demand, "imbalance", lambda former, *_: former),),
     "bursts": ((step, "ended", lambda *_: ()),),
     "bursts: chance": ((step, "with_bursts", _without_chance),),
     "bursts: a new level": ((step, "with_bursts", _never_a_new_level),),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tacho_operator.core.autoscaling.algorithm.types import Correction
 from tacho_operator.shell.loads import TimedLoad
 from tacho_operator.shell.scaler import ScaledResource, Scaler
 from tacho_operator.shell.workqueue import Key
@@ -59,13 +60,13 @@ async def test_what_made_a_decision_fail_is_not_kept(
     """Each later one failed too, until the operator was restarted."""
 
     def decide(scaler: Scaler, key: Key, known: ScaledResource, *rest: Any) -> bool:
-        assert not math.isnan(known.state.imbalance)
+        assert not math.isnan(known.state.correction.factor)
         return decide_(scaler, key, known, *rest)
 
     decide_ = Scaler._decide
     monkeypatch.setattr(Scaler, "_decide", decide)
     known = looking.scaler._watched[KEY]
-    known.state = dataclasses.replace(known.state, imbalance=math.nan)
+    known.state = dataclasses.replace(known.state, correction=Correction(math.nan))
     await looking.scaler.sample()
     assert known.decision is None
     await looking.scaler.sample()

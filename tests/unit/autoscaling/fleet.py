@@ -110,8 +110,7 @@ class Fleet:
             capacity=self.capacity,
             policy=self.policy,
         )
-        # Requests reach pods by chance, however evenly this fleet deals them.
-        done = step(at, dataclasses.replace(self.state, imbalance=1.0), self.now)
+        done = step(at, self.state, self.now)
         self.state = done.state
         self._resize(done.decision.replicas)
         self.decisions.append(done.decision)

@@ -37,7 +37,7 @@ def decisions(delays: dict[int, float], silent_from: float = 1e9, samplings: int
                 last[pod] = Sample(time_seconds=time, running=RUNNING, waiting=0, generated_tokens=tokens)
         pods = tuple(PodLoad(uid=str(pod), sample=last[pod]) for pod in range(PODS))
         at = ScalingInput(replicas=replicas, pods=pods, capacity=CAPACITY, policy=POLICY)
-        done = step(at, dataclasses.replace(state, imbalance=1.0), began + delay)
+        done = step(at, state, began + delay)
         state = done.state
         found.append(done.decision)
     return found

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean, variance
+from statistics import fmean
 
 from tacho_operator.core.autoscaling.algorithm import guards, tuning
 from tacho_operator.core.autoscaling.algorithm.request_cost import RequestCost
@@ -124,18 +124,6 @@ def mixed(mix: Mix, counted: Mix, seconds: float) -> Mix:
         kept * mix.prompt_tokens + seconds * counted.prompt_tokens,
         kept * mix.output_tokens + seconds * counted.output_tokens,
     )
-
-
-def imbalance(previous: float, reading: Reading, seconds: float) -> float:
-    """How unevenly requests are spread over the pods, in the last minutes: their variance over their mean.
-    By chance it is 1, and 0 where each pod has as many.
-    """
-    samples = [track.sample for uid, track in reading.tracks.items() if uid not in reading.slow]
-    held = [(item.running or 0) + (item.waiting or 0) for item in samples]
-    if len(held) < 2 or not any(held):
-        return previous
-    kept = math.exp(-seconds / tuning.MIX_SECONDS)
-    return kept * previous + (1 - kept) * variance(held) / fmean(held)
 
 
 def in_progress(tracks: Mapping[str, Track], cost: RequestCost) -> float:

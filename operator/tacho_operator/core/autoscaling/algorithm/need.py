@@ -31,8 +31,6 @@ class ReplicaNeed:
     concurrency: float | None = None
     queue: float = math.inf
     """Utilization up to which prompts that wait for each other meet the TTFT of the SLO at its percentile."""
-    imbalance: float = 1.0
-    """How unevenly requests are spread over pods; 1: as by chance, 0: evenly."""
     slow: int = 0
     """Number of pods that are much slower than the others and serve almost nothing."""
     cold_start_seconds: float = 0.0
@@ -54,12 +52,9 @@ class ReplicaNeed:
         S streams are counted on, where R + HEADROOM x sqrt(R) = S. This quadratic equation in sqrt(R) gives
         sqrt(R) = (sqrt(HEADROOM^2 + 4 S) - HEADROOM) / 2, and R / S is the target.
 
-        Where requests are spread evenly, S is that of all pods, else of one pod. Prompts that wait for each
-        other may lower the target, by MIN_CORRECTION at most.
+        Prompts that wait for each other may lower the target, by MIN_CORRECTION at most.
         """
-        pods = max([1.0, *(load for name, load in self.loads.items() if name != "KVCache")])
-        known = (self.concurrency or tuning.UNKNOWN_STREAMS) * self.speed
-        streams = known * pods / (1 + min(1.0, self.imbalance) * (pods - 1))
+        streams = (self.concurrency or tuning.UNKNOWN_STREAMS) * self.speed
         found = ((math.sqrt(tuning.HEADROOM**2 + 4 * streams) - tuning.HEADROOM) / 2) ** 2 / streams
         return max(tuning.MIN_CORRECTION * found, min(found, self.queue))
 
@@ -128,7 +123,6 @@ def replica_need(at: ScalingInput, state: State, reading: Reading, cost: Request
         speed=speed,
         concurrency=known if known and math.isfinite(known) else None,
         queue=_queue(at.policy, cost),
-        imbalance=state.imbalance,
         slow=len(reading.slow),
         cold_start_seconds=state.cold_start_seconds,
     )

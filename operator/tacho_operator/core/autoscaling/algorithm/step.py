@@ -41,7 +41,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     found = replica_need(at, state, reading, cost)
     if not reading.tracks or not found.terms:
         return _step_without_load(at, guards.unwatched(state), reading, now)
-    state = _corrected(at, previous, state, reading, found, cost)
+    state = _corrected(at, previous, state, found, cost)
     if state.watched_since is not None and now - state.watched_since >= tuning.RATE_SECONDS:
         bursts, low = with_bursts(state.bursts, state.low, now, found.filled(-found.chance), found.filled())
         state = replace(state, bursts=bursts, low=low)
@@ -85,7 +85,6 @@ def _corrected(
     at: ScalingInput,
     previous: State,
     state: State,
-    reading: Reading,
     found: ReplicaNeed,
     cost: RequestCost | None,
 ) -> State:
@@ -104,8 +103,7 @@ def _corrected(
         judges = [item for uid, item in seen.items() if uid not in below]
         since = attainment.recent(correction.seen, judges, tracks, at.policy, seconds)
         correction = attainment.corrected(correction, since, at.policy, settled=settled, seconds=seconds)
-    imbalance = demand.imbalance(state.imbalance, reading, seconds)
-    return replace(state, correction=correction, attainment=recent, imbalance=imbalance)
+    return replace(state, correction=correction, attainment=recent)
 
 
 def _stabilized(

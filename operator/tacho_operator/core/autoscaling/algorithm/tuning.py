@@ -23,7 +23,7 @@ MAX_BURST_SECONDS = 900.0
 BURST = 2.0
 """Factor by which the load grows in a burst and falls after it; smaller changes are noise or a trend."""
 MIX_SECONDS = 300.0
-"""Time constant in seconds of what changes slower than rates: lengths, attainment, speed, evenness."""
+"""Time constant in seconds of what changes slower than rates: lengths, attainment, speed."""
 MIX_REQUESTS = 30.0
 """Weight of the measured request lengths, in requests, until traffic shows its own."""
 DOUBT = 0.1

@@ -289,8 +289,6 @@ class State:
     mix: Mix | None = None
     speed: float = 1.0
     """Present speed of the pods, as a multiple of the measured speed."""
-    imbalance: float = 1.0
-    """How unevenly requests are spread over the pods; 1: as by chance, 0: evenly."""
     correction: Correction = Correction()
     attainment: Attainment = Attainment()
     offered: tuple[Interval, ...] = ()
