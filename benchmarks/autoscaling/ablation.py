@@ -127,7 +127,6 @@ MECHANISMS: Mapping[str, tuple[Replacement, ...]] = {
     "work in the pods": ((demand, "in_progress", lambda *_: 0.0),),
     "speed in service": ((tuning, "MIN_R2", math.inf),),
     "own lengths": ((step, "cost_of", _measured_lengths),),
-    "deviation": ((request_cost, "_share", lambda *_: 1.0),),
     "KV cache": ((tuning, "TARGET_KV_CACHE", math.inf),),
     "prompts in a queue": ((need, "_queue", lambda *_: math.inf),),
     "correction": ((attainment, "corrected", _uncorrected),),

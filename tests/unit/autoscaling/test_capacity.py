@@ -81,49 +81,6 @@ def test_an_answer_heavy_mix_at_most_doubles_the_concurrency() -> None:
     assert cost.concurrency == 32
 
 
-@pytest.mark.parametrize(
-    ("prompt", "crowding", "share"),
-    [
-        pytest.param(
-            1024, 1.5, 1 - (2 / 1.5**0.5 - 1) / 4, id="of prompts twice as long, more streams stay free"
-        ),
-        pytest.param(512, 1.0, 1.0, id="the measured lengths"),
-        pytest.param(256, 0.75, 1 + (1 - 0.5 / 0.75**0.5) / 4, id="of shorter prompts, fewer"),
-        pytest.param(5120, 5.5, 0.5, id="half of the streams at most"),
-    ],
-)
-def test_the_deviation_of_the_time_per_token_stays_free(prompt: int, crowding: float, share: float) -> None:
-    """gap = 10 ms + 0.5 ms x 16 streams = 18 ms. The measured 16 streams deviate by 4."""
-    fit = {"alphaMilliseconds": "10", "betaMicroseconds": "500", "r2": "1"}
-    found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
-    mix = Mix(30, 30 * prompt, 30 * 200)
-    cost, without = cost_of(found, mix, 0.05), cost_of(found, mix)
-    assert cost is not None
-    assert without is not None
-    assert without.concurrency == pytest.approx(16 / crowding), "no target to miss"
-    assert cost.concurrency == pytest.approx(share * 16 / crowding)
-    assert cost.gap_seconds == pytest.approx(0.010 + 0.008 * share)
-    seconds, before = (prompt / 10240 + 200 * gap for gap in (cost.gap_seconds, 0.018))
-    assert cost.request_seconds == pytest.approx(seconds / before / share * without.request_seconds)
-
-
-def test_fewer_streams_are_never_counted_on_for_more_tokens() -> None:
-    """A line below 0 at no streams is steeper than a gap can be."""
-    fit = {"alphaMilliseconds": "-5", "betaMicroseconds": "500", "r2": "1"}
-    found = capacity_of(measured(fit=fit), PLAN, WORKLOAD)
-    cost = cost_of(found, Mix(30, 30 * 10240, 30 * 200), 0.05)
-    assert cost is not None
-    assert cost.gap_seconds == pytest.approx(0.0015), "half of 3 ms"
-
-
-@pytest.mark.parametrize("alone", [{}, {"prefillTokensPerSecond": None}])
-def test_without_a_known_speed_of_prompts_their_deviation_is_unknown(alone: dict[str, Any]) -> None:
-    found = capacity_of(measured(singleStream=alone), PLAN, WORKLOAD)
-    cost = cost_of(found, Mix(30, 30 * 5120, 30 * 200), 0.05)
-    assert cost is not None
-    assert cost.concurrency == 16
-
-
 @pytest.mark.parametrize(("alpha", "beta"), [("10", "0"), ("20", "-500"), ("-20", "500")])
 def test_a_law_without_a_positive_gap_is_not_used(alpha: str, beta: str) -> None:
     fit = {"alphaMilliseconds": alpha, "betaMicroseconds": beta, "r2": "1"}

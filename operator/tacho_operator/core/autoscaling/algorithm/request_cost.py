@@ -4,10 +4,6 @@ A measurement gives the time between two tokens at the measured request lengths:
 Part of beta are the prompts of other streams. With another ratio of prompt to answer, beta differs, and the
 measured gap is reached with another number of streams.
 
-While a request runs, each other stream is replaced about once: as many prompts delay it as there are streams,
-give or take their root. Over its answer, its time per token deviates by prompt / answer x root of streams.
-Where that is more than measured, fewer streams keep a target.
-
 An engine that runs few requests at a time lets the others wait, and beta is next to nothing. So no more
 requests count than were seen to run.
 """
@@ -50,20 +46,10 @@ class RequestCost:
         return prompt_tokens * self.per_prompt_token + output_tokens * self.per_output_token
 
 
-def _share(streams: float | None, deviation: float) -> float:
-    """Share of the measured ``streams`` that leaves room for the ``deviation`` of the time per token, as a
-    multiple of the measured one.
-
-    The measurement has left room for its own: the square root of the number of streams.
-    """
-    return max(tuning.MIN_CORRECTION, 1 + tuning.HEADROOM * (1 - deviation) / math.sqrt(streams or math.inf))
-
-
-def cost_of(capacity: ReplicaCapacity, mix: Mix, tpot_seconds: float | None = None) -> RequestCost | None:
+def cost_of(capacity: ReplicaCapacity, mix: Mix) -> RequestCost | None:
     """The cost of requests of the lengths in ``mix``; None without a clean measurement.
 
-    Scaled so that the measured rate, at the measured lengths, is exactly one replica. ``tpot_seconds``: the
-    target of the SLO, which allows for the deviation of the time per token.
+    Scaled so that the measured rate, at the measured lengths, is exactly one replica.
     """
     rate, speed = capacity.requests_per_second, capacity.output_tokens_per_second
     if not rate or not speed or capacity.unverified:
@@ -76,10 +62,7 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix, tpot_seconds: float | None = No
     ratio, measured_ratio = prompt / output, capacity.input_tokens / capacity.output_tokens
     least = max(tuning.MIN_CORRECTION, 1 / max(1.0, capacity.most_running or math.inf))
     crowding = max(least, 1 + (ratio - measured_ratio) * prompt_seconds / beta)
-    known = tpot_seconds and prompt_seconds and measured_ratio
-    share = _share(streams, ratio / measured_ratio / math.sqrt(crowding)) if known else 1.0
-    unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding * share
-    gap -= min(gap, beta * (streams or 0.0)) * (1 - share)
+    unit = rate * (capacity.input_tokens * prompt_seconds + capacity.output_tokens * gap) / crowding
     per_prompt, per_output = prompt_seconds / unit, gap / unit
     return RequestCost(
         per_prompt_token=per_prompt,
@@ -87,7 +70,7 @@ def cost_of(capacity: ReplicaCapacity, mix: Mix, tpot_seconds: float | None = No
         request_tokens=prompt + output,
         request_seconds=prompt * per_prompt + output * per_output,
         prompt_seconds=prompt * prompt_seconds,
-        concurrency=streams / crowding * share if streams else math.inf,
+        concurrency=streams / crowding if streams else math.inf,
         gap_seconds=gap,
         gap_seconds_per_request=beta * crowding,
         has_law=bool(capacity.gap_seconds_per_request),

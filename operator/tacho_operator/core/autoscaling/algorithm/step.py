@@ -34,7 +34,7 @@ def step(at: ScalingInput, state: State, now: float) -> Step:
     state = guards.comparable(state, at, now)
     cold_start = demand.cold_start((pod.start_seconds for pod in at.pods), state.cold_start_seconds)
     state = replace(state, cold_start_seconds=cold_start, refused=limits.refused(at, state, now))
-    cost = None if state.mix is None else cost_of(at.capacity, state.mix, at.policy.tpot_seconds)
+    cost = None if state.mix is None else cost_of(at.capacity, state.mix)
     at, read_at = guards.timed(at, state.tracks, now)
     reading = demand.read(state.tracks, at.pods, read_at, cost)
     previous, state = state, _with_load(state, reading, cost, read_at)
