@@ -44,7 +44,7 @@ from tacho_operator.core.autoscaling.algorithm.types import (
     ReplicaCapacity,
     Rules,
 )
-from tacho_operator.shell.loads import TIMEOUT_SECONDS
+from tacho_operator.shell.pod_http import TIMEOUT_SECONDS
 from tacho_simulate.performance_model import PerformanceModel
 from tacho_simulate.policies import tacho
 from tacho_simulate.policy import Setting, SimulatedPolicy
