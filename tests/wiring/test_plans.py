@@ -112,7 +112,7 @@ async def test_a_plan_that_ends_the_process_fails_alone(
 ) -> None:
     async with running() as (plans, late):
         with monkeypatch.context() as one:
-            one.setattr(module, "result_of", broken)
+            one.setattr(module, "limited_result", broken)
             found = await made(plans, late, inputs())
         assert isinstance(found, PlanFailure)
         assert words in found.failure.message
@@ -153,18 +153,14 @@ async def test_an_idle_process_ends_and_the_next_plan_starts_one(monkeypatch: py
 )
 def test_an_error_of_the_planner_is_a_failure(monkeypatch: Any, broken: Any, words: str) -> None:
     monkeypatch.setattr(plan_process, "plan_of", broken)
-    monkeypatch.setattr(plan_process.resource, "setrlimit", lambda *_: None)
     found = plan_process.result_of(inputs())
     assert isinstance(found, PlanFailure)
     assert words in found.failure.message
 
 
 @pytest.mark.parametrize("figures", [{"file_count": -1}, {"file_count": 2**31}, {"total_bytes": -1}])
-def test_figures_that_no_status_holds_are_a_failure_of_the_plan(
-    figures: dict[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_that_no_status_holds_are_a_failure_of_the_plan(figures: dict[str, int]) -> None:
     """Whoever writes a model's facts chose them: as a plan, each decision about the resource failed."""
-    monkeypatch.setattr(plan_process.resource, "setrlimit", lambda *_: None)
     facts = smollm2()
     files = dataclasses.replace(facts.files, **figures)
     asked = dataclasses.replace(inputs(), facts=dataclasses.replace(facts, files=files))

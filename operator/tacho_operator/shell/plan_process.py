@@ -33,12 +33,15 @@ def planning_failed(why: str) -> PlanFailure:
     return failure(kind, why, failure_kind(kind).next_step)
 
 
-def result_of(inputs: PlanInputs) -> PlanResult:
-    """The plan, or its failure; any error of the planner is a failure too. The kernel ends the process
-    (SIGXCPU) after CPU_SECONDS.
-    """
+def limited_result(inputs: PlanInputs) -> PlanResult:
+    """As ``result_of``, in a process of its own, which the kernel ends (SIGXCPU) after CPU_SECONDS."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + CPU_SECONDS, hard))
+    return result_of(inputs)
+
+
+def result_of(inputs: PlanInputs) -> PlanResult:
+    """The plan, or its failure; any error of the planner is a failure too."""
     try:
         found = plan_of(inputs)
         if isinstance(found, ModelPlan):

@@ -17,7 +17,7 @@ from tacho_operator.core.planner.inputs import inputs_hash, subject_hash
 from tacho_operator.core.planner.types import PlanFailure, PlanResult
 from tacho_operator.core.types import PlanInputs
 from tacho_operator.shell.metrics import Metrics
-from tacho_operator.shell.plan_process import begin, planning_failed, result_of
+from tacho_operator.shell.plan_process import begin, limited_result, planning_failed
 from tacho_operator.shell.workqueue import Key
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,9 @@ class Plans:
             try:
                 with self._metrics.plan_duration.time():
                     async with asyncio.timeout(DEADLINE_SECONDS):
-                        return await asyncio.get_running_loop().run_in_executor(self._pool, result_of, inputs)
+                        return await asyncio.get_running_loop().run_in_executor(
+                            self._pool, limited_result, inputs
+                        )
             except TimeoutError:
                 self._end_process()
                 asyncio.get_running_loop().call_later(RETRY_SECONDS, self._forget_plan, digest)
